@@ -1,0 +1,77 @@
+"""Fixtures: real SMTP servers, settings sets that point at them, and a fresh process."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.smtp_server import CA_PEM, SMTPServer
+from wagtail_smtp import live
+from wagtail_smtp.live import look_up
+from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
+
+
+@pytest.fixture(autouse=True)
+def _as_a_new_process() -> Iterator[None]:
+    """Nothing loaded in an earlier test is known."""
+    look_up.forget()
+    yield
+    look_up.forget()
+
+
+@pytest.fixture(autouse=True)
+def _installed(settings: Any) -> None:
+    """The plugin is the project's backend; Django's test runner puts locmem in its place."""
+    backend = "wagtail_smtp.backend.EmailBackend"
+    if hasattr(settings, "MAILERS"):
+        settings.MAILERS = {"default": {"BACKEND": backend}}
+    else:
+        settings.EMAIL_BACKEND = backend
+
+
+@pytest.fixture
+def smtp_server() -> Iterator[SMTPServer]:
+    with SMTPServer() as server:
+        yield server
+
+
+@pytest.fixture
+def other_server() -> Iterator[SMTPServer]:
+    with SMTPServer() as server:
+        yield server
+
+
+MakeSet = Callable[..., SettingsSet]
+
+
+@pytest.fixture
+def make_set(db: None) -> MakeSet:
+    """Store a settings set for a server, with its password: ``make_set(server, name=…)``."""
+
+    def make(server: SMTPServer | None = None, *, reports: Any = (), **values: Any) -> SettingsSet:
+        defaults = {
+            "name": f"Set {SettingsSet.objects.count() + 1}",
+            "host": "127.0.0.1",
+            "port": server.port if server else 587,
+            "security": server.security if server else "starttls",
+            "ca_certificates": CA_PEM,
+            "username": server.username if server else "user@example.com",
+            "sort_order": SettingsSet.objects.count(),
+        }
+        password = values.pop("password", server.password if server else "secret of the tests")
+        item = SettingsSet(**(defaults | values))
+        if item.authentication == "password":
+            item.secret = Secret.store(password, item.frozen(()).binding(), item.key)
+        item.report_emails = [
+            ReportEmail(address=address, sort_order=i) for i, address in enumerate(reports)
+        ]
+        item.save()
+        return item
+
+    return make
+
+
+@pytest.fixture
+def reload() -> Callable[..., Any]:
+    """Make the sets as they stand live."""
+    return live.reload

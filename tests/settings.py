@@ -1,0 +1,93 @@
+"""A Wagtail project with the plugin installed as the README says."""
+
+import os
+from pathlib import Path
+
+import django
+
+BASE_DIR = Path(__file__).resolve().parent
+SECRET_KEY = "for the tests only, and long enough to derive keys from"
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+USE_TZ = True
+TIME_ZONE = "Europe/Berlin"
+LANGUAGE_CODE = "en"
+ROOT_URLCONF = "tests.urls"
+STATIC_URL = "/static/"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+WAGTAIL_SITE_NAME = "wagtail-smtp tests"
+WAGTAILADMIN_BASE_URL = "http://testserver"
+DEFAULT_FROM_EMAIL = "site@example.com"
+SERVER_EMAIL = "root@example.com"
+ADMINS = ["admin@example.com"] if django.VERSION >= (6, 0) else [("Admin", "admin@example.com")]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+INSTALLED_APPS = [
+    "wagtail_smtp",
+    "wagtail.contrib.forms",
+    "wagtail.sites",
+    "wagtail.users",
+    "wagtail.snippets",
+    "wagtail.documents",
+    "wagtail.images",
+    "wagtail.search",
+    "wagtail.admin",
+    "wagtail",
+    "modelcluster",
+    "taggit",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+if os.environ.get("WAGTAIL_SMTP_TEST_DATABASE") == "postgresql":
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": os.environ.get("PGDATABASE", "postgres"),
+            "HOST": os.environ["PGHOST"],
+            "PORT": os.environ["PGPORT"],
+            "USER": os.environ["PGUSER"],
+        }
+    }
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": os.environ.get("WAGTAIL_SMTP_TEST_SQLITE", ":memory:"),
+            "OPTIONS": {"timeout": 20},
+        }
+    }
+
+WAGTAIL_SMTP = {
+    "STANDARD": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"},
+    # The tests' SMTP servers listen on free high ports.
+    "ALLOWED_NETWORKS": ["127.0.0.0/8", "::1/128"],
+    "CATEGORIES": {"invoice": "Invoices"},
+}
+if django.VERSION >= (6, 1):
+    MAILERS = {"default": {"BACKEND": "wagtail_smtp.backend.EmailBackend"}}
+else:
+    EMAIL_BACKEND = "wagtail_smtp.backend.EmailBackend"

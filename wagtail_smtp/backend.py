@@ -1,0 +1,78 @@
+"""Django's door: the email backend."""
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
+
+from wagtail_smtp.delivery.pipeline import Line
+from wagtail_smtp.live.database import borrowed_connection
+
+#: Constructor arguments that MAILERS adds and the project's backend must not get twice.
+_DJANGOS_OWN = ("alias", "_ignore_unknown_kwargs")
+
+
+class EmailBackend(BaseEmailBackend):
+    """Sends each message as the live configuration says.
+
+    ``category`` names the category of all mail of this mailer (MAILERS ``OPTIONS``). All
+    other arguments describe the project's own server, as in Django's SMTP backend, and
+    matter to standard delivery alone. None counts as not given, since Wagtail passes
+    ``username=None`` (wagtail/admin/mail.py).
+    """
+
+    #: Tells checks and standard delivery that this is the plugin, in subclasses too.
+    is_wagtail_smtp = True
+
+    def __init__(
+        self, fail_silently: bool | None = False, *, category: str | None = None, **kwargs: Any
+    ) -> None:
+        own = {name: kwargs.pop(name) for name in _DJANGOS_OWN if name in kwargs}
+        super().__init__(**own)
+        self.alias = own.get("alias")
+        self.fail_silently = bool(fail_silently)
+        overrides = {name: value for name, value in kwargs.items() if value is not None}
+        self._line = Line(category, overrides)
+        self._lock = threading.RLock()
+        self._stays_open = False
+
+    def open(self) -> bool:
+        """Keep sessions open between calls until :meth:`close`; connects with the first message.
+
+        It can't fail: which server to connect to is known when there is a message, and
+        Wagtail's ``OpenedConnection`` would swallow the error.
+        """
+        was_open, self._stays_open = self._stays_open, True
+        return not was_open
+
+    def close(self) -> None:
+        """Close the sessions kept open."""
+        with self._lock:
+            self._stays_open = False
+            self._line.close()
+
+    def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
+        """Send the messages one after the other and return how many were sent.
+
+        Without ``fail_silently`` the first error ends the batch, as in Django.
+
+        Raises:
+            EmailDeliveryError: or what the project's own backend raises.
+            ValueError: a message can't be written down; also with ``fail_silently``.
+        """
+        sent = 0
+        with self._lock, borrowed_connection():
+            self._line.begin()
+            try:
+                for message in email_messages or ():
+                    try:
+                        sent += self._line.deliver(message) is not None
+                    except OSError:  # SMTPException and all errors of ours are OSErrors
+                        if not self.fail_silently:
+                            raise
+            finally:
+                if not self._stays_open:
+                    self._line.close()
+        return sent

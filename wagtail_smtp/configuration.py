@@ -1,0 +1,205 @@
+"""Frozen values: what a configuration is, before and after it is stored as JSON.
+
+The same shape serves for the sets as they stand and for the live version, so that the
+difference between them is a comparison of values.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+#: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
+FORMAT = 1
+
+Method = Literal["custom", "standard"]
+Security = Literal["starttls", "ssl", "none"]
+Authentication = Literal["none", "password", "default"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportEmail:
+    """One report address of a set; ``enabled`` false: kept but not used."""
+
+    address: str
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSetConfig:
+    """One settings set as plain values.
+
+    ``key`` is the set's UUID as text, ``timeout`` is in seconds, ``secret`` the id of the
+    stored password (never the password).
+    """
+
+    key: str
+    name: str
+    host: str = ""
+    port: int = 587
+    security: Security = "starttls"
+    timeout: int = 10
+    ehlo_name: str = ""
+    ca_certificates: str = ""
+    authentication: Authentication = "none"
+    username: str = ""
+    secret: int | None = None
+    sender_name: str = ""
+    sender_address: str = ""
+    always_use_sender: bool = False
+    bounce_address: str = ""
+    redirect: bool = False
+    report_emails: tuple[ReportEmail, ...] = ()
+    categories: tuple[str, ...] = ()
+
+    def applies_to(self, category: str) -> bool:
+        """Whether mail of this category may use the set."""
+        return not self.categories or category in self.categories
+
+    @property
+    def report_addresses(self) -> tuple[str, ...]:
+        """The enabled report addresses, in order."""
+        return tuple(report.address for report in self.report_emails if report.enabled)
+
+    def binding(self) -> dict[str, str]:
+        """Where the password may go: it is stored with this and compared at every use."""
+        return destination_binding(
+            self.host, self.port, self.security, self.ca_certificates, self.username
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Delivery method and enabled sets, first choice first."""
+
+    method: Method = "custom"
+    sets: tuple[SettingsSetConfig, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON kept in a version."""
+        return asdict(self) | {"sets": [asdict(item) for item in self.sets]}
+
+    def digest(self) -> str:
+        """A fingerprint of everything in it: 64 hexadecimal digits."""
+        canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def redirecting_set(self, category: str) -> SettingsSetConfig | None:
+        """The set whose redirect holds for mail of this category, or None.
+
+        The first set of all redirects everything; after that the first one that applies
+        redirects its own mail. With standard delivery as the method no set's redirect is
+        in force.
+        """
+        if self.method == "standard" or not self.sets:
+            return None
+        if self.sets[0].redirect:
+            return self.sets[0]
+        first = next((item for item in self.sets if item.applies_to(category)), None)
+        return first if first is not None and first.redirect else None
+
+    def by_key(self) -> dict[str, SettingsSetConfig]:
+        """The sets by their key, in order."""
+        return {item.key: item for item in self.sets}
+
+
+def from_json(content: Mapping[str, Any]) -> Configuration:
+    """Read a configuration back from a version's JSON.
+
+    Raises:
+        ValueError: a field is missing or unknown; ignoring one could ignore a redirect.
+    """
+    try:
+        if set(content) != {"method", "sets"} or content["method"] not in ("custom", "standard"):
+            raise ValueError("unknown delivery method or fields")
+        return Configuration(content["method"], tuple(map(_set_from_json, content["sets"])))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"unreadable configuration: {error}") from error
+
+
+_SET_FIELDS = frozenset(item.name for item in fields(SettingsSetConfig))
+
+
+def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
+    if set(content) != _SET_FIELDS:
+        raise ValueError(f"unknown or missing fields: {sorted(_SET_FIELDS ^ set(content))}")
+    values: dict[str, Any] = dict(content)
+    values["report_emails"] = tuple(ReportEmail(**report) for report in values["report_emails"])
+    values["categories"] = tuple(values["categories"])
+    return SettingsSetConfig(**values)
+
+
+def destination_binding(
+    host: str, port: int, security: str, ca_certificates: str, username: str
+) -> dict[str, str]:
+    """The destination a password is bound to, in a form that equal destinations share."""
+    return {
+        "transport": "smtp",
+        "host": host.strip().rstrip(".").lower(),
+        "port": str(port),
+        "security": security,
+        "ca": "\n".join(line.strip() for line in ca_certificates.split("\n") if line.strip()),
+        "username": username,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class TransportConfig:
+    """All that one SMTP transport needs, secrets included; never stored."""
+
+    name: str
+    host: str
+    port: int
+    security: Security = "starttls"
+    timeout: float = 10
+    ehlo_name: str = ""
+    ca_certificates: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    #: The project's own server: a developer named it, so any port will do.
+    is_standard_server: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One envelope recipient, with the server's answer if it was refused or deferred."""
+
+    address: str
+    state: Literal["sent", "refused", "deferred"] = "sent"
+    code: int = 0
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt came to; the message was accepted for at least one recipient."""
+
+    via: str
+    recipients: tuple[Recipient, ...] = ()
+    reply: str = ""
+
+    @property
+    def not_sent(self) -> tuple[Recipient, ...]:
+        """The recipients the server didn't take."""
+        return tuple(item for item in self.recipients if item.state != "sent")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong with a configuration, at the field it concerns.
+
+    ``field`` is a field name of :class:`SettingsSetConfig` or empty; ``set_name`` is empty
+    where it concerns all sets. ``message`` may be a lazy translation.
+    """
+
+    message: Any
+    field: str = ""
+    set_name: str = ""
+
+    def named(self, set_name: str) -> "Problem":
+        """The same problem, of the set with this name."""
+        return replace(self, set_name=set_name)
+
+    def __str__(self) -> str:
+        return f"{self.set_name}: {self.message}" if self.set_name else str(self.message)

@@ -1,0 +1,74 @@
+"""Secrets at rest: a Fernet token that carries its value and where it may be used."""
+
+import base64
+import functools
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+
+from wagtail_smtp.conf import conf
+from wagtail_smtp.exceptions import SecretBoundElsewhere, SecretUnreadable
+
+
+@sensitive_variables()
+def encrypt(value: str, binding: Mapping[str, str]) -> str:
+    """Return a token of ``value`` that only :func:`decrypt` with an equal binding opens."""
+    body = json.dumps({"value": value, "binding": dict(binding)})
+    return _fernet().encrypt(body.encode()).decode("ascii")
+
+
+@sensitive_variables()
+def decrypt(token: str, binding: Mapping[str, str]) -> str:
+    """Return the value in ``token``.
+
+    Raises:
+        SecretUnreadable: no configured key opens it.
+        SecretBoundElsewhere: it was stored for another destination.
+    """
+    try:
+        content = json.loads(_fernet().decrypt(token.encode()))
+    except (InvalidToken, ValueError):
+        raise SecretUnreadable(
+            _("The stored password can't be decrypted: the key it was stored with is gone.")
+        ) from None
+    if content["binding"] != dict(binding):
+        raise SecretBoundElsewhere(
+            _("The stored password belongs to another server or user. Enter it again.")
+        )
+    return cast(str, content["value"])
+
+
+def rotate(token: str) -> str:
+    """Return ``token`` encrypted again with the newest key.
+
+    Raises:
+        SecretUnreadable: no configured key opens it.
+    """
+    try:
+        return _fernet().rotate(token.encode()).decode("ascii")
+    except (InvalidToken, ValueError):
+        raise SecretUnreadable(_("It can't be decrypted: its key is gone.")) from None
+
+
+def _fernet() -> MultiFernet:
+    keys = conf.ENCRYPTION_KEYS
+    secrets = () if keys else (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return _fernet_of(keys, tuple(str(secret) for secret in secrets))
+
+
+@functools.lru_cache(maxsize=4)
+def _fernet_of(keys: tuple[str, ...], secrets: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in (*keys, *map(_derive, secrets))])
+
+
+def _derive(secret: str) -> bytes:
+    # RFC 5869; the info string separates this use of SECRET_KEY from every other.
+    hkdf = HKDF(algorithm=SHA256(), length=32, salt=b"wagtail_smtp", info=b"secrets 1")
+    return base64.urlsafe_b64encode(hkdf.derive(secret.encode()))

@@ -1,0 +1,126 @@
+"""The errors of the plugin.
+
+::
+
+    smtplib.SMTPException (an OSError)
+    └── EmailDeliveryError            nothing below says "sent"
+        ├── ConfigurationUnavailable  what is live can't be known now; a retry is safe
+        ├── RedirectError             a redirect has no usable address; nothing was sent
+        ├── SecretError               the set's password can't be used; nothing was sent
+        │   ├── SecretUnreadable      wrong key, damaged or removed
+        │   └── SecretBoundElsewhere  stored for another server or user
+        ├── DestinationRefused        the address may not be connected to; nothing was sent
+        ├── MessageDeferred           not taken this time; a retry is safe
+        ├── MessageRefused            the server said no for good; a retry won't help
+        └── MessageOutcomeUnknown     handed over, no answer: a retry may send it twice
+
+    Exception
+    └── ReloadRefused                 the old version stays in force
+        ├── ReloadOutdated            sets or version changed since they were shown
+        ├── RedirectWouldEnd          mail would reach real people again: to be confirmed
+        └── RedirectNotPermitted      starting or changing a redirect needs the permission
+
+They inherit what callers of Django's mail functions already catch, so that
+``except smtplib.SMTPException`` and ``except OSError`` go on working.
+"""
+
+import smtplib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wagtail_smtp.configuration import Problem
+
+
+class EmailDeliveryError(smtplib.SMTPException):
+    """A message didn't leave, or may not have left."""
+
+    #: Whether sending the same message again can't deliver it twice.
+    retry_is_safe = True
+
+
+class ConfigurationUnavailable(EmailDeliveryError):
+    """The live configuration can't be read, and may redirect: nothing is sent on a guess.
+
+    ``no_database`` says that nothing was ever read, because the table is missing or the
+    database unreachable; error mail then goes by standard delivery.
+    """
+
+    def __init__(self, message: str, *, no_database: bool = False) -> None:
+        super().__init__(message)
+        self.no_database = no_database
+
+
+class RedirectError(EmailDeliveryError):
+    """All mail is redirected, but to no usable address: nothing was sent."""
+
+
+class SecretError(EmailDeliveryError):
+    """A stored secret can't be used."""
+
+
+class SecretUnreadable(SecretError):
+    """The secret was removed, is damaged, or was encrypted with a key that is gone."""
+
+
+class SecretBoundElsewhere(SecretError):
+    """The secret was stored for another server or user than it would now be sent to."""
+
+
+class DestinationRefused(EmailDeliveryError):
+    """The plugin doesn't connect to that address."""
+
+
+class AttemptFailed(EmailDeliveryError):
+    """One try to hand a message to a server failed.
+
+    Attributes:
+        phase: where it failed: ``connect``, ``banner``, ``ehlo``, ``tls``, ``auth``,
+            ``mail``, ``rcpt``, ``data``, ``body`` or ``reply``.
+        code: the server's reply code, 0 if it gave none.
+        reply: the server's words, cleaned of control characters.
+    """
+
+    def __init__(self, message: str, *, phase: str, code: int = 0, reply: str = "") -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.code = code
+        self.reply = reply
+
+
+class MessageDeferred(AttemptFailed):
+    """The message was not taken this time."""
+
+
+class MessageRefused(AttemptFailed):
+    """The server refused the message or every recipient for good."""
+
+
+class MessageOutcomeUnknown(AttemptFailed):
+    """The message was handed over whole and no reply came."""
+
+    retry_is_safe = False
+
+
+class ReloadRefused(Exception):
+    """The sets can't become the live configuration.
+
+    Attributes:
+        problems: what is wrong, with the set and field it concerns.
+    """
+
+    def __init__(self, message: str, problems: "Sequence[Problem]" = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class ReloadOutdated(ReloadRefused):
+    """Something changed between what was shown and what would be applied."""
+
+
+class RedirectWouldEnd(ReloadRefused):
+    """Mail that is redirected now would reach real people, and nobody has confirmed that."""
+
+
+class RedirectNotPermitted(ReloadRefused):
+    """The user may reload, but not start a redirect or change its addresses."""

@@ -1,0 +1,174 @@
+"""The difference between two configurations, set by set and field by field, in words."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from wagtail_smtp.categories import BUILT_IN
+from wagtail_smtp.conf import conf
+from wagtail_smtp.configuration import Configuration, SettingsSetConfig
+from wagtail_smtp.models import DeliverySettings, SettingsSet
+
+Kind = Literal["added", "removed", "changed", "moved", "method"]
+
+KIND_LABELS = {
+    "added": gettext_lazy("Added"),
+    "removed": gettext_lazy("Removed"),
+    "changed": gettext_lazy("Changed"),
+    "moved": gettext_lazy("Moved"),
+    "method": gettext_lazy("Changed"),
+}
+
+#: A category no set can be limited to: stands for all that nobody has named.
+_UNNAMED = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field, as people call it, before and after; both empty for a secret."""
+
+    label: str
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetChange:
+    """What happens to one set (``key``), or to the delivery method (empty ``key``)."""
+
+    kind: Kind
+    name: str
+    key: str = ""
+    fields: tuple[FieldChange, ...] = ()
+
+    @property
+    def kind_label(self) -> str:
+        """The kind in words."""
+        return str(KIND_LABELS[self.kind])
+
+    def __str__(self) -> str:
+        parts = "; ".join(
+            f"{field.label}: {field.before or '–'} → {field.after or '–'}"
+            if field.before or field.after
+            else f"{field.label}: " + _("changed")
+            for field in self.fields
+        )
+        return f"{self.name}: {self.kind_label}" + (f" ({parts})" if parts else "")
+
+
+def difference(before: Configuration, after: Configuration) -> tuple[SetChange, ...]:
+    """All that changes from one configuration to the other, in the order of the sets."""
+    return tuple(_changes(before, after))
+
+
+def _changes(before: Configuration, after: Configuration) -> Iterator[SetChange]:
+    if before.method != after.method:
+        labels = dict(DeliverySettings.Method.choices)
+        change = FieldChange(
+            _("Delivery method"), str(labels[before.method]), str(labels[after.method])
+        )
+        yield SetChange("method", _("Delivery method"), fields=(change,))
+    old, new = before.by_key(), after.by_key()
+    stayed_old = [key for key in old if key in new]
+    stayed_new = [key for key in new if key in old]
+    for key, item in new.items():
+        if key not in old:
+            yield SetChange("added", item.name, key, (_position(None, list(new).index(key)),))
+            continue
+        changed = tuple(_field_changes(old[key], item))
+        moved = stayed_old.index(key) != stayed_new.index(key)
+        if moved:
+            changed += (_position(list(old).index(key), list(new).index(key)),)
+        if changed:
+            yield SetChange(
+                "moved" if moved and len(changed) == 1 else "changed", item.name, key, changed
+            )
+    for key, item in old.items():
+        if key not in new:
+            yield SetChange("removed", item.name, key)
+
+
+def _position(before: int | None, after: int) -> FieldChange:
+    return FieldChange(_("Position"), "" if before is None else str(before + 1), str(after + 1))
+
+
+def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Iterator[FieldChange]:
+    for field in fields(SettingsSetConfig):
+        name = field.name
+        old, new = getattr(before, name), getattr(after, name)
+        if name == "key" or old == new:
+            continue
+        if name == "secret":
+            yield FieldChange(_("Password"))
+        elif name == "ca_certificates":
+            yield FieldChange(field_label(name))
+        else:
+            show = _SHOW.get(name, _plain)
+            yield FieldChange(field_label(name), show(old), show(new))
+
+
+def field_label(name: str) -> str:
+    """What people call a field of a set."""
+    if name == "report_emails":
+        return _("Report emails")
+    if name == "secret":
+        return _("Password")
+    return str(capfirst(SettingsSet._meta.get_field(name).verbose_name))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return str(value)
+
+
+def _reports(value: Any) -> str:
+    return ", ".join(
+        report.address if report.enabled else _("%s (off)") % report.address for report in value
+    )
+
+
+_SHOW: dict[str, Callable[[Any], str]] = {
+    "report_emails": _reports,
+    "categories": lambda value: ", ".join(value) or _("all mail"),
+    "security": lambda value: str(dict(SettingsSet.Security.choices)[value]),
+    "authentication": lambda value: str(dict(SettingsSet.Authentication.choices)[value]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectChange:
+    """What a new configuration does to the redirect that is in force."""
+
+    #: Report addresses that stop receiving what then reaches real people.
+    ended: tuple[str, ...] = ()
+    #: Report addresses that begin to receive mail.
+    started: tuple[str, ...] = ()
+
+
+def redirect_change(before: Configuration, after: Configuration) -> RedirectChange:
+    """For which mail a redirect ends, and which addresses begin to receive mail.
+
+    Each category counts by itself: a set for invoices may stop redirecting while all
+    other mail is still redirected.
+    """
+    named = {c for config in (before, after) for item in config.sets for c in item.categories}
+    ended: dict[str, None] = {}
+    started: dict[str, None] = {}
+    for category in sorted({*BUILT_IN, *conf.category_labels(), *named, _UNNAMED}):
+        old, new = _addresses(before, category), _addresses(after, category)
+        if old and not new:
+            ended.update(dict.fromkeys(old))
+        if set(new) - set(old):
+            started.update(dict.fromkeys(sorted(set(new) - set(old))))
+    return RedirectChange(tuple(ended), tuple(started))
+
+
+def _addresses(config: Configuration, category: str) -> tuple[str, ...]:
+    item = config.redirecting_set(category)
+    # A redirect without an address still keeps mail from real people.
+    return () if item is None else item.report_addresses or ("–",)

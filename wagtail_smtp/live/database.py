@@ -1,0 +1,97 @@
+"""How the live configuration uses the database without getting in the caller's way."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from wagtail_smtp.models import ConfigurationVersion
+
+_UNCOMMITTED = "_wagtail_smtp_uncommitted"
+_thread = threading.local()
+
+
+def write_alias() -> str:
+    """The database that versions are written to; reads go there too, never to a replica."""
+    return router.db_for_write(ConfigurationVersion)
+
+
+def newest(connection: BaseDatabaseWrapper, *, savepoint: bool) -> tuple[int, uuid.UUID] | None:
+    """Number and identity of the version in force; None if there is none.
+
+    One raw scalar query: the ORM costs more than the look-up itself.
+
+    Args:
+        savepoint: inside a transaction, protect it from a failure of the query.
+
+    Raises:
+        django.db.Error: the table is missing, the database unreachable, or the
+            surrounding transaction broken.
+    """
+    if connection.in_atomic_block:
+        if savepoint:
+            with transaction.atomic(using=connection.alias):
+                return _query(connection)
+        return _query(connection)
+    try:
+        return _query(connection)
+    except (OperationalError, InterfaceError):
+        if connection.connection is not None and not connection.get_autocommit():
+            raise
+        # The server may have been restarted since the connection was opened.
+        connection.close()
+        return _query(connection)
+
+
+def _query(connection: BaseDatabaseWrapper) -> tuple[int, uuid.UUID] | None:
+    quote = connection.ops.quote_name
+    number, identity = quote("number"), quote("identity")
+    table = quote(ConfigurationVersion._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {number}, {identity} FROM {table} ORDER BY {number} DESC LIMIT 1")
+        row = cursor.fetchone()
+    return None if row is None else (int(row[0]), uuid.UUID(str(row[1])))
+
+
+def mark_uncommitted(identity: uuid.UUID, alias: str) -> None:
+    """Note that this connection sees a version that may still be rolled back."""
+    connection = connections[alias]
+    marks: set[uuid.UUID] = connection.__dict__.setdefault(_UNCOMMITTED, set())
+    marks.add(identity)
+    transaction.on_commit(lambda: marks.discard(identity), using=alias)
+
+
+def is_uncommitted(identity: uuid.UUID, connection: BaseDatabaseWrapper) -> bool:
+    """Whether the version was written by this connection's open transaction."""
+    return identity in getattr(connection, _UNCOMMITTED, ())
+
+
+def manage_thread(**kwargs: Any) -> None:
+    """Receiver of request_started: Django closes this thread's connections."""
+    _thread.is_managed = True
+
+
+@contextmanager
+def borrowed_connection() -> Iterator[None]:
+    """Close the connection at the end, if it was opened inside and nobody else will.
+
+    Django closes the connections of threads that serve requests. One opened in a thread
+    that the project started would stay until the thread's end or longer.
+    """
+    connection = connections[write_alias()]
+    was_closed = connection.connection is None
+    try:
+        yield
+    finally:
+        if was_closed and not _is_managed_thread() and not connection.in_atomic_block:
+            connection.close()
+
+
+def _is_managed_thread() -> bool:
+    return threading.current_thread() is threading.main_thread() or getattr(
+        _thread, "is_managed", False
+    )

@@ -1,0 +1,198 @@
+"""Which configuration is in force now: asked of the database before each send."""
+
+import asyncio
+import concurrent.futures
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import OrderedDict
+
+from django.db import Error, connections
+
+from wagtail_smtp import configuration
+from wagtail_smtp.configuration import Configuration, SettingsSetConfig
+from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.live import database
+from wagtail_smtp.live.resolve import transport_config
+from wagtail_smtp.models import ConfigurationVersion, Secret
+from wagtail_smtp.transports.base import Transport
+from wagtail_smtp.transports.smtp import SMTPTransport
+
+logger = logging.getLogger(__name__)
+
+#: Versions a process keeps in memory: threads in older transactions may still see one.
+_KEPT = 4
+#: Seconds an event loop waits for the look-up in the plugin's own thread.
+_LOOK_UP_TIMEOUT = 15
+
+
+class LiveConfiguration:
+    """A version in force with its transports, shared by all threads of the process.
+
+    ``number`` is 0 and ``identity`` None where no version was ever made live.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        identity: uuid.UUID | None,
+        configuration: Configuration,
+        secrets: dict[int, Secret] | None = None,
+    ) -> None:
+        self.number = number
+        self.identity = identity
+        self.configuration = configuration
+        self._secrets = secrets or {}
+        self._transports: dict[str, Transport] = {}
+
+    def transport(self, item: SettingsSetConfig) -> Transport:
+        """The transport of one of this configuration's sets.
+
+        Raises:
+            SecretError: its password can't be used.
+        """
+        transport = self._transports.get(item.key)
+        if transport is None:
+            secret = self._secrets.get(item.secret) if item.secret else None
+            made = SMTPTransport(transport_config(item, secret))
+            if item.authentication == "default":
+                return made  # follows Django's settings, which tests may override
+            transport = self._transports.setdefault(item.key, made)
+        return transport
+
+
+#: What holds before any version was made live: standard delivery.
+NO_VERSION = LiveConfiguration(0, None, Configuration(method="standard"))
+
+
+class _Memory:
+    """What this process has loaded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[uuid.UUID, LiveConfiguration] = OrderedDict()
+        self._executor: concurrent.futures.ThreadPoolExecutor | None = None
+        self.latest: LiveConfiguration | None = None
+        self._latest_at = 0.0
+
+    def get(self, identity: uuid.UUID) -> LiveConfiguration | None:
+        return self._loaded.get(identity)
+
+    def add(self, identity: uuid.UUID, live: LiveConfiguration) -> LiveConfiguration:
+        """Keep ``live``, or return what another thread has kept meanwhile."""
+        with self._lock:
+            live = self._loaded.setdefault(identity, live)
+            while len(self._loaded) > _KEPT:
+                self._loaded.popitem(last=False)
+            return live
+
+    def set_latest(self, live: LiveConfiguration, asked_at: float) -> None:
+        """Note what the newest committed version was at monotonic time ``asked_at``."""
+        with self._lock:
+            if asked_at >= self._latest_at:
+                self.latest, self._latest_at = live, asked_at
+
+    def executor(self) -> concurrent.futures.ThreadPoolExecutor:
+        with self._lock:
+            if self._executor is None:
+                self._executor = concurrent.futures.ThreadPoolExecutor(
+                    2, thread_name_prefix="wagtail_smtp"
+                )
+            return self._executor
+
+    def after_fork(self) -> None:
+        # The parent's lock may have been held and its threads don't exist here.
+        self._lock = threading.Lock()
+        self._executor = None
+
+
+_memory = _Memory()
+os.register_at_fork(after_in_child=_memory.after_fork)
+
+
+def forget() -> None:
+    """Forget what was loaded, as a new process would; for tests."""
+    _memory.__init__()  # type: ignore[misc]
+
+
+def current() -> LiveConfiguration:
+    """The configuration in force, exactly as of this call.
+
+    Raises:
+        ConfigurationUnavailable: it can't be known, see SPEC 3.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _look_up()
+    # Django refuses queries on a running event loop; a thread of our own asks instead.
+    future = _memory.executor().submit(_look_up_and_close)
+    try:
+        return future.result(timeout=_LOOK_UP_TIMEOUT)
+    except concurrent.futures.TimeoutError as error:
+        return _without_database(error)
+
+
+def _look_up_and_close() -> LiveConfiguration:
+    with database.borrowed_connection():
+        return _look_up()
+
+
+def _look_up() -> LiveConfiguration:
+    asked_at = time.monotonic()
+    try:
+        connection = connections[database.write_alias()]
+        # Until the table was seen once, a query may fail and must not break the caller's
+        # transaction; later on a savepoint would only cost two round trips.
+        version = database.newest(connection, savepoint=_memory.latest is None)
+    except Error as error:
+        return _without_database(error)
+    if version is None:
+        _memory.set_latest(NO_VERSION, asked_at)
+        return NO_VERSION
+    number, identity = version
+    live = _memory.get(identity) or _memory.add(identity, _load(number, identity))
+    if not database.is_uncommitted(identity, connection):
+        _memory.set_latest(live, asked_at)
+    return live
+
+
+def _without_database(error: Exception) -> LiveConfiguration:
+    live = _memory.latest
+    if live is None:
+        raise ConfigurationUnavailable(
+            "The email configuration can't be read from the database, and nothing was "
+            "loaded before. No email is sent, since it may have to be redirected. "
+            "If the plugin was just installed, run 'manage.py migrate'.",
+            no_database=True,
+        ) from error
+    logger.warning(
+        "The email configuration can't be read from the database (%s); version %d, loaded "
+        "earlier, is used.",
+        type(error).__name__,
+        live.number,
+    )
+    return live
+
+
+def _load(number: int, identity: uuid.UUID) -> LiveConfiguration:
+    alias = database.write_alias()
+    try:
+        row = ConfigurationVersion.objects.using(alias).get(number=number, identity=identity)
+        if row.format > configuration.FORMAT:
+            raise ConfigurationUnavailable(
+                f"Version {number} of the email configuration was written by a newer release "
+                "of wagtail-smtp. Update this process before it sends email."
+            )
+        config = configuration.from_json(row.content)
+        wanted = [item.secret for item in config.sets if item.secret]
+        secrets = Secret.objects.using(alias).in_bulk(wanted)
+    except (Error, ConfigurationVersion.DoesNotExist, ValueError) as error:
+        # A newer version is known to exist: going on with an older one could mail people
+        # whose mail is to be redirected.
+        raise ConfigurationUnavailable(
+            f"Version {number} of the email configuration is live but can't be read: {error}"
+        ) from error
+    return LiveConfiguration(number, identity, config, secrets)

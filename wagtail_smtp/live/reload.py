@@ -1,0 +1,234 @@
+"""Making a configuration live: what would change, what speaks against it, and doing it."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from wagtail.log_actions import log
+
+from wagtail_smtp import signals, validation
+from wagtail_smtp.conf import VERSIONS_KEPT
+from wagtail_smtp.configuration import Configuration, Problem
+from wagtail_smtp.exceptions import (
+    RedirectNotPermitted,
+    RedirectWouldEnd,
+    ReloadOutdated,
+    ReloadRefused,
+    SecretError,
+)
+from wagtail_smtp.live import database, restore
+from wagtail_smtp.live.changes import RedirectChange, SetChange, difference, redirect_change
+from wagtail_smtp.live.draft import draft_configuration, live_version, version_configuration
+from wagtail_smtp.live.resolve import transport_config
+from wagtail_smtp.models import ConfigurationVersion, DeliverySettings, Secret, SettingsSet
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a reload, or making a version live again, would do.
+
+    ``token`` stands for all of it: a reload that carries it applies exactly this.
+    """
+
+    live: ConfigurationVersion | None
+    target: Configuration
+    changes: tuple[SetChange, ...]
+    #: Edits of the sets that making an earlier version live again would undo.
+    lost: tuple[SetChange, ...]
+    redirect: RedirectChange
+    problems: tuple[Problem, ...]
+    token: str
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything would be different afterwards."""
+        return bool(self.changes or self.lost)
+
+
+def preview(again: ConfigurationVersion | None = None) -> Preview:
+    """What a reload would do now, or making the version ``again`` live again.
+
+    Raises:
+        ReloadRefused: a version was written in a format this code doesn't know.
+    """
+    live = live_version()
+    draft = draft_configuration()
+    try:
+        before = version_configuration(live)
+        target = draft if again is None else version_configuration(again)
+    except ValueError as error:
+        raise ReloadRefused(
+            _("A version was written by a newer release of this plugin: %s") % error
+        ) from error
+    state = (live.identity if live else None, draft.digest(), target.digest())
+    return Preview(
+        live=live,
+        target=target,
+        changes=difference(before, target),
+        lost=difference(draft, target) if draft != before else (),
+        redirect=redirect_change(before, target),
+        problems=tuple(_problems(target)),
+        token=hashlib.sha256(repr(state).encode()).hexdigest(),
+    )
+
+
+def reload(
+    user: Any = None,
+    *,
+    token: str | None = None,
+    end_redirect: bool = False,
+    may_redirect: bool = True,
+    reason: str = "",
+) -> ConfigurationVersion | None:
+    """Make the sets as they stand the live configuration, in one transaction.
+
+    Args:
+        token: of the preview that was confirmed; None: whatever is there now.
+        end_redirect: somebody has confirmed that mail may reach real people again.
+        may_redirect: the user may start a redirect or change its addresses.
+        reason: kept with the version.
+
+    Returns:
+        The new version, or None if there was nothing to change.
+
+    Raises:
+        ReloadRefused: or one of its kinds; the old version stays in force.
+    """
+    return _apply(None, user, token, end_redirect, may_redirect, reason)
+
+
+def make_live(
+    version: ConfigurationVersion,
+    user: Any = None,
+    *,
+    token: str | None = None,
+    end_redirect: bool = False,
+    may_redirect: bool = True,
+) -> ConfigurationVersion | None:
+    """Put the sets back as they were in ``version`` and make them live again.
+
+    Arguments, result and errors are those of :func:`reload`.
+    """
+    reason = _("Version %d made live again") % version.number
+    return _apply(version, user, token, end_redirect, may_redirect, reason)
+
+
+def _apply(
+    again: ConfigurationVersion | None,
+    user: Any,
+    token: str | None,
+    end_redirect: bool,
+    may_redirect: bool,
+    reason: str,
+) -> ConfigurationVersion | None:
+    alias = database.write_alias()
+    with transaction.atomic(using=alias):
+        DeliverySettings.lock()
+        plan = preview(again)
+        _check(plan, token, end_redirect, may_redirect)
+        if not plan.has_changes and plan.live is not None:
+            return None
+        if again is not None:
+            restore.put_back(plan.target, user)
+        version = _write(plan, user, reason)
+        _discard_old()
+        transaction.on_commit(lambda: _announce(version, user), using=alias)
+    return version
+
+
+def _check(plan: Preview, token: str | None, end_redirect: bool, may_redirect: bool) -> None:
+    if token is not None and token != plan.token:
+        raise ReloadOutdated(
+            _("The settings or the live version changed since this page was shown.")
+        )
+    if plan.problems:
+        raise ReloadRefused(
+            _("The old settings stay in force, because the new ones can't be used."),
+            plan.problems,
+        )
+    if plan.redirect.started and not may_redirect:
+        raise RedirectNotPermitted(
+            _("This would redirect mail to %s, which needs the permission to redirect mail.")
+            % ", ".join(plan.redirect.started)
+        )
+    if plan.redirect.ended and not end_redirect:
+        raise RedirectWouldEnd(
+            _("Mail that now goes to %s would reach its real recipients again.")
+            % ", ".join(plan.redirect.ended)
+        )
+
+
+def _problems(target: Configuration) -> Iterator[Problem]:
+    stored = Secret.objects.in_bulk([item.secret for item in target.sets if item.secret])
+    for item in target.sets:
+        yield from validation.problems(item)
+        try:
+            transport_config(item, stored.get(item.secret) if item.secret else None)
+        except SecretError as error:
+            yield Problem(str(error), "password", item.name)
+
+
+def _write(plan: Preview, user: Any, reason: str) -> ConfigurationVersion:
+    version = ConfigurationVersion(
+        number=plan.live.number + 1 if plan.live else 1,
+        content=plan.target.to_json(),
+        created_by=user if getattr(user, "pk", None) else None,
+        reason=reason[:200],
+    )
+    # Marked before it exists: from the insert on, this connection sees it.
+    database.mark_uncommitted(version.identity, database.write_alias())
+    version.save(force_insert=True)
+    log(
+        instance=version,
+        action="wagtail_smtp.reload",
+        user=version.created_by,
+        data={"number": version.number, "changes": [str(change) for change in plan.changes]},
+    )
+    return version
+
+
+def _discard_old() -> None:
+    """Prune versions, and the secrets that nothing can use any more."""
+    kept = list(ConfigurationVersion.objects.order_by("-number")[:VERSIONS_KEPT])
+    ConfigurationVersion.objects.filter(number__lt=kept[-1].number).delete()
+    used = {
+        item["secret"]
+        for version in kept
+        for item in version.content.get("sets", ())
+        if isinstance(item, dict) and item.get("secret")
+    }
+    used.update(SettingsSet.objects.exclude(secret=None).values_list("secret_id", flat=True))
+    Secret.objects.exclude(pk__in=used).delete()
+    forget_revoked()
+
+
+def forget_revoked() -> None:
+    """Empty the removed secrets that the version in force doesn't need."""
+    live = live_version()
+    needed = {item.get("secret") for item in live.content.get("sets", ())} if live else set()
+    revoked = Secret.objects.filter(revoked_at__isnull=False).exclude(ciphertext="")
+    revoked.exclude(pk__in=needed - {None}).update(ciphertext="")
+
+
+def revoke(owner: Any) -> None:
+    """Remove all passwords ever entered for the set with key ``owner``.
+
+    Those in older versions can't be used again at once; the live one until it's replaced
+    by a reload.
+    """
+    Secret.objects.filter(owner=owner, revoked_at=None).update(revoked_at=timezone.now())
+    forget_revoked()
+
+
+def _announce(version: ConfigurationVersion, user: Any) -> None:
+    logger.info("Version %d of the email configuration is live", version.number)
+    signals.send_robustly(
+        signals.configuration_reloaded, ConfigurationVersion, number=version.number, user=user
+    )

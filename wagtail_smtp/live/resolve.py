@@ -1,0 +1,71 @@
+"""A settings set with its secret: what its transport needs."""
+
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+
+from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
+from wagtail_smtp.exceptions import SecretError, SecretUnreadable
+from wagtail_smtp.models import Secret
+from wagtail_smtp.transports import standard
+
+
+@sensitive_variables()
+def transport_config(item: SettingsSetConfig, secret: Secret | None) -> TransportConfig:
+    """Everything a transport for ``item`` needs, the password in plain text included.
+
+    Raises:
+        SecretError: the password can't be used; the message names the set and the remedy.
+    """
+    if item.authentication == "default":
+        return _standard_server(item)
+    password = ""
+    if item.authentication == "password":
+        try:
+            if secret is None:
+                raise SecretUnreadable(_("No password is stored."))
+            password = secret.reveal(item.binding())
+        except SecretError as error:
+            raise type(error)(
+                _(
+                    "The settings set “%(name)s” can't be used. %(why)s Open it, enter the "
+                    "password again, save and reload."
+                )
+                % {"name": item.name, "why": error}
+            ) from None
+    return TransportConfig(
+        name=item.name,
+        host=item.host,
+        port=item.port,
+        security=item.security,
+        timeout=item.timeout,
+        ehlo_name=item.ehlo_name,
+        ca_certificates=item.ca_certificates,
+        username=item.username if item.authentication == "password" else "",
+        password=password,
+    )
+
+
+@sensitive_variables()
+def _standard_server(item: SettingsSetConfig) -> TransportConfig:
+    # Where to and what with come from the project's settings together, at every use, so
+    # the project's password can't be sent anywhere else.
+    server = standard.server()
+    if server is None or not server.username:
+        raise SecretUnreadable(
+            _(
+                "The settings set “%(name)s” uses the default credentials, but standard delivery "
+                "is no SMTP server with a username. Choose another authentication, save and reload."
+            )
+            % {"name": item.name}
+        )
+    return TransportConfig(
+        name=item.name,
+        host=server.host,
+        port=server.port,
+        security=server.security,
+        timeout=item.timeout,
+        ehlo_name=item.ehlo_name,
+        username=server.username,
+        password=server.password,
+        is_standard_server=True,
+    )

@@ -1,0 +1,8 @@
+"""What is stored: sets and method as they stand, secrets, and the versions in force."""
+
+from wagtail_smtp.models.delivery_settings import DeliverySettings
+from wagtail_smtp.models.secret import Secret
+from wagtail_smtp.models.settings_set import ReportEmail, SettingsSet
+from wagtail_smtp.models.version import ConfigurationVersion
+
+__all__ = ["ConfigurationVersion", "DeliverySettings", "ReportEmail", "Secret", "SettingsSet"]

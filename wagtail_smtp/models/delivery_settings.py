@@ -1,0 +1,47 @@
+"""The delivery method: one row beside the sets, and the lock all changes queue at."""
+
+from django.db import models
+from django.db.models import F
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.models.staged import StagedModel
+
+
+class DeliverySettings(StagedModel):
+    """The one row with the delivery method."""
+
+    class Method(models.TextChoices):
+        CUSTOM = "custom", _("Custom")
+        STANDARD = "standard", _("Standard")
+
+    method = models.CharField(
+        _("delivery method"), max_length=16, choices=Method.choices, default=Method.CUSTOM
+    )
+    lock_counter = models.PositiveBigIntegerField(default=0, editable=False)
+
+    class Meta:
+        verbose_name = _("delivery method")
+        verbose_name_plural = _("delivery method")
+        default_permissions = ("change",)
+
+    def __str__(self) -> str:
+        return str(self._meta.verbose_name)
+
+    @classmethod
+    def load(cls) -> "DeliverySettings":
+        """The row, or an unsaved one with the defaults."""
+        return cls.objects.filter(pk=1).first() or cls(pk=1)
+
+    @classmethod
+    def lock(cls) -> "DeliverySettings":
+        """Wait for every other change of the configuration, then return the row.
+
+        To be called inside ``atomic()``, first of all. It locks by writing, since that
+        is what also SQLite can do: there, a transaction that begins by reading could not
+        be turned into a writing one after somebody else has written.
+        """
+        rows = cls.objects.filter(pk=1)
+        if not rows.update(lock_counter=F("lock_counter") + 1):
+            cls.objects.get_or_create(pk=1)
+            rows.update(lock_counter=F("lock_counter") + 1)
+        return rows.get()

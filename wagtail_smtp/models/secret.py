@@ -1,0 +1,48 @@
+"""Secrets in rows of their own, so that rotating and revoking touch one table."""
+
+import uuid
+from collections.abc import Mapping
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+
+from wagtail_smtp import crypto
+from wagtail_smtp.exceptions import SecretUnreadable
+
+
+class Secret(models.Model):
+    """An encrypted value with its binding inside; sets and versions hold its id.
+
+    ``owner`` is the key of the settings set it was entered for. ``revoked_at`` says that
+    somebody removed it; its ciphertext is then emptied as soon as no live version needs it.
+    """
+
+    owner = models.UUIDField(default=uuid.uuid4, editable=False, db_index=True)
+    ciphertext = models.TextField(editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"Secret {self.pk}"
+
+    @classmethod
+    @sensitive_variables("value")
+    def store(cls, value: str, binding: Mapping[str, str], owner: uuid.UUID) -> "Secret":
+        """Encrypt ``value`` for ``binding`` and save it."""
+        return cls.objects.create(ciphertext=crypto.encrypt(value, binding), owner=owner)
+
+    def reveal(self, binding: Mapping[str, str]) -> str:
+        """The value in plain text.
+
+        Raises:
+            SecretUnreadable: it was removed, or its key is gone.
+            SecretBoundElsewhere: it was stored for another destination.
+        """
+        if not self.ciphertext:
+            raise SecretUnreadable(_("The stored password was removed."))
+        return crypto.decrypt(self.ciphertext, binding)

@@ -1,0 +1,242 @@
+"""A settings set as it stands in the admin, not as it is live."""
+
+import uuid
+from collections.abc import Iterable
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models.functions import Lower
+from django.utils.translation import gettext_lazy as _
+from modelcluster.fields import ParentalKey
+from modelcluster.models import ClusterableModel
+
+from wagtail_smtp import configuration, validation
+from wagtail_smtp.models.secret import Secret
+from wagtail_smtp.models.staged import StagedModel
+
+
+class SettingsSet(StagedModel, ClusterableModel):
+    """One row of *SMTP settings*: a server, credentials, sender and redirection."""
+
+    class Security(models.TextChoices):
+        STARTTLS = "starttls", _("STARTTLS")
+        SSL = "ssl", _("SSL/TLS")
+        NONE = "none", _("None")
+
+    class Authentication(models.TextChoices):
+        NONE = "none", _("None")
+        PASSWORD = "password", _("Username and password")
+        DEFAULT = "default", _("Default credentials")
+
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(
+        _("name"), max_length=100, help_text=_("What you call this server, e.g. “Office 365”.")
+    )
+    enabled = models.BooleanField(
+        _("enabled"), default=True, help_text=_("A set that is off is kept but never used.")
+    )
+    sort_order = models.IntegerField(null=True, blank=True, editable=False)
+
+    host = models.CharField(
+        _("network host"),
+        max_length=253,
+        blank=True,
+        help_text=_("The server's name, e.g. smtp.example.com."),
+    )
+    port = models.PositiveIntegerField(
+        _("port"),
+        default=587,
+        validators=[MinValueValidator(1), MaxValueValidator(65535)],
+        help_text=_("Usually 587 for STARTTLS and 465 for SSL/TLS."),
+    )
+    security = models.CharField(
+        _("security"),
+        max_length=16,
+        choices=Security.choices,
+        default=Security.STARTTLS,
+        help_text=_(
+            "STARTTLS and SSL/TLS encrypt the connection and check the server's certificate; "
+            "they never fall back to plain text."
+        ),
+    )
+    timeout = models.PositiveSmallIntegerField(
+        _("timeout"),
+        default=10,
+        validators=[MinValueValidator(1), MaxValueValidator(300)],
+        help_text=_("Seconds to wait for the server at each step."),
+    )
+    ehlo_name = models.CharField(
+        _("EHLO name"),
+        max_length=253,
+        blank=True,
+        help_text=_("The name this site greets the server with. Empty: this machine's name."),
+    )
+    ca_certificates = models.TextField(
+        _("certificates of a private authority"),
+        blank=True,
+        help_text=_(
+            "Only for a server whose certificate no public authority has signed: "
+            "the authority's certificate in PEM format."
+        ),
+    )
+
+    authentication = models.CharField(
+        _("authentication"),
+        max_length=16,
+        choices=Authentication.choices,
+        default=Authentication.PASSWORD,
+        help_text=_("How this site proves to the server that it may send."),
+    )
+    username = models.CharField(
+        _("username"), max_length=254, blank=True, help_text=_("Often the full email address.")
+    )
+    secret = models.ForeignKey(
+        Secret, null=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    sender_name = models.CharField(
+        _("sender name"),
+        max_length=150,
+        blank=True,
+        help_text=_("The name people see, for messages that bring no sender of their own."),
+    )
+    sender_address = models.CharField(
+        _("sender address"),
+        max_length=254,
+        blank=True,
+        help_text=_(
+            "For messages that bring no sender of their own. Empty: the username, if it is "
+            "an address; otherwise the site's default address."
+        ),
+    )
+    always_use_sender = models.BooleanField(
+        _("always use this sender"),
+        default=False,
+        help_text=_(
+            "Also replaces the sender of messages that bring their own; answers still go "
+            "to the original sender."
+        ),
+    )
+    bounce_address = models.CharField(
+        _("bounce address"),
+        max_length=254,
+        blank=True,
+        help_text=_("Where undeliverable mail is reported. Empty: the sender's address."),
+    )
+
+    redirect = models.BooleanField(
+        _("redirect to report email"),
+        default=False,
+        help_text=_(
+            "For testing: every message goes to the report emails and nothing reaches its real "
+            "recipients. Links in the messages still work."
+        ),
+    )
+    categories = models.JSONField(
+        _("categories"),
+        default=list,
+        blank=True,
+        help_text=_("Use this set only for these kinds of mail. None chosen: all mail."),
+    )
+
+    class Meta:
+        verbose_name = _("SMTP settings set")
+        verbose_name_plural = _("SMTP settings")
+        ordering = ["sort_order", "pk"]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="wagtail_smtp_settingsset_name",
+                violation_error_message=_("Another settings set already has this name."),
+            )
+        ]
+        permissions = [("redirect_mail", _("Can redirect mail"))]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        # Report emails are validated by the form, which knows them before they are saved.
+        errors: dict[str, list[str]] = {}
+        for problem in validation.problems(self.frozen(reports=())):
+            if problem.field != "redirect":
+                errors.setdefault(problem.field, []).append(problem.message)
+        if self.name and self._name_is_taken():
+            errors.setdefault("name", []).append(_("Another settings set already has this name."))
+        if errors:
+            raise ValidationError(errors)
+
+    def _name_is_taken(self) -> bool:
+        others = SettingsSet.objects.exclude(pk=self.pk)
+        return others.filter(name__iexact=self.name).exists()
+
+    def frozen(self, reports: Iterable["ReportEmail"]) -> configuration.SettingsSetConfig:
+        """The set as plain values, with these report emails, which the caller has looked up."""
+        values = {name: getattr(self, name) for name in PLAIN_FIELDS}
+        return configuration.SettingsSetConfig(
+            key=str(self.key),
+            secret=self.secret_id,
+            report_emails=tuple(
+                configuration.ReportEmail(report.address, report.enabled) for report in reports
+            ),
+            categories=tuple(self.categories),
+            **values,
+        )
+
+    def thaw(self, config: configuration.SettingsSetConfig) -> None:
+        """Take over all values of ``config``, its report emails included; the caller saves."""
+        for name in PLAIN_FIELDS:
+            setattr(self, name, getattr(config, name))
+        self.enabled = True
+        self.secret_id = config.secret
+        self.categories = list(config.categories)
+        self.report_emails = [
+            ReportEmail(address=report.address, enabled=report.enabled, sort_order=position)
+            for position, report in enumerate(config.report_emails)
+        ]
+
+
+#: The fields that set and frozen value share name and type of.
+PLAIN_FIELDS = (
+    "name",
+    "host",
+    "port",
+    "security",
+    "timeout",
+    "ehlo_name",
+    "ca_certificates",
+    "authentication",
+    "username",
+    "sender_name",
+    "sender_address",
+    "always_use_sender",
+    "bounce_address",
+    "redirect",
+)
+
+
+class ReportEmail(models.Model):
+    """One address that redirected mail goes to."""
+
+    settings_set = ParentalKey(SettingsSet, on_delete=models.CASCADE, related_name="report_emails")
+    address = models.EmailField(_("report email"))
+    enabled = models.BooleanField(_("enabled"), default=True)
+    sort_order = models.IntegerField(null=True, blank=True, editable=False)
+
+    sort_order_field = "sort_order"
+
+    class Meta:
+        verbose_name = _("report email")
+        verbose_name_plural = _("report emails")
+        ordering = ["sort_order", "pk"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.address
+
+    def clean(self) -> None:
+        super().clean()
+        if self.address and not validation.is_email_address(self.address):
+            raise ValidationError({"address": _("Enter a valid email address.")})

@@ -1,0 +1,43 @@
+"""The versions of the live configuration; the newest is in force."""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.configuration import FORMAT
+
+
+class ConfigurationVersion(models.Model):
+    """A frozen configuration. Rows are only ever added, and pruned at the old end.
+
+    Identity is number *and* random id: a number comes again after a rolled-back
+    transaction or a restored database.
+    """
+
+    number = models.PositiveIntegerField(_("version"), unique=True, editable=False)
+    identity = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    format = models.PositiveSmallIntegerField(default=FORMAT, editable=False)
+    content = models.JSONField(editable=False)
+    created_at = models.DateTimeField(_("live since"), default=timezone.now, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("by"),
+        null=True,
+        editable=False,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("version")
+        verbose_name_plural = _("versions")
+        ordering = ["-number"]
+        default_permissions = ("view",)
+        permissions = [("reload_application", _("Can reload the application"))]
+
+    def __str__(self) -> str:
+        return str(_("Version %(number)d") % {"number": self.number})

@@ -1,0 +1,25 @@
+"""Signals, sent robustly: a receiver that fails is logged and stops nothing.
+
+``message_sent``: ``message`` (the caller's own EmailMessage), ``category``, ``route``,
+``outcome``. ``message_failed``: the same with ``error`` instead of ``outcome``.
+``configuration_reloaded``: ``number`` and ``user`` (None from the command line), after the
+transaction that wrote the version has committed.
+"""
+
+import logging
+from typing import Any
+
+from django.dispatch import Signal
+
+logger = logging.getLogger(__name__)
+
+message_sent = Signal()
+message_failed = Signal()
+configuration_reloaded = Signal()
+
+
+def send_robustly(signal: Signal, sender: Any, **values: Any) -> None:
+    """Send ``signal`` and log each receiver that fails."""
+    for receiver, answer in signal.send_robust(sender=sender, **values):
+        if isinstance(answer, Exception):
+            logger.error("Signal receiver %r failed", receiver, exc_info=answer)

@@ -1,0 +1,1 @@
+"""What carries a message: an SMTP session, or the project's own backend."""

@@ -1,0 +1,91 @@
+"""Which addresses the plugin connects to: resolve once, check each, use that one.
+
+A host name typed into the admin must not become a way to look around the network the
+site runs in. Nothing else in the plugin opens a socket.
+"""
+
+import ipaddress
+import socket
+
+from wagtail_smtp.conf import conf
+from wagtail_smtp.exceptions import DestinationRefused
+
+#: Ports on which loopback and private servers are allowed without ALLOWED_NETWORKS.
+MAIL_PORTS = frozenset({25, 465, 587, 2525})
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+#: Metadata services that lie outside the link-local ranges.
+_METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")
+)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def connect(host: str, port: int, timeout: float, *, any_port: bool = False) -> socket.socket:
+    """Open a TCP connection to the first allowed address of ``host`` that answers.
+
+    Args:
+        timeout: seconds for each address; stays the socket's timeout.
+        any_port: the host was named by a developer in the project's settings, so any
+            port of it is fine. Metadata and link-local stay refused.
+
+    Raises:
+        DestinationRefused: every address of the host is one the plugin doesn't connect to.
+        OSError: the name can't be resolved, or no allowed address answers.
+    """
+    found = socket.getaddrinfo(_ascii(host), port, type=socket.SOCK_STREAM)
+    allowed = [item for item in found if is_allowed(item[4][0], port, any_port=any_port)]
+    if not allowed:
+        raise DestinationRefused(
+            f"Connecting to {host} on port {port} is not allowed. A developer can allow "
+            "internal servers with WAGTAIL_SMTP['ALLOWED_NETWORKS']."
+        )
+    failure: OSError | None = None
+    for family, kind, protocol, _name, address in allowed:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(address)
+            # smtplib never sets it; without it a TLS session stalls on larger bodies.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+    assert failure is not None
+    raise failure
+
+
+def is_allowed(address: str | int, port: int, *, any_port: bool = False) -> bool:
+    """Whether the plugin connects to this IP address on this port."""
+    ip = ipaddress.ip_address(str(address).partition("%")[0])
+    faces = [ip, *_embedded(ip)]
+    if any(_is_never_allowed(face) for face in faces):
+        return False
+    if any_port or all(face.is_global for face in faces) or port in MAIL_PORTS:
+        return True
+    return any(
+        face.version == network.version and face in network
+        for network in conf.ALLOWED_NETWORKS
+        for face in faces
+    )
+
+
+def _embedded(ip: IPAddress) -> list[IPAddress]:
+    # An IPv4 address can hide in an IPv6 one (RFC 4291 2.5.5.2, RFC 3056, 4380, 6052).
+    if isinstance(ip, ipaddress.IPv4Address):
+        return []
+    inner: list[IPAddress | None] = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+    if ip in _NAT64 or ip.packed[:12] == bytes(12):
+        inner.append(ipaddress.IPv4Address(ip.packed[-4:]))
+    return [item for item in inner if item is not None and int(item) > 1]
+
+
+def _is_never_allowed(ip: IPAddress) -> bool:
+    return ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA
+
+
+def _ascii(host: str) -> str:
+    return host if host.isascii() else host.encode("idna").decode("ascii")

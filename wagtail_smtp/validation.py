@@ -1,0 +1,143 @@
+"""What a settings set must be, in one place for the form and for the reload.
+
+Pure functions on frozen values: they look nothing up and touch no secret.
+"""
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Iterator
+
+from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.categories import validate_category
+from wagtail_smtp.conf import conf
+from wagtail_smtp.configuration import Problem, SettingsSetConfig
+
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_address = EmailValidator(allowlist=["localhost"])
+
+
+def is_email_address(value: str) -> bool:
+    """Whether ``value`` is one bare address this plugin can send to.
+
+    Domains may be international; local parts are ASCII, as SMTP without SMTPUTF8 needs.
+    """
+    try:
+        _address(value)
+    except ValidationError:
+        return False
+    return value.rpartition("@")[0].isascii()
+
+
+def is_host(value: str) -> bool:
+    """Whether ``value`` is a host name (IDNA allowed) or an IP address."""
+    try:
+        ipaddress.ip_address(value)
+        return True
+    except ValueError:
+        pass
+    try:
+        name = value.encode("idna").decode("ascii") if not value.isascii() else value
+    except UnicodeError:
+        return False
+    labels = name.removesuffix(".").split(".")
+    return len(name) <= 253 and all(_LABEL.match(label) for label in labels)
+
+
+def problems(item: SettingsSetConfig) -> list[Problem]:
+    """Everything wrong with one set by its values alone, each at its field."""
+    found = [*_server(item), *_credentials(item), *_sender(item), *_use(item)]
+    return [problem.named(item.name) for problem in found]
+
+
+def _server(item: SettingsSetConfig) -> Iterator[Problem]:
+    if item.authentication != "default":
+        if not item.host:
+            yield Problem(_("Enter the server's host name."), "host")
+        elif not is_host(item.host):
+            yield Problem(
+                _("Enter a host name or IP address alone, for example smtp.example.com."), "host"
+            )
+        if not 1 <= item.port <= 65535:
+            yield Problem(_("Enter a port between 1 and 65535."), "port")
+    if not 1 <= item.timeout <= 300:
+        yield Problem(_("Enter a time between 1 and 300 seconds."), "timeout")
+    if item.ehlo_name and not is_host(item.ehlo_name.strip("[]")):
+        yield Problem(_("Enter a host name, for example www.example.com."), "ehlo_name")
+    if item.ca_certificates and not _is_pem(item.ca_certificates):
+        yield Problem(
+            _("Enter certificates in PEM format, from BEGIN CERTIFICATE to END CERTIFICATE."),
+            "ca_certificates",
+        )
+
+
+def _is_pem(text: str) -> bool:
+    try:
+        ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError):
+        return False
+    return "PRIVATE KEY" not in text
+
+
+def _credentials(item: SettingsSetConfig) -> Iterator[Problem]:
+    if item.authentication != "password":
+        return
+    if not item.username:
+        yield Problem(_("Enter the username to log in with."), "username")
+    elif _CONTROL.search(item.username):
+        yield Problem(_("A username can't contain control characters."), "username")
+    if item.security == "none" and not may_log_in_without_tls(item.host):
+        yield Problem(
+            _(
+                "Without encryption the password could be read on the way. Choose STARTTLS or "
+                "SSL/TLS; only a server on this machine may be logged in to without."
+            ),
+            "security",
+        )
+
+
+def may_log_in_without_tls(host: str) -> bool:
+    """Whether a password may go to ``host`` over an unencrypted session."""
+    if conf.ALLOW_PLAINTEXT_AUTH or host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
+    if _CONTROL.search(item.sender_name):
+        yield Problem(_("A name can't contain line breaks."), "sender_name")
+    for field in ("sender_address", "bounce_address"):
+        value = getattr(item, field)
+        if value and not is_email_address(value):
+            yield Problem(_("Enter a valid email address."), field)
+    if item.always_use_sender and not effective_sender(item) and item.authentication != "default":
+        yield Problem(_("Enter the address that is always to be used."), "sender_address")
+
+
+def effective_sender(item: SettingsSetConfig) -> str:
+    """The address the set sends from: its own, else its username if that is one, else ``""``."""
+    if item.sender_address:
+        return item.sender_address
+    if item.authentication == "password" and is_email_address(item.username):
+        return item.username
+    return ""
+
+
+def _use(item: SettingsSetConfig) -> Iterator[Problem]:
+    for address in item.report_addresses:
+        if not is_email_address(address):
+            yield Problem(_("A report email is no valid address."), "report_emails")
+    if item.redirect and not item.report_addresses:
+        yield Problem(_("Add and enable at least one report email to redirect to."), "redirect")
+    for category in item.categories:
+        try:
+            validate_category(category)
+        except ValueError as error:
+            yield Problem(str(error), "categories")
