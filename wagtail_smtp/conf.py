@@ -12,8 +12,6 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from wagtail_smtp import categories
-
 #: Environment variable with comma-separated addresses; stands over ``REDIRECT_ALL_TO``.
 REDIRECT_VARIABLE = "WAGTAIL_SMTP_REDIRECT_ALL_TO"
 
@@ -25,7 +23,7 @@ DEFAULTS: Mapping[str, Any] = {
     "ENCRYPTION_KEYS": (),
     "CATEGORIES": {},
     "CATEGORY_RULES": {},
-    "STANDARD_CATEGORIES": (categories.SECURITY,),
+    "STANDARD_CATEGORIES": ("security",),
     "REDIRECT_ALL_TO": None,
     "ALLOW_PLAINTEXT_AUTH": False,
     "ALLOWED_NETWORKS": (),
@@ -109,10 +107,6 @@ class Conf:
         if isinstance(value, str):
             value = value.split(",")
         return tuple(address.strip() for address in value if address.strip())
-
-    def category_labels(self) -> dict[str, Any]:
-        """All known categories with their labels, built-in ones first."""
-        return {slug: slug for slug in categories.BUILT_IN} | self.CATEGORIES
 
 
 conf = Conf()

@@ -65,7 +65,7 @@ def _fernet() -> MultiFernet:
 
 @functools.lru_cache(maxsize=4)
 def _fernet_of(keys: tuple[str, ...], secrets: tuple[str, ...]) -> MultiFernet:
-    return MultiFernet([Fernet(key) for key in (*keys, *map(_derive, secrets))])
+    return MultiFernet([*map(Fernet, keys), *(Fernet(_derive(secret)) for secret in secrets)])
 
 
 def _derive(secret: str) -> bytes:

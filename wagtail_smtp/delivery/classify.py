@@ -76,15 +76,16 @@ def _marks(message: EmailMessage) -> list[str]:
 
 def _call_sites() -> list[str]:
     """Categories of the call sites on the stack, the innermost first."""
-    sites = CALL_SITES
-    if rules := conf.CATEGORY_RULES:
-        sites = sites | {tuple(site.split(":", 1)): slug for site, slug in rules.items()}  # type: ignore[misc]
+    sites = dict(CALL_SITES)
+    for site, slug in conf.CATEGORY_RULES.items():
+        module, _separator, name = site.partition(":")
+        sites[module, name] = slug
     found = []
     frame = sys._getframe(1)
     for _ in range(_FRAMES):
-        slug = sites.get((frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
-        if slug is not None:
-            found.append(slug)
+        category = sites.get((frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
+        if category is not None:
+            found.append(category)
         if frame.f_back is None:
             break
         frame = frame.f_back

@@ -173,7 +173,7 @@ def _require_redirected(message: EmailMessage, redirect: Redirect) -> None:
     if set(message.recipients()) != set(redirect.addresses):
         raise _not_redirected("its class adds recipients")
     written: Any = mime.rendered(message)
-    for name in written.keys():
+    for name, _value in written.items():
         if _is_removed(name) and name.lower() != "to" and name not in message.extra_headers:
             raise _not_redirected(f"its class writes the header {name}")
     if [a for _n, a in _addresses(written.get_all("to", []))] != list(redirect.addresses):

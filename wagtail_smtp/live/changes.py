@@ -84,9 +84,8 @@ def _changes(before: Configuration, after: Configuration) -> Iterator[SetChange]
         if moved:
             changed += (_position(list(old).index(key), list(new).index(key)),)
         if changed:
-            yield SetChange(
-                "moved" if moved and len(changed) == 1 else "changed", item.name, key, changed
-            )
+            kind: Kind = "moved" if moved and len(changed) == 1 else "changed"
+            yield SetChange(kind, item.name, key, changed)
     for key, item in old.items():
         if key not in new:
             yield SetChange("removed", item.name, key)
@@ -159,7 +158,7 @@ def redirect_change(before: Configuration, after: Configuration) -> RedirectChan
     named = {c for config in (before, after) for item in config.sets for c in item.categories}
     ended: dict[str, None] = {}
     started: dict[str, None] = {}
-    for category in sorted({*BUILT_IN, *conf.category_labels(), *named, _UNNAMED}):
+    for category in sorted({*BUILT_IN, *conf.CATEGORIES, *named, _UNNAMED}):
         old, new = _addresses(before, category), _addresses(after, category)
         if old and not new:
             ended.update(dict.fromkeys(old))

@@ -52,7 +52,7 @@ def _query(connection: BaseDatabaseWrapper) -> tuple[int, uuid.UUID] | None:
     number, identity = quote("number"), quote("identity")
     table = quote(ConfigurationVersion._meta.db_table)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {number}, {identity} FROM {table} ORDER BY {number} DESC LIMIT 1")
+        cursor.execute(f"SELECT {number}, {identity} FROM {table} ORDER BY {number} DESC LIMIT 1")  # noqa: S608
         row = cursor.fetchone()
     return None if row is None else (int(row[0]), uuid.UUID(str(row[1])))
 

@@ -1,6 +1,6 @@
 """Standard delivery: the project's own configuration, whatever backend that is."""
 
-import smtplib
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -71,10 +71,8 @@ class StandardSession:
 
     def close(self) -> None:
         """Close the connection; what was sent stays sent, so no error leaves here."""
-        try:
+        with contextlib.suppress(OSError):
             self._backend.close()
-        except (OSError, smtplib.SMTPException):
-            pass
 
 
 def uses_mailers() -> bool:
