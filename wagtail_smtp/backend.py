@@ -13,6 +13,21 @@ from wagtail_smtp.live.database import borrowed_connection
 #: Constructor arguments that MAILERS adds and the project's backend must not get twice.
 _DJANGOS_OWN = ("alias", "_ignore_unknown_kwargs")
 
+#: What describes a server, as in Django's SMTP backend. Django judges anything else.
+_OF_A_SERVER = frozenset(
+    {
+        "host",
+        "port",
+        "username",
+        "password",
+        "use_tls",
+        "use_ssl",
+        "timeout",
+        "ssl_keyfile",
+        "ssl_certfile",
+    }
+)
+
 
 class EmailBackend(BaseEmailBackend):
     """Sends each message as the live configuration says.
@@ -30,10 +45,12 @@ class EmailBackend(BaseEmailBackend):
         self, fail_silently: bool | None = False, *, category: str | None = None, **kwargs: Any
     ) -> None:
         own = {name: kwargs.pop(name) for name in _DJANGOS_OWN if name in kwargs}
-        super().__init__(**own)
+        overrides = {name: value for name, value in kwargs.items() if value is not None}
+        unknown = {name: overrides[name] for name in overrides.keys() - _OF_A_SERVER}
+        # From 6.1 on Django refuses options nobody knows, or warns of them.
+        super().__init__(**own, **dict(sorted(unknown.items())))
         self.alias = own.get("alias")
         self.fail_silently = bool(fail_silently)
-        overrides = {name: value for name, value in kwargs.items() if value is not None}
         self._line = Line(category, overrides)
         self._lock = threading.RLock()
         self._stays_open = False
