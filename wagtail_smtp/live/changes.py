@@ -1,7 +1,7 @@
 """The difference between two configurations, set by set and field by field, in words."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from django.utils.text import capfirst
@@ -77,7 +77,10 @@ def _changes(before: Configuration, after: Configuration) -> Iterator[SetChange]
     stayed_new = [key for key in new if key in old]
     for key, item in new.items():
         if key not in old:
-            yield SetChange("added", item.name, key, (_position(None, list(new).index(key)),))
+            blank = SettingsSetConfig(key, item.name)
+            values = tuple(replace(field, before="") for field in _field_changes(blank, item))
+            values += (_position(None, list(new).index(key)),)
+            yield SetChange("added", item.name, key, values)
             continue
         changed = tuple(_field_changes(old[key], item))
         moved = stayed_old.index(key) != stayed_new.index(key)

@@ -38,6 +38,7 @@ class Preview:
     """
 
     live: ConfigurationVersion | None
+    before: Configuration
     target: Configuration
     changes: tuple[SetChange, ...]
     #: Edits of the sets that making an earlier version live again would undo.
@@ -70,6 +71,7 @@ def preview(again: ConfigurationVersion | None = None) -> Preview:
     state = (live.identity if live else None, draft.digest(), target.digest())
     return Preview(
         live=live,
+        before=before,
         target=target,
         changes=difference(before, target),
         lost=difference(draft, target) if draft != before else (),

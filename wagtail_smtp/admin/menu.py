@@ -1,0 +1,19 @@
+"""The menu group *Email*."""
+
+from django.utils.translation import gettext_lazy
+from wagtail.admin.viewsets.base import ViewSetGroup
+
+from wagtail_smtp.admin.delivery import DeliveryViewSet
+from wagtail_smtp.admin.reload import ReloadViewSet
+from wagtail_smtp.admin.settings_sets import SettingsSetViewSet
+from wagtail_smtp.admin.versions import VersionsViewSet
+
+
+class EmailGroup(ViewSetGroup):
+    """All pages of the plugin."""
+
+    items = (DeliveryViewSet, SettingsSetViewSet, VersionsViewSet, ReloadViewSet)
+    menu_label = gettext_lazy("Email")
+    menu_name = "email"
+    menu_icon = "mail"
+    menu_order = 8000

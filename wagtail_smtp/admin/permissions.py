@@ -1,0 +1,43 @@
+"""The permissions of the plugin, by name, and who has them."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+
+RELOAD = "wagtail_smtp.reload_application"
+REDIRECT = "wagtail_smtp.redirect_mail"
+CHANGE_METHOD = "wagtail_smtp.change_deliverysettings"
+VIEW_VERSIONS = "wagtail_smtp.view_configurationversion"
+VIEW_SETS = "wagtail_smtp.view_settingsset"
+CHANGE_SETS = "wagtail_smtp.change_settingsset"
+
+#: Any of these lets a user see what is configured.
+SEE = (VIEW_SETS, CHANGE_SETS, RELOAD, CHANGE_METHOD, VIEW_VERSIONS)
+
+
+def may_see(user: Any) -> bool:
+    """Whether the user may see sets, versions and what is live."""
+    return any(user.has_perm(permission) for permission in SEE)
+
+
+class RequirePermission:
+    """View mixin: ``permission`` or, without one, any that lets a user see."""
+
+    permission: str | None = None
+
+    def dispatch(self, request, *args, **kwargs):
+        user = request.user
+        allowed = user.has_perm(self.permission) if self.permission else may_see(user)
+        if not allowed:
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+
+def names_of_those_who_may(permission: str, limit: int = 5) -> list[str]:
+    """Names of active users with ``permission``, for telling others whom to ask."""
+    users = get_user_model()._default_manager.with_perm(
+        permission, backend="django.contrib.auth.backends.ModelBackend"
+    )
+    found = users.filter(is_active=True).order_by("pk")[:limit]
+    return [user.get_full_name() or user.get_username() for user in found]

@@ -1,0 +1,112 @@
+"""Reload: show what would change, ask, and make it live."""
+
+from django.http import HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import path, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView
+from wagtail.admin import messages
+from wagtail.admin.menu import MenuItem
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.admin.viewsets.base import ViewSet
+
+from wagtail_smtp import live
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
+from wagtail_smtp.models import ConfigurationVersion
+
+
+class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
+    """The sets as they stand become the live configuration."""
+
+    permission = permissions.RELOAD
+    template_name = "wagtail_smtp/reload.html"
+    page_title = gettext_lazy("Reload application")
+    page_subtitle = gettext_lazy("Start using these settings; nothing restarts.")
+    header_icon = "rotate"
+
+    def get_breadcrumbs_items(self):
+        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
+
+    def get_version(self):
+        """The earlier version to make live again; None: the sets as they stand."""
+
+    def get_context_data(self, **kwargs):
+        context = super().get_context_data(**kwargs)
+        version = self.get_version()
+        try:
+            plan = live.preview(version)
+        except ReloadRefused as error:
+            return context | {"refusal": str(error)}
+        started = plan.redirect.started
+        return context | {
+            "plan": plan,
+            "version": version,
+            "action_url": self.request.path,
+            "not_permitted": started and not self.request.user.has_perm(permissions.REDIRECT),
+        }
+
+    def post(self, request, *args, **kwargs):
+        options = {
+            "token": request.POST.get("token", ""),
+            "end_redirect": bool(request.POST.get("end_redirect")),
+            "may_redirect": request.user.has_perm(permissions.REDIRECT),
+        }
+        version = self.get_version()
+        try:
+            if version is None:
+                made = live.reload(request.user, **options)
+            else:
+                made = live.make_live(version, request.user, **options)
+        except ReloadOutdated as error:
+            messages.warning(request, f"{error} " + _("This is how it stands now."))
+            return HttpResponseRedirect(request.path)
+        except ReloadRefused as error:
+            messages.error(request, str(error))
+            return self.render_to_response(self.get_context_data(error=error))
+        if made is None:
+            messages.success(request, _("Everything was in use already."))
+        else:
+            messages.success(
+                request, _("Version %d is live. All mail uses it from now on.") % made.number
+            )
+        return HttpResponseRedirect(reverse("wagtail_smtp_delivery:index"))
+
+
+class MakeLiveView(ReloadView):
+    """An earlier version becomes live again, and the sets become as they were in it."""
+
+    page_title = gettext_lazy("Make live again")
+    page_subtitle = ""
+    header_icon = "history"
+
+    def get_version(self):
+        return get_object_or_404(ConfigurationVersion, number=self.kwargs["number"])
+
+    def get_page_subtitle(self):
+        return str(self.get_version())
+
+
+class ReloadMenuItem(MenuItem):
+    """Shown to those who may reload."""
+
+    def is_shown(self, request):
+        return request.user.has_perm(permissions.RELOAD)
+
+
+class ReloadViewSet(ViewSet):
+    """Registers the reload pages."""
+
+    name = "wagtail_smtp_reload"
+    url_prefix = "email/reload"
+    icon = "rotate"
+    menu_label = gettext_lazy("Reload application")
+    menu_name = "smtp-reload"
+    menu_item_class = ReloadMenuItem
+
+    def get_urlpatterns(self):
+        return [
+            path("", self.construct_view(ReloadView), name="index"),
+            path("version/<int:number>/", self.construct_view(MakeLiveView), name="make_live"),
+        ]

@@ -1,0 +1,171 @@
+"""The form of a settings set: everything checked at its field, passwords write-only."""
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.formats import date_format
+from django.utils.text import capfirst
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_variables
+from wagtail.admin.forms import WagtailAdminModelForm
+from wagtail.log_actions import registry
+
+from wagtail_smtp.categories import BUILT_IN
+from wagtail_smtp.conf import conf
+from wagtail_smtp.exceptions import SecretError
+from wagtail_smtp.live.reload import revoke
+from wagtail_smtp.models import Secret, SettingsSet
+from wagtail_smtp.transports import standard
+
+
+class SettingsSetForm(WagtailAdminModelForm):
+    """Add, copy or edit one settings set."""
+
+    password = forms.CharField(
+        label=gettext_lazy("Password"),
+        required=False,
+        strip=False,
+        max_length=4096,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
+        help_text=gettext_lazy(
+            "Never shown again. Left empty, the stored password stays. It belongs to host, port, "
+            "security, certificates and username: change one of them and it must be entered again."
+        ),
+    )
+    remove_password = forms.BooleanField(
+        label=gettext_lazy("Remove the stored password"),
+        required=False,
+        help_text=gettext_lazy("From earlier versions as well; from the live one with the reload."),
+    )
+    categories = forms.MultipleChoiceField(
+        label=gettext_lazy("Categories"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=SettingsSet._meta.get_field("categories").help_text,
+    )
+    loaded_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        known = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES, *(self.instance.categories or ())])
+        labels = conf.CATEGORIES
+        self.fields["categories"].choices = [(slug, labels.get(slug, slug)) for slug in known]
+        self.fields["loaded_revision"].initial = self.instance.revision
+        self._offer_default_credentials()
+        if self.instance.secret_id is None:
+            del self.fields["remove_password"]
+
+    def _offer_default_credentials(self):
+        server = standard.server()
+        field = self.fields["authentication"]
+        if server is not None and server.username:
+            field.help_text = _(
+                "Default credentials are those of the site's own server. Host, port, security and "
+                "certificates are then its own too: %(host)s:%(port)s, user %(user)s."
+            ) % {"host": server.host, "port": server.port, "user": server.username}
+        elif self.instance.authentication != SettingsSet.Authentication.DEFAULT:
+            field.choices = [
+                choice
+                for choice in field.choices
+                if choice[0] != SettingsSet.Authentication.DEFAULT
+            ]
+
+    def clean(self):
+        cleaned = super().clean()
+        if self.instance.pk:
+            self._refuse_if_stale(cleaned.get("loaded_revision"))
+        if cleaned.get("redirect") and not self._enabled_report_emails():
+            self.add_error(
+                "redirect", _("Add and enable at least one report email to redirect to.")
+            )
+        if cleaned.get("authentication") == SettingsSet.Authentication.DEFAULT:
+            # Nothing of the editor's own may stand beside the project's password.
+            cleaned |= {"host": "", "port": 587, "security": "starttls", "username": ""}
+            cleaned["ca_certificates"] = ""
+        return cleaned
+
+    def _enabled_report_emails(self):
+        forms_of_reports = self.formsets["report_emails"].forms
+        return [
+            form
+            for form in forms_of_reports
+            if form.is_valid()
+            and form.cleaned_data.get("address")
+            and form.cleaned_data.get("enabled")
+            and not form.cleaned_data.get("DELETE")
+        ]
+
+    def _refuse_if_stale(self, loaded):
+        stored = (
+            SettingsSet.objects.filter(pk=self.instance.pk).select_related("changed_by").first()
+        )
+        if stored is None or loaded == stored.revision:
+            return
+        raise ValidationError(
+            _(
+                "%(who)s changed this set at %(when)s, after you opened it (%(what)s). Nothing was "
+                "saved. What you typed is kept below; open the set in another tab to compare, and "
+                "enter your changes there."
+            )
+            % {
+                "who": stored.changed_by or _("Somebody"),
+                "when": date_format(localtime(stored.changed_at), "DATETIME_FORMAT"),
+                "what": ", ".join(self._changed_since(loaded or 0)) or _("fields unknown"),
+            },
+            code="stale",
+        )
+
+    def _changed_since(self, revision):
+        names = []
+        for entry in registry.get_logs_for_instance(self.instance):
+            if entry.data.get("revision", 0) > revision:
+                names += entry.data.get("fields", [])
+        return dict.fromkeys(names)
+
+    @sensitive_variables()
+    def _post_clean(self):
+        super()._post_clean()
+        if "authentication" not in self.cleaned_data or not self._uses_password():
+            return
+        if self.cleaned_data.get("password") or self.cleaned_data.get("remove_password"):
+            return
+        if self.instance.secret is None:
+            # An edited set without a password stays editable; a reload of it is refused.
+            if self.instance.pk is None:
+                self.add_error("password", _("Enter the password."))
+            return
+        try:
+            self.instance.secret.reveal(self.instance.frozen(()).binding())
+        except SecretError as error:
+            self.add_error("password", str(error))
+
+    def _uses_password(self):
+        return self.cleaned_data["authentication"] == SettingsSet.Authentication.PASSWORD
+
+    @sensitive_variables()
+    def save(self, commit=True):
+        item = self.instance
+        typed = self.cleaned_data.get("password")
+        if not self._uses_password():
+            item.secret = None
+        elif typed:
+            item.secret = Secret.store(typed, item.frozen(()).binding(), item.key)
+        elif self.cleaned_data.get("remove_password"):
+            item.secret = None
+        item.stamp(self.for_user)
+        saved = super().save(commit)
+        if self.cleaned_data.get("remove_password") and not typed:
+            revoke(item.key)
+        return saved
+
+    def changed_labels(self):
+        """What people call the fields this form changes; for the audit log, without values."""
+        labels = [
+            str(capfirst(self.fields[name].label or name))
+            for name in self.changed_data
+            if name in self.fields and name != "loaded_revision"
+        ]
+        if self.formsets["report_emails"].has_changed():
+            labels.append(_("Report emails"))
+        return labels

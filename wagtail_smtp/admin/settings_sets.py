@@ -1,0 +1,265 @@
+"""The *SMTP settings* snippet: listing, form, order."""
+
+from django.contrib.admin.utils import unquote
+from django.db import transaction
+from django.http import JsonResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.debug import sensitive_post_parameters
+from wagtail.admin import messages
+from wagtail.admin.panels import FieldPanel, FieldRowPanel, InlinePanel, MultiFieldPanel, ObjectList
+from wagtail.admin.ui.tables import Column, StatusTagColumn
+from wagtail.admin.widgets.button import HeaderButton
+from wagtail.log_actions import log
+from wagtail.snippets.views import snippets
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.in_use import Overview
+from wagtail_smtp.admin.set_form import SettingsSetForm
+from wagtail_smtp.live.restore import free_name
+from wagtail_smtp.models import DeliverySettings, SettingsSet
+from wagtail_smtp.transports import standard
+
+RELOAD_URL = "wagtail_smtp_reload:index"
+
+
+class LockedPost:
+    """Changes wait for each other, so that each is checked against what really stands."""
+
+    def post(self, request, *args, **kwargs):
+        with transaction.atomic():
+            DeliverySettings.lock()
+            return super().post(request, *args, **kwargs)
+
+
+class NotInUseYet:
+    """After a save: say that nothing has changed for the mail yet, and what to do."""
+
+    def get_success_message(self, instance=None):
+        item = instance or self.object
+        text = _("“%(name)s” saved. Not in use yet: email still leaves as before.") % {"name": item}
+        if not self.request.user.has_perm(permissions.RELOAD):
+            names = permissions.names_of_those_who_may(permissions.RELOAD)
+            if names:
+                text += " " + _("To put it in use, ask %s.") % ", ".join(names)
+        return text
+
+    def get_success_buttons(self):
+        if self.request.user.has_perm(permissions.RELOAD):
+            return [messages.button(reverse(RELOAD_URL), _("Review and reload"))]
+        return []
+
+    def save_instance(self):
+        creating = self.form.instance.pk is None
+        if creating:
+            last = SettingsSet.objects.order_by("-sort_order").first()
+            self.form.instance.sort_order = (last.sort_order or 0) + 1 if last else 0
+        labels = [] if creating else self.form.changed_labels()
+        item = self.form.save()
+        self.has_content_changes = True
+        log(
+            instance=item,
+            action="wagtail.create" if creating else "wagtail.edit",
+            content_changed=True,
+            data={"revision": item.revision, "fields": labels},
+        )
+        return item
+
+
+@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+class AddView(LockedPost, NotInUseYet, snippets.CreateView):
+    """A new set."""
+
+
+@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+class CopyView(LockedPost, NotInUseYet, snippets.CopyView):
+    """A new set that begins with another's values, all but its password and name."""
+
+    def get_initial_form_instance(self):
+        original = self.get_object()
+        copied = SettingsSet(name=free_name(original.name))
+        name = copied.name
+        copied.thaw(original.frozen(original.report_emails.all()))
+        copied.name, copied.secret_id, copied.enabled = name, None, False
+        return copied
+
+
+@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+class EditView(LockedPost, NotInUseYet, snippets.EditView):
+    """Edit a set."""
+
+
+class DeleteView(LockedPost, snippets.DeleteView):
+    """Delete a set; what is live stays live until the next reload, and the page says so."""
+
+    @property
+    def confirmation_message(self):
+        text = _("Delete the settings set “%s” with its password?") % self.object
+        if str(self.object.key) in Overview.now().live.by_key():
+            text += " " + _("It is in use: email leaves through it until the next reload.")
+        return text
+
+
+class ReorderView(snippets.ReorderView):
+    """Move one set and number all anew, since numbers may repeat or be missing."""
+
+    def post(self, request, *args, **kwargs):
+        with transaction.atomic():
+            DeliverySettings.lock()
+            item = get_object_or_404(SettingsSet, pk=unquote(str(kwargs["pk"])))
+            others = list(SettingsSet.objects.exclude(pk=item.pk).order_by("sort_order", "pk"))
+            others.insert(self._position(len(others)), item)
+            for position, row in enumerate(others):
+                SettingsSet.objects.filter(pk=row.pk).update(sort_order=position)
+            log(instance=item, action="wagtail_smtp.reorder")
+        return JsonResponse({"success": True})
+
+    def _position(self, last):
+        try:
+            position = int(self.request.GET.get("position", ""))
+        except ValueError:
+            return last
+        return position if 0 <= position <= last else last
+
+
+class IndexView(snippets.IndexView):
+    """The sets in order, with what each is in use for and what waits for a reload."""
+
+    default_ordering = "sort_order"
+
+    @cached_property
+    def overview(self):
+        return Overview.now()
+
+    @cached_property
+    def columns(self):
+        # Without the checkbox column: deleting several sets at once serves nobody.
+        overview = self.overview
+        return [
+            self._get_title_column("name"),
+            Column("host", label=_("Host"), accessor=_host),
+            Column("sender", label=_("Sender"), accessor=_sender),
+            StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
+            Column("changes", label=_("Changes"), accessor=overview.changes),
+            Column("redirect", label=_("Redirect"), accessor=_redirect),
+        ]
+
+    @cached_property
+    def header_buttons(self):
+        buttons = list(super().header_buttons)
+        if self.request.user.has_perm(permissions.RELOAD):
+            buttons.append(
+                HeaderButton(_("Reload application"), url=reverse(RELOAD_URL), icon_name="rotate")
+            )
+        return buttons
+
+    def get_context_data(self, *args, **kwargs):
+        context = super().get_context_data(*args, **kwargs)
+        overview = self.overview
+        waiting = overview.waiting
+        context["notice"] = (
+            ngettext("%d change is not live yet.", "%d changes are not live yet.", waiting)
+            % waiting
+            if waiting
+            else ""
+        )
+        context["deleted_but_live"] = overview.deleted_but_live
+        context["refusal"] = overview.refusal
+        context["empty_text"] = (
+            _("Email leaves by the site's own server (%s). Add a server to change that.")
+            % standard.description()
+        )
+        return context
+
+
+def _host(item):
+    if item.authentication == SettingsSet.Authentication.DEFAULT:
+        return _("the site's own server")
+    return f"{item.host}:{item.port}"
+
+
+def _sender(item):
+    name, address = item.sender_name, item.sender_address
+    return format_html("{} {}", name, f"<{address}>" if address and name else address)
+
+
+def _redirect(item):
+    return _("Redirects all mail") if item.redirect else ""
+
+
+EDIT_HANDLER = ObjectList(
+    [
+        FieldPanel("name"),
+        FieldPanel("enabled"),
+        MultiFieldPanel(
+            [
+                FieldPanel("host"),
+                FieldRowPanel([FieldPanel("port"), FieldPanel("security"), FieldPanel("timeout")]),
+            ],
+            heading=gettext_lazy("Server"),
+        ),
+        MultiFieldPanel(
+            [
+                FieldPanel("authentication"),
+                FieldPanel("username"),
+                FieldPanel("password"),
+                FieldPanel("remove_password"),
+            ],
+            heading=gettext_lazy("Credentials"),
+        ),
+        MultiFieldPanel(
+            [
+                FieldPanel("sender_name"),
+                FieldPanel("sender_address"),
+                FieldPanel("always_use_sender"),
+            ],
+            heading=gettext_lazy("Sender"),
+        ),
+        MultiFieldPanel(
+            [
+                FieldPanel("redirect"),
+                InlinePanel("report_emails", label=gettext_lazy("Report email"), max_num=20),
+            ],
+            heading=gettext_lazy("Redirection"),
+        ),
+        MultiFieldPanel(
+            [
+                FieldPanel("ca_certificates"),
+                FieldPanel("ehlo_name"),
+                FieldPanel("bounce_address"),
+                FieldPanel("categories"),
+            ],
+            heading=gettext_lazy("More settings"),
+            classname="collapsed",
+        ),
+        FieldPanel("loaded_revision"),
+    ],
+    base_form_class=SettingsSetForm,
+)
+
+
+class SettingsSetViewSet(snippets.SnippetViewSet):
+    """Registers the snippet."""
+
+    model = SettingsSet
+    icon = "mail"
+    menu_label = gettext_lazy("SMTP settings")
+    menu_name = "smtp-settings"
+    menu_item_is_registered = True
+    add_to_reference_index = False
+    sort_order_field = "sort_order"
+    search_fields = ["name", "host", "username", "sender_name", "sender_address"]
+    index_view_class = IndexView
+    add_view_class = AddView
+    copy_view_class = CopyView
+    edit_view_class = EditView
+    delete_view_class = DeleteView
+    reorder_view_class = ReorderView
+    edit_handler = EDIT_HANDLER
+    index_template_name = "wagtail_smtp/settings_sets/index.html"
+    index_results_template_name = "wagtail_smtp/settings_sets/index_results.html"

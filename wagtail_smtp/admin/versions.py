@@ -1,0 +1,91 @@
+"""*Versions*: what was live when, by whom, what changed, and the way back."""
+
+from django.urls import path, reverse
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from wagtail.admin.menu import MenuItem
+from wagtail.admin.ui.tables import Column, DateColumn, TitleColumn, UserColumn
+from wagtail.admin.views import generic
+from wagtail.admin.viewsets.base import ViewSet
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.live.changes import difference
+from wagtail_smtp.live.draft import version_configuration
+from wagtail_smtp.models import ConfigurationVersion
+
+
+class VersionsView(permissions.RequirePermission, generic.BaseListingView):
+    """The kept versions, the one in force first."""
+
+    model = ConfigurationVersion
+    page_title = gettext_lazy("Versions")
+    header_icon = "history"
+    index_url_name = "wagtail_smtp_versions:index"
+    index_results_url_name = "wagtail_smtp_versions:results"
+    default_ordering = "-number"
+    paginate_by = 50
+
+    def get_base_queryset(self):
+        return ConfigurationVersion.objects.select_related("created_by")
+
+    def get_breadcrumbs_items(self):
+        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
+
+    @cached_property
+    def newest(self):
+        return ConfigurationVersion.objects.values_list("number", flat=True).first()
+
+    @cached_property
+    def columns(self):
+        return [
+            TitleColumn("version", label=_("Version"), accessor=str, get_url=self._make_live_url),
+            Column("state", label=_("State"), accessor=self._state),
+            DateColumn("created_at", label=_("Since")),
+            UserColumn("created_by", label=_("By")),
+            Column("reason", label=_("Reason")),
+            Column("changes", label=_("What changed"), accessor=_what_changed),
+        ]
+
+    def _state(self, version):
+        if version.number == self.newest:
+            return _("Live")
+        return _("Make live again: open it") if self._make_live_url(version) else ""
+
+    def _make_live_url(self, version):
+        if version.number == self.newest or not self.request.user.has_perm(permissions.RELOAD):
+            return None
+        return reverse("wagtail_smtp_reload:make_live", args=(version.number,))
+
+
+def _what_changed(version):
+    before = ConfigurationVersion.objects.filter(number__lt=version.number).first()
+    try:
+        changes = difference(version_configuration(before), version_configuration(version))
+    except ValueError:
+        return _("Written by a newer release")
+    return "; ".join(map(str, changes)) or _("Nothing")
+
+
+class VersionsMenuItem(MenuItem):
+    """Shown to those who may see the configuration."""
+
+    def is_shown(self, request):
+        return permissions.may_see(request.user)
+
+
+class VersionsViewSet(ViewSet):
+    """Registers the list of versions."""
+
+    name = "wagtail_smtp_versions"
+    url_prefix = "email/versions"
+    icon = "history"
+    menu_label = gettext_lazy("Versions")
+    menu_name = "smtp-versions"
+    menu_item_class = VersionsMenuItem
+
+    def get_urlpatterns(self):
+        return [
+            path("", self.construct_view(VersionsView), name="index"),
+            path("results/", self.construct_view(VersionsView, results_only=True), name="results"),
+        ]
