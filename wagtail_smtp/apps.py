@@ -1,6 +1,8 @@
 """App configuration: registers checks and connects receivers."""
 
 from django.apps import AppConfig
+from django.core.checks import register
+from django.core.signals import request_started
 from django.utils.translation import gettext_lazy as _
 
 
@@ -11,3 +13,12 @@ class WagtailSMTPConfig(AppConfig):
     label = "wagtail_smtp"
     verbose_name = _("Email")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks and watch which threads Django cleans up after."""
+        from wagtail_smtp import checks
+        from wagtail_smtp.live import database
+
+        for check in checks.ALL:
+            register(check, "wagtail_smtp")
+        request_started.connect(database.manage_thread, dispatch_uid="wagtail_smtp")

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
+from django.views import View
 
 RELOAD = "wagtail_smtp.reload_application"
 REDIRECT = "wagtail_smtp.redirect_mail"
@@ -21,7 +22,7 @@ def may_see(user: Any) -> bool:
     return any(user.has_perm(permission) for permission in SEE)
 
 
-class RequirePermission:
+class RequirePermission(View):
     """View mixin: ``permission`` or, without one, any that lets a user see."""
 
     permission: str | None = None

@@ -49,6 +49,9 @@ def prepare(message: EmailMessage) -> EmailMessage:
     They stay equal over all attempts: Django would make new ones at each.
     """
     prepared = copy.copy(message)
+    # The way back to this plugin stays behind: locmem copies messages, and locks can't be.
+    for name in vars(prepared).keys() & {"connection", "_connection"}:
+        vars(prepared)[name] = None
     for name in ("to", "cc", "bcc", "reply_to"):
         setattr(prepared, name, list(getattr(message, name)))
     prepared.extra_headers = {

@@ -1,0 +1,80 @@
+"""Each misconfiguration that can be seen at start is named with its remedy."""
+
+import pytest
+from cryptography.fernet import Fernet
+
+from wagtail_smtp import checks
+
+
+def ids(*functions):
+    return [message.id for function in functions for message in function()]
+
+
+@pytest.fixture
+def given(settings):
+    def give(**values):
+        settings.WAGTAIL_SMTP = {**settings.WAGTAIL_SMTP, **values}
+
+    return give
+
+
+def test_the_test_project_is_configured_well(given):
+    given(ENCRYPTION_KEYS=[Fernet.generate_key().decode()])
+    assert ids(*checks.ALL) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"STANDART": {}}, "wagtail_smtp.E002"),
+        ({"CATEGORIES": {"Not A Slug": ""}}, "wagtail_smtp.E003"),
+        ({"CATEGORY_RULES": {"no colon": "security"}}, "wagtail_smtp.E003"),
+        ({"ALLOWED_NETWORKS": ["10.0.0.0/99"]}, "wagtail_smtp.E003"),
+        ({"ENCRYPTION_KEYS": ["no key"]}, "wagtail_smtp.E004"),
+        ({"ENCRYPTION_KEYS": "a string"}, "wagtail_smtp.E004"),
+        ({"STANDARD": {"BACKEND": checks.BACKEND}}, "wagtail_smtp.E006"),
+        ({"STANDARD": {"BACKEND": "not.there.Backend"}}, "wagtail_smtp.E006"),
+        ({"STANDARD": "locmem"}, "wagtail_smtp.E006"),
+        ({"REDIRECT_ALL_TO": []}, "wagtail_smtp.E008"),
+        ({"REDIRECT_ALL_TO": ["nobody"]}, "wagtail_smtp.E008"),
+    ],
+)
+def test_a_wrong_value_is_an_error(given, values, expected):
+    given(**({"ENCRYPTION_KEYS": [Fernet.generate_key().decode()]} | values))
+    assert ids(*checks.ALL) == [expected]
+
+
+def test_no_dictionary(settings):
+    settings.WAGTAIL_SMTP = ["STANDARD"]
+    assert ids(checks.check_keys) == ["wagtail_smtp.E001"]
+
+
+def test_keys_of_their_own_are_advised():
+    assert ids(checks.check_encryption_keys) == ["wagtail_smtp.W001"]
+
+
+def test_the_app_below_wagtail_admin(monkeypatch):
+    # Changing INSTALLED_APPS would run every app's ready() again, which not all bear.
+    upside_down = dict(reversed(checks.apps.app_configs.items()))
+    monkeypatch.setattr(checks.apps, "app_configs", upside_down)
+    assert ids(checks.check_app_order) == ["wagtail_smtp.E005"]
+
+
+def test_a_backend_that_bypasses_is_a_warning_and_an_error_while_redirect_is_forced(
+    settings, given
+):
+    console = "django.core.mail.backends.console.EmailBackend"
+    if hasattr(settings, "MAILERS"):
+        settings.MAILERS = {**settings.MAILERS, "bulk": {"BACKEND": console}}
+    else:
+        settings.EMAIL_BACKEND = console
+    assert ids(checks.check_backends) == ["wagtail_smtp.W003"]
+    given(REDIRECT_ALL_TO=["qa@example.com"])
+    assert ids(checks.check_backends) == ["wagtail_smtp.E007"]
+
+
+def test_unconfigured_standard_delivery(given):
+    options = {"host": "localhost", "port": 25, "username": "", "password": ""}
+    backend = "django.core.mail.backends.smtp.EmailBackend"
+    given(STANDARD={"BACKEND": backend, "OPTIONS": options})
+    assert ids(checks.check_standard) == ["wagtail_smtp.W002"]

@@ -1,0 +1,61 @@
+"""The command line twins of the admin."""
+
+from io import StringIO
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.management import CommandError, call_command
+
+from wagtail_smtp import live
+from wagtail_smtp.models import Secret, SettingsSet
+
+
+def run(*args):
+    out = StringIO()
+    call_command(*args, stdout=out, no_color=True)
+    return out.getvalue()
+
+
+def test_reload_and_status(make_set):
+    make_set(name="Office", host="smtp.example.com")
+    assert "Nothing was made live yet" in run("smtp_status")
+    assert "Office: Added" in run("smtp_status")
+    assert "Version 1 is live." in run("smtp_reload")
+    status = run("smtp_status")
+    assert "Version 1 is live since" in status
+    assert "1. Office (smtp.example.com:587)" in status
+    assert "secret of the tests" not in status
+    assert "Everything is in use already." in run("smtp_reload")
+
+
+def test_reload_ends_a_redirect_only_when_told_so(make_set):
+    make_set(name="Office", redirect=True, reports=["qa@example.com"])
+    run("smtp_reload")
+    assert "redirects to qa@example.com" in run("smtp_status")
+    SettingsSet.objects.update(redirect=False)
+    with pytest.raises(CommandError, match="--end-redirect"):
+        run("smtp_reload")
+    assert live.live_version().number == 1
+    run("smtp_reload", "--end-redirect")
+    assert live.live_version().number == 2
+
+
+def test_reload_says_what_is_wrong(make_set):
+    make_set(name="Office")
+    Secret.objects.update(ciphertext="broken")
+    with pytest.raises(CommandError, match="Office"):
+        run("smtp_reload")
+
+
+def test_rotating_keys(make_set, settings):
+    old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    settings.WAGTAIL_SMTP = {**settings.WAGTAIL_SMTP, "ENCRYPTION_KEYS": [old]}
+    item = make_set(name="Office")
+    settings.WAGTAIL_SMTP = {**settings.WAGTAIL_SMTP, "ENCRYPTION_KEYS": [new, old]}
+    assert "1 stored passwords" in run("smtp_rotate_keys")
+    settings.WAGTAIL_SMTP = {**settings.WAGTAIL_SMTP, "ENCRYPTION_KEYS": [new]}
+    binding = item.frozen(()).binding()
+    assert Secret.objects.get().reveal(binding) == "secret of the tests"
+    settings.WAGTAIL_SMTP = {**settings.WAGTAIL_SMTP, "ENCRYPTION_KEYS": [old]}
+    with pytest.raises(CommandError, match="can't be decrypted"):
+        run("smtp_rotate_keys")

@@ -1,0 +1,37 @@
+"""manage.py smtp_reload: make the SMTP settings as they stand live."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from wagtail_smtp import live
+from wagtail_smtp.exceptions import RedirectWouldEnd, ReloadRefused
+
+
+class Command(BaseCommand):
+    """Reload, as the button in the admin does."""
+
+    help = "Make the SMTP settings as they stand in the admin live, in every process of the site."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--end-redirect",
+            action="store_true",
+            help="allow that mail which is redirected now reaches real people again",
+        )
+
+    def handle(self, *args: Any, end_redirect: bool, **options: Any) -> None:
+        try:
+            plan = live.preview()
+            version = live.reload(token=plan.token, end_redirect=end_redirect, reason="smtp_reload")
+        except RedirectWouldEnd as error:
+            raise CommandError(f"{error} Say --end-redirect if that is meant.") from error
+        except ReloadRefused as error:
+            lines = [str(error), *(f"- {problem}" for problem in error.problems)]
+            raise CommandError("\n".join(lines)) from error
+        if version is None:
+            self.stdout.write("Everything is in use already.")
+            return
+        for change in plan.changes:
+            self.stdout.write(f"- {change}")
+        self.stdout.write(self.style.SUCCESS(f"Version {version.number} is live."))
