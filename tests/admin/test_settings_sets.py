@@ -204,3 +204,39 @@ def test_the_password_is_on_no_page(admin_client, make_set):
         assert "canary-5f1e" not in page.content.decode()
     for entry in ModelLogEntry.objects.all():
         assert "canary-5f1e" not in str(entry.data)
+
+
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+
+
+@pytest.fixture
+def standard_smtp(settings):
+    options = {"host": "own.example.com", "port": 465, "username": "own", "password": "own-pw"}
+    options |= {"use_ssl": True, "use_tls": False}
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {
+        "STANDARD": {"BACKEND": SMTP, "OPTIONS": options}
+    }
+
+
+def test_default_credentials_keep_no_host_of_the_editors(admin_client, standard_smtp):
+    data = form_data(authentication="default", host="evil.example.com", password="")
+    admin_client.post(reverse(ADD), data)
+    item = SettingsSet.objects.get()
+    assert (item.host, item.secret) == ("", None)
+    live.reload()
+    current = live.current()
+    transport = current.transport(current.configuration.sets[0])
+    assert transport.config.host == "own.example.com"
+    assert transport.config.password == "own-pw"
+    assert "own-pw" not in repr(transport.config)
+
+
+def test_locked_fields_need_not_be_posted(admin_client, standard_smtp):
+    locked = dict.fromkeys(["host", "port", "security", "username", "password"])
+    admin_client.post(reverse(ADD), form_data(authentication="default", **locked))
+    assert SettingsSet.objects.get().authentication == "default"
+
+
+def test_default_credentials_are_offered_only_where_there_are_some(admin_client):
+    response = admin_client.post(reverse(ADD), form_data(authentication="default"))
+    assert list(errors(response)) == ["authentication"]

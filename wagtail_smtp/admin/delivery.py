@@ -17,6 +17,7 @@ from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.in_use import Overview
+from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.versions import VersionsMenuItem
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
@@ -84,11 +85,11 @@ def routing_table(overview):
         try:
             way = route(config, category)
         except RedirectError as error:
-            yield Row(category, _("blocked"), str(error), "")
+            yield Row(category_label(category), _("blocked"), str(error), "")
             continue
         first = way.candidates[0]
         yield Row(
-            str(conf.CATEGORIES.get(category, category)),
+            category_label(category),
             first.name if first else _("standard delivery"),
             reasons[way.why],
             ", ".join(way.redirect.addresses) if way.redirect else "",

@@ -1,5 +1,7 @@
 """The form of a settings set: everything checked at its field, passwords write-only."""
 
+import json
+
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.formats import date_format
@@ -9,8 +11,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.forms import WagtailAdminModelForm
+from wagtail.admin.staticfiles import versioned_static
 from wagtail.log_actions import registry
 
+from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import SecretError
@@ -46,15 +50,20 @@ class SettingsSetForm(WagtailAdminModelForm):
     )
     loaded_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
+    class Media:
+        js = [versioned_static("wagtail_smtp/set-form.js")]
+
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         known = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES, *(self.instance.categories or ())])
-        labels = conf.CATEGORIES
-        self.fields["categories"].choices = [(slug, labels.get(slug, slug)) for slug in known]
+        self.fields["categories"].choices = [(slug, category_label(slug)) for slug in known]
         self.fields["loaded_revision"].initial = self.instance.revision
         self._offer_default_credentials()
         if self.instance.secret_id is None:
             del self.fields["remove_password"]
+        if self.data.get("authentication") == SettingsSet.Authentication.DEFAULT:
+            # Locked fields are not posted.
+            self.fields["port"].required = self.fields["security"].required = False
 
     def _offer_default_credentials(self):
         server = standard.server()
@@ -64,6 +73,9 @@ class SettingsSetForm(WagtailAdminModelForm):
                 "Default credentials are those of the site's own server. Host, port, security and "
                 "certificates are then its own too: %(host)s:%(port)s, user %(user)s."
             ) % {"host": server.host, "port": server.port, "user": server.username}
+            shown = {"host": server.host, "port": server.port, "security": server.security}
+            shown |= {"ca_certificates": "", "username": server.username}
+            field.widget.attrs["data-standard"] = json.dumps(shown)
         elif self.instance.authentication != SettingsSet.Authentication.DEFAULT:
             field.choices = [
                 choice

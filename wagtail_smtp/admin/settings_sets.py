@@ -189,7 +189,7 @@ def _sender(item):
 
 
 def _redirect(item):
-    return _("Redirects all mail") if item.redirect else ""
+    return _("On") if item.redirect else ""
 
 
 EDIT_HANDLER = ObjectList(
@@ -240,6 +240,7 @@ EDIT_HANDLER = ObjectList(
         FieldPanel("loaded_revision"),
     ],
     base_form_class=SettingsSetForm,
+    attrs={"data-controller": "wsmtp-set-form"},
 )
 
 

@@ -2,6 +2,7 @@
 
 from django.urls import path, reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from wagtail.admin.menu import MenuItem
@@ -39,18 +40,21 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
     @cached_property
     def columns(self):
         return [
-            TitleColumn("version", label=_("Version"), accessor=str, get_url=self._make_live_url),
-            Column("state", label=_("State"), accessor=self._state),
+            TitleColumn("version", label=_("Version"), accessor=str),
             DateColumn("created_at", label=_("Since")),
             UserColumn("created_by", label=_("By")),
             Column("reason", label=_("Reason")),
-            Column("changes", label=_("What changed"), accessor=_what_changed),
+            Column("changes", label=_("What changed"), accessor=_what_changed, width="40%"),
+            Column("state", label=_("State"), accessor=self._state),
         ]
 
     def _state(self, version):
         if version.number == self.newest:
             return _("Live")
-        return _("Make live again: open it") if self._make_live_url(version) else ""
+        if url := self._make_live_url(version):
+            link = '<a class="button button-small button-secondary" href="{}">{}</a>'
+            return format_html(link, url, _("Make live again"))
+        return ""
 
     def _make_live_url(self, version):
         if version.number == self.newest or not self.request.user.has_perm(permissions.RELOAD):

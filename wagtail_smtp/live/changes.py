@@ -51,6 +51,8 @@ class SetChange:
         return str(KIND_LABELS[self.kind])
 
     def __str__(self) -> str:
+        if self.kind == "added":
+            return f"{self.name}: {self.kind_label}"
         parts = "; ".join(
             f"{field.label}: {field.before or '–'} → {field.after or '–'}"
             if field.before or field.after

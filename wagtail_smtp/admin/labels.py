@@ -1,0 +1,20 @@
+"""What people call the categories."""
+
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.conf import conf
+
+_BUILT_IN = {
+    "security": _("Security (password resets, codes)"),
+    "notification": _("Notifications (workflow, comments)"),
+    "form": _("Form pages"),
+    "error": _("Error reports"),
+    "alert": _("Alerts"),
+    "test": _("Test emails"),
+    "other": _("All other mail"),
+}
+
+
+def category_label(slug: str) -> str:
+    """The category's name for people; an unknown one is its own."""
+    return str(conf.CATEGORIES.get(slug) or _BUILT_IN.get(slug, slug))

@@ -1,0 +1,57 @@
+/**
+ * The form of a settings set: proposes the port that goes with the security, and locks
+ * the server's fields while the default credentials are chosen, since these may only go
+ * to the site's own server. The server checks all of it again.
+ */
+(function () {
+  const LOCKED = ['host', 'port', 'security', 'ca_certificates', 'username'];
+  const PORTS = { starttls: '587', ssl: '465' };
+
+  class SetFormController extends window.StimulusModule.Controller {
+    connect() {
+      this.typed = null;
+      this.standard = JSON.parse(this.field('authentication').dataset.standard || 'null');
+      this.onChange = (event) => this.update(event.target);
+      this.element.addEventListener('change', this.onChange);
+      this.lock();
+    }
+
+    disconnect() {
+      this.element.removeEventListener('change', this.onChange);
+    }
+
+    field(name) {
+      return this.element.querySelector(`[name="${name}"]`);
+    }
+
+    update(changed) {
+      if (changed.name === 'security') {
+        const port = this.field('port');
+        if (Object.values(PORTS).includes(port.value) && PORTS[changed.value]) {
+          port.value = PORTS[changed.value];
+        }
+      }
+      if (changed.name === 'authentication') this.lock();
+    }
+
+    lock() {
+      const locked = this.field('authentication').value === 'default' && this.standard;
+      if (locked && !this.typed) {
+        this.typed = Object.fromEntries(LOCKED.map((name) => [name, this.field(name).value]));
+        LOCKED.forEach((name) => {
+          this.field(name).value = this.standard[name];
+        });
+      } else if (!locked && this.typed) {
+        LOCKED.forEach((name) => {
+          this.field(name).value = this.typed[name];
+        });
+        this.typed = null;
+      }
+      [...LOCKED, 'password'].forEach((name) => {
+        this.field(name).disabled = Boolean(locked);
+      });
+    }
+  }
+
+  window.wagtail.app.register('wsmtp-set-form', SetFormController);
+})();
