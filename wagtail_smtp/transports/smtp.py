@@ -56,8 +56,7 @@ class SMTPTransport:
                 with _deferring("tls", config.name):
                     client.upgrade()
             if config.username:
-                with _deferring("auth", config.name):
-                    client.log_in()
+                client.log_in()
         except BaseException:
             client.close()
             raise
@@ -219,9 +218,24 @@ class _Client(smtplib.SMTP):
     def log_in(self) -> None:
         """AUTH, never over plain text except where that is allowed."""
         config = self._config
-        if config.security == "none" and not may_log_in_without_tls(config.host):
-            raise smtplib.SMTPNotSupportedError("logging in without TLS is refused")
-        self.login(config.username, config.password)
+        if not (config.username + config.password).isascii():
+            # smtplib's own error would show the password.
+            raise MessageDeferred(
+                f"{config.name}: the username or password has characters that are not ASCII, "
+                "which can't be sent to the server.",
+                phase="auth",
+            )
+        failure: MessageDeferred | None = None
+        try:
+            if config.security == "none" and not may_log_in_without_tls(config.host):
+                raise smtplib.SMTPNotSupportedError("logging in without TLS is refused")
+            self.login(config.username, config.password)
+        except (OSError, ValueError) as error:  # ValueError: the server's challenge is no base64
+            failure = _auth_failed(config.name, error)
+        if failure is not None:
+            # Raised out here, where cause and server's words are gone: smtplib's frames hold
+            # the password, an error page shows frames, and some servers echo what they got.
+            raise failure
 
     def transmit(self, content: bytes) -> None:
         assert self.sock is not None
@@ -246,14 +260,10 @@ def _deferring(phase: str, name: str) -> Iterator[None]:
     except EmailDeliveryError:
         raise
     except OSError as error:
-        if phase == "auth":
-            # Cause and server's words are dropped: smtplib's frames hold the password, an
-            # error page shows frames, and some servers echo what they were sent.
-            raise _auth_failed(name, error) from None
         raise _deferred(phase, name, error) from error
 
 
-def _auth_failed(name: str, error: OSError) -> MessageDeferred:
+def _auth_failed(name: str, error: Exception) -> MessageDeferred:
     if isinstance(error, smtplib.SMTPResponseException):
         return MessageDeferred(
             f"{name}: the server refused the username or password ({error.smtp_code}).",
