@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint unit
+.PHONY: help test lint unit test-newest
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -26,3 +26,15 @@ lint: $(VENV)/.installed  ## Check style, types and the direction of imports
 
 unit: $(VENV)/.installed  ## Run the tests alone
 	$(BIN)/python -m pytest
+
+NEWEST := .venv-newest
+
+$(NEWEST)/.installed: pyproject.toml
+	@python=$$(sh ./find-python.sh) && echo "Setting up $(NEWEST) with $$python" && \
+	  rm -rf $(NEWEST) && "$$python" -m venv $(NEWEST) && \
+	  $(NEWEST)/bin/python -m pip install --quiet --upgrade pip && \
+	  $(NEWEST)/bin/python -m pip install --quiet --editable '.[test]' \
+	    'Django~=6.1.0' 'wagtail~=8.0.0' && touch $@
+
+test-newest: $(NEWEST)/.installed  ## Run the tests but the browser's on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)
+	$(NEWEST)/bin/python -m pytest -m 'not browser'

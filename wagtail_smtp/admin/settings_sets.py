@@ -142,11 +142,11 @@ class IndexView(snippets.IndexView):
         overview = self.overview
         return [
             self._get_title_column("name"),
-            Column("host", label=_("Host"), accessor=_host),
-            Column("sender", label=_("Sender"), accessor=_sender),
             StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
             Column("changes", label=_("Changes"), accessor=overview.changes),
             Column("redirect", label=_("Redirect"), accessor=_redirect),
+            Column("host", label=_("Host"), accessor=_host),
+            Column("sender", label=_("Sender"), accessor=_sender),
         ]
 
     @cached_property
