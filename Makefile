@@ -10,6 +10,24 @@ BIN := $(VENV)/bin
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
+demo: demo-venv  ## Try it: a Wagtail site with real SMTP servers; PORT=8000 moves all ports
+	@exec .demo/venv/bin/python -m example_site
+
+demo-reset:  ## Remove the demo's data; the next `make demo` starts over
+	@rm -rf .demo && echo "The demo's data is gone; make demo starts over."
+
+# Renewed when pyproject.toml, the interpreter or the folder changes; the data stays.
+demo-venv:
+	@python=$$(sh ./find-python.sh) && \
+	  state="$$("$$python" -VV) $$python $(CURDIR) $$(cksum < pyproject.toml)" && \
+	  if [ "$$state" != "$$(cat .demo/venv/.installed 2>/dev/null)" ]; then \
+	    echo "Setting up .demo/venv with $$python; this takes a minute" && \
+	    rm -rf .demo/venv && "$$python" -m venv .demo/venv && \
+	    .demo/venv/bin/python -m pip install --quiet --disable-pip-version-check \
+	      --editable '.[demo]' && \
+	    echo "$$state" > .demo/venv/.installed; \
+	  fi
+
 $(VENV)/.installed: pyproject.toml
 	@python=$$(sh ./find-python.sh) && echo "Setting up $(VENV) with $$python" && \
 	  rm -rf $(VENV) && "$$python" -m venv $(VENV) && \

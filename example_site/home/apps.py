@@ -1,0 +1,11 @@
+"""The demo's pages."""
+
+from django.apps import AppConfig
+
+
+class HomeConfig(AppConfig):
+    """Pages, the invoice and the seeder."""
+
+    name = "example_site.home"
+    label = "home"
+    verbose_name = "Demo pages"

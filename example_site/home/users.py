@@ -1,0 +1,49 @@
+"""The demo's users, one a role."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+
+PASSWORD = "demo"
+TESTER_PERMISSIONS = (
+    "view_settingsset",
+    "change_settingsset",
+    "view_configurationversion",
+    "reload_application",
+    "redirect_mail",
+    "send_test_email",
+)
+ROLES = {
+    "admin": "may do everything",
+    "mailadmin": "may do everything with email",
+    "tester": "may change, reload and redirect",
+    "editor": "edits pages, and sees nothing of email",
+}
+
+
+def are_there() -> bool:
+    """Whether somebody has filled this database."""
+    return get_user_model().objects.exists()
+
+
+def create() -> Any:
+    """Create the users with their groups and return the superuser."""
+    ours = Permission.objects.filter(content_type__app_label="wagtail_smtp")
+    groups = {
+        "mailadmin": _group("Mail administrators", ours),
+        "tester": _group("Testers", ours.filter(codename__in=TESTER_PERMISSIONS)),
+        "editor": Group.objects.get(name="Editors"),
+    }
+    user_model = get_user_model()
+    for name, group in groups.items():
+        user = user_model.objects.create_user(name, f"{name}@example.com", PASSWORD)
+        user.groups.add(group)
+    return user_model.objects.create_superuser("admin", "admin@example.com", PASSWORD)
+
+
+def _group(name: str, permissions: Any) -> Group:
+    group = Group.objects.create(name=name)
+    access = Permission.objects.get(content_type__app_label="wagtailadmin", codename="access_admin")
+    group.permissions.set([access, *permissions])
+    return group

@@ -1,0 +1,1 @@
+"""The demo's SMTP servers, and pages that show what really arrived at them."""
