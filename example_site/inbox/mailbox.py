@@ -64,6 +64,10 @@ class Delivered:
     def attachments(self) -> list[EmailMessage]:
         return list(self.message.iter_attachments())
 
+    @property
+    def attachment_names(self) -> list[str]:
+        return [part.get_filename() or part.get_content_type() for part in self.attachments]
+
 
 def keep(delivered: Delivered, content: bytes) -> None:
     """Write a message down; its envelope last, since that makes it visible."""

@@ -1,6 +1,8 @@
 """Real SMTP servers on loopback, with STARTTLS and AUTH, that keep all they accept."""
 
+import logging
 import ssl
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -10,6 +12,10 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from example_site import places
 from example_site.inbox.mailbox import Delivered, keep
+
+# aiosmtpd warns of AUTH without TLS, which the site's own server wants on loopback.
+logging.getLogger("mail.log").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="aiosmtpd", category=UserWarning)
 
 CERTIFICATE = places.DIRECTORY / "server.pem"
 
