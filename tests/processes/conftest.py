@@ -1,0 +1,34 @@
+"""Databases that several processes can share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.postgres import PostgreSQL, required_programs
+
+Environment = dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    with PostgreSQL(required_programs()) as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_database(postgresql: PostgreSQL) -> Environment:
+    """The environment that selects a new, empty database."""
+    return postgresql.create_database(f"test_{uuid4().hex}")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Environment:
+    """The environment that selects a new, empty database: SQLite, then PostgreSQL."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql_database")  # type: ignore[no-any-return]
+    return {
+        "WAGTAIL_SMTP_TEST_DATABASE": "",
+        "WAGTAIL_SMTP_TEST_SQLITE": str(tmp_path / "database.sqlite3"),
+    }

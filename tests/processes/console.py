@@ -1,0 +1,107 @@
+"""A process that does what a test tells it: a line of JSON in, a line of JSON out."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+import django
+
+
+class Console:
+    """Runs the functions of this module's lower half in a process of their own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    def __enter__(self) -> "Console":
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.processes.console"],
+            env=child_environment(self._environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._process:
+            self._process.terminate()
+
+    def __call__(self, name: str, **arguments: Any) -> Any:
+        """Call the function and return its result."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([name, arguments]), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, f"{name} failed, see standard error"
+        return json.loads(answer)
+
+
+def child_environment(extra: dict[str, str]) -> dict[str, str]:
+    """The environment of a process that isn't a test."""
+    return os.environ | {"DJANGO_SETTINGS_MODULE": "tests.processes.settings"} | extra
+
+
+def migrate() -> None:
+    """Create the tables."""
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0, interactive=False)
+
+
+def make_sets(servers: list[dict[str, Any]]) -> None:
+    """Store a set for each server and make them live."""
+    from wagtail_smtp import live
+    from wagtail_smtp.models import Secret, SettingsSet
+
+    for position, values in enumerate(servers):
+        password = values.pop("password")
+        item = SettingsSet(name=f"Set {position}", sort_order=position, **values)
+        item.secret = Secret.store(password, item.frozen(()).binding(), item.key)
+        item.save()
+    live.reload()
+
+
+def switch() -> list[float]:
+    """Reverse the order of the sets and reload; says when reload() began and had returned."""
+    from wagtail_smtp import live
+    from wagtail_smtp.models import SettingsSet
+
+    for position, item in enumerate(SettingsSet.objects.order_by("-sort_order")):
+        SettingsSet.objects.filter(pk=item.pk).update(sort_order=position)
+    began = time.monotonic()
+    assert live.reload() is not None
+    return [began, time.monotonic()]
+
+
+def send(subject: str) -> list[str]:
+    """Send a message and return the warnings that were logged."""
+    from django.core.mail import send_mail
+
+    warnings: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("wagtail_smtp")
+    logger.addHandler(handler)
+    try:
+        send_mail(subject, "Body", None, ["someone@example.org"])
+    finally:
+        logger.removeHandler(handler)
+    return warnings
+
+
+if __name__ == "__main__":
+    django.setup()
+    for line in sys.stdin:
+        function, given = json.loads(line)
+        print(json.dumps(globals()[function](**given)), flush=True)  # noqa: T201
