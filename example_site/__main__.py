@@ -60,13 +60,14 @@ def _run() -> None:
 
 def _check_ports() -> None:
     port = places.site_port()
+    other = port + 100 if port < 65000 else 8000
     for each in range(port, port + len(places.SERVERS) + 1):
         try:
             socket.create_server((places.HOST, each)).close()
         except OSError as error:
             raise SystemExit(
-                f"Port {each} can't be used ({error.strerror}). The demo needs {port} to "
-                f"{port + len(places.SERVERS)}; choose others, e.g.: make demo PORT={port + 100}"
+                f"Port {each} can't be used: {os.strerror(error.errno or 0)}. The demo needs "
+                f"{port} to {port + len(places.SERVERS)}; to move it: make demo PORT={other}"
             ) from None
 
 
