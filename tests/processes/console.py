@@ -56,7 +56,7 @@ def migrate() -> None:
     """Create the tables."""
     from django.core.management import call_command
 
-    call_command("migrate", verbosity=0, interactive=False)
+    call_command("migrate", run_syncdb=True, verbosity=0, interactive=False)
 
 
 def make_sets(servers: list[dict[str, Any]]) -> None:

@@ -1,0 +1,54 @@
+"""A failing save: the mail to ADMINS must not carry the password that was typed."""
+
+import logging
+
+import pytest
+from django.core import mail
+from django.urls import reverse
+
+from tests.admin.conftest import form_data
+from wagtail_smtp.models import Secret, SettingsSet
+
+ADD = "wagtailsnippets_wagtail_smtp_settingsset:add"
+EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+
+
+@pytest.fixture
+def error_mails():
+    """Mail to ADMINS as Django sends it for a failed request, with the HTML of the frames."""
+    from django.utils.log import AdminEmailHandler
+
+    handler = AdminEmailHandler(include_html=True)
+    logger = logging.getLogger("django.request")
+    logger.addHandler(handler)
+    mail.outbox = []
+    yield mail.outbox
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("broken", ["Secret.store", "SettingsSet.save", "SettingsSet.stamp"])
+@pytest.mark.parametrize("page", ["add", "edit"])
+def test_the_mail_to_admins_has_no_password(
+    admin_client, make_set, error_mails, monkeypatch, broken, page
+):
+    item = make_set(name="Existing", ca_certificates="")
+    url = reverse(ADD) if page == "add" else reverse(EDIT, args=[item.pk])
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("the disk is full")
+
+    cls, _separator, name = broken.partition(".")
+    monkeypatch.setattr({"Secret": Secret, "SettingsSet": SettingsSet}[cls], name, fail)
+    admin_client.raise_request_exception = False
+    response = admin_client.post(url, form_data(loaded_revision="0"))
+
+    assert response.status_code == 500
+    # Django's own handler has written one as well, without frames.
+    written = [
+        part
+        for message in error_mails
+        for part in (message.body, *(body for body, _kind in message.alternatives))
+    ]
+    assert len(written) >= 3
+    assert all("the disk is full" in part for part in written)
+    assert not any("canary-5f1e" in part for part in written)
