@@ -117,7 +117,8 @@ def _set_sender(message: EmailMessage, item: SettingsSetConfig, address: str) ->
     if own is not None:
         del message.extra_headers[own]
     message.from_email = formataddr((item.sender_name or name, address or current))
-    has_reply_to = message.reply_to or any(k.lower() == "reply-to" for k in message.extra_headers)
+    # Django writes only this spelling of the header.
+    has_reply_to = message.reply_to or "Reply-To" in message.extra_headers
     if brings_its_own and not has_reply_to and current and current != (address or current):
         message.reply_to = [original]
 
