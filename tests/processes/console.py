@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 import django
+
+from tests.smtp_server import CA_PEM, SMTPServer
 
 
 class Console:
@@ -52,6 +55,23 @@ def child_environment(extra: dict[str, str]) -> dict[str, str]:
     return os.environ | {"DJANGO_SETTINGS_MODULE": "tests.processes.settings"} | extra
 
 
+def set_for(server: SMTPServer) -> dict[str, object]:
+    """The values of a settings set for ``server``."""
+    return {
+        "host": "127.0.0.1",
+        "port": server.port,
+        "security": server.security,
+        "ca_certificates": CA_PEM,
+        "username": server.username,
+        "password": server.password,
+    }
+
+
+def subjects(server: SMTPServer) -> list[str]:
+    """The subjects of what arrived, in order."""
+    return [received.message["Subject"] for received in server.received]
+
+
 def migrate() -> None:
     """Create the tables."""
     from django.core.management import call_command
@@ -88,13 +108,53 @@ def send(subject: str) -> list[str]:
     """Send a message and return the warnings that were logged."""
     from django.core.mail import send_mail
 
+    return _warnings(lambda: send_mail(subject, "Body", None, ["someone@example.org"]))
+
+
+def mail_admins_in_broken_transaction(subject: str) -> list[str]:
+    """Tell the admins of SQL that failed, inside its transaction; return the warnings."""
+    from django.core.mail import mail_admins
+    from django.db import Error, connection, transaction
+
+    with transaction.atomic():
+        try:
+            connection.cursor().execute("SELECT 1 / 0")
+        except Error:
+            warnings = _warnings(lambda: mail_admins(subject, "Body"))
+        transaction.set_rollback(True)
+    return warnings
+
+
+def send_without_table() -> list[str]:
+    """Send inside a transaction without the plugin's tables, then go on with it.
+
+    Returns the name of the error, and what the transaction has written.
+    """
+    from django.core.mail import send_mail
+    from django.db import connection, transaction
+
+    result = []
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE words (word varchar(20))")
+        try:
+            send_mail("Hello", "Body", None, ["someone@example.org"])
+        except OSError as error:
+            result.append(type(error).__name__)
+        cursor.execute("INSERT INTO words VALUES ('committed')")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT word FROM words")
+        result += [word for (word,) in cursor.fetchall()]
+    return result
+
+
+def _warnings(action: Callable[[], object]) -> list[str]:
     warnings: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: warnings.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("wagtail_smtp")
     logger.addHandler(handler)
     try:
-        send_mail(subject, "Body", None, ["someone@example.org"])
+        action()
     finally:
         logger.removeHandler(handler)
     return warnings

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.console import Console, child_environment
-from tests.smtp_server import CA_PEM, SMTPServer, free_port
+from tests.processes.console import Console, child_environment, set_for, subjects
+from tests.smtp_server import SMTPServer, free_port
 
 SWITCHES = 20
 PAUSE = 0.3
@@ -31,18 +31,6 @@ class Sent:
     subject: str
     began: float
     ended: float
-
-
-def set_for(server: SMTPServer) -> dict[str, object]:
-    """The values of a settings set for ``server``."""
-    return {
-        "host": "127.0.0.1",
-        "port": server.port,
-        "security": server.security,
-        "ca_certificates": CA_PEM,
-        "username": server.username,
-        "password": server.password,
-    }
 
 
 class Senders:
@@ -138,10 +126,6 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         finally:
             connection.close()
-
-
-def subjects(server: SMTPServer) -> list[str]:
-    return [received.message["Subject"] for received in server.received]
 
 
 def broken_promises(
