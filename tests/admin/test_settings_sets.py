@@ -240,3 +240,27 @@ def test_locked_fields_need_not_be_posted(admin_client, standard_smtp):
 def test_default_credentials_are_offered_only_where_there_are_some(admin_client):
     response = admin_client.post(reverse(ADD), form_data(authentication="default"))
     assert list(errors(response)) == ["authentication"]
+
+
+def test_posting_the_copied_form_saves_its_report_emails(admin_client, make_set):
+    item = make_set(name="Office", reports=["qa@example.com", "two@example.com"], redirect=True)
+    response = admin_client.get(reverse(COPY, args=[item.pk]))
+    form = response.context["form"]
+    data = {}
+    for each in [form, form.formsets["report_emails"].management_form]:
+        data |= {bound.html_name: bound.value() for bound in each}
+    for child in form.formsets["report_emails"].forms:
+        data |= {bound.html_name: bound.value() for bound in child}
+    # As a browser does: nothing for an empty box, an empty text for what has no value.
+    data = {
+        key: "" if value is None else value for key, value in data.items() if value is not False
+    }
+    data["password"] = "again"
+    response = admin_client.post(response.context["action_url"], data)
+
+    assert response.status_code == 302, errors(response)
+    copied = SettingsSet.objects.get(name="Office (2)")
+    addresses = [report.address for report in copied.report_emails.all()]
+    assert addresses == ["qa@example.com", "two@example.com"]
+    assert item.report_emails.count() == 2
+    assert copied.secret_id != item.secret_id
