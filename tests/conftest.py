@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import django
 import pytest
+from django.core.cache import cache
 
 from tests.smtp_server import CA_PEM, SMTPServer
 from wagtail_smtp import live
@@ -13,8 +15,9 @@ from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
-    """Nothing loaded in an earlier test is known."""
+    """Nothing loaded, and nobody alerted, in an earlier test is known."""
     look_up.forget()
+    cache.clear()
     yield
     look_up.forget()
 
@@ -27,6 +30,14 @@ def _installed(settings: Any) -> None:
         settings.MAILERS = {"default": {"BACKEND": backend}}
     else:
         settings.EMAIL_BACKEND = backend
+
+
+@pytest.fixture
+def admins(settings: Any) -> list[str]:
+    """Somebody who gets error mail and alerts; the addresses."""
+    address = "admin@example.com"
+    settings.ADMINS = [address] if django.VERSION >= (6, 0) else [("Admin", address)]
+    return [address]
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ def configure() -> None:
         name: getattr(project, name) for name in dir(project) if name.isupper()
     }
     values.pop("MAILERS", None)
-    values.pop("ADMINS", None)
     values["WAGTAIL_SMTP"] = {
         "STANDARD": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}
     }

@@ -19,7 +19,6 @@ WAGTAIL_SITE_NAME = "wagtail-smtp tests"
 WAGTAILADMIN_BASE_URL = "http://testserver"
 DEFAULT_FROM_EMAIL = "site@example.com"
 SERVER_EMAIL = "root@example.com"
-ADMINS = ["admin@example.com"] if django.VERSION >= (6, 0) else [("Admin", "admin@example.com")]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 INSTALLED_APPS = [

@@ -1,5 +1,6 @@
 """A real SMTP server on a free loopback port, with TLS and AUTH, that keeps what arrives."""
 
+import asyncio
 import ssl
 import threading
 from dataclasses import dataclass, field
@@ -65,13 +66,38 @@ class SMTPServer:
             authenticator=self._authenticate,
             decode_data=False,
         )
+        self._open: set[SMTP] = set()
+        make = self._controller.factory
+        self._controller.factory = lambda: self._watched(make())  # type: ignore[method-assign]
         # aiosmtpd takes the port from its own argument, so a free one is bound first.
         self._controller.port = free_port()
         self._controller.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.drop_connections()
         self._controller.stop(no_assert=True)
+
+    def _watched(self, protocol: SMTP) -> SMTP:
+        self._open.add(protocol)
+        return protocol
+
+    def drop_connections(self) -> None:
+        """End the sessions that clients keep open, as a server does that restarts."""
+        is_done = threading.Event()
+
+        async def drop() -> None:
+            for protocol in self._open:
+                if protocol.transport is not None:
+                    protocol.transport.abort()
+            self._open.clear()
+            # Closing takes the event loop two rounds.
+            for _ in range(3):
+                await asyncio.sleep(0)
+            is_done.set()
+
+        asyncio.run_coroutine_threadsafe(drop(), self._controller.loop)
+        is_done.wait(5)
 
     @property
     def port(self) -> int:

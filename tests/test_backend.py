@@ -135,7 +135,7 @@ def test_the_first_error_ends_a_batch(server):
     assert EmailBackend(fail_silently=True).send_messages(batch) == 2
 
 
-def test_an_open_connection_is_used_again(server):
+def test_a_session_is_used_again(server):
     backend = EmailBackend()
     with backend as same:
         assert same is backend
@@ -144,7 +144,9 @@ def test_an_open_connection_is_used_again(server):
     assert len(server.received) == 3
     assert len(server.logins) == 1
     backend.send_messages(_message(number) for number in range(2))
-    assert len(server.logins) == 2
+    _send()
+    assert len(server.received) == 6
+    assert len(server.logins) == 1
 
 
 def test_nothing_to_send(server):
@@ -162,7 +164,7 @@ def test_wagtails_own_door(server):
     assert len(server.received) == 1
 
 
-def test_error_mail(server):
+def test_error_mail(server, admins):
     mail_admins("Down", "Body")
     assert server.received[0].recipients == ["admin@example.com"]
 

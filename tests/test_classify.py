@@ -79,7 +79,7 @@ def test_djangos_password_reset_is_security(sent, rf):
     assert sent == ["security"]
 
 
-def test_mail_to_admins_is_error(sent):
+def test_mail_to_admins_is_error(sent, admins):
     mail_admins("Broken", "Something broke")
     assert sent == ["error"]
 

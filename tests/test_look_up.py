@@ -144,7 +144,7 @@ def test_a_short_batch_asks_once(smtp_server, make_set, reload, django_assert_nu
     look_up._memory.set_latest(current(), 1e12)
     with django_assert_num_queries(1):
         assert backend.send_messages(batch) == 5
-    assert len(smtp_server.logins) == 2  # one session for the batch
+    assert len(smtp_server.logins) == 1  # one session for all
 
 
 def get_connection_of_the_project():

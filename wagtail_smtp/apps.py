@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 from django.core.checks import register
-from django.core.signals import request_started
+from django.core.signals import request_finished, request_started
 from django.utils.translation import gettext_lazy as _
 
 
@@ -16,9 +16,11 @@ class WagtailSMTPConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and watch which threads Django cleans up after."""
-        from wagtail_smtp import checks
-        from wagtail_smtp.live import database
+        from wagtail_smtp import alerts, checks
+        from wagtail_smtp.live import threads
 
         for check in checks.ALL:
             register(check, "wagtail_smtp")
-        request_started.connect(database.manage_thread, dispatch_uid="wagtail_smtp")
+        request_started.connect(threads.begin_request, dispatch_uid="wagtail_smtp")
+        request_finished.connect(threads.end_request, dispatch_uid="wagtail_smtp")
+        alerts.connect()

@@ -1,5 +1,6 @@
 """System checks for every misconfiguration that can be seen when the project starts."""
 
+import functools
 import ipaddress
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from wagtail_smtp.categories import validate_category
-from wagtail_smtp.conf import DEFAULTS, conf
+from wagtail_smtp.conf import DEFAULTS, NUMBERS, conf
 from wagtail_smtp.transports import standard
 from wagtail_smtp.validation import is_email_address
 
@@ -38,7 +39,7 @@ def check_keys(**kwargs: Any) -> list[CheckMessage]:
     for key, validate in _VALUES.items():
         try:
             validate()
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ImproperlyConfigured, ValueError, TypeError, AttributeError) as error:
             found.append(
                 Error(
                     f"WAGTAIL_SMTP[{key!r}] can't be used: {error}",
@@ -65,7 +66,7 @@ def _validate_networks() -> None:
 _VALUES: dict[str, Callable[[], object]] = {
     "CATEGORIES": _validate_categories,
     "ALLOWED_NETWORKS": _validate_networks,
-    "FINAL_REPLY_TIMEOUT": lambda: conf.FINAL_REPLY_TIMEOUT,
+    **{key: functools.partial(conf.number, key) for key in NUMBERS},
 }
 
 

@@ -27,8 +27,22 @@ DEFAULTS: Mapping[str, Any] = {
     "REDIRECT_ALL_TO": None,
     "ALLOW_PLAINTEXT_AUTH": False,
     "ALLOWED_NETWORKS": (),
+    "FALLBACK_TO_STANDARD": False,
+    "COOL_DOWN": 60,
+    "ALERT_INTERVAL": 900,
     "FINAL_REPLY_TIMEOUT": 60,
+    "FINAL_REPLY_TIMEOUT_IN_WORKERS": 600,
+    "MAX_RECIPIENTS": 100,
+    "MAX_SESSIONS": 8,
+    "SESSION_WAIT": 30,
+    "SESSION_MAX_AGE": 300,
+    "SESSION_MAX_IDLE": 30,
+    "SESSION_MAX_MESSAGES": 100,
+    "ONE_WRITE_WITHIN": 5,
 }
+
+#: Keys whose value is a number above zero: seconds, or a count.
+NUMBERS = tuple(key for key, value in DEFAULTS.items() if type(value) is int)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -88,9 +102,79 @@ class Conf:
         return tuple(ipaddress.ip_network(n) for n in self._get("ALLOWED_NETWORKS"))
 
     @property
+    def FALLBACK_TO_STANDARD(self) -> bool:
+        """Whether standard delivery carries what no set could, unless it may have been sent."""
+        return bool(self._get("FALLBACK_TO_STANDARD"))
+
+    def number(self, key: str) -> float:
+        """The value of one of :data:`NUMBERS`.
+
+        Raises:
+            ImproperlyConfigured: it is no number above zero.
+        """
+        value = self._get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise ImproperlyConfigured(f"WAGTAIL_SMTP[{key!r}] must be a number above zero.")
+        return value
+
+    @property
+    def COOL_DOWN(self) -> float:
+        """Seconds for which a set is passed over after its server could not be reached."""
+        return self.number("COOL_DOWN")
+
+    @property
+    def ALERT_INTERVAL(self) -> float:
+        """Seconds in which one alert is sent for a set and cause."""
+        return self.number("ALERT_INTERVAL")
+
+    @property
     def FINAL_REPLY_TIMEOUT(self) -> float:
-        """Seconds to wait for the server's reply to the whole message (RFC 5321 4.5.3.2.6)."""
-        return float(self._get("FINAL_REPLY_TIMEOUT"))
+        """Seconds that a request waits for the server's reply to the whole message."""
+        return self.number("FINAL_REPLY_TIMEOUT")
+
+    @property
+    def FINAL_REPLY_TIMEOUT_IN_WORKERS(self) -> float:
+        """The same where nobody waits for a page (RFC 5321 4.5.3.2.6 asks for 600)."""
+        return self.number("FINAL_REPLY_TIMEOUT_IN_WORKERS")
+
+    @property
+    def MAX_RECIPIENTS(self) -> int:
+        """Recipients of one SMTP transaction (RFC 5321 4.5.3.1.8 guarantees 100)."""
+        return int(self.number("MAX_RECIPIENTS"))
+
+    @property
+    def MAX_SESSIONS(self) -> int:
+        """Sessions that a process opens to the server of one set."""
+        return int(self.number("MAX_SESSIONS"))
+
+    @property
+    def SESSION_WAIT(self) -> float:
+        """Seconds that a message waits while all sessions are in use."""
+        return self.number("SESSION_WAIT")
+
+    @property
+    def SESSION_MAX_AGE(self) -> float:
+        """Seconds after which a session is not used again."""
+        return self.number("SESSION_MAX_AGE")
+
+    @property
+    def SESSION_MAX_IDLE(self) -> float:
+        """Seconds after which an unused session is closed."""
+        return self.number("SESSION_MAX_IDLE")
+
+    @property
+    def SESSION_MAX_MESSAGES(self) -> int:
+        """Messages after which a session is not used again."""
+        return int(self.number("SESSION_MAX_MESSAGES"))
+
+    @property
+    def ONE_WRITE_WITHIN(self) -> float:
+        """Seconds since its last use within which a session gets a message in one write.
+
+        Later it may have died unnoticed, and a message written at once would be neither
+        known to be taken nor known not to be.
+        """
+        return self.number("ONE_WRITE_WITHIN")
 
     def forced_redirect(self) -> tuple[str, ...] | None:
         """The addresses that environment or settings send all mail to, as written.

@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 #: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
-FORMAT = 1
+FORMAT = 2
+
+#: Fields that older formats don't have; their defaults mean what was so before.
+_ADDED = frozenset({"backup"})
 
 Method = Literal["custom", "standard"]
 Security = Literal["starttls", "ssl", "none"]
@@ -52,6 +55,7 @@ class SettingsSetConfig:
     redirect: bool = False
     report_emails: tuple[ReportEmail, ...] = ()
     categories: tuple[str, ...] = ()
+    backup: bool = False
 
     def applies_to(self, category: str) -> bool:
         """Whether mail of this category may use the set."""
@@ -96,8 +100,13 @@ class Configuration:
             return None
         if self.sets[0].redirect:
             return self.sets[0]
-        first = next((item for item in self.sets if item.applies_to(category)), None)
+        first = next(iter(self.carriers(category)), None)
         return first if first is not None and first.redirect else None
+
+    def carriers(self, category: str) -> tuple[SettingsSetConfig, ...]:
+        """The first set that applies to mail of this category, then the backups after it."""
+        applying = [item for item in self.sets if item.applies_to(category)]
+        return tuple(item for item in applying if item is applying[0] or item.backup)
 
     def by_key(self) -> dict[str, SettingsSetConfig]:
         """The sets by their key, in order."""
@@ -122,7 +131,7 @@ _SET_FIELDS = frozenset(item.name for item in fields(SettingsSetConfig))
 
 
 def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
-    if set(content) != _SET_FIELDS:
+    if not _SET_FIELDS - _ADDED <= set(content) <= _SET_FIELDS:
         raise ValueError(f"unknown or missing fields: {sorted(_SET_FIELDS ^ set(content))}")
     values: dict[str, Any] = dict(content)
     values["report_emails"] = tuple(ReportEmail(**report) for report in values["report_emails"])
@@ -163,12 +172,17 @@ class TransportConfig:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One envelope recipient, with the server's answer if it was refused or deferred."""
+    """One envelope recipient and what became of the message for it.
+
+    ``phase``, ``code`` and ``reply`` are those of :class:`~wagtail_smtp.exceptions.AttemptFailed`
+    and empty where it was sent.
+    """
 
     address: str
-    state: Literal["sent", "refused", "deferred"] = "sent"
+    state: Literal["sent", "refused", "deferred", "unknown"] = "sent"
     code: int = 0
     reply: str = ""
+    phase: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,25 @@ class Outcome:
     def not_sent(self) -> tuple[Recipient, ...]:
         """The recipients the server didn't take."""
         return tuple(item for item in self.recipients if item.state != "sent")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try to hand one message to one transport.
+
+    Attributes:
+        via: name of the set, or standard delivery.
+        seconds: how long it took.
+        outcome: what was accepted; None if nothing was.
+        error: why nothing was.
+        recovered: the transport could not be reached before, and now can.
+    """
+
+    via: str
+    seconds: float
+    outcome: Outcome | None = None
+    error: Exception | None = None
+    recovered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@
         │   ├── SecretUnreadable      wrong key, damaged or removed
         │   └── SecretBoundElsewhere  stored for another server or user
         ├── DestinationRefused        the address may not be connected to; nothing was sent
-        ├── MessageDeferred           not taken this time; a retry is safe
-        ├── MessageRefused            the server said no for good; a retry won't help
-        └── MessageOutcomeUnknown     handed over, no answer: a retry may send it twice
+        └── AttemptFailed             one server, with phase and its words
+            ├── MessageDeferred       not taken this time; a retry is safe
+            ├── MessageRefused        the server said no for good; a retry won't help
+            ├── MessageTooLarge       more than the server takes; nothing was sent
+            └── MessageOutcomeUnknown handed over, no answer: a retry may send it twice
 
     Exception
     └── ReloadRefused                 the old version stays in force
@@ -29,7 +31,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wagtail_smtp.configuration import Problem
+    from wagtail_smtp.configuration import Problem, Recipient
 
 
 class EmailDeliveryError(smtplib.SMTPException):
@@ -75,17 +77,31 @@ class AttemptFailed(EmailDeliveryError):
     """One try to hand a message to a server failed.
 
     Attributes:
-        phase: where it failed: ``connect``, ``banner``, ``ehlo``, ``tls``, ``auth``,
-            ``mail``, ``rcpt``, ``data``, ``body`` or ``reply``.
+        phase: where it failed: ``pool``, ``connect``, ``banner``, ``ehlo``, ``starttls``,
+            ``tls``, ``auth``, ``size``, ``mail``, ``rcpt``, ``data``, ``body``, ``reply``,
+            or ``standard`` for the project's own backend.
         code: the server's reply code, 0 if it gave none.
         reply: the server's words, cleaned of control characters.
+        recipients: the state of each recipient, where they differ.
+        original: what the project's own backend raised; its callers get that.
     """
 
-    def __init__(self, message: str, *, phase: str, code: int = 0, reply: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        phase: str,
+        code: int = 0,
+        reply: str = "",
+        recipients: "Sequence[Recipient]" = (),
+        original: Exception | None = None,
+    ) -> None:
         super().__init__(message)
         self.phase = phase
         self.code = code
         self.reply = reply
+        self.recipients = tuple(recipients)
+        self.original = original
 
 
 class MessageDeferred(AttemptFailed):
@@ -94,6 +110,10 @@ class MessageDeferred(AttemptFailed):
 
 class MessageRefused(AttemptFailed):
     """The server refused the message or every recipient for good."""
+
+
+class MessageTooLarge(AttemptFailed):
+    """The message is larger than the server takes."""
 
 
 class MessageOutcomeUnknown(AttemptFailed):

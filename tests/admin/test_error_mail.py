@@ -14,7 +14,7 @@ EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
 
 
 @pytest.fixture
-def error_mails():
+def error_mails(admins):
     """Mail to ADMINS as Django sends it for a failed request, with the HTML of the frames."""
     from django.utils.log import AdminEmailHandler
 

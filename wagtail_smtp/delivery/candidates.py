@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from wagtail_smtp.categories import ALERT
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import RedirectError
@@ -43,10 +44,12 @@ def route(configuration: Configuration, category: str) -> Route:
         return Route(category, (None,), "method", redirect)
     if category in conf.STANDARD_CATEGORIES:
         return Route(category, (None,), "standard category", redirect)
-    first = next((item for item in configuration.sets if item.applies_to(category)), None)
-    if first is None:
+    sets = configuration.carriers(category)
+    if not sets:
         return Route(category, (None,), "no set applies", redirect)
-    return Route(category, (first,), "first set that applies", redirect)
+    # An alert tells of servers that fail, so it may leave where no other mail does.
+    last: tuple[None, ...] = (None,) if conf.FALLBACK_TO_STANDARD or category == ALERT else ()
+    return Route(category, (*sets, *last), "first set that applies", redirect)
 
 
 def redirect_for(configuration: Configuration, category: str) -> Redirect | None:

@@ -1,18 +1,16 @@
 """How the live configuration uses the database without getting in the caller's way."""
 
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from wagtail_smtp.live import threads
 from wagtail_smtp.models import ConfigurationVersion
 
 _UNCOMMITTED = "_wagtail_smtp_uncommitted"
-_thread = threading.local()
 
 
 def write_alias() -> str:
@@ -70,11 +68,6 @@ def is_uncommitted(identity: uuid.UUID, connection: BaseDatabaseWrapper) -> bool
     return identity in getattr(connection, _UNCOMMITTED, ())
 
 
-def manage_thread(**kwargs: Any) -> None:
-    """Receiver of request_started: Django closes this thread's connections."""
-    _thread.is_managed = True
-
-
 @contextmanager
 def borrowed_connection() -> Iterator[None]:
     """Close the connection at the end, if it was opened inside and nobody else will.
@@ -87,11 +80,5 @@ def borrowed_connection() -> Iterator[None]:
     try:
         yield
     finally:
-        if was_closed and not _is_managed_thread() and not connection.in_atomic_block:
+        if was_closed and not threads.is_managed() and not connection.in_atomic_block:
             connection.close()
-
-
-def _is_managed_thread() -> bool:
-    return threading.current_thread() is threading.main_thread() or getattr(
-        _thread, "is_managed", False
-    )

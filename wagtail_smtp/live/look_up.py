@@ -17,8 +17,7 @@ from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import database
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ConfigurationVersion, Secret
-from wagtail_smtp.transports.base import Transport
-from wagtail_smtp.transports.smtp import SMTPTransport
+from wagtail_smtp.transports.smtp import SMTPTransport, close_all
 
 logger = logging.getLogger(__name__)
 
@@ -45,22 +44,31 @@ class LiveConfiguration:
         self.identity = identity
         self.configuration = configuration
         self._secrets = secrets or {}
-        self._transports: dict[str, Transport] = {}
+        self._transports: dict[str, SMTPTransport] = {}
 
-    def transport(self, item: SettingsSetConfig) -> Transport:
+    def transport(self, item: SettingsSetConfig) -> SMTPTransport:
         """The transport of one of this configuration's sets.
 
         Raises:
             SecretError: its password can't be used.
         """
         transport = self._transports.get(item.key)
+        if transport is not None and item.authentication != "default":
+            return transport
+        secret = self._secrets.get(item.secret) if item.secret else None
+        config = transport_config(item, secret)
         if transport is None:
-            secret = self._secrets.get(item.secret) if item.secret else None
-            made = SMTPTransport(transport_config(item, secret))
-            if item.authentication == "default":
-                return made  # follows Django's settings, which tests may override
-            transport = self._transports.setdefault(item.key, made)
+            return self._transports.setdefault(item.key, SMTPTransport(config))
+        # Default credentials follow Django's settings, which tests may override.
+        if transport.config != config:
+            transport.close()
+            transport = self._transports[item.key] = SMTPTransport(config)
         return transport
+
+    def close(self) -> None:
+        """Another version is in force: close the sessions, those in use when they're free."""
+        for transport in list(self._transports.values()):
+            transport.close()
 
 
 #: What holds before any version was made live: standard delivery.
@@ -85,14 +93,22 @@ class _Memory:
         with self._lock:
             live = self._loaded.setdefault(identity, live)
             while len(self._loaded) > _KEPT:
-                self._loaded.popitem(last=False)
+                self._loaded.popitem(last=False)[1].close()
             return live
 
     def set_latest(self, live: LiveConfiguration, asked_at: float) -> None:
         """Note what the newest committed version was at monotonic time ``asked_at``."""
+        replaced: LiveConfiguration | None = None
         with self._lock:
             if asked_at >= self._latest_at:
+                if self.latest is not live:
+                    replaced = self.latest
                 self.latest, self._latest_at = live, asked_at
+            if replaced is not None and replaced.identity is not None:
+                # A thread in an older transaction that still sees it loads it anew.
+                self._loaded.pop(replaced.identity, None)
+        if replaced is not None:
+            replaced.close()
 
     def executor(self) -> concurrent.futures.ThreadPoolExecutor:
         with self._lock:
@@ -114,6 +130,7 @@ os.register_at_fork(after_in_child=_memory.after_fork)
 
 def forget() -> None:
     """Forget what was loaded, as a new process would; for tests."""
+    close_all()
     _memory.__init__()  # type: ignore[misc]
 
 

@@ -140,6 +140,12 @@ class SettingsSet(StagedModel, ClusterableModel):
         help_text=_("Use this set only for these kinds of mail. None chosen: all mail."),
     )
 
+    backup = models.BooleanField(
+        _("backup"),
+        default=False,
+        help_text=_("Also used when the sets above it that apply could not be reached."),
+    )
+
     class Meta:
         verbose_name = _("SMTP settings set")
         verbose_name_plural = _("SMTP settings")
@@ -214,6 +220,7 @@ PLAIN_FIELDS = (
     "always_use_sender",
     "bounce_address",
     "redirect",
+    "backup",
 )
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 from django.core.mail import EmailMessage
 
 from wagtail_smtp.configuration import Outcome
+from wagtail_smtp.transports.availability import Availability
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,32 +20,29 @@ class Envelope:
     recipients: tuple[str, ...]
 
 
-class Session(Protocol):
-    """One open way to a server, used by one thread at a time."""
+class Transport(Protocol):
+    """What carries a message."""
 
-    def send(self, message: EmailMessage, envelope: Envelope) -> Outcome:
+    #: What outcomes and log lines call it.
+    name: str
+    #: Whether it could be reached lately.
+    availability: Availability
+
+    def send(self, message: EmailMessage, envelope: Envelope, patience: float) -> Outcome:
         """Hand over one message.
 
+        Args:
+            patience: seconds to wait for the answer to the whole message.
+
+        Returns:
+            Each recipient's state; at least one was accepted and none is unknown.
+
         Raises:
-            MessageDeferred, MessageRefused, MessageOutcomeUnknown: as their names say.
+            MessageDeferred, MessageRefused, MessageTooLarge, MessageOutcomeUnknown: as their
+                names say; their ``recipients`` say it of each.
+            DestinationRefused: the address may not be connected to.
             ValueError: the message itself can't be written down.
         """
 
     def close(self) -> None:
-        """End the session; never raises."""
-
-
-class Transport(Protocol):
-    """Opens sessions. Shared by all threads of a process for as long as a version is live."""
-
-    #: What outcomes and log lines call it.
-    name: str
-
-    def open(self) -> Session:
-        """Connect, with TLS and authentication where configured.
-
-        Raises:
-            MessageDeferred: the server couldn't be reached or didn't let us in.
-            DestinationRefused: the address may not be connected to.
-            SecretError: the password can't be used.
-        """
+        """Close what is open and not in use; never raises."""

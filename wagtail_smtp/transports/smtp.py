@@ -1,291 +1,180 @@
-"""SMTP sessions: connect, TLS, log in, hand over messages one by one."""
+"""SMTP as a transport: pooled sessions, transactions of a bounded size, safe repetition."""
 
-import functools
+import atexit
+import os
 import re
-import smtplib
-import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Literal
 
 from django.core.mail import EmailMessage
-from django.core.mail.utils import DNS_NAME
-from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Outcome, Recipient, TransportConfig
 from wagtail_smtp.exceptions import (
-    EmailDeliveryError,
+    AttemptFailed,
     MessageDeferred,
     MessageOutcomeUnknown,
     MessageRefused,
 )
-from wagtail_smtp.transports import guard, mime
-from wagtail_smtp.transports.base import Envelope, Session
-from wagtail_smtp.validation import may_log_in_without_tls
-
-#: A line's first character, doubled where it is a dot (RFC 5321 4.5.2).
-_LEADING_DOT = re.compile(rb"(?m)^\.")
+from wagtail_smtp.transports import mime
+from wagtail_smtp.transports.availability import Availability
+from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.exchange import ChunkingRefused
+from wagtail_smtp.transports.pool import Pool
+from wagtail_smtp.transports.session import SMTPSession, open_session
 
 
 class SMTPTransport:
-    """Opens sessions to one server. The SSL context is built once and kept."""
+    """Hands messages to one server. Shared by all threads of a process."""
 
     def __init__(self, config: TransportConfig) -> None:
         self.config = config
         self.name = config.name
+        self.availability = Availability()
+        self._chunking = True
+        self._ssl_context: ssl.SSLContext | None = None
+        self._context_lock = threading.Lock()
+        self._pool = Pool(self._open, config.name)
+        _transports.add(self)
 
-    @functools.cached_property
-    def ssl_context(self) -> ssl.SSLContext:
-        """Verifies certificate and name, against the set's own authority if it names one."""
-        context = ssl.create_default_context(cadata=self.config.ca_certificates or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
+    def _context(self) -> ssl.SSLContext:
+        """Verifies certificate and name, against the set's own authority if it names one.
 
-    @sensitive_variables()
-    def open(self) -> Session:
-        """Connect, encrypt and log in."""
-        config = self.config
-        client = _Client(config, self.ssl_context)
-        try:
-            with _deferring("connect", config.name):
-                client.connect(config.host, config.port)
-            with _deferring("ehlo", config.name):
-                client.ehlo_or_helo_if_needed()
-            if config.security == "starttls":
-                with _deferring("tls", config.name):
-                    client.upgrade()
-            if config.username:
-                client.log_in()
-        except BaseException:
-            client.close()
-            raise
-        return SMTPSession(client, config.name)
+        Built once: loading the system's authorities takes longer than sending a message.
+        """
+        with self._context_lock:
+            if self._ssl_context is None:
+                authority = self.config.ca_certificates or None
+                self._ssl_context = ssl.create_default_context(cadata=authority)
+                self._ssl_context.minimum_version = ssl.TLSVersion.TLSv1_2
+            return self._ssl_context
 
-
-class SMTPSession:
-    """One session of :class:`SMTPTransport`."""
-
-    def __init__(self, client: "_Client", name: str) -> None:
-        self._client = client
-        self._name = name
-
-    def send(self, message: EmailMessage, envelope: Envelope) -> Outcome:
-        """Hand over one message; see :class:`wagtail_smtp.transports.base.Session`."""
-        content = mime.to_bytes(message)
-        with _deferring("mail", self._name):
-            self._mail(content, envelope.sender)
-        with _deferring("rcpt", self._name):
-            recipients = tuple(self._rcpt(address) for address in envelope.recipients)
-        if all(recipient.state != "sent" for recipient in recipients):
-            self._raise_for_recipients(recipients)
-        return Outcome(self._name, recipients, self._data(content))
+    def _open(self) -> SMTPSession:
+        return open_session(self.config, self._context(), chunking=self._chunking)
 
     def close(self) -> None:
-        """Say goodbye if the server still listens, and close the socket."""
-        try:
-            self._client.quit()
-        except OSError:
-            self._client.close()
+        """Close idle sessions now, and those in use when their message is through."""
+        self._pool.retire()
 
-    def _mail(self, content: bytes, sender: str) -> None:
-        options = []
-        if self._client.has_extn("size"):
-            options.append(f"SIZE={len(content)}")
-        if self._client.has_extn("8bitmime") and not content.isascii():
-            options.append("BODY=8BITMIME")
-        code, reply = self._client.mail(sender, options)
-        if code != 250:
-            self._client.rset()
-            raise smtplib.SMTPSenderRefused(code, reply, sender)
+    def after_fork(self) -> None:
+        """In the child: leave the parent's sessions alone, and its threads' locks behind."""
+        self._context_lock = threading.Lock()
+        self.availability.after_fork()
+        self._pool.after_fork()
 
-    def _rcpt(self, address: str) -> Recipient:
-        code, reply = self._client.rcpt(address)
-        if code == 421:
-            raise smtplib.SMTPResponseException(code, reply)
-        if code in (250, 251):
-            return Recipient(address)
-        return Recipient(address, "refused" if code >= 500 else "deferred", code, _words(reply))
+    def send(self, message: EmailMessage, envelope: Envelope, patience: float) -> Outcome:
+        """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
+        content = mime.to_bytes(message)
+        settled: list[Recipient] = []
+        waiting = list(envelope.recipients)
+        failures: list[AttemptFailed] = []
+        words = ""
+        while waiting:
+            part, waiting = waiting[: conf.MAX_RECIPIENTS], waiting[conf.MAX_RECIPIENTS :]
+            try:
+                answered, words = self._transaction(
+                    Envelope(envelope.sender, tuple(part)), content, patience
+                )
+            except AttemptFailed as error:
+                failures.append(error)
+                settled += _states(part, error)
+                if error.phase != "rcpt":
+                    # Whatever it is, the next transaction would meet it too.
+                    settled += _not_tried(waiting, error)
+                    break
+                continue
+            too_many = [item.address for item in answered if _is_too_many(item)]
+            settled += [item for item in answered if item.address not in too_many]
+            waiting = too_many + waiting
+        return self._result(settled, failures, words)
 
-    def _raise_for_recipients(self, recipients: tuple[Recipient, ...]) -> None:
-        with _deferring("rcpt", self._name):
-            self._client.rset()
-        error = (
-            MessageRefused
-            if all(item.state == "refused" for item in recipients)
-            else MessageDeferred
-        )
-        first = recipients[0]
-        raise error(
-            f"{self._name}: the server took none of the {len(recipients)} recipients: "
-            f"{first.code} {first.reply}",
-            phase="rcpt",
-            code=first.code,
-            reply=first.reply,
-        )
+    def _result(
+        self, settled: Sequence[Recipient], failures: Sequence[AttemptFailed], words: str
+    ) -> Outcome:
+        unknown = next((e for e in failures if isinstance(e, MessageOutcomeUnknown)), None)
+        if unknown is None and any(item.state == "sent" for item in settled):
+            return Outcome(self.name, tuple(settled), words)
+        # What a retry could still bring about outweighs what is settled for good.
+        deferred = next((e for e in failures if isinstance(e, MessageDeferred)), None)
+        error = unknown or deferred or failures[0]
+        error.recipients = tuple(settled)
+        raise error
 
-    def _data(self, content: bytes) -> str:
-        with _deferring("data", self._name):
-            code, reply = self._client.docmd("DATA")
-            if code != 354:
-                self._refuse("data", code, _words(reply))
-        with _deferring("body", self._name):
-            stuffed = _LEADING_DOT.sub(b"..", content)
-            end = b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n"
-            self._client.transmit(stuffed + end)
-        try:
-            code, reply = self._client.final_reply()
-        except OSError as error:
-            raise MessageOutcomeUnknown(
-                f"{self._name}: the message was handed over, but the server's answer never "
-                "came. It may have been delivered, so it is not sent again by itself.",
-                phase="reply",
-            ) from error
-        if code != 250:
-            self._refuse("reply", code, _words(reply))
-        return _words(reply)
-
-    def _refuse(self, phase: str, code: int, reply: str) -> None:
-        error = MessageRefused if code >= 500 else MessageDeferred
-        raise error(
-            f"{self._name}: the server didn't take the message: {code} {reply}",
-            phase=phase,
-            code=code,
-            reply=reply,
-        )
-
-
-class _Client(smtplib.SMTP):
-    """smtplib's client on a guarded socket, strict about TLS."""
-
-    def __init__(self, config: TransportConfig, context: ssl.SSLContext) -> None:
-        self._config = config
-        self._context = context
-        super().__init__(
-            local_hostname=config.ehlo_name or DNS_NAME.get_fqdn(), timeout=config.timeout
-        )
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        sock = guard.connect(host, port, timeout, any_port=self._config.is_standard_server)
-        # smtplib checks the certificate against this name after STARTTLS.
-        self._host = host
-        if self._config.security != "ssl":
-            return sock
-        try:
-            return self._context.wrap_socket(sock, server_hostname=host)
-        except BaseException:
-            sock.close()
-            raise
-
-    def connect(self, host: str = "localhost", port: int = 0, source_address=None):  # type: ignore[no-untyped-def, override]
-        code, reply = super().connect(host, port)
-        if code != 220:
-            raise smtplib.SMTPConnectError(code, reply)
-        return code, reply
-
-    def upgrade(self) -> None:
-        """STARTTLS, required; anything the server sent ahead of the handshake ends it."""
-        if not self.has_extn("starttls"):
-            raise smtplib.SMTPNotSupportedError(
-                "the server doesn't offer STARTTLS, and plain text is not fallen back to"
-            )
-        code, reply = self.docmd("STARTTLS")
-        if code != 220:
-            raise smtplib.SMTPResponseException(code, reply)
-        # Replies injected before TLS would be read as if they were encrypted (CVE-2011-0411).
-        if self._buffered():
-            raise smtplib.SMTPServerDisconnected("the server sent data ahead of the handshake")
-        assert self.sock is not None
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=self._host)
-        self.file = None
-        self.helo_resp = self.ehlo_resp = None
-        self.esmtp_features = {}
-        self.does_esmtp = False
-        self.ehlo_or_helo_if_needed()
-
-    def _buffered(self) -> bool:
-        if self.file is None or self.sock is None:
-            return False
-        self.sock.setblocking(False)
-        try:
-            return bool(self.file.peek(1))
-        except (BlockingIOError, ValueError):
-            return False
-        finally:
-            self.sock.settimeout(self._config.timeout)
-
-    @sensitive_variables()
-    def log_in(self) -> None:
-        """AUTH, never over plain text except where that is allowed."""
-        config = self._config
-        if not (config.username + config.password).isascii():
-            # smtplib's own error would show the password.
-            raise MessageDeferred(
-                f"{config.name}: the username or password has characters that are not ASCII, "
-                "which can't be sent to the server.",
-                phase="auth",
-            )
-        failure: MessageDeferred | None = None
-        try:
-            if config.security == "none" and not may_log_in_without_tls(config.host):
-                raise smtplib.SMTPNotSupportedError("logging in without TLS is refused")
-            self.login(config.username, config.password)
-        except (OSError, ValueError) as error:  # ValueError: the server's challenge is no base64
-            failure = _auth_failed(config.name, error)
-        if failure is not None:
-            # Raised out here, where cause and server's words are gone: smtplib's frames hold
-            # the password, an error page shows frames, and some servers echo what they got.
-            raise failure
-
-    def transmit(self, content: bytes) -> None:
-        assert self.sock is not None
-        self.sock.sendall(content)
-
-    def final_reply(self) -> tuple[int, bytes]:
-        """The reply to the whole message, which may take longer than any other."""
-        assert self.sock is not None
-        self.sock.settimeout(max(conf.FINAL_REPLY_TIMEOUT, self._config.timeout))
-        try:
-            return self.getreply()
-        finally:
-            if self.sock is not None:
-                self.sock.settimeout(self._config.timeout)
+    def _transaction(
+        self, envelope: Envelope, content: bytes, patience: float
+    ) -> tuple[tuple[Recipient, ...], str]:
+        """One transaction, again over another session where nothing can have been taken."""
+        new = False
+        while True:
+            session: SMTPSession | None = None
+            is_reused = False
+            try:
+                with self._pool.lease(new=new) as (session, is_reused):
+                    return session.send(envelope, content, patience)
+            except ChunkingRefused:
+                if not self._chunking:
+                    raise
+                self._chunking, new = False, True
+            except MessageDeferred as error:
+                if _is_throttled(error) and self._pool.shrink(opening=session is None):
+                    new = False
+                elif is_reused and not new and error.code in (0, 421):
+                    # The session had ended unnoticed; the message was not taken.
+                    new = True
+                else:
+                    raise
 
 
-@contextmanager
-def _deferring(phase: str, name: str) -> Iterator[None]:
-    """Turn a failure before the message was handed over into MessageDeferred."""
-    try:
-        yield
-    except EmailDeliveryError:
-        raise
-    except OSError as error:
-        raise _deferred(phase, name, error) from error
+def _is_throttled(error: MessageDeferred) -> bool:
+    """Whether the server means that there are too many sessions, or too fast ones."""
+    if error.code == 454:
+        return error.reply.startswith("4.7.")
+    return error.code in (421, 432)
 
 
-def _auth_failed(name: str, error: Exception) -> MessageDeferred:
-    if isinstance(error, smtplib.SMTPResponseException):
-        return MessageDeferred(
-            f"{name}: the server refused the username or password ({error.smtp_code}).",
-            phase="auth",
-            code=error.smtp_code,
-        )
-    return MessageDeferred(f"{name}: failed at auth: {error}", phase="auth")
+#: Enhanced codes of a 452 that concern one mailbox (RFC 3463 3.3).
+_MAILBOX = re.compile(r"4\.2\.")
 
 
-def _deferred(phase: str, name: str, error: OSError) -> MessageDeferred:
-    if isinstance(error, smtplib.SMTPResponseException):
-        reply = _words(error.smtp_error)
-        return MessageDeferred(
-            f"{name}: the server refused at {phase}: {error.smtp_code} {reply}",
-            phase=phase,
-            code=error.smtp_code,
-            reply=reply,
-        )
-    return MessageDeferred(f"{name}: failed at {phase}: {error}", phase=phase)
+def _is_too_many(item: Recipient) -> bool:
+    """Whether the server wants this recipient in another transaction (RFC 5321 4.5.3.1.10)."""
+    return item.state == "deferred" and item.code == 452 and not _MAILBOX.match(item.reply)
 
 
-def _words(reply: bytes | str) -> str:
-    """The server's words on one line, without control characters, at most 500 characters."""
-    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
-    return "".join(c if c.isprintable() else " " for c in text)[:500].strip()
+def _states(addresses: Sequence[str], error: AttemptFailed) -> list[Recipient]:
+    if error.recipients:
+        return list(error.recipients)
+    state: Literal["refused", "deferred", "unknown"] = "deferred"
+    if isinstance(error, MessageOutcomeUnknown):
+        state = "unknown"
+    elif isinstance(error, MessageRefused):
+        state = "refused"
+    return [Recipient(a, state, error.code, error.reply, error.phase) for a in addresses]
+
+
+def _not_tried(addresses: Sequence[str], error: AttemptFailed) -> list[Recipient]:
+    """Recipients whose transaction never began: refused with the message, else deferred."""
+    if isinstance(error, MessageOutcomeUnknown):
+        return [Recipient(address, "deferred", phase="pool") for address in addresses]
+    return _states(addresses, error)
+
+
+_transports: "weakref.WeakSet[SMTPTransport]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport.after_fork()
+
+
+@atexit.register
+def close_all() -> None:
+    """Close all sessions of this process."""
+    for transport in list(_transports):
+        transport.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,6 +1,9 @@
 """Standard delivery: the project's own configuration, whatever backend that is."""
 
 import contextlib
+import smtplib
+import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,8 +18,14 @@ from django.utils.module_loading import import_string
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Outcome, Recipient, Security
-from wagtail_smtp.exceptions import MessageDeferred
-from wagtail_smtp.transports.base import Envelope, Session
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    MessageDeferred,
+    MessageOutcomeUnknown,
+    MessageRefused,
+)
+from wagtail_smtp.transports.availability import Availability
+from wagtail_smtp.transports.base import Envelope
 
 NAME = "standard delivery"
 
@@ -38,41 +47,89 @@ class StandardServer:
 
 
 class StandardTransport:
-    """Hands messages to the project's own backend, a black box."""
+    """Hands messages to the project's own backend, a black box. Used by one thread at a time.
+
+    Only what proves that nothing was delivered counts as not delivered: an error while it
+    opens its connection, and those in :func:`_judge`. All else leaves the outcome unknown.
+    """
 
     name = NAME
 
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
+        self.availability = Availability()
         self._overrides = dict(overrides or {})
+        self._backend: BaseEmailBackend | None = None
 
-    def open(self) -> Session:
-        """Open a connection of the project's backend; its errors are passed on as they are."""
-        return StandardSession(build_backend(self._overrides))
-
-
-class StandardSession:
-    """An open connection of the project's backend."""
-
-    def __init__(self, backend: BaseEmailBackend) -> None:
-        self._backend = backend
-        self._is_open = False
-
-    def send(self, message: EmailMessage, envelope: Envelope) -> Outcome:
+    def send(self, message: EmailMessage, envelope: Envelope, patience: float) -> Outcome:
         """Hand over one message; a backend that reports nothing sent has failed."""
-        if not self._is_open:
-            self._backend.open()
-            self._is_open = True
+        try:
+            backend = self._opened()
+        except OSError as error:
+            raise _failure(MessageDeferred, error, "connect") from error
+        try:
+            count = backend.send_messages([message])
+        except Exception as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise _judge(error) from error
+            raise
         # Some backends return None, against Django's documentation; only a 0 is a no.
-        if self._backend.send_messages([message]) == 0:
+        if count == 0:
             raise MessageDeferred(
                 "Standard delivery reports that it sent nothing.", phase="standard"
             )
         return Outcome(NAME, tuple(map(Recipient, envelope.recipients)))
 
+    def _opened(self) -> BaseEmailBackend:
+        if self._backend is None:
+            backend = build_backend(self._overrides)
+            backend.open()
+            self._backend = backend
+        return self._backend
+
     def close(self) -> None:
         """Close the connection; what was sent stays sent, so no error leaves here."""
-        with contextlib.suppress(OSError):
-            self._backend.close()
+        if self._backend is not None:
+            with contextlib.suppress(OSError):
+                self._backend.close()
+            self._backend = None
+
+
+def _judge(error: OSError) -> AttemptFailed:
+    """The kind of failure that an exception of a black box proves (SPEC 4)."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _reply in error.recipients.values()]
+        for_good = all(code >= 500 for code in codes)
+        return _failure(MessageRefused if for_good else MessageDeferred, error, "rcpt")
+    if isinstance(error, smtplib.SMTPDataError):
+        for_good = error.smtp_code >= 500
+        return _failure(MessageRefused if for_good else MessageDeferred, error, "data")
+    for proof, phase in _PROOFS.items():
+        if isinstance(error, proof):
+            return _failure(MessageDeferred, error, phase)
+    return _failure(MessageOutcomeUnknown, error, "standard")
+
+
+#: Exceptions that can only come before a message was handed over.
+_PROOFS: dict[type[OSError], str] = {
+    smtplib.SMTPConnectError: "connect",
+    smtplib.SMTPHeloError: "ehlo",
+    smtplib.SMTPAuthenticationError: "auth",
+    smtplib.SMTPNotSupportedError: "ehlo",
+    smtplib.SMTPSenderRefused: "mail",
+    ConnectionRefusedError: "connect",
+    socket.gaierror: "connect",
+    ssl.SSLCertVerificationError: "tls",
+}
+
+
+def _failure(kind: type[AttemptFailed], error: OSError, phase: str) -> AttemptFailed:
+    return kind(
+        f"{NAME}: {type(error).__name__}",
+        phase=phase,
+        code=int(getattr(error, "smtp_code", 0) or 0),
+        original=error,
+    )
 
 
 def uses_mailers() -> bool:

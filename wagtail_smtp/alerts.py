@@ -1,0 +1,117 @@
+"""Mail to ADMINS when a set's server fails, and when it can be reached again.
+
+One alert for a set and cause in ``conf.ALERT_INTERVAL`` seconds. The cache keeps count: with a
+cache that all processes share, that holds for the whole site, otherwise for each process.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.core.mail import EmailMessage
+from django.utils.translation import gettext as _
+
+from wagtail_smtp import signals
+from wagtail_smtp.categories import ALERT
+from wagtail_smtp.conf import conf
+from wagtail_smtp.configuration import Attempt
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    DestinationRefused,
+    MessageOutcomeUnknown,
+    MessageRefused,
+    MessageTooLarge,
+    SecretError,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def connect() -> None:
+    """Listen to what becomes of messages."""
+    signals.message_sent.connect(_watch, dispatch_uid="wagtail_smtp.alerts")
+    signals.message_failed.connect(_watch, dispatch_uid="wagtail_smtp.alerts")
+
+
+def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
+    if category == ALERT:
+        return  # an alert about an alert would never end
+    for attempt in attempts:
+        if attempt.recovered:
+            _recovered(attempt.via)
+        if attempt.error is not None and _concerns_server(attempt.error):
+            _failed(attempt.via, attempt.error)
+
+
+def _concerns_server(error: Exception) -> bool:
+    """Whether the server or its settings failed, not this message or its recipients."""
+    if isinstance(error, AttemptFailed):
+        is_of_message = isinstance(error, MessageRefused | MessageTooLarge)
+        return not is_of_message and error.phase != "rcpt"
+    return isinstance(error, SecretError | DestinationRefused)
+
+
+def _failed(via: str, error: Exception) -> None:
+    cause = error.phase if isinstance(error, AttemptFailed) else type(error).__name__
+    if not _is_first(f"{via}.{cause}"):
+        return
+    if isinstance(error, MessageOutcomeUnknown):
+        text = _(
+            "A message was handed over to “%(name)s”, but whether it was delivered is not known. "
+            "It is not sent again by itself."
+        )
+    else:
+        text = _(
+            "Email could not be sent through “%(name)s”. Where a backup is set up, it is used."
+        )
+    _send(
+        _("Email: “%(name)s” fails") % {"name": via},
+        "\n\n".join(
+            (
+                text % {"name": via},
+                str(error),
+                _("You will not be told of this cause again for %d minutes.")
+                % (conf.ALERT_INTERVAL // 60),
+            )
+        ),
+    )
+    cache.set(_key(f"{via}.failing"), True, timeout=7 * 24 * 3600)
+
+
+def _recovered(via: str) -> None:
+    # Whoever removes the mark tells of it: one process of all.
+    if cache.delete(_key(f"{via}.failing")):
+        _send(
+            _("Email: “%(name)s” works again") % {"name": via},
+            _("Email leaves through “%(name)s” again.") % {"name": via},
+        )
+
+
+def _is_first(what: str) -> bool:
+    return bool(cache.add(_key(what), True, timeout=conf.ALERT_INTERVAL))
+
+
+def _key(what: str) -> str:
+    # Names of sets hold characters that cache keys can't.
+    return f"wagtail_smtp.alert.{hashlib.sha256(what.encode()).hexdigest()[:32]}"
+
+
+def _send(subject: str, body: str) -> None:
+    to = [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
+    message = EmailMessage(
+        f"{settings.EMAIL_SUBJECT_PREFIX}{subject}",
+        body,
+        settings.SERVER_EMAIL,
+        to,
+        headers={"Auto-Submitted": "auto-generated"},
+    )
+    message.email_category = ALERT  # type: ignore[attr-defined]
+    if not to:
+        return
+    try:
+        message.send()
+    except Exception:
+        logger.exception("An alert could not be sent: %s", subject)

@@ -1,0 +1,150 @@
+"""The candidates one after the other, as long as nothing can be delivered twice."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from wagtail_smtp.categories import ALERT
+from wagtail_smtp.configuration import Attempt, Outcome, Recipient, SettingsSetConfig
+from wagtail_smtp.delivery.candidates import Route
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    DestinationRefused,
+    EmailDeliveryError,
+    MessageDeferred,
+    MessageOutcomeUnknown,
+    MessageRefused,
+    MessageTooLarge,
+    SecretError,
+)
+from wagtail_smtp.transports.availability import UNREACHABLE
+from wagtail_smtp.transports.base import Envelope, Transport
+from wagtail_smtp.transports.standard import NAME as STANDARD
+
+logger = logging.getLogger(__name__)
+
+Candidate = SettingsSetConfig | None
+
+#: After these nothing was taken, and another server may do better.
+_GO_ON = (MessageDeferred, MessageTooLarge, DestinationRefused, SecretError)
+
+
+class Attempts:
+    """What was tried for one message, and what came of it for each recipient.
+
+    Args:
+        way: the candidates, in order.
+        transport: the transport of a candidate; may raise SecretError.
+        send: hands the message to a candidate's transport, for those recipients of its
+            envelope that :meth:`remaining` leaves.
+    """
+
+    def __init__(
+        self,
+        way: Route,
+        transport: Callable[[Candidate], Transport],
+        send: Callable[[Candidate, Transport, "Attempts"], Outcome],
+    ) -> None:
+        self._way = way
+        self._transport = transport
+        self._send = send
+        self._states: dict[str, Recipient] = {}
+        #: Addresses for which nothing more is to be tried now.
+        self._settled: set[str] = set()
+        self.made: list[Attempt] = []
+
+    def run(self) -> Outcome:
+        """Try until each recipient is settled or no candidate is left.
+
+        Raises:
+            EmailDeliveryError: nobody was sent the message, or it is unknown whether
+                somebody was.
+        """
+        failure: EmailDeliveryError | None = None
+        for candidate in self._in_order():
+            if candidate is None and self._settled:
+                break  # a black box can't be told to leave out who was settled
+            try:
+                outcome = self._attempt(candidate)
+            except _GO_ON as error:
+                failure = error
+                logger.warning("Message of category %s: %s", self._way.category, error)
+                continue
+            except (MessageRefused, MessageOutcomeUnknown) as error:
+                failure = error
+                break
+            if self._settled >= {item.address for item in outcome.recipients}:
+                return self._whole(outcome)
+        return self._conclude(failure)
+
+    def remaining(self, envelope: Envelope) -> Envelope:
+        """The envelope without those recipients for whom nothing more is to be tried."""
+        still = tuple(a for a in envelope.recipients if a not in self._settled)
+        return replace(envelope, recipients=still)
+
+    def _in_order(self) -> Iterator[Candidate]:
+        """First those that could be reached lately; the others only if nothing else is left."""
+        postponed = []
+        for candidate in self._way.candidates:
+            if self._is_worth_trying(candidate):
+                yield candidate
+            else:
+                postponed.append(candidate)
+        # An alert about a dead server must not wait for that server.
+        if self._way.category != ALERT:
+            yield from postponed
+
+    def _is_worth_trying(self, candidate: Candidate) -> bool:
+        try:
+            return self._transport(candidate).availability.is_worth_trying()
+        except SecretError:
+            return True  # the attempt says what is wrong
+
+    def _attempt(self, candidate: Candidate) -> Outcome:
+        via = candidate.name if candidate else STANDARD
+        began = time.monotonic()
+        recovered = False
+        try:
+            transport = self._transport(candidate)
+            outcome = self._send(candidate, transport, self)
+            recovered = transport.availability.succeeded()
+        except Exception as error:
+            if isinstance(error, AttemptFailed):
+                recovered = _note(transport, error)
+                # The server took nothing; whom it only deferred another may serve.
+                self._settle(error.recipients, but_not="deferred")
+            self.made.append(
+                Attempt(via, time.monotonic() - began, error=error, recovered=recovered)
+            )
+            raise
+        # Whom it deferred among others it means; the rest it never got to.
+        self._settle(outcome.recipients, but_not="deferred")
+        self._settled.update(r.address for r in outcome.recipients if r.phase == "rcpt")
+        self.made.append(Attempt(via, time.monotonic() - began, outcome, recovered=recovered))
+        return outcome
+
+    def _settle(self, recipients: Sequence[Recipient], but_not: str) -> None:
+        self._states.update((item.address, item) for item in recipients)
+        self._settled.update(item.address for item in recipients if item.state != but_not)
+
+    def _whole(self, last: Outcome) -> Outcome:
+        return replace(last, recipients=tuple(self._states.values()))
+
+    def _conclude(self, failure: EmailDeliveryError | None) -> Outcome:
+        """What to tell the caller if some recipients stay unsettled."""
+        took = [attempt.outcome for attempt in self.made if attempt.outcome is not None]
+        if took and not isinstance(failure, MessageOutcomeUnknown):
+            return self._whole(took[-1])
+        assert failure is not None
+        if isinstance(failure, AttemptFailed):
+            failure.recipients = tuple(self._states.values())
+        raise failure
+
+
+def _note(transport: Transport, error: AttemptFailed) -> bool:
+    """Remember whether the server could be reached; whether it can again."""
+    if error.phase in UNREACHABLE:
+        transport.availability.failed()
+        return False
+    return error.phase != "pool" and transport.availability.succeeded()

@@ -1,0 +1,68 @@
+"""What AUTH sends: pure encoders, one a mechanism (RFC 4954, 4616, 2195).
+
+An encoder takes the server's challenge, decoded, and gives the answer, not yet in base64.
+``None`` as the challenge asks for an initial response; the answer ``None`` means that the
+mechanism has none.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Collection
+
+from django.views.decorators.debug import sensitive_variables
+
+Encoder = Callable[[bytes | None], bytes | None]
+
+
+@sensitive_variables()
+def plain(username: str, password: str) -> Encoder:
+    """RFC 4616; no authorization identity."""
+    message = b"\0".join((b"", username.encode(), password.encode()))
+    return lambda challenge: message
+
+
+@sensitive_variables()
+def login(username: str, password: str) -> Encoder:
+    """The mechanism of draft-murchison-sasl-login: asked for a name, then a password."""
+    answers = iter((username.encode(), password.encode()))
+    return lambda challenge: None if challenge is None else next(answers, b"")
+
+
+@sensitive_variables()
+def cram_md5(username: str, password: str) -> Encoder:
+    """RFC 2195."""
+
+    @sensitive_variables()
+    def answer(challenge: bytes | None) -> bytes | None:
+        if challenge is None:
+            return None
+        digest = hmac.new(password.encode(), challenge, hashlib.md5).hexdigest()
+        return f"{username} {digest}".encode()
+
+    return answer
+
+
+@sensitive_variables()
+def xoauth2(username: str, token: str) -> Encoder:
+    """Google's and Microsoft's mechanism; an empty answer to the error that they send."""
+    message = f"user={username}\1auth=Bearer {token}\1\1".encode()
+    return lambda challenge: message if challenge is None else b""
+
+
+#: Mechanisms for a password, the preferred first. CRAM-MD5 comes last: it keeps the password
+#: from nobody who could read TLS, and makes servers store it in plain text.
+FOR_PASSWORDS: dict[str, Callable[[str, str], Encoder]] = {
+    "PLAIN": plain,
+    "LOGIN": login,
+    "CRAM-MD5": cram_md5,
+}
+#: Mechanisms for an OAuth 2 access token.
+FOR_TOKENS: dict[str, Callable[[str, str], Encoder]] = {"XOAUTH2": xoauth2}
+
+
+def mechanisms(
+    known: dict[str, Callable[[str, str], Encoder]], offered: Collection[str]
+) -> list[str]:
+    """Those of ``known`` that the server offers, the preferred first."""
+    upper = {name.upper() for name in offered}
+    return [name for name in known if name in upper]

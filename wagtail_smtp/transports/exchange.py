@@ -1,0 +1,350 @@
+"""One message over one session: MAIL, RCPT, DATA or BDAT, in as few round trips as is safe.
+
+- *One write* (PIPELINING and CHUNKING): all commands and the message together, one round trip.
+  The message is on its way before the first reply is read, so a connection that breaks leaves
+  the outcome unknown; hence only over a session that was just used.
+- *Grouped* (PIPELINING): the commands together, the message after their replies.
+- *One by one* otherwise.
+
+What proves that a message was not taken stands in SPEC 4: an incomplete write, MAIL refused,
+all recipients refused, or a 421.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from wagtail_smtp.configuration import Recipient
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    MessageDeferred,
+    MessageOutcomeUnknown,
+    MessageRefused,
+    MessageTooLarge,
+)
+from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.wire import IncompleteWrite, Reply, Wire
+
+#: Seconds to look for the server's words after it stopped reading.
+_LAST_WORDS = 1.0
+#: Replies to an extension's command that mean the server doesn't know it after all.
+_NOT_IMPLEMENTED = (500, 502, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """What the server offers, from the EHLO that counts: the one after TLS.
+
+    ``size`` is in octets; 0: no limit is announced.
+    """
+
+    pipelining: bool = False
+    chunking: bool = False
+    eight_bit: bool = False
+    sizes: bool = False
+    size: int = 0
+
+    @classmethod
+    def offered(cls, features: Mapping[str, str]) -> "Extensions":
+        """From smtplib's ``esmtp_features``: parameters by lower-case keyword."""
+        size = features.get("size", "").strip()
+        return cls(
+            pipelining="pipelining" in features,
+            chunking="chunking" in features,
+            eight_bit="8bitmime" in features,
+            sizes="size" in features,
+            size=int(size) if size.isascii() and size.isdigit() else 0,
+        )
+
+
+class ChunkingRefused(MessageDeferred):
+    """The server offered CHUNKING and doesn't know BDAT."""
+
+
+class Exchange:
+    """One transaction. Made for one message and thrown away.
+
+    Attributes:
+        in_step: whether each command had its reply; if not, the session can't be used again.
+        is_finished: whether the server is ready for the next MAIL without a RSET.
+    """
+
+    def __init__(self, wire: Wire, extensions: Extensions, name: str, patience: float) -> None:
+        self._wire = wire
+        self._offers = extensions
+        self._name = name
+        self._patience = patience
+        self._handed_over = False
+        self._deadline = 0.0
+        self.in_step = True
+        self.is_finished = False
+
+    def run(
+        self, envelope: Envelope, content: bytes, *, at_once: bool, reset: bool
+    ) -> tuple[tuple[Recipient, ...], str]:
+        """Hand over ``content`` and return each recipient's state and the server's words.
+
+        Args:
+            content: the message, lines ended by CR LF, not dot-stuffed.
+            at_once: everything in one write; needs PIPELINING and CHUNKING.
+            reset: begin with RSET.
+
+        Raises:
+            MessageDeferred, MessageRefused, MessageTooLarge, MessageOutcomeUnknown: for the
+                message as a whole, that is, for each of the recipients.
+        """
+        if self._offers.size and len(content) > self._offers.size:
+            self.is_finished = not reset
+            raise MessageTooLarge(
+                f"{self._name}: the message has {len(content)} octets, the server takes "
+                f"{self._offers.size}.",
+                phase="size",
+            )
+        if not content.endswith(b"\r\n"):
+            content += b"\r\n"
+        commands = [("mail", b"RSET\r\n")] if reset else []
+        commands.append(("mail", self._mail(envelope.sender, content)))
+        commands += [("rcpt", f"RCPT TO:<{a}>\r\n".encode("ascii")) for a in envelope.recipients]
+        if at_once:
+            return self._at_once(commands, envelope.recipients, content, reset)
+        return self._in_turn(commands, envelope.recipients, content, reset)
+
+    def _mail(self, sender: str, content: bytes) -> bytes:
+        line = f"MAIL FROM:<{sender}>"
+        if self._offers.sizes:
+            line += f" SIZE={len(content)}"
+        if self._offers.eight_bit and not content.isascii():
+            line += " BODY=8BITMIME"
+        return f"{line}\r\n".encode("ascii")
+
+    def _at_once(
+        self,
+        commands: Sequence[tuple[str, bytes]],
+        addresses: Sequence[str],
+        content: bytes,
+        reset: bool,
+    ) -> tuple[tuple[Recipient, ...], str]:
+        head = b"".join(line for _phase, line in commands)
+        self._hand_over(b"%bBDAT %d LAST\r\n%b" % (head, len(content), content))
+        replies: list[Reply] = []
+        try:
+            for phase, _line in commands:
+                replies.append(self._read(phase))
+            final = self._read("reply")
+        except MessageOutcomeUnknown:
+            # What was read before the connection broke may prove that nothing was taken.
+            self._judge_commands(replies, addresses, reset, whole=False)
+            raise
+        self.is_finished = True
+        # A server that refuses BDAT may read the message as commands, and answer them.
+        self.in_step = _is_yes(final)
+        recipients = self._judge_commands(replies, addresses, reset, final=final)
+        return recipients, self._judge_final(final)
+
+    def _in_turn(
+        self,
+        commands: list[tuple[str, bytes]],
+        addresses: Sequence[str],
+        content: bytes,
+        reset: bool,
+    ) -> tuple[tuple[Recipient, ...], str]:
+        data: Reply | None = None
+        if self._offers.pipelining and not self._offers.chunking:
+            *replies, data = self._ask([*commands, ("data", b"DATA\r\n")])
+            # If there is nobody to send to after all, the session hangs in the message.
+            self.in_step = data.code != 354
+        else:
+            replies = self._ask(commands)
+        recipients = self._judge_commands(replies, addresses, reset)
+        if self._offers.chunking:
+            self._hand_over(b"BDAT %d LAST\r\n%b" % (len(content), content))
+        else:
+            self._begin_data(data or self._ask([("data", b"DATA\r\n")])[0])
+            self._hand_over(_dot_stuffed(content) + b".\r\n")
+        final = self._read("reply")
+        self.is_finished = True
+        return recipients, self._judge_final(final)
+
+    def _begin_data(self, reply: Reply) -> None:
+        self.in_step = _is_no(reply) or reply.code == 354
+        if reply.code != 354:
+            raise failure(self._name, "data", reply)
+
+    def _ask(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
+        """The replies to ``commands``; without PIPELINING none after a refused MAIL or RSET."""
+        together = self._offers.pipelining
+        if together:
+            self._write(b"".join(line for _phase, line in commands))
+        replies = []
+        for phase, line in commands:
+            if not together:
+                self._write(line)
+            replies.append(self._read(phase))
+            if not together and phase == "mail" and not _is_yes(replies[-1]):
+                break
+        return replies
+
+    def _judge_commands(
+        self,
+        replies: Sequence[Reply],
+        addresses: Sequence[str],
+        reset: bool,
+        *,
+        whole: bool = True,
+        final: Reply | None = None,
+    ) -> tuple[Recipient, ...]:
+        """Each recipient's state, or the error that the replies to the commands prove.
+
+        Args:
+            whole: these are all replies; otherwise the connection broke after them.
+            final: the reply to a message that was handed over with the commands.
+        """
+        # The reply to RSET says nothing of the message.
+        mail, answers = replies[reset : reset + 1], replies[reset + 1 :]
+        recipients = tuple(map(self._recipient, addresses, answers))
+        if mail and not _is_yes(mail[0]):
+            taken = final is not None and _is_yes(final)
+            if taken or (self._handed_over and not _is_no(mail[0])):
+                # It can't both refuse the sender and take the message: no proof either way.
+                raise self._unknown("the server's answers contradict each other")
+            raise failure(self._name, "mail", mail[0])
+        is_all = whole or len(answers) == len(addresses)
+        if is_all and all(item.state != "sent" for item in recipients):
+            raise self._no_recipient(recipients)
+        return recipients
+
+    def _recipient(self, address: str, reply: Reply) -> Recipient:
+        if _is_yes(reply):
+            return Recipient(address)
+        state = "refused" if 500 <= reply.code < 600 else "deferred"
+        return Recipient(address, state, reply.code, words(reply), "rcpt")  # type: ignore[arg-type]
+
+    def _no_recipient(self, recipients: tuple[Recipient, ...]) -> AttemptFailed:
+        for_good = all(item.state == "refused" for item in recipients)
+        first = next((r for r in recipients if r.state == "deferred"), recipients[0])
+        return (MessageRefused if for_good else MessageDeferred)(
+            f"{self._name}: the server took none of the {len(recipients)} recipients: "
+            f"{first.code} {first.reply}",
+            phase="rcpt",
+            code=first.code,
+            reply=first.reply,
+            recipients=recipients,
+        )
+
+    def _judge_final(self, reply: Reply) -> str:
+        if _is_yes(reply):
+            return words(reply)
+        if not _is_no(reply):
+            raise self._unknown(f"the server answered {reply.code} {words(reply)}")
+        self.in_step = self.in_step and not self._offers.chunking
+        if self._offers.chunking and reply.code in _NOT_IMPLEMENTED:
+            raise ChunkingRefused(
+                f"{self._name}: the server offers CHUNKING, but answers "
+                f"{reply.code} {words(reply)}",
+                phase="data",
+                code=reply.code,
+                reply=words(reply),
+            )
+        raise failure(self._name, "reply", reply)
+
+    def _unknown(self, why: str) -> MessageOutcomeUnknown:
+        self.in_step = False
+        return MessageOutcomeUnknown(
+            f"{self._name}: the message was handed over, but no answer says what became of "
+            f"it: {why}. It may have been delivered, so it is not sent again by itself.",
+            phase="reply",
+        )
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._wire.write(data)
+        except OSError as error:
+            self.in_step = False
+            raise lost(self._name, "mail", error) from error
+
+    def _hand_over(self, data: bytes) -> None:
+        """Write what ends with the message's last octet."""
+        try:
+            self._wire.write(data)
+        except IncompleteWrite as error:
+            self.in_step = False
+            last = self._last_words()
+            if last is None:
+                raise lost(self._name, "body", error) from error
+            raise failure(self._name, "body", last) from error
+        self._handed_over = True
+        self._deadline = time.monotonic() + self._patience
+
+    def _last_words(self) -> Reply | None:
+        """What the server refused with before it stopped reading."""
+        deadline = time.monotonic() + _LAST_WORDS
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                reply = self._wire.read_reply(left)
+                if _is_no(reply):
+                    return reply
+        except OSError:
+            pass  # it said nothing; the failed write is reported
+        return None
+
+    def _read(self, phase: str) -> Reply:
+        wait = max(self._deadline - time.monotonic(), 0.01) if self._handed_over else None
+        try:
+            reply = self._wire.read_reply(wait)
+        except OSError as error:
+            self.in_step = False
+            if self._handed_over:
+                raise self._unknown(str(error)) from error
+            raise lost(self._name, phase, error) from error
+        if reply.code == 421:
+            # It closes the connection, and takes nothing that it hasn't confirmed.
+            self.in_step = False
+            raise failure(self._name, phase, reply)
+        return reply
+
+
+def _is_yes(reply: Reply) -> bool:
+    return 200 <= reply.code < 300
+
+
+def _is_no(reply: Reply) -> bool:
+    return 400 <= reply.code < 600
+
+
+def _dot_stuffed(content: bytes) -> bytes:
+    """A line's first dot doubled (RFC 5321 4.5.2)."""
+    if content.startswith(b"."):
+        content = b"." + content
+    return content.replace(b"\n.", b"\n..")
+
+
+def failure(name: str, phase: str, reply: Reply) -> AttemptFailed:
+    """The error for a reply that says no, by the table in SPEC 4."""
+    text = words(reply)
+    kind: type[AttemptFailed] = MessageDeferred
+    if _is_too_large(reply.code, text) and phase != "rcpt":
+        kind = MessageTooLarge
+    elif reply.code >= 500 and phase in ("data", "body", "reply"):
+        kind = MessageRefused
+    return kind(
+        f"{name}: the server refused at {phase}: {reply.code} {text}",
+        phase=phase,
+        code=reply.code,
+        reply=text,
+    )
+
+
+def _is_too_large(code: int, text: str) -> bool:
+    # Mailbox full is 552 as well, as 5.2.2 (RFC 3463 3.3).
+    return text.startswith("5.3.4") or (code == 552 and not text.startswith("5.2.2"))
+
+
+def lost(name: str, phase: str, error: OSError) -> MessageDeferred:
+    """The error for a connection that failed before the message was handed over."""
+    return MessageDeferred(f"{name}: failed at {phase}: {error}", phase=phase)
+
+
+def words(reply: Reply) -> str:
+    """The server's words on one line, without control characters, at most 500 characters."""
+    text = reply.words.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else " " for c in text)[:500].strip()

@@ -1,0 +1,156 @@
+"""The bytes of a session: writes that are known to be whole or not, replies within limits.
+
+smtplib's own reader is not used: its buffer hides a reply that came unasked, after which
+every later reply would be taken for the one before it.
+"""
+
+import smtplib
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+
+#: Octets of one reply line; RFC 5321 4.5.3.1.5 asks for 512, some servers are wordy.
+MAX_LINE = 4096
+#: Lines of one reply; an EHLO answer has about twenty.
+MAX_LINES = 128
+
+#: Octets a second below which a body on its way counts as stuck.
+_SLOWEST = 8192
+_CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply: its three-digit code and its words, lines joined by line feeds."""
+
+    code: int
+    words: bytes
+
+
+class UnreadableReply(smtplib.SMTPException):
+    """What came is no SMTP reply, or too long to be one."""
+
+
+class IncompleteWrite(smtplib.SMTPServerDisconnected):
+    """Not all octets were handed over, so the server can't have taken what they meant."""
+
+
+class Wire:
+    """A connected socket with a reply reader. Used by one thread at a time.
+
+    ``timeout`` is in seconds and bounds each wait: one reply, however slowly its octets
+    come, and one write without progress.
+    """
+
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
+        self._sock = sock
+        self._timeout = timeout
+        self._buffer = b""
+        sock.settimeout(timeout)
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket, for TLS and for closing."""
+        return self._sock
+
+    def write(self, data: bytes) -> None:
+        """Hand all of ``data`` to the kernel.
+
+        Raises:
+            IncompleteWrite: the connection failed, or the server stopped reading, before
+                the last octet was handed over.
+        """
+        deadline = time.monotonic() + self._timeout + len(data) / _SLOWEST
+        view = memoryview(data)
+        try:
+            while view:
+                # An error here means that nothing of this piece was taken; over TLS a
+                # record that is not whole can't be read by the server either.
+                view = view[self._sock.send(view[:_CHUNK]) :]
+                if view and time.monotonic() > deadline:
+                    raise TimeoutError("the server takes the message too slowly")
+        except OSError as error:
+            raise IncompleteWrite(f"the connection failed while sending: {error}") from error
+
+    def read_reply(self, timeout: float | None = None) -> Reply:
+        """The next reply.
+
+        Args:
+            timeout: seconds instead of the wire's own.
+
+        Raises:
+            SMTPServerDisconnected: the server closed the connection.
+            UnreadableReply: it is no reply, or longer than any should be.
+            OSError: the connection failed; TimeoutError: no whole reply came in time.
+        """
+        wait = timeout or self._timeout
+        if wait == self._timeout:
+            return self._read_reply(wait)
+        self._sock.settimeout(wait)
+        try:
+            return self._read_reply(wait)
+        finally:
+            self._sock.settimeout(self._timeout)
+
+    def _read_reply(self, wait: float) -> Reply:
+        deadline = time.monotonic() + wait
+        lines: list[bytes] = []
+        first = b""
+        while len(lines) < MAX_LINES:
+            line = self._line(deadline)
+            code, separator = line[:3], line[3:4]
+            if not code.isdigit() or separator not in (b" ", b"-", b""):
+                raise UnreadableReply(f"the server's answer is no SMTP reply: {line[:80]!r}")
+            if lines and code != first:
+                raise UnreadableReply("the server mixed two replies")
+            first = code
+            lines.append(line[4:].strip(b" \t\r"))
+            if separator != b"-":
+                return Reply(int(code), b"\n".join(lines))
+        raise UnreadableReply(f"the server's reply has more than {MAX_LINES} lines")
+
+    def _line(self, deadline: float) -> bytes:
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if len(line) > MAX_LINE:
+                raise UnreadableReply("the server's reply has a line without end")
+            if newline:
+                self._buffer = rest
+                return line
+            if time.monotonic() > deadline:
+                raise TimeoutError("timed out")
+            data = self._sock.recv(MAX_LINE)
+            if not data:
+                raise smtplib.SMTPServerDisconnected("the server closed the connection")
+            self._buffer += data
+
+    def is_quiet(self) -> bool:
+        """Whether nothing waits to be read: no late reply, no end of the connection."""
+        if self._buffer:
+            return False
+        try:
+            self._sock.setblocking(False)
+            # Reading, not just asking: TLS tickets make a socket readable without a reply.
+            self._sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            return False
+        finally:
+            if self._sock.fileno() >= 0:
+                self._sock.settimeout(self._timeout)
+        return False
+
+    def say_goodbye(self) -> None:
+        """QUIT without waiting for the answer, and close; never raises."""
+        try:
+            self._sock.setblocking(False)
+            self._sock.send(b"QUIT\r\n")
+        except OSError:
+            pass  # it is closed all the same
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket without a word, as a forked child must."""
+        self._sock.close()
