@@ -11,8 +11,8 @@ all recipients refused, or a 421.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Literal
 
 from wagtail_smtp.configuration import Recipient
 from wagtail_smtp.exceptions import (
@@ -23,38 +23,14 @@ from wagtail_smtp.exceptions import (
     MessageTooLarge,
 )
 from wagtail_smtp.transports.base import Envelope
-from wagtail_smtp.transports.wire import IncompleteWrite, Reply, Wire
+from wagtail_smtp.transports.extensions import Extensions
+from wagtail_smtp.transports.verdict import failure, is_no, is_yes, lost, words
+from wagtail_smtp.transports.wire import IncompleteWrite, Reply, UnreadableReply, Wire
 
 #: Seconds to look for the server's words after it stopped reading.
 _LAST_WORDS = 1.0
 #: Replies to an extension's command that mean the server doesn't know it after all.
 _NOT_IMPLEMENTED = (500, 502, 504)
-
-
-@dataclass(frozen=True, slots=True)
-class Extensions:
-    """What the server offers, from the EHLO that counts: the one after TLS.
-
-    ``size`` is in octets; 0: no limit is announced.
-    """
-
-    pipelining: bool = False
-    chunking: bool = False
-    eight_bit: bool = False
-    sizes: bool = False
-    size: int = 0
-
-    @classmethod
-    def offered(cls, features: Mapping[str, str]) -> "Extensions":
-        """From smtplib's ``esmtp_features``: parameters by lower-case keyword."""
-        size = features.get("size", "").strip()
-        return cls(
-            pipelining="pipelining" in features,
-            chunking="chunking" in features,
-            eight_bit="8bitmime" in features,
-            sizes="size" in features,
-            size=int(size) if size.isascii() and size.isdigit() else 0,
-        )
 
 
 class ChunkingRefused(MessageDeferred):
@@ -102,20 +78,20 @@ class Exchange:
             )
         if not content.endswith(b"\r\n"):
             content += b"\r\n"
-        commands = [("mail", b"RSET\r\n")] if reset else []
+        commands = [("reset", b"RSET\r\n")] if reset else []
         commands.append(("mail", self._mail(envelope.sender, content)))
-        commands += [("rcpt", f"RCPT TO:<{a}>\r\n".encode("ascii")) for a in envelope.recipients]
+        commands += [("rcpt", b"RCPT TO:<%b>\r\n" % _path(a)) for a in envelope.recipients]
         if at_once:
             return self._at_once(commands, envelope.recipients, content, reset)
         return self._in_turn(commands, envelope.recipients, content, reset)
 
     def _mail(self, sender: str, content: bytes) -> bytes:
-        line = f"MAIL FROM:<{sender}>"
+        line = b"MAIL FROM:<%b>" % _path(sender)
         if self._offers.sizes:
-            line += f" SIZE={len(content)}"
+            line += b" SIZE=%d" % len(content)
         if self._offers.eight_bit and not content.isascii():
-            line += " BODY=8BITMIME"
-        return f"{line}\r\n".encode("ascii")
+            line += b" BODY=8BITMIME"
+        return line + b"\r\n"
 
     def _at_once(
         self,
@@ -125,10 +101,11 @@ class Exchange:
         reset: bool,
     ) -> tuple[tuple[Recipient, ...], str]:
         head = b"".join(line for _phase, line in commands)
-        self._hand_over(b"%bBDAT %d LAST\r\n%b" % (head, len(content), content))
+        phases = [phase for phase, _line in commands]
+        self._hand_over(b"%bBDAT %d LAST\r\n%b" % (head, len(content), content), phases)
         replies: list[Reply] = []
         try:
-            for phase, _line in commands:
+            for phase in phases:
                 replies.append(self._read(phase))
             final = self._read("reply")
         except MessageOutcomeUnknown:
@@ -137,7 +114,7 @@ class Exchange:
             raise
         self.is_finished = True
         # A server that refuses BDAT may read the message as commands, and answer them.
-        self.in_step = _is_yes(final)
+        self.in_step = is_yes(final)
         recipients = self._judge_commands(replies, addresses, reset, final=final)
         return recipients, self._judge_final(final)
 
@@ -166,12 +143,12 @@ class Exchange:
         return recipients, self._judge_final(final)
 
     def _begin_data(self, reply: Reply) -> None:
-        self.in_step = _is_no(reply) or reply.code == 354
+        self.in_step = is_no(reply) or reply.code == 354
         if reply.code != 354:
             raise failure(self._name, "data", reply)
 
     def _ask(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
-        """The replies to ``commands``; without PIPELINING none after a refused MAIL or RSET."""
+        """The replies to ``commands``; without PIPELINING none after a refused MAIL."""
         together = self._offers.pipelining
         if together:
             self._write(b"".join(line for _phase, line in commands))
@@ -180,7 +157,7 @@ class Exchange:
             if not together:
                 self._write(line)
             replies.append(self._read(phase))
-            if not together and phase == "mail" and not _is_yes(replies[-1]):
+            if not together and phase == "mail" and not is_yes(replies[-1]):
                 break
         return replies
 
@@ -202,9 +179,8 @@ class Exchange:
         # The reply to RSET says nothing of the message.
         mail, answers = replies[reset : reset + 1], replies[reset + 1 :]
         recipients = tuple(map(self._recipient, addresses, answers))
-        if mail and not _is_yes(mail[0]):
-            taken = final is not None and _is_yes(final)
-            if taken or (self._handed_over and not _is_no(mail[0])):
+        if mail and not is_yes(mail[0]):
+            if final is not None and is_yes(final):
                 # It can't both refuse the sender and take the message: no proof either way.
                 raise self._unknown("the server's answers contradict each other")
             raise failure(self._name, "mail", mail[0])
@@ -214,10 +190,10 @@ class Exchange:
         return recipients
 
     def _recipient(self, address: str, reply: Reply) -> Recipient:
-        if _is_yes(reply):
+        if is_yes(reply):
             return Recipient(address)
-        state = "refused" if 500 <= reply.code < 600 else "deferred"
-        return Recipient(address, state, reply.code, words(reply), "rcpt")  # type: ignore[arg-type]
+        state: Literal["refused", "deferred"] = "refused" if reply.code >= 500 else "deferred"
+        return Recipient(address, state, reply.code, words(reply), "rcpt")
 
     def _no_recipient(self, recipients: tuple[Recipient, ...]) -> AttemptFailed:
         for_good = all(item.state == "refused" for item in recipients)
@@ -232,10 +208,8 @@ class Exchange:
         )
 
     def _judge_final(self, reply: Reply) -> str:
-        if _is_yes(reply):
+        if is_yes(reply):
             return words(reply)
-        if not _is_no(reply):
-            raise self._unknown(f"the server answered {reply.code} {words(reply)}")
         self.in_step = self.in_step and not self._offers.chunking
         if self._offers.chunking and reply.code in _NOT_IMPLEMENTED:
             raise ChunkingRefused(
@@ -262,27 +236,28 @@ class Exchange:
             self.in_step = False
             raise lost(self._name, "mail", error) from error
 
-    def _hand_over(self, data: bytes) -> None:
-        """Write what ends with the message's last octet."""
+    def _hand_over(self, data: bytes, phases: Sequence[str] = ()) -> None:
+        """Write what ends with the message's last octet.
+
+        Args:
+            phases: of the commands in ``data``, whose replies come first.
+        """
         try:
             self._wire.write(data)
         except IncompleteWrite as error:
             self.in_step = False
-            last = self._last_words()
-            if last is None:
-                raise lost(self._name, "body", error) from error
-            raise failure(self._name, "body", last) from error
+            raise self._last_words([*phases, "body"]) or lost(self._name, "body", error) from error
         self._handed_over = True
         self._deadline = time.monotonic() + self._patience
 
-    def _last_words(self) -> Reply | None:
+    def _last_words(self, phases: Sequence[str]) -> AttemptFailed | None:
         """What the server refused with before it stopped reading."""
         deadline = time.monotonic() + _LAST_WORDS
         try:
-            while (left := deadline - time.monotonic()) > 0:
-                reply = self._wire.read_reply(left)
-                if _is_no(reply):
-                    return reply
+            for phase in phases:
+                reply = self._wire.read_reply(max(deadline - time.monotonic(), 0.01))
+                if reply.code == 421 or (is_no(reply) and phase in ("mail", "body")):
+                    return failure(self._name, phase, reply)
         except OSError:
             pass  # it said nothing; the failed write is reported
         return None
@@ -291,6 +266,8 @@ class Exchange:
         wait = max(self._deadline - time.monotonic(), 0.01) if self._handed_over else None
         try:
             reply = self._wire.read_reply(wait)
+            if not (is_yes(reply) or is_no(reply) or (phase == "data" and reply.code == 354)):
+                raise UnreadableReply(f"the server answered {reply.code} {words(reply)}")
         except OSError as error:
             self.in_step = False
             if self._handed_over:
@@ -303,12 +280,11 @@ class Exchange:
         return reply
 
 
-def _is_yes(reply: Reply) -> bool:
-    return 200 <= reply.code < 300
-
-
-def _is_no(reply: Reply) -> bool:
-    return 400 <= reply.code < 600
+def _path(address: str) -> bytes:
+    """An address as it may stand between angle brackets."""
+    if any(c < " " or c in "<>\x7f" for c in address):
+        raise ValueError(f"{address!r} can't stand in an SMTP command.")
+    return address.encode("ascii")
 
 
 def _dot_stuffed(content: bytes) -> bytes:
@@ -316,35 +292,3 @@ def _dot_stuffed(content: bytes) -> bytes:
     if content.startswith(b"."):
         content = b"." + content
     return content.replace(b"\n.", b"\n..")
-
-
-def failure(name: str, phase: str, reply: Reply) -> AttemptFailed:
-    """The error for a reply that says no, by the table in SPEC 4."""
-    text = words(reply)
-    kind: type[AttemptFailed] = MessageDeferred
-    if _is_too_large(reply.code, text) and phase != "rcpt":
-        kind = MessageTooLarge
-    elif reply.code >= 500 and phase in ("data", "body", "reply"):
-        kind = MessageRefused
-    return kind(
-        f"{name}: the server refused at {phase}: {reply.code} {text}",
-        phase=phase,
-        code=reply.code,
-        reply=text,
-    )
-
-
-def _is_too_large(code: int, text: str) -> bool:
-    # Mailbox full is 552 as well, as 5.2.2 (RFC 3463 3.3).
-    return text.startswith("5.3.4") or (code == 552 and not text.startswith("5.2.2"))
-
-
-def lost(name: str, phase: str, error: OSError) -> MessageDeferred:
-    """The error for a connection that failed before the message was handed over."""
-    return MessageDeferred(f"{name}: failed at {phase}: {error}", phase=phase)
-
-
-def words(reply: Reply) -> str:
-    """The server's words on one line, without control characters, at most 500 characters."""
-    text = reply.words.decode("utf-8", "replace")
-    return "".join(c if c.isprintable() else " " for c in text)[:500].strip()

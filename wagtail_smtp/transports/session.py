@@ -20,7 +20,9 @@ from wagtail_smtp.configuration import Recipient, TransportConfig
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import auth, guard
 from wagtail_smtp.transports.base import Envelope
-from wagtail_smtp.transports.exchange import Exchange, Extensions, failure, lost
+from wagtail_smtp.transports.exchange import Exchange
+from wagtail_smtp.transports.extensions import Extensions
+from wagtail_smtp.transports.verdict import failure, lost
 from wagtail_smtp.transports.wire import Reply, UnreadableReply, Wire
 from wagtail_smtp.validation import may_log_in_without_tls
 

@@ -1,0 +1,30 @@
+"""What a server offers beyond the plain protocol (RFC 5321 2.2)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """What the server offers, from the EHLO that counts: the one after TLS.
+
+    ``size`` is in octets; 0: no limit is announced.
+    """
+
+    pipelining: bool = False
+    chunking: bool = False
+    eight_bit: bool = False
+    sizes: bool = False
+    size: int = 0
+
+    @classmethod
+    def offered(cls, features: Mapping[str, str]) -> "Extensions":
+        """From smtplib's ``esmtp_features``: parameters by lower-case keyword."""
+        size = features.get("size", "").strip()
+        return cls(
+            pipelining="pipelining" in features,
+            chunking="chunking" in features,
+            eight_bit="8bitmime" in features,
+            sizes="size" in features,
+            size=int(size) if size.isascii() and size.isdigit() else 0,
+        )

@@ -1,0 +1,51 @@
+"""What a server's reply means, by the table in SPEC 4."""
+
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    MessageDeferred,
+    MessageRefused,
+    MessageTooLarge,
+)
+from wagtail_smtp.transports.wire import Reply
+
+
+def is_yes(reply: Reply) -> bool:
+    """Whether the server agrees."""
+    return 200 <= reply.code < 300
+
+
+def is_no(reply: Reply) -> bool:
+    """Whether the server refuses, for now or for good."""
+    return 400 <= reply.code < 600
+
+
+def failure(name: str, phase: str, reply: Reply) -> AttemptFailed:
+    """The error for a reply that says no, by the table in SPEC 4."""
+    text = words(reply)
+    kind: type[AttemptFailed] = MessageDeferred
+    if _is_too_large(reply.code, text) and phase != "rcpt":
+        kind = MessageTooLarge
+    elif reply.code >= 500 and phase in ("data", "body", "reply"):
+        kind = MessageRefused
+    return kind(
+        f"{name}: the server refused at {phase}: {reply.code} {text}",
+        phase=phase,
+        code=reply.code,
+        reply=text,
+    )
+
+
+def _is_too_large(code: int, text: str) -> bool:
+    # Mailbox full is 552 as well, as 5.2.2 (RFC 3463 3.3).
+    return text.startswith("5.3.4") or (code == 552 and not text.startswith("5.2.2"))
+
+
+def lost(name: str, phase: str, error: OSError) -> MessageDeferred:
+    """The error for a connection that failed before the message was handed over."""
+    return MessageDeferred(f"{name}: failed at {phase}: {error}", phase=phase)
+
+
+def words(reply: Reply) -> str:
+    """The server's words on one line, without control characters, at most 500 characters."""
+    text = reply.words.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else " " for c in text)[:500].strip()
