@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint unit test-newest
+.PHONY: help test lint unit test-newest bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -56,3 +56,14 @@ $(NEWEST)/.installed: pyproject.toml
 
 test-newest: $(NEWEST)/.installed  ## Run the tests but the browser's on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)
 	$(NEWEST)/bin/python -m pytest -m 'not browser'
+
+BENCH := .venv-bench
+
+$(BENCH)/.installed: pyproject.toml
+	@python=$$(sh ./find-python.sh) && echo "Setting up $(BENCH) with $$python" && \
+	  rm -rf $(BENCH) && "$$python" -m venv $(BENCH) && \
+	  $(BENCH)/bin/python -m pip install --quiet --upgrade pip && \
+	  $(BENCH)/bin/python -m pip install --quiet --editable '.[bench]' && touch $@
+
+bench: $(BENCH)/.installed  ## Measure speed beside other ways to send, in six minutes; QUESTION=threads asks one
+	@$(BENCH)/bin/python -m benchmarks $(QUESTION)

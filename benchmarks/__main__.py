@@ -1,0 +1,100 @@
+"""Measure all questions, or those named, print tables and write them as JSON."""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.machine import facts
+from benchmarks.report import Table
+from benchmarks.services import Services, checked_round_trip, environment, measured_context
+from tests.postgres import PostgreSQL, programs
+
+#: The questions and the databases each is asked with.
+QUESTIONS = {
+    "cpu": ("sqlite",),
+    "round_trip": ("sqlite",),
+    "threads": ("sqlite",),
+    "own_work": ("sqlite", "postgresql"),
+    "reload_fire": ("sqlite", "postgresql"),
+}
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("questions", nargs="*", metavar="question", help=", ".join(QUESTIONS))
+    questions = parser.parse_args().questions or list(QUESTIONS)
+    if unknown := set(questions) - set(QUESTIONS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    started = time.monotonic()
+    with ExitStack() as stack:
+        around = stack.enter_context(Services())
+        servers = environment(around)
+        about = facts() | {
+            "round_trip_ms": checked_round_trip(around) * 1000,
+            "ssl_context": measured_context(around.bundle),
+        }
+        for name, value in about.items():
+            print(f"{name}: {value}")
+        databases = Databases(stack, Path(around.directory))
+        tables = []
+        for question in questions:
+            for kind in QUESTIONS[question]:
+                database = databases.new(kind, question)
+                if database is None:
+                    print(f"\n{question} on PostgreSQL: skipped, no server on this machine")
+                    continue
+                for table in _answers(question, servers | database):
+                    tables.append(table)
+                    print(table.text(), flush=True)
+    print(f"\n{time.monotonic() - started:.0f} s. As JSON: {RESULTS}")
+    RESULTS.parent.mkdir(exist_ok=True)
+    content = {"about": about, "tables": [table.to_json() for table in tables]}
+    RESULTS.write_text(json.dumps(content, indent=2) + "\n")
+
+
+class Databases:
+    """New, empty databases; PostgreSQL is started when it is first asked for."""
+
+    def __init__(self, stack: ExitStack, directory: Path) -> None:
+        self._stack = stack
+        self._directory = directory
+        self._server: PostgreSQL | None = None
+
+    def new(self, kind: str, name: str) -> dict[str, str] | None:
+        """The environment that selects a new database; None without a server."""
+        if kind == "sqlite":
+            return {
+                "WAGTAIL_SMTP_TEST_DATABASE": "",
+                "WAGTAIL_SMTP_TEST_SQLITE": str(self._directory / f"{name}.sqlite3"),
+            }
+        found = programs()
+        if found is None:
+            return None
+        if self._server is None:
+            self._server = self._stack.enter_context(PostgreSQL(found))
+        return self._server.create_database(name)
+
+
+def _answers(question: str, environment: dict[str, str]) -> Iterator[Table]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.child", question],
+        env=environment | {"DJANGO_SETTINGS_MODULE": "tests.processes.settings"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield Table.from_json(json.loads(line))
+    if process.returncode:
+        raise SystemExit(f"{question} failed")
+
+
+if __name__ == "__main__":
+    main()

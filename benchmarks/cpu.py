@@ -1,0 +1,125 @@
+"""The processor's time for one message, over a socket that only pretends to be one."""
+
+import smtplib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.mail.backends import smtp
+
+from benchmarks.contenders import stock_backend
+from benchmarks.measure import Action, Contender, interleaved
+from benchmarks.messages import SIZES, Build
+from benchmarks.report import Goal, Table, rows
+from benchmarks.services import Around
+from wagtail_smtp.configuration import TransportConfig
+from wagtail_smtp.transports.extensions import Extensions
+from wagtail_smtp.transports.session import SMTPSession
+from wagtail_smtp.transports.smtp import SMTPTransport
+from wagtail_smtp.transports.wire import Wire
+
+STOCK = "stock Django, _send()"
+OURS = "wagtail-smtp, the transport's send"
+MESSAGE = "of which message.message()"
+ROUNDS = {"2 KB": 1000, "30 KB": 600, "1 MB": 60}
+GOALS = {"2 KB": 0.40, "30 KB": 0.40, "1 MB": 0.50}
+
+
+def measure(around: Around) -> Iterator[Table]:
+    """A table for each size."""
+    for size, build in SIZES.items():
+        contenders = [
+            Contender(STOCK, _stock(build)),
+            Contender(OURS, _ours(build)),
+            Contender(MESSAGE, build(None).message),
+        ]
+        samples = interleaved(contenders, ROUNDS[size], warm=5, clock=time.thread_time)
+        table = Table(
+            f"Processor time for one message, {size}",
+            "µs",
+            rows(samples.values(), 1_000_000),
+            base=STOCK,
+            note=f"{ROUNDS[size]} rounds, no network",
+        )
+        part = table.value(OURS) / table.value(STOCK)
+        yield table.with_goals(Goal("of stock's", part, GOALS[size]))
+
+
+class _Swallowing:
+    """A socket that takes everything and answers what an SMTP server would."""
+
+    def __init__(self) -> None:
+        self._answers = b""
+
+    def _swallow(self, data: Any) -> None:
+        start = bytes(data[:4]).upper()
+        if start == b"EHLO":
+            self._answers += b"250-stub\r\n250-SIZE 52428800\r\n250 8BITMIME\r\n"
+        elif start == b"DATA":
+            self._answers += b"354 Go ahead\r\n"
+        else:
+            self._answers += b"250 OK\r\n"
+
+    def sendall(self, data: Any) -> None:
+        self._swallow(data)
+
+    def readline(self, _size: int = -1) -> bytes:
+        line, _, self._answers = self._answers.partition(b"\n")
+        return line + b"\n"
+
+    def close(self) -> None:
+        self._answers = b""
+
+
+class _SwallowingAtOnce(_Swallowing):
+    """The same for the plugin's session, which writes a message in one go."""
+
+    def send(self, data: Any) -> int:
+        if bytes(data[:5]) == b"MAIL ":
+            self._answers += b"250 OK\r\n" * 3
+        return len(data)
+
+    def recv(self, size: int) -> bytes:
+        if not self._answers:
+            raise BlockingIOError
+        data, self._answers = self._answers[:size], self._answers[size:]
+        return data
+
+    def settimeout(self, seconds: float) -> None:
+        """Nothing waits here."""
+
+    def setblocking(self, flag: bool) -> None:
+        """Nothing waits here."""
+
+    def fileno(self) -> int:
+        return 0
+
+
+def _stock(build: Build) -> Action:
+    backend: smtp.EmailBackend = stock_backend(0, "none")
+    client: Any = smtplib.SMTP()
+    client.sock = client.file = _Swallowing()
+    backend.connection = client
+    message = build(None)
+
+    def send() -> None:
+        assert backend._send(message)
+
+    return send
+
+
+class _Stubbed(SMTPTransport):
+    def _open(self) -> SMTPSession:
+        wire = Wire(_SwallowingAtOnce(), 10)  # type: ignore[arg-type]
+        offers = Extensions(pipelining=True, chunking=True, eight_bit=True, sizes=True)
+        return SMTPSession(wire, offers, self.name)
+
+
+def _ours(build: Build) -> Action:
+    from wagtail_smtp.configuration import SettingsSetConfig
+    from wagtail_smtp.delivery.shape import prepare, shape
+
+    transport = _Stubbed(TransportConfig("stub", "localhost", 25))
+    item = SettingsSetConfig(key="stub", name="stub")
+    message, envelope = shape(prepare(build(None)), item, None, "")
+    return lambda: transport.send(message, envelope, 60)

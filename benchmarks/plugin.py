@@ -1,0 +1,65 @@
+"""The plugin as a project would have it: sets in the database, made live."""
+
+from typing import Any
+
+from django.conf import settings
+
+from benchmarks.messages import Build
+from benchmarks.services import PASSWORD, USERNAME, Around
+from tests.processes.console import make_sets
+
+#: A category of the project's own (tests/settings.py), carried by a set of its own.
+_COLD = "invoice"
+
+
+def use(
+    around: Around, ports: list[int], security: str = "starttls", *, cold: bool = False
+) -> None:
+    """Make a set for each of the ports live, with ``cold`` also one for :class:`Cold`."""
+    from wagtail_smtp.models import SettingsSet
+
+    SettingsSet.objects.all().delete()
+    sets = [_values(around, port, security) for port in ports]
+    if cold:
+        sets.insert(0, _values(around, ports[0], security) | {"categories": [_COLD]})
+    make_sets(sets)
+
+
+def _values(around: Around, port: int, security: str) -> dict[str, Any]:
+    return {
+        "host": "127.0.0.1",
+        "port": port,
+        "security": security,
+        "ca_certificates": around.authority_pem if security != "none" else "",
+        "username": USERNAME,
+        "password": PASSWORD,
+    }
+
+
+class Ours:
+    """The project's backend, which is the plugin's."""
+
+    def __init__(self, build: Build) -> None:
+        self._build = build
+
+    def __call__(self) -> None:
+        assert self._build(None).send() == 1
+
+
+class Cold:
+    """The same with a set whose sessions are too old to be used: each message opens one.
+
+    What a process keeps beside sessions, such as the SSL context, stays.
+    """
+
+    def __init__(self, build: Build) -> None:
+        self._build = build
+
+    def __call__(self) -> None:
+        message = self._build(None)
+        message.email_category = _COLD  # type: ignore[attr-defined]
+        settings.WAGTAIL_SMTP["SESSION_MAX_IDLE"] = 1e-6
+        try:
+            assert message.send() == 1
+        finally:
+            del settings.WAGTAIL_SMTP["SESSION_MAX_IDLE"]

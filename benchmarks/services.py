@@ -1,0 +1,170 @@
+"""What stands around a measurement, in processes of its own: servers, delay, certificates."""
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+USERNAME = "user@example.com"
+PASSWORD = "secret of the benchmarks"
+SECURITIES = ("starttls", "ssl", "none")
+#: Variable in which the processes that measure find their :class:`Around`.
+VARIABLE = "WAGTAIL_SMTP_BENCHMARK"
+ROUND_TRIP = 0.020
+#: Seconds by which the measured round trip may differ from it.
+_TOLERANCE = 0.0005
+_PINGS = 30
+
+
+@dataclass(frozen=True)
+class Around:
+    """Where things are: ports by security, files as paths.
+
+    ``subjects`` are files in which the first two of the ports in ``recording`` write the
+    subjects of what arrives.
+    """
+
+    loopback: dict[str, int]
+    delayed: dict[str, int]
+    recording: list[int]
+    subjects: list[str]
+    authority: str
+    directory: str
+
+    @classmethod
+    def from_environment(cls) -> "Around":
+        """What the process that started this one has set up."""
+        return cls(**json.loads(os.environ[VARIABLE]))
+
+    @property
+    def authority_pem(self) -> str:
+        """The certificate of the throwaway authority."""
+        return Path(self.authority).read_text()
+
+    @property
+    def bundle(self) -> str:
+        """The machine's authorities and the throwaway one, as OpenSSL reads them."""
+        return str(Path(self.directory) / "bundle.pem")
+
+
+class Services:
+    """Start with ``with``; gives an :class:`Around`."""
+
+    def __enter__(self) -> Around:
+        with ExitStack() as stack:
+            directory = Path(tempfile.mkdtemp(prefix="bench-"))
+            stack.callback(shutil.rmtree, directory)
+            make_certificates(directory)
+            server = ["benchmarks.server", "--certificate", str(directory / "server.pem")]
+            loopback = {
+                security: start(stack, *server, "--security", security) for security in SECURITIES
+            }
+            delay = calibrated_delay(loopback["none"])
+            delayed = {
+                security: start(stack, *_delayed(port, delay))
+                for security, port in loopback.items()
+            }
+            subjects = [str(directory / f"subjects-{number}") for number in (0, 1)]
+            recording = [start(stack, *server, "--subjects", path) for path in subjects]
+            self._stack = stack.pop_all()
+        return Around(
+            loopback, delayed, recording, subjects, str(directory / "ca.pem"), str(directory)
+        )
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+
+def start(stack: ExitStack, module: str, *arguments: str) -> int:
+    """Start a module that prints its port and ends with its standard input; the port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    stack.enter_context(process)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, f"{module} did not start"
+    return int(line)
+
+
+def make_certificates(directory: Path) -> None:
+    """A throwaway authority, a server's certificate, and the machine's bundle with both."""
+    import trustme
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    authority.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        directory / "server.pem"
+    )
+    machine = ssl.get_default_verify_paths().cafile
+    authorities = Path(machine).read_bytes() if machine else b""
+    (directory / "bundle.pem").write_bytes(authorities + authority.cert_pem.bytes())
+
+
+def environment(around: Around) -> dict[str, str]:
+    """The environment of a process that measures.
+
+    Stock Django has no option for a private authority, so all that read the machine's
+    bundle read the copy that has it: the same work as in production.
+    """
+    return os.environ | {VARIABLE: json.dumps(asdict(around)), "SSL_CERT_FILE": around.bundle}
+
+
+def _delayed(port: int, delay: float) -> list[str]:
+    return ["benchmarks.delay", "--to", str(port), "--delay", str(delay)]
+
+
+def calibrated_delay(port: int) -> float:
+    """Seconds each way that give the round trip: processes wake up late, and that counts too."""
+    wanted = ROUND_TRIP / 2
+    with ExitStack() as stack:
+        found = round_trip(start(stack, *_delayed(port, wanted)))
+    return wanted - (found - ROUND_TRIP) / 2
+
+
+def round_trip(port: int) -> float:
+    """Median seconds of a NOOP on the plain server behind ``port``."""
+    times = []
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.recv(1000)
+        for _ in range(_PINGS):
+            started = time.perf_counter()
+            sock.sendall(b"NOOP\r\n")
+            sock.recv(1000)
+            times.append(time.perf_counter() - started)
+    return median(times)
+
+
+def checked_round_trip(around: Around) -> float:
+    """Median seconds of the delayed round trip.
+
+    Raises:
+        RuntimeError: it isn't what it should be, so nothing could be said of any message.
+    """
+    found = round_trip(around.delayed["none"])
+    if abs(found - ROUND_TRIP) > _TOLERANCE:
+        raise RuntimeError(f"the round trip is {found * 1000:.2f} ms, not {ROUND_TRIP * 1000} ms")
+    return found
+
+
+def measured_context(bundle: str) -> dict[str, float]:
+    """How long building an SSL context takes, and how many authorities it has."""
+    times = []
+    for _ in range(_PINGS):
+        started = time.perf_counter()
+        context = ssl.create_default_context(cafile=bundle)
+        times.append(time.perf_counter() - started)
+    return {"ms": median(times) * 1000, "authorities": context.cert_store_stats()["x509"]}
