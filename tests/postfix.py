@@ -270,7 +270,9 @@ class Postfix:
         deadline = time.monotonic() + 20
         while "daemon started" not in self.log:  # it listens by then
             if time.monotonic() > deadline or self._master.poll() is not None:
-                raise RuntimeError(f"Postfix didn't start: {self._stop()}\n{self.log}")
+                # Without a word if a port is taken: its log needs a process of its own.
+                ports = f"{self.port} and {self.ssl_port}"
+                raise RuntimeError(f"no Postfix on {ports}: {self._stop()}{self.log}")
             time.sleep(0.02)
 
     def _stop(self) -> str:
