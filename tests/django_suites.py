@@ -9,6 +9,7 @@ import sys
 import unittest
 import warnings
 from typing import Any
+from unittest import mock
 
 import django
 
@@ -88,7 +89,61 @@ def suites() -> list[type[unittest.TestCase]]:
                 self.flush_mailbox()
                 self.addCleanup(self.flush_mailbox)
 
-    return [SharedTests]
+    return [SharedTests, *_message_suites()]
+
+
+#: How many messages of Django's tests were written by both, and those that differ.
+compared = {"same": 0, "differ": 0}
+
+
+def _message_suites() -> list[type[unittest.TestCase]]:
+    """Django's tests of messages, where each message is also written as the plugin does."""
+    from mail import tests as mail_tests
+
+    names = ("MailTests", "EmailMessageTests", "SendMailTests")
+    return [
+        type(f"Compared{name}", (Compared, getattr(mail_tests, name)), {})
+        for name in names
+        if hasattr(mail_tests, name)
+    ]
+
+
+class Compared:
+    """Compares the bytes of each message that a test has written."""
+
+    def setUp(self) -> None:
+        from django.core.mail import EmailMessage
+
+        super().setUp()  # type: ignore[misc]
+        if self._testMethodName == "test_nonascii_as_string_with_ascii_charset":  # type: ignore[attr-defined]
+            return  # it counts how often the message is written
+        write = EmailMessage.message
+        is_comparing = False
+
+        def message(written: EmailMessage, *args: Any, **kwargs: Any) -> Any:
+            nonlocal is_comparing
+            if not is_comparing:
+                is_comparing = True
+                try:
+                    self._compare(written)
+                finally:
+                    is_comparing = False
+            return write(written, *args, **kwargs)
+
+        patch = mock.patch.object(EmailMessage, "message", message)
+        self.enterContext(patch)  # type: ignore[attr-defined]
+
+    def _compare(self, written: Any) -> None:
+        from tests.transports.stock import our_bytes, stock_bytes
+
+        try:
+            stock_bytes(lambda: written)  # fixes the boundaries of parts made beforehand
+            expected = stock_bytes(lambda: written)
+        except Exception:
+            return  # what a message that can't be written raises, the test itself says
+        if expected:
+            is_same = our_bytes(lambda: written) == expected
+            compared["same" if is_same else "differ"] += 1
 
 
 def main(folder: str) -> int:
@@ -103,7 +158,9 @@ def main(folder: str) -> int:
             load = unittest.defaultTestLoader.loadTestsFromTestCase
             return unittest.TestSuite(map(load, suites()))
 
-    return Runner(verbosity=1).run_tests([])
+    failures = Runner(verbosity=1).run_tests([])
+    print(f"Messages written alike: {compared['same']}, not alike: {compared['differ']}")
+    return failures or compared["differ"]
 
 
 if __name__ == "__main__":

@@ -53,3 +53,5 @@ def test_djangos_suites_pass():
     # All of them, not an empty selection.
     assert int(re.search(r"Ran (\d+) tests", done.stderr)[1]) >= 11
     assert "skipped" not in done.stderr
+    # Their messages are octet by octet what Django's own backend would send.
+    assert int(re.search(r"written alike: (\d+), not alike: 0", done.stdout)[1]) >= 25

@@ -1,0 +1,129 @@
+"""What reaches the server is, octet by octet, what Django's own backend would send."""
+
+import random
+from email.mime.base import MIMEBase
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+
+import django
+import pytest
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+
+from tests.hostile import HostileServer
+from tests.transports.stock import our_bytes, same_each_time, stock_bytes
+from wagtail_smtp.configuration import TransportConfig
+from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.smtp import SMTPTransport
+
+
+def _message(body="Body", subject="Hi", **values):
+    return EmailMessage(subject, body, "from@example.com", ["to@example.com"], **values)
+
+
+def _alternatives():
+    message = EmailMultiAlternatives("Hi", "Text", "from@example.com", ["to@example.com"])
+    message.attach_alternative("<p>Größe</p>", "text/html")
+    message.attach("file.bin", bytes(range(256)) * 20, "application/octet-stream")
+    message.attach("räum.txt", "Zeile\r\n.\r\nnoch eine", "text/plain")
+    return message
+
+
+def _nested():
+    message = _message("Outer")
+    inner = _message("Inner\n.dot\n", subject="Inside")
+    message.attach("mail.eml", inner.message().as_bytes(), "message/rfc822")
+    return message
+
+
+def _prebuilt():
+    message = _message("Outer")
+    if django.VERSION >= (6, 0):
+        message.attach("a.txt", "one", "text/plain")
+        return message
+    part = MIMEMultipart("related")
+    part.attach(MIMEText("ä" * 50, "plain", "utf-8"))
+    leaf = MIMEBase("image", "png")
+    leaf.set_payload(b"\x89PNG.\n.\n")
+    part.attach(leaf)
+    message.attach(part)
+    return message
+
+
+CASES = {
+    "plain": lambda: _message(),
+    "empty": lambda: _message(""),
+    "leading dots": lambda: _message(".\n..\n.a\nb.\n\n.\n"),
+    "a dot first": lambda: _message("."),
+    "lone CR": lambda: _message("one\rtwo\r.three"),
+    "lone LF": lambda: _message("one\ntwo\n.three\n"),
+    "mixed ends": lambda: _message("one\r\ntwo\nthree\rfour\n\r.five"),
+    "long lines": lambda: _message("x" * 5000 + "\n" + "y" * 1200),
+    "8-bit": lambda: _message("Grüße, 中文, ☃\n.ä"),
+    "8-bit long lines": lambda: _message("ä" * 3000),
+    "latin-1": lambda: _with_encoding("Größe\n.", "iso-8859-1"),
+    "subject": lambda: _message(subject="Füße " * 40),
+    "no end of line": lambda: _message("no end"),
+    "spaces at the end": lambda: _message("one  \ntwo\t\n \n"),
+    "from a line": lambda: _message("From here\n>From there\n"),
+    "headers": lambda: _message(headers={"X-A": "ä" * 100, "Message-ID": "<own@x>"}),
+    "alternatives": _alternatives,
+    "nested": _nested,
+    "prebuilt parts": _prebuilt,
+}
+
+
+def _with_encoding(body, encoding):
+    message = _message(body)
+    message.encoding = encoding
+    return message
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_bytes(case):
+    assert our_bytes(CASES[case]) == stock_bytes(CASES[case])
+
+
+def _random_message(seed):
+    chance = random.Random(seed)
+    alphabet = "ab.\n\r \tä中\0=€-" if seed % 2 else "ab.\n\r \t=-F"
+
+    def text(length):
+        return "".join(chance.choice(alphabet) for _ in range(chance.randrange(length)))
+
+    message = _message(text(600))
+    if chance.random() < 0.5:
+        message = EmailMultiAlternatives("Hi", text(300), "from@example.com", ["to@example.com"])
+        message.attach_alternative(text(900), "text/html")
+    for number in range(chance.randrange(4)):
+        content = bytes(chance.randrange(256) for _ in range(chance.randrange(2000)))
+        message.attach(f"{number}.bin", content, "application/octet-stream")
+        message.attach(f"{number}.txt", text(400), "text/plain")
+    return message
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_same_bytes_for_random_messages(seed):
+    def make():
+        return _random_message(seed)
+
+    assert our_bytes(make) == stock_bytes(make)
+
+
+@pytest.mark.parametrize(
+    "extensions", [("PIPELINING", "CHUNKING", "8BITMIME", "SIZE"), ("PIPELINING",), ()]
+)
+def test_the_same_arrives_by_every_way(extensions, settings):
+    with HostileServer(security="none", auth=False, extensions=extensions) as server:
+        transport = SMTPTransport(
+            TransportConfig("set", server.host, server.port, security="none", timeout=5)
+        )
+        envelope = Envelope("from@example.com", ("to@example.com",))
+        wanted = []
+        for make in CASES.values():
+            wanted.append(our_bytes(make))
+            with same_each_time():
+                transport.send(make(), envelope, 5)
+        transport.close()
+        got = [received.content for received in server.received]
+    # A message's last line is ended on the way if it isn't.
+    assert got == [item if item.endswith(b"\r\n") else item + b"\r\n" for item in wanted]
