@@ -159,8 +159,9 @@ def main(folder: str) -> int:
             return unittest.TestSuite(map(load, suites()))
 
     failures = Runner(verbosity=1).run_tests([])
-    print(f"Messages written alike: {compared['same']}, not alike: {compared['differ']}")
-    return failures or compared["differ"]
+    same, differ = compared["same"], compared["differ"]
+    sys.stdout.write(f"Messages written alike: {same}, not alike: {differ}\n")
+    return failures or differ
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.versions import VersionsMenuItem
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.candidates import FORCED, route
-from wagtail_smtp.exceptions import RedirectError
+from wagtail_smtp.delivery.candidates import FORCED
+from wagtail_smtp.delivery.explain import Explanation, explain
 from wagtail_smtp.live.look_up import NO_VERSION
 from wagtail_smtp.models import DeliverySettings
 from wagtail_smtp.transports import standard
@@ -67,33 +67,21 @@ class Row:
     """One line of the routing table."""
 
     category: str
-    via: str
-    why: str
-    redirect: str
+    told: Explanation
+
+    @property
+    def backups(self):
+        """What is tried after the first choice."""
+        return [step.name for step in self.told.steps[1:] if step.is_used]
 
 
 def routing_table(overview):
     """Which mail goes where now, by category."""
     config = overview.live if overview.plan and overview.plan.live else NO_VERSION.configuration
-    reasons = {
-        "method": _("the delivery method is standard"),
-        "standard category": _("this category always uses standard delivery"),
-        "no set applies": _("no set is in use for it"),
-        "first set that applies": _("the first set that applies"),
-    }
-    for category in dict.fromkeys([*BUILT_IN, *conf.CATEGORIES]):
-        try:
-            way = route(config, category)
-        except RedirectError as error:
-            yield Row(category_label(category), _("blocked"), str(error), "")
-            continue
-        first = way.candidates[0]
-        yield Row(
-            category_label(category),
-            first.name if first else _("standard delivery"),
-            reasons[way.why],
-            ", ".join(way.redirect.addresses) if way.redirect else "",
-        )
+    return [
+        Row(category_label(category), explain(category, config))
+        for category in dict.fromkeys([*BUILT_IN, *conf.CATEGORIES])
+    ]
 
 
 class DeliveryView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
@@ -113,7 +101,7 @@ class DeliveryView(permissions.RequirePermission, WagtailAdminTemplateMixin, Tem
         server = standard.server()
         context.update(
             overview=overview,
-            rows=list(routing_table(overview)),
+            rows=routing_table(overview),
             forced=conf.forced_redirect(),
             forced_source=FORCED,
             unconfigured=server is not None and not server.is_configured,

@@ -1,0 +1,113 @@
+"""ADMINS hear of a server that fails once, and when it works again."""
+
+import time
+
+import pytest
+from django.core import mail
+from django.core.mail import EmailMessage
+
+from tests.hostile import HostileServer
+from tests.hostile_faults import Fault
+from wagtail_smtp.exceptions import EmailDeliveryError
+
+
+@pytest.fixture(autouse=True)
+def _short(settings, admins):
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"COOL_DOWN": 0.1}
+
+
+def _send():
+    EmailMessage("Hi", "Body", "site@example.com", ["real@example.org"]).send()
+
+
+def _alerts(*servers):
+    """Subjects of the alerts, wherever they went."""
+    messages = [received.message for server in servers for received in server.received]
+    messages += [message.message() for message in mail.outbox]
+    alerts = [message for message in messages if message["Auto-Submitted"] == "auto-generated"]
+    assert all(message["To"] == "admin@example.com" for message in alerts)
+    return [str(message["Subject"]).strip() for message in alerts]
+
+
+def test_one_alert_and_one_for_the_recovery(make_set, reload):
+    refusals = Fault("banner", "refuse", "554 5.3.2 Down", times=2)
+    with HostileServer(faults=[refusals]) as first, HostileServer() as second:
+        make_set(first, name="Office 365")
+        make_set(second, name="Relay", backup=True)
+        reload()
+        for _ in range(6):
+            _send()
+            time.sleep(0.06)
+        alerts = _alerts(first, second)
+    assert sorted(alerts) == [
+        "[Django] Email: “Office 365” fails",
+        "[Django] Email: “Office 365” works again",
+    ]
+
+
+def test_the_alert_may_use_standard_delivery(make_set, reload):
+    with HostileServer(faults=[Fault("connect", "close")]) as first:
+        make_set(first, name="Only one")
+        reload()
+        for _ in range(2):
+            with pytest.raises(EmailDeliveryError):
+                _send()
+        # Not tried for the alert: it would wait for the server it tells of.
+        assert first.connections == 2
+    assert len(_alerts()) == 1
+
+
+def test_the_alert_is_redirected_like_all_mail(make_set, reload):
+    with HostileServer(faults=[Fault("connect", "close")]) as first:
+        make_set(first, redirect=True, reports=["qa@example.com"])
+        reload()
+        with pytest.raises(EmailDeliveryError):
+            _send()
+    assert [message.to for message in mail.outbox] == [["qa@example.com"]]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("rcpt", "refuse", "550 5.1.1 Nobody"),
+        Fault("rcpt", "refuse", "450 4.2.1 Greylisted"),
+        Fault("end", "refuse", "554 5.7.1 Spam"),
+    ],
+)
+def test_what_concerns_a_message_alone_is_no_alert(make_set, reload, fault):
+    with HostileServer(faults=[fault]) as first:
+        make_set(first)
+        reload()
+        with pytest.raises(EmailDeliveryError):
+            _send()
+        assert _alerts(first) == []
+
+
+def test_an_unknown_outcome_is_told(make_set, reload):
+    with HostileServer(faults=[Fault("end", "close", times=1)]) as first:
+        make_set(first)
+        reload()
+        with pytest.raises(EmailDeliveryError):
+            _send()
+        assert len(_alerts(first)) == 1
+
+
+def test_an_alert_that_fails_tells_of_itself_only_in_the_log(make_set, reload, settings, caplog):
+    broken = {"BACKEND": "tests.test_alerts.Missing"}
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"STANDARD": broken}
+    with HostileServer(faults=[Fault("connect", "close")]) as first:
+        make_set(first)
+        reload()
+        with pytest.raises(EmailDeliveryError):
+            _send()
+    assert "An alert could not be sent" in caplog.text
+
+
+def test_nobody_to_tell(make_set, reload, settings):
+    settings.ADMINS = []
+    with HostileServer(faults=[Fault("connect", "close")]) as first:
+        make_set(first)
+        reload()
+        with pytest.raises(EmailDeliveryError):
+            _send()
+    assert mail.outbox == []

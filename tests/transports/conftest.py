@@ -1,0 +1,45 @@
+"""Transports to servers, without any database."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.core.mail import EmailMessage
+
+from tests.hostile import HostileServer
+from tests.smtp_server import CA_PEM
+from wagtail_smtp.configuration import Outcome, TransportConfig
+from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.smtp import SMTPTransport, close_all
+
+MakeTransport = Callable[..., SMTPTransport]
+
+
+@pytest.fixture
+def transport_to() -> Iterator[MakeTransport]:
+    """A transport to a server: ``transport_to(server, timeout=…)``."""
+
+    def make(server: HostileServer, **values: Any) -> SMTPTransport:
+        defaults: dict[str, Any] = {
+            "name": "set",
+            "host": server.host,
+            "port": server.port,
+            "security": server.security,
+            "timeout": 3,
+            "ca_certificates": CA_PEM,
+            "username": server.username if server.auth else "",
+            "password": server.password if server.auth else "",
+        }
+        return SMTPTransport(TransportConfig(**(defaults | values)))
+
+    yield make
+    close_all()
+
+
+def send(
+    transport: SMTPTransport, *recipients: str, subject: str = "Hi", patience: float = 3
+) -> Outcome:
+    """Send one message to the recipients, or to one of our own."""
+    to = recipients or ("to@example.com",)
+    message = EmailMessage(subject, "Body", "from@example.com", list(to))
+    return transport.send(message, Envelope("from@example.com", tuple(to)), patience)
