@@ -33,6 +33,39 @@ def is_email_address(value: str) -> bool:
     return value.rpartition("@")[0].isascii()
 
 
+def ascii_address(address: str) -> str:
+    """A bare address with its domain as it travels (IDNA); equal addresses become equal.
+
+    Raises:
+        ValueError: the domain can't be written so.
+    """
+    local, at, domain = address.rpartition("@")
+    return f"{local}{at}{ascii_host(domain)}"
+
+
+def ascii_host(value: str) -> str:
+    """A host name as it travels (IDNA).
+
+    Raises:
+        ValueError: it can't be written so.
+    """
+    return value if value.isascii() else value.encode("idna").decode("ascii")
+
+
+def is_ehlo_name(value: str) -> bool:
+    """Whether a client may introduce itself so: a host, or an address literal (RFC 5321 4.1.3)."""
+    if not value.startswith("["):
+        return is_host(value)
+    try:
+        if value[:6].lower() == "[ipv6:":
+            ipaddress.IPv6Address(value[6:-1])
+        else:
+            ipaddress.IPv4Address(value[1:-1])
+    except ValueError:
+        return False
+    return value.endswith("]")
+
+
 def is_host(value: str) -> bool:
     """Whether ``value`` is a host name (IDNA allowed) or an IP address."""
     try:
@@ -41,7 +74,7 @@ def is_host(value: str) -> bool:
     except ValueError:
         pass
     try:
-        name = value.encode("idna").decode("ascii") if not value.isascii() else value
+        name = ascii_host(value)
     except UnicodeError:
         return False
     labels = name.removesuffix(".").split(".")
@@ -66,7 +99,7 @@ def _server(item: SettingsSetConfig) -> Iterator[Problem]:
             yield Problem(_("Enter a port between 1 and 65535."), "port")
     if not 1 <= item.timeout <= 300:
         yield Problem(_("Enter a time between 1 and 300 seconds."), "timeout")
-    if item.ehlo_name and not is_host(item.ehlo_name.strip("[]")):
+    if item.ehlo_name and not is_ehlo_name(item.ehlo_name):
         yield Problem(_("Enter a host name, for example www.example.com."), "ehlo_name")
     if item.ca_certificates and not _is_pem(item.ca_certificates):
         yield Problem(

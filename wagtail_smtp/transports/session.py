@@ -24,7 +24,7 @@ from wagtail_smtp.transports.exchange import Exchange
 from wagtail_smtp.transports.extensions import Extensions
 from wagtail_smtp.transports.verdict import failure, lost
 from wagtail_smtp.transports.wire import Reply, UnreadableReply, Wire
-from wagtail_smtp.validation import may_log_in_without_tls
+from wagtail_smtp.validation import ascii_host, may_log_in_without_tls
 
 #: Replies that say a mechanism is not for us, not that the password is wrong.
 _TRY_ANOTHER = (500, 501, 502, 503, 504, 534)
@@ -129,7 +129,8 @@ class _Client(smtplib.SMTP):
         self._config = config
         self._context = context
         super().__init__(
-            local_hostname=config.ehlo_name or DNS_NAME.get_fqdn(), timeout=config.timeout
+            local_hostname=ascii_host(config.ehlo_name or DNS_NAME.get_fqdn()),
+            timeout=config.timeout,
         )
 
     def open(self) -> None:
