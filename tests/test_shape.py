@@ -1,9 +1,13 @@
 """Sender rules and redirect, seen from the server that receives the message."""
 
+import contextlib
+
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage, send_mail
+from django.core.mail.backends.base import BaseEmailBackend
 
+from tests.smtp_server import SMTPServer
 from wagtail_smtp.categories import email_category
 from wagtail_smtp.exceptions import RedirectError
 
@@ -278,3 +282,66 @@ def test_a_local_part_that_is_not_ascii_is_a_value_error(smtp_server, make_set, 
         send_mail("Hi", "Body", None, ["nø@example.dk"])
     send_mail("Hi", "Body", None, ["to@öäü.com"])
     assert [r.recipients for r in smtp_server.received] == [["to@xn--4ca9at.com"]]
+
+
+@pytest.mark.parametrize("where", ["set", "always", "default"])
+def test_an_international_sender(make_set, reload, settings, where):
+    values = {"sender_address": "hello@bücher.example", "sender_name": "Bücher"}
+    if where == "default":
+        settings.DEFAULT_FROM_EMAIL = "hello@bücher.example"
+        values = {"sender_name": "Bücher", "authentication": "none", "username": ""}
+    from_email = "Ann <ann@example.net>" if where == "always" else None
+    with SMTPServer(auth=where != "default") as server:
+        make_set(server, **({"always_use_sender": where == "always"} | values))
+        reload()
+        _message(from_email=from_email).send()
+    [received] = server.received
+    assert received.sender == "hello@xn--bcher-kva.example"
+    assert "<hello@xn--bcher-kva.example>" in received.message["From"]
+
+
+@pytest.mark.parametrize("always", [True, False])
+@pytest.mark.parametrize("given", ["Acme, Inc. <info@acme.example>", "a@b.example, c@d.example"])
+@pytest.mark.parametrize("default", [SITE, "Other, Ltd. <info@other.example>"])
+def test_a_sender_that_cannot_be_parsed_is_a_value_error(
+    smtp_server, make_set, reload, settings, given, default, always
+):
+    settings.DEFAULT_FROM_EMAIL = default
+    make_set(smtp_server, sender_address="s@example.com", always_use_sender=always)
+    reload()
+    with pytest.raises(ValueError, match="nvalid address"):
+        _message(from_email=given).send()
+    assert smtp_server.received == []
+
+
+def test_none_for_no_reply_to(smtp_server, make_set, reload):
+    make_set(smtp_server)
+    reload()
+    message = _message()
+    message.reply_to = None
+    message.send()
+    assert smtp_server.received[0].message["Reply-To"] is None
+
+
+class Notes(BaseEmailBackend):
+    """Notes on each message how it went, as django-anymail does, and then may fail."""
+
+    def send_messages(self, messages):
+        for message in messages:
+            message.anymail_status = f"status of {message.subject}"
+            message.subject = "its own business"
+            if message.body == "fail":
+                raise RuntimeError
+        return len(messages)
+
+
+@pytest.mark.parametrize("body", ["Body", "fail"])
+def test_what_a_backend_notes_reaches_the_caller(db, settings, body):
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {
+        "STANDARD": {"BACKEND": "tests.test_shape.Notes"}
+    }
+    message = _message(body=body)
+    message.anymail_status = None
+    with contextlib.suppress(RuntimeError):
+        message.send()
+    assert (message.anymail_status, message.subject) == ("status of Hi", "Hi")

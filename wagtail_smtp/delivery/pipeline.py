@@ -14,7 +14,7 @@ from wagtail_smtp.configuration import Attempt, Outcome
 from wagtail_smtp.delivery.attempts import Attempts, Candidate
 from wagtail_smtp.delivery.candidates import Route, route
 from wagtail_smtp.delivery.classify import classify
-from wagtail_smtp.delivery.shape import prepare, shape
+from wagtail_smtp.delivery.shape import handed_back, prepare, shape
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import LiveConfiguration, current, threads
 from wagtail_smtp.live.look_up import NO_VERSION
@@ -61,7 +61,7 @@ class Line:
         failure: Exception | None = None
         try:
             way = route(live.configuration, category)
-            attempts = self._attempts(live, way, prepare(message))
+            attempts = self._attempts(live, way, message)
             outcome = attempts.run()
         except Exception as error:
             failure = error
@@ -87,7 +87,8 @@ class Line:
                 raise
         return self._live
 
-    def _attempts(self, live: LiveConfiguration, way: Route, prepared: EmailMessage) -> Attempts:
+    def _attempts(self, live: LiveConfiguration, way: Route, message: EmailMessage) -> Attempts:
+        prepared = prepare(message)
         patience = (
             conf.FINAL_REPLY_TIMEOUT
             if threads.is_awaited()
@@ -100,7 +101,8 @@ class Line:
         def send(item: Candidate, by: Transport, attempts: Attempts) -> Outcome:
             username = getattr(getattr(by, "config", None), "username", "")
             shaped, envelope = shape(prepared, item, way.redirect, username)
-            return by.send(shaped, attempts.remaining(envelope), patience)
+            with handed_back(message, shaped):
+                return by.send(shaped, attempts.remaining(envelope), patience)
 
         return Attempts(way, transport, send)
 

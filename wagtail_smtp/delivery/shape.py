@@ -1,9 +1,9 @@
 """A copy of the message as it leaves: sender and redirect applied, headers only."""
 
-import copy
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from email.utils import formataddr, formatdate, make_msgid, parseaddr
-from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -12,59 +12,56 @@ from django.core.mail.utils import DNS_NAME
 from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.delivery.candidates import Redirect
 from wagtail_smtp.delivery.classify import HEADER
-from wagtail_smtp.exceptions import RedirectError
+from wagtail_smtp.delivery.redirect import FIELDS, apply, copied
 from wagtail_smtp.transports import mime
 from wagtail_smtp.transports.base import Envelope
-from wagtail_smtp.validation import effective_sender, is_email_address
+from wagtail_smtp.validation import ascii_address, effective_sender, is_email_address
 
-SUBJECT_PREFIX = "[Redirected] "
-
-#: Original recipients are shown up to this many characters a header.
-_SHOWN = 900
-
-#: Headers that a redirected message must not carry: they name the real recipients, or a
-#: program at the report address could act on them. All Resent-, List- and X-Original- too.
-_REMOVED = frozenset(
-    {
-        "to",
-        "cc",
-        "bcc",
-        "reply-to",
-        "return-path",
-        "errors-to",
-        "return-receipt-to",
-        "disposition-notification-to",
-        "dkim-signature",
-    }
-)
-_REMOVED_PREFIXES = ("resent-", "list-", "x-original-")
-
-#: What provider backends read from a message for single recipients.
-_PER_RECIPIENT = ("merge_data", "merge_metadata", "merge_headers", "esp_extra")
+#: What a header may be called (RFC 5322 2.2). Anything else could end the name, or the line.
+_HEADER_NAME = re.compile(r"[!-9;-~]+")
 
 
 def prepare(message: EmailMessage) -> EmailMessage:
     """A copy of the caller's message that may be changed, with Message-ID and Date fixed.
 
     They stay equal over all attempts: Django would make new ones at each.
+
+    Raises:
+        ValueError: a header's name is none.
     """
-    prepared = copy.copy(message)
+    prepared = copied(message)
     # The way back to this plugin stays behind: locmem copies messages, and locks can't be.
     for name in vars(prepared).keys() & {"connection", "_connection"}:
         vars(prepared)[name] = None
-    for name in ("to", "cc", "bcc", "reply_to"):
-        setattr(prepared, name, list(getattr(message, name)))
     prepared.extra_headers = {
         name: value
         for name, value in message.extra_headers.items()
         if name.strip().lower() != HEADER.lower()
     }
+    for name in prepared.extra_headers:
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"Invalid header name {name!r}")
     present = {name.lower() for name in prepared.extra_headers}
     if "date" not in present:
         prepared.extra_headers["Date"] = formatdate(localtime=settings.EMAIL_USE_LOCALTIME)
     if "message-id" not in present:
         prepared.extra_headers["Message-ID"] = make_msgid(domain=str(DNS_NAME))
     return prepared
+
+
+@contextmanager
+def handed_back(message: EmailMessage, shaped: EmailMessage) -> Iterator[None]:
+    """Give the caller's ``message`` what a backend notes on the copy it was handed.
+
+    django-anymail sets ``anymail_status``, for example, also where it then raises.
+    """
+    before = dict(vars(shaped))
+    try:
+        yield
+    finally:
+        for name, value in vars(shaped).items():
+            if name not in FIELDS and (name not in before or before[name] is not value):
+                setattr(message, name, value)
 
 
 def shape(
@@ -80,23 +77,23 @@ def shape(
 
     Raises:
         RedirectError: the message would reach somebody else all the same.
-        ValueError: an address is invalid.
+        ValueError: an address is invalid; of senders, standard delivery is the judge.
     """
     shaped = prepare(prepared)
-    sender = parseaddr(str(shaped.from_email))[1]
+    own = ""
     if item is not None:
-        _set_sender(shaped, item, _sender_address(item, username))
-        sender = parseaddr(str(shaped.from_email))[1]
-        if redirect is not None:
-            sender = _sender_address(item, username) or sender
-        sender = item.bounce_address or sender
+        address = _sender_address(item, username)
+        own = item.bounce_address or (address if redirect is not None else "")
+        _set_sender(shaped, item, address)
+    # Under a redirect bounces would tell a stranger of it.
+    sender = own or (settings.DEFAULT_FROM_EMAIL if redirect is not None else shaped.from_email)
     if redirect is not None:
-        _redirect(shaped, redirect)
+        apply(shaped, redirect, black_box_sender=sender if item is None else None)
         recipients: Iterable[str] = redirect.addresses
     else:
         recipients = shaped.recipients()
     return shaped, Envelope(
-        mime.bare_address(sender, shaped) if sender else "",
+        parseaddr(str(sender))[1] if item is None else mime.bare_address(str(sender), shaped),
         tuple(dict.fromkeys(mime.bare_address(address, shaped) for address in recipients)),
     )
 
@@ -116,10 +113,12 @@ def _set_sender(message: EmailMessage, item: SettingsSetConfig, address: str) ->
     name, current = parseaddr(original)
     if own is not None:
         del message.extra_headers[own]
-    message.from_email = formataddr((item.sender_name or name, address or current))
+    else:
+        mime.bare_address(original, message)
+    message.from_email = formataddr((item.sender_name or name, ascii_address(address or current)))
     # Django writes only this spelling of the header.
     has_reply_to = message.reply_to or "Reply-To" in message.extra_headers
-    if brings_its_own and not has_reply_to and current and current != (address or current):
+    if brings_its_own and not has_reply_to and current != (address or current):
         message.reply_to = [original]
 
 
@@ -129,69 +128,8 @@ def _is_site_default(address: str) -> bool:
         getattr(settings, "WAGTAILADMIN_NOTIFICATION_FROM_EMAIL", None),
         settings.SERVER_EMAIL,
     )
-    parsed = parseaddr(address)
-    return any(parsed == parseaddr(str(default)) for default in defaults if default)
-
-
-def _redirect(message: EmailMessage, redirect: Redirect) -> None:
-    originals = {
-        "X-Original-To": _shown(message, "To", message.to),
-        "X-Original-Cc": _shown(message, "Cc", message.cc),
-        "X-Original-Reply-To": _shown(message, "Reply-To", message.reply_to),
-    }
-    if message.bcc:
-        originals["X-Original-Bcc"] = f"{len(message.bcc)} recipients"
-    message.extra_headers = {
-        name: value for name, value in message.extra_headers.items() if not _is_removed(name)
-    }
-    message.extra_headers.update({name: value for name, value in originals.items() if value})
-    message.to, message.cc, message.bcc, message.reply_to = list(redirect.addresses), [], [], []
-    message.subject = f"{SUBJECT_PREFIX}{message.subject}"
-    _drop_per_recipient_data(message)
-    _require_redirected(message, redirect)
-
-
-def _is_removed(name: str) -> bool:
-    name = name.strip().lower()
-    return name in _REMOVED or name.startswith(_REMOVED_PREFIXES)
-
-
-def _shown(message: EmailMessage, header: str, addresses: Iterable[str]) -> str:
-    """The addresses as one plain header value, capped."""
-    given = [str(v) for k, v in message.extra_headers.items() if k.lower() == header.lower()]
-    text = ", ".join(given or [str(address) for address in addresses])
-    # Not an address list to any mail program; control characters can't break the header.
-    text = "".join(c if c.isprintable() else " " for c in text)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + " …"
-
-
-def _drop_per_recipient_data(message: EmailMessage) -> None:
-    for name in _PER_RECIPIENT:
-        message.__dict__.pop(name, None)
-        if getattr(message, name, None):
-            raise _not_redirected(f"its class sets {name}")
-
-
-def _require_redirected(message: EmailMessage, redirect: Redirect) -> None:
-    """Refuse a message whose class brings back what was taken out."""
-    if set(message.recipients()) != set(redirect.addresses):
-        raise _not_redirected("its class adds recipients")
-    written: Any = mime.rendered(message)
-    for name, _value in written.items():
-        if _is_removed(name) and name.lower() != "to" and name not in message.extra_headers:
-            raise _not_redirected(f"its class writes the header {name}")
-    if [a for _n, a in _addresses(written.get_all("to", []))] != list(redirect.addresses):
-        raise _not_redirected("its class writes its own To")
-
-
-def _addresses(values: Iterable[Any]) -> list[tuple[str, str]]:
-    from email.utils import getaddresses
-
-    return getaddresses([str(value) for value in values])
-
-
-def _not_redirected(why: str) -> RedirectError:
-    return RedirectError(
-        f"The message can't be redirected, since {why}. Nothing was sent, so that it can't "
-        "reach its real recipients."
+    name, bare = parseaddr(address)
+    # What can't be parsed equals nothing, above all not something else that can't be.
+    return bool(bare) and any(
+        (name, bare) == parseaddr(str(default)) for default in defaults if default
     )

@@ -187,6 +187,11 @@ def server() -> StandardServer | None:
     )
 
 
+def takes_envelope_sender() -> bool:
+    """Whether ``from_email`` is the envelope sender; providers' APIs have one of their own."""
+    return not any(kind.__module__.startswith("anymail.") for kind in type(build_backend()).__mro__)
+
+
 def description() -> str:
     """Standard delivery in a few words: a host, or the backend's name."""
     found = server()

@@ -1,0 +1,191 @@
+"""A message redirected: whatever could carry it to somebody else is taken out.
+
+Custom headers and a class's own way of writing a message stay, since projects test them. So
+what is known to name people, or to steer a provider, is removed, and the result is looked at.
+"""
+
+import copy
+from collections.abc import Iterable
+from email.utils import getaddresses
+from typing import Any
+
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+
+from wagtail_smtp.delivery.candidates import Redirect
+from wagtail_smtp.exceptions import RedirectError
+from wagtail_smtp.transports import mime, standard
+from wagtail_smtp.validation import ascii_address
+
+SUBJECT_PREFIX = "[Redirected] "
+
+#: Original recipients are shown up to this many characters a header.
+_SHOWN = 900
+
+#: Headers that a redirected message must not carry: they name the real recipients, or a
+#: program at the report address could act on them.
+_REMOVED = frozenset(
+    {
+        "to",
+        "cc",
+        "bcc",
+        "reply-to",
+        "apparently-to",
+        "delivered-to",
+        "mail-followup-to",
+        "mail-reply-to",
+        "return-path",
+        "errors-to",
+        "return-receipt-to",
+        "return-receipt-requested",
+        "disposition-notification-to",
+        "generate-delivery-report",
+        "x-confirm-reading-to",
+        "x-pmrqc",
+        "dkim-signature",
+        # Providers take recipients and orders from these over plain SMTP as well:
+        # SendGrid, SparkPost, Amazon SES.
+        "x-smtpapi",
+        "x-msys-api",
+        "x-ses-list-management-options",
+    }
+)
+#: The same by how they begin; the last are Mandrill's, Mailgun's, Mailjet's, Postmark's, Brevo's.
+_REMOVED_PREFIXES = (
+    *("resent-", "list-", "x-original-"),
+    *("x-mc-", "x-mailgun-", "x-mj-", "x-pm-", "x-mailin-", "x-sib-"),
+)
+
+#: What backends read from a message that names people, or may.
+_NAMES_PEOPLE = (
+    "merge_data",
+    "merge_metadata",
+    "merge_headers",
+    "esp_extra",
+    "envelope_sender",
+    "personalizations",
+)
+
+#: The attributes that Django itself gives a message.
+FIELDS = frozenset(vars(EmailMultiAlternatives())) | {
+    name
+    for name in dir(EmailMultiAlternatives)
+    if not name.startswith("__") and not callable(getattr(EmailMultiAlternatives, name))
+}
+#: Those of backends that concern the message as a whole, whoever receives it.
+_HARMLESS = frozenset(
+    {
+        "email_category",
+        "tags",
+        "metadata",
+        "template_id",
+        "merge_global_data",
+        "track_opens",
+        "track_clicks",
+        "send_at",
+    }
+)
+
+
+def copied(message: EmailMessage) -> EmailMessage:
+    """A copy whose lists are its own, so that neither writes into the other's."""
+    copied = copy.copy(message)
+    for name in ("to", "cc", "bcc", "reply_to"):
+        setattr(copied, name, list(getattr(message, name) or ()))
+    for name in ("attachments", "alternatives"):
+        if hasattr(message, name):
+            setattr(copied, name, list(getattr(message, name) or ()))
+    copied.extra_headers = dict(message.extra_headers)
+    return copied
+
+
+def apply(message: EmailMessage, redirect: Redirect, black_box_sender: str | None) -> None:
+    """Let ``message`` reach the redirect's addresses alone.
+
+    Args:
+        black_box_sender: the envelope sender, where something carries the message that
+            takes everything from it; None: it is sent as the bytes its class writes.
+
+    Raises:
+        RedirectError: it would reach somebody else all the same.
+    """
+    originals = {
+        "X-Original-To": _shown(message, "To", message.to),
+        "X-Original-Cc": _shown(message, "Cc", message.cc),
+        "X-Original-Reply-To": _shown(message, "Reply-To", message.reply_to),
+    }
+    if message.bcc:
+        originals["X-Original-Bcc"] = f"{len(message.bcc)} recipients"
+    message.extra_headers = {
+        name: value for name, value in message.extra_headers.items() if not _is_removed(name)
+    }
+    message.extra_headers.update({name: value for name, value in originals.items() if value})
+    message.to, message.cc, message.bcc, message.reply_to = list(redirect.addresses), [], [], []
+    message.subject = f"{SUBJECT_PREFIX}{message.subject}"
+    _drop_attributes(message, also_unknown=black_box_sender is not None)
+    if black_box_sender is not None and standard.takes_envelope_sender():
+        _set_envelope_sender(message, black_box_sender)
+    _require_redirected(message, redirect)
+
+
+def _is_removed(name: str) -> bool:
+    name = name.strip().lower()
+    return name in _REMOVED or name.startswith(_REMOVED_PREFIXES)
+
+
+def _shown(message: EmailMessage, header: str, addresses: Iterable[str]) -> str:
+    """The addresses as one plain header value, capped."""
+    given = [str(v) for k, v in message.extra_headers.items() if k.lower() == header.lower()]
+    text = ", ".join(given or [str(address) for address in addresses])
+    # Not an address list to any mail program; control characters can't break the header.
+    text = "".join(c if c.isprintable() else " " for c in text)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + " …"
+
+
+def _drop_attributes(message: EmailMessage, *, also_unknown: bool) -> None:
+    """Take out what backends read from a message.
+
+    Args:
+        also_unknown: whatever Django doesn't know, too. Where only the bytes that the class
+            writes leave, it keeps what it may need for writing them.
+    """
+    for name in _NAMES_PEOPLE:
+        vars(message).pop(name, None)
+        if getattr(message, name, None):
+            raise _not_redirected(f"its class sets {name}")
+    if also_unknown:
+        for name in vars(message).keys() - FIELDS - _HARMLESS:
+            delattr(message, name)
+
+
+def _set_envelope_sender(message: EmailMessage, sender: str) -> None:
+    # Django's backends take it from from_email, and what people see from the header if there
+    # is one (ticket 9214).
+    if not any(name.lower() == "from" for name in message.extra_headers):
+        message.extra_headers["From"] = str(message.from_email)
+    message.from_email = sender
+
+
+def _require_redirected(message: EmailMessage, redirect: Redirect) -> None:
+    """Refuse a message whose class brings back what was taken out."""
+    # On a copy: writing a message may attach something to it.
+    probe = copied(message)
+    written: Any
+    try:
+        recipients, written = set(probe.recipients()), mime.rendered(probe)
+    except AttributeError as error:
+        raise _not_redirected(f"its class can't do without what was taken out ({error})") from error
+    if recipients != set(redirect.addresses):
+        raise _not_redirected("its class adds recipients")
+    for name, _value in written.items():
+        if _is_removed(name) and name.lower() != "to" and name not in message.extra_headers:
+            raise _not_redirected(f"its class writes the header {name}")
+    to = [address for _name, address in getaddresses(map(str, written.get_all("to", [])))]
+    if [*map(ascii_address, to)] != [*map(ascii_address, redirect.addresses)]:
+        raise _not_redirected("its class writes its own To")
+
+
+def _not_redirected(why: str) -> RedirectError:
+    return RedirectError(
+        f"The message can't be redirected, since {why}. Nothing was sent, so that it can't "
+        "reach its real recipients."
+    )
