@@ -1,7 +1,9 @@
 """Where the plugin connects to, and what it insists on when it does."""
 
+import contextlib
 import socket
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -199,3 +201,20 @@ def test_nobody_listens(make_set, reload):
     make_set(port=free_port())
     reload()
     assert _fails("connect").retry_is_safe
+
+
+def test_a_host_with_many_silent_addresses_is_given_up_after_twice_the_timeout(monkeypatch):
+    # The queue of a listening socket that nobody accepts from fills up; then it is silent.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as silent:
+        port = silent.getsockname()[1]
+        found = socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+        with contextlib.ExitStack() as full:
+            for _ in range(3):
+                filler = full.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found * 20)
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                guard.connect("mail.example.com", port, 0.2)
+    assert time.monotonic() - began < 1.5

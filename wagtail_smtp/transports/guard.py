@@ -6,9 +6,11 @@ site runs in. Nothing else in the plugin opens a socket.
 
 import ipaddress
 import socket
+import time
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import DestinationRefused
+from wagtail_smtp.validation import ascii_host
 
 #: Ports on which loopback and private servers are allowed without ALLOWED_NETWORKS.
 MAIL_PORTS = frozenset({25, 465, 587, 2525})
@@ -27,7 +29,7 @@ def connect(host: str, port: int, timeout: float, *, any_port: bool = False) -> 
     """Open a TCP connection to the first allowed address of ``host`` that answers.
 
     Args:
-        timeout: seconds for each address; stays the socket's timeout.
+        timeout: seconds for each address, and twice that for all; stays the socket's timeout.
         any_port: the host was named by a developer in the project's settings, so any
             port of it is fine. Metadata and link-local stay refused.
 
@@ -35,7 +37,7 @@ def connect(host: str, port: int, timeout: float, *, any_port: bool = False) -> 
         DestinationRefused: every address of the host is one the plugin doesn't connect to.
         OSError: the name can't be resolved, or no allowed address answers.
     """
-    found = socket.getaddrinfo(_ascii(host), port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(ascii_host(host), port, type=socket.SOCK_STREAM)
     allowed = [item for item in found if is_allowed(item[4][0], port, any_port=any_port)]
     if not allowed:
         raise DestinationRefused(
@@ -43,17 +45,22 @@ def connect(host: str, port: int, timeout: float, *, any_port: bool = False) -> 
             "internal servers with WAGTAIL_SMTP['ALLOWED_NETWORKS']."
         )
     failure: OSError | None = None
+    deadline = time.monotonic() + 2 * timeout
     for family, kind, protocol, _name, address in allowed:
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(timeout)
+            # Never 0, which would mean not to wait at all and to fail for another reason.
+            sock.settimeout(min(timeout, max(deadline - time.monotonic(), 0.001)))
             sock.connect(address)
+            sock.settimeout(timeout)
             # smtplib never sets it; without it a TLS session stalls on larger bodies.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return sock
         except OSError as error:
             sock.close()
             failure = error
+            if time.monotonic() >= deadline:
+                break
     assert failure is not None
     raise failure
 
@@ -85,7 +92,3 @@ def _embedded(ip: IPAddress) -> list[IPAddress]:
 
 def _is_never_allowed(ip: IPAddress) -> bool:
     return ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA
-
-
-def _ascii(host: str) -> str:
-    return host if host.isascii() else host.encode("idna").decode("ascii")
