@@ -84,13 +84,16 @@ class AttemptFailed(EmailDeliveryError):
         reply: the server's words, cleaned of control characters.
         recipients: the state of each recipient, where they differ.
         original: what the project's own backend raised; its callers get that.
+
+    All have defaults, so that errors can be pickled: task queues store them, processes pass
+    them on.
     """
 
     def __init__(
         self,
         message: str,
         *,
-        phase: str,
+        phase: str = "",
         code: int = 0,
         reply: str = "",
         recipients: "Sequence[Recipient]" = (),
