@@ -37,6 +37,9 @@ def test_the_test_project_is_configured_well(given):
         ({"STANDARD": "locmem"}, "wagtail_smtp.E006"),
         ({"REDIRECT_ALL_TO": []}, "wagtail_smtp.E008"),
         ({"REDIRECT_ALL_TO": ["nobody"]}, "wagtail_smtp.E008"),
+        ({"REDIRECT_ALL_TO": True}, "wagtail_smtp.E008"),
+        ({"REDIRECT_ALL_TO": b"qa@example.com"}, "wagtail_smtp.E008"),
+        ({"REDIRECT_ALL_TO": ["qa@example.com", None]}, "wagtail_smtp.E008"),
     ],
 )
 def test_a_wrong_value_is_an_error(given, values, expected):
@@ -46,7 +49,7 @@ def test_a_wrong_value_is_an_error(given, values, expected):
 
 def test_no_dictionary(settings):
     settings.WAGTAIL_SMTP = ["STANDARD"]
-    assert ids(checks.check_keys) == ["wagtail_smtp.E001"]
+    assert ids(*checks.ALL) == ["wagtail_smtp.E001"]
 
 
 def test_keys_of_their_own_are_advised():

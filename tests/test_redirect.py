@@ -2,6 +2,7 @@
 
 import pytest
 from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 from tests.smtp_server import SMTPServer
@@ -190,3 +191,28 @@ def test_report_emails_as_people_write_them(make_set, reload, smtp_server, addre
         _message().send()
     assert smtp_server.received[0].recipients == [address.replace("bücher", "xn--bcher-kva")]
     assert mail.outbox[0].to == [address]
+
+
+@pytest.mark.parametrize(
+    "value", [True, False, 0, [None], {"qa@example.com": 1}, b"qa@example.com", object()]
+)
+@pytest.mark.parametrize("category", ["other", "security", "error"])
+def test_a_forced_redirect_of_a_wrong_type_blocks_all_mail(
+    smtp_server, make_set, reload, settings, value, category
+):
+    make_set(smtp_server)
+    reload()
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"REDIRECT_ALL_TO": value}
+    with email_category(category), pytest.raises(RedirectError):
+        _message().send()
+    assert smtp_server.received == mail.outbox == []
+
+
+@pytest.mark.parametrize("value", [[("REDIRECT_ALL_TO", ["qa@example.com"])], None])
+def test_settings_that_cannot_be_read_stop_all_mail(smtp_server, make_set, reload, settings, value):
+    make_set(smtp_server)
+    reload()
+    settings.WAGTAIL_SMTP = value
+    with pytest.raises(ImproperlyConfigured, match="WAGTAIL_SMTP"):
+        _message().send()
+    assert smtp_server.received == mail.outbox == []

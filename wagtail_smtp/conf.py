@@ -6,7 +6,7 @@ Nothing is cached: each value is read from Django's settings when it is used, so
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -51,9 +51,15 @@ class Conf:
     """The plugin's settings as typed properties."""
 
     def given(self) -> Mapping[str, Any]:
-        """What the project wrote into ``WAGTAIL_SMTP``; empty if it isn't a mapping."""
+        """What the project wrote into ``WAGTAIL_SMTP``.
+
+        Raises:
+            ImproperlyConfigured: it is no dictionary. A redirect may stand in it.
+        """
         value = getattr(settings, "WAGTAIL_SMTP", {})
-        return value if isinstance(value, Mapping) else {}
+        if not isinstance(value, Mapping):
+            raise ImproperlyConfigured("WAGTAIL_SMTP must be a dictionary.")
+        return value
 
     def _get(self, key: str) -> Any:
         return self.given().get(key, DEFAULTS[key])
@@ -180,17 +186,22 @@ class Conf:
         """The addresses that environment or settings send all mail to, as written.
 
         None: no redirect is forced. An empty tuple: one is forced but names nobody, so
-        no mail may leave.
+        no mail may leave. What is no text stands there as ``<type>``, which is no address.
         """
         if REDIRECT_VARIABLE in os.environ:
-            value: str | Sequence[str] | None = os.environ[REDIRECT_VARIABLE]
+            value: Any = os.environ[REDIRECT_VARIABLE]
         else:
             value = self._get("REDIRECT_ALL_TO")
         if value is None:
             return None
         if isinstance(value, str):
             value = value.split(",")
-        return tuple(address.strip() for address in value if address.strip())
+        if not isinstance(value, list | tuple | set | frozenset):
+            value = [value]
+        named = (
+            item.strip() if isinstance(item, str) else f"<{type(item).__name__}>" for item in value
+        )
+        return tuple(filter(None, named))
 
 
 conf = Conf()
