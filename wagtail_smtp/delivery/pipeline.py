@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -101,7 +102,7 @@ class Line:
         def send(item: Candidate, by: Transport, attempts: Attempts) -> Outcome:
             username = getattr(getattr(by, "config", None), "username", "")
             shaped, envelope = shape(prepared, item, way.redirect, username)
-            with handed_back(message, shaped):
+            with handed_back(message, shaped) if item is None else nullcontext():
                 return by.send(shaped, attempts.remaining(envelope), patience)
 
         return Attempts(way, transport, send)
