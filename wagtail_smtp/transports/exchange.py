@@ -125,18 +125,25 @@ class Exchange:
         content: bytes,
         reset: bool,
     ) -> tuple[tuple[Recipient, ...], str]:
-        data: Reply | None = None
-        if self._offers.pipelining and not self._offers.chunking:
-            *replies, data = self._ask([*commands, ("data", b"DATA\r\n")])
-            # If there is nobody to send to after all, the session hangs in the message.
-            self.in_step = data.code != 354
-        else:
-            replies = self._ask(commands)
+        groups_data = self._offers.pipelining and not self._offers.chunking
+        if groups_data:
+            commands = [*commands, ("data", b"DATA\r\n")]
+        replies: list[Reply] = []
+        try:
+            self._ask(commands, replies)
+        except MessageDeferred:
+            # What was read before the connection broke weighs more than that it broke.
+            self._judge_commands(replies, addresses, reset, whole=False)
+            raise
+        # If there is nobody to send to after all, the session hangs in the message.
+        self.in_step = not (groups_data and replies[-1].code == 354)
         recipients = self._judge_commands(replies, addresses, reset)
         if self._offers.chunking:
             self._hand_over(b"BDAT %d LAST\r\n%b" % (len(content), content))
         else:
-            self._begin_data(data or self._ask([("data", b"DATA\r\n")])[0])
+            if not groups_data:
+                self._ask([("data", b"DATA\r\n")], replies)
+            self._begin_data(replies[-1])
             self._hand_over(_dot_stuffed(content) + b".\r\n")
         final = self._read("reply")
         self.is_finished = True
@@ -147,19 +154,17 @@ class Exchange:
         if reply.code != 354:
             raise failure(self._name, "data", reply)
 
-    def _ask(self, commands: Sequence[tuple[str, bytes]]) -> list[Reply]:
-        """The replies to ``commands``; without PIPELINING none after a refused MAIL."""
+    def _ask(self, commands: Sequence[tuple[str, bytes]], replies: list[Reply]) -> None:
+        """Add the replies to ``commands``; without PIPELINING none after a refused MAIL."""
         together = self._offers.pipelining
         if together:
             self._write(b"".join(line for _phase, line in commands))
-        replies = []
         for phase, line in commands:
             if not together:
                 self._write(line)
             replies.append(self._read(phase))
             if not together and phase == "mail" and not is_yes(replies[-1]):
                 break
-        return replies
 
     def _judge_commands(
         self,
@@ -184,7 +189,7 @@ class Exchange:
                 # It can't both refuse the sender and take the message: no proof either way.
                 raise self._unknown("the server's answers contradict each other")
             raise failure(self._name, "mail", mail[0])
-        is_all = whole or len(answers) == len(addresses)
+        is_all = whole or len(recipients) == len(addresses)
         if is_all and all(item.state != "sent" for item in recipients):
             raise self._no_recipient(recipients)
         return recipients
