@@ -1,7 +1,10 @@
 """Settings of processes that tests start; the environment chooses the database."""
 
+import django
+
 from tests.settings import *  # noqa: F403
 
+ADMINS = ["admin@example.com"] if django.VERSION >= (6, 0) else [("Admin", "admin@example.com")]
 ROOT_URLCONF = "tests.processes.site"
 
 
