@@ -34,7 +34,7 @@ def server(smtp_server, make_set, reload):
     return smtp_server
 
 
-def _close_for_good():
+def close_for_good():
     """Close this thread's connection: Django leaves that of an in-memory SQLite open."""
     if connection.connection is not None and connection.vendor == "sqlite":
         connection.connection.close()
@@ -50,7 +50,7 @@ def _in_threads(count, target):
         except Exception as error:
             errors.append(error)
         finally:
-            _close_for_good()
+            close_for_good()
 
     threads = [threading.Thread(target=run) for _ in range(count)]
     for thread in threads:
@@ -113,7 +113,17 @@ def test_on_a_running_event_loop(server):
         return _send()
 
     assert asyncio.run(view()) == 1
-    look_up._memory.executor().submit(_close_for_good).result()
+    look_up._memory.executor().submit(close_for_good).result()
+    assert len(server.received) == 1
+
+
+@on_real_transactions
+def test_on_an_event_loop_of_another_thread(server):
+    async def view():
+        return _send()
+
+    _in_threads(1, lambda: asyncio.run(view()))
+    look_up._memory.executor().submit(close_for_good).result()
     assert len(server.received) == 1
 
 

@@ -73,8 +73,12 @@ def borrowed_connection() -> Iterator[None]:
     """Close the connection at the end, if it was opened inside and nobody else will.
 
     Django closes the connections of threads that serve requests. One opened in a thread
-    that the project started would stay until the thread's end or longer.
+    that the project started would stay until the thread's end or longer. Where an event
+    loop runs, Django lets nobody touch one, and a thread of the plugin uses its own.
     """
+    if threads.runs_event_loop():
+        yield
+        return
     connection = connections[write_alias()]
     was_closed = connection.connection is None
     try:

@@ -26,8 +26,11 @@ def is_managed() -> bool:
 
 def is_awaited() -> bool:
     """Whether a request, or a whole event loop, stands still while this thread waits."""
-    if getattr(_thread, "is_in_request", False):
-        return True
+    return getattr(_thread, "is_in_request", False) or runs_event_loop()
+
+
+def runs_event_loop() -> bool:
+    """Whether this thread is running an event loop just now."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
