@@ -1,10 +1,14 @@
 """What is in force: asked before each send, and what holds when it can't be asked."""
 
+import contextlib
+from unittest import mock
+
 import pytest
 from django.core import mail
-from django.core.mail import EmailMessage, get_connection, send_mail
-from django.db import DatabaseError, connection, transaction
+from django.core.mail import EmailMessage, get_connection, mail_admins, send_mail
+from django.db import OperationalError, connection, transaction
 
+from tests.test_backend import close_for_good
 from wagtail_smtp.categories import email_category
 from wagtail_smtp.delivery import pipeline
 from wagtail_smtp.exceptions import ConfigurationUnavailable
@@ -16,18 +20,18 @@ def _send():
     return send_mail("Hi", "Body", None, ["real@example.org"])
 
 
-class Unreachable:
+def _fail(*args):
+    raise OperationalError("the database is down")
+
+
+@contextlib.contextmanager
+def Unreachable():
     """Fails every query, as a database does that is down."""
-
-    def __enter__(self):
-        self._wrapper = connection.execute_wrapper(self._fail)
-        self._wrapper.__enter__()
-
-    def __exit__(self, *exc_info):
-        self._wrapper.__exit__(*exc_info)
-
-    def _fail(self, *args):
-        raise DatabaseError("the database is down")
+    with (
+        connection.execute_wrapper(_fail),
+        mock.patch.object(connection, "is_usable", return_value=False),
+    ):
+        yield
 
 
 def test_before_the_first_version_mail_goes_by_standard_delivery(db):
@@ -52,6 +56,7 @@ def test_a_missing_table(db):
         transaction.set_rollback(True)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_unreachable_before_anything_was_loaded(smtp_server, make_set, reload):
     make_set(smtp_server)
     reload()
@@ -60,6 +65,37 @@ def test_unreachable_before_anything_was_loaded(smtp_server, make_set, reload):
     with Unreachable(), email_category("error"):
         assert _send() == 1
     assert smtp_server.received == []
+
+
+def test_a_locked_table_may_hide_a_redirect(smtp_server, make_set, reload):
+    make_set(smtp_server)
+    reload()
+
+    def lock(execute, sql, *args):
+        return _fail() if ConfigurationVersion._meta.db_table in sql else execute(sql, *args)
+
+    error_mail = email_category("error")
+    with (
+        connection.execute_wrapper(lock),
+        error_mail,
+        pytest.raises(ConfigurationUnavailable) as caught,
+    ):
+        _send()
+    assert not caught.value.no_database
+    assert smtp_server.received == mail.outbox == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_process_in_a_broken_transaction(smtp_server, make_set, reload, admins):
+    make_set(smtp_server, redirect=True, reports=["qa@example.com"])
+    reload()
+    look_up.forget()
+    with transaction.atomic():
+        transaction.set_rollback(True)
+        mail_admins("Down", "Body")
+    look_up._memory.executor().submit(close_for_good).result()
+    assert [r.recipients for r in smtp_server.received] == [["qa@example.com"]]
+    assert mail.outbox == []
 
 
 def test_unreachable_after_it_was_loaded(smtp_server, make_set, reload, caplog):

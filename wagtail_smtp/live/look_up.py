@@ -1,6 +1,5 @@
 """Which configuration is in force now: asked of the database before each send."""
 
-import asyncio
 import concurrent.futures
 import logging
 import os
@@ -10,11 +9,12 @@ import uuid
 from collections import OrderedDict
 
 from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from wagtail_smtp import configuration
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import ConfigurationUnavailable
-from wagtail_smtp.live import database
+from wagtail_smtp.live import database, threads
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ConfigurationVersion, Secret
 from wagtail_smtp.transports.smtp import SMTPTransport, close_all
@@ -140,16 +140,20 @@ def current() -> LiveConfiguration:
     Raises:
         ConfigurationUnavailable: it can't be known, see SPEC 3.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _look_up()
-    # Django refuses queries on a running event loop; a thread of our own asks instead.
+    # Django refuses queries on a running event loop.
+    return _look_up_elsewhere() if threads.runs_event_loop() else _look_up()
+
+
+def _look_up_elsewhere() -> LiveConfiguration:
+    """Ask in a thread of the plugin's own, on a connection of its own."""
     future = _memory.executor().submit(_look_up_and_close)
     try:
         return future.result(timeout=_LOOK_UP_TIMEOUT)
     except concurrent.futures.TimeoutError as error:
-        return _without_database(error)
+        # Not even begun, it says nothing of the database.
+        is_silent = future.running()
+        future.cancel()
+        return _without_database(error, no_database=is_silent)
 
 
 def _look_up_and_close() -> LiveConfiguration:
@@ -159,13 +163,16 @@ def _look_up_and_close() -> LiveConfiguration:
 
 def _look_up() -> LiveConfiguration:
     asked_at = time.monotonic()
+    connection = connections[database.write_alias()]
     try:
-        connection = connections[database.write_alias()]
         # Until the table was seen once, a query may fail and must not break the caller's
         # transaction; later on a savepoint would only cost two round trips.
         version = database.newest(connection, savepoint=_memory.latest is None)
     except Error as error:
-        return _without_database(error)
+        if _memory.latest is None and _is_broken(connection):
+            # The caller's transaction can't be asked any more; the database can.
+            return _look_up_elsewhere()
+        return _without_database(error, no_database=_has_no_table(connection))
     if version is None:
         _memory.set_latest(NO_VERSION, asked_at)
         return NO_VERSION
@@ -176,14 +183,41 @@ def _look_up() -> LiveConfiguration:
     return live
 
 
-def _without_database(error: Exception) -> LiveConfiguration:
+def _is_broken(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a transaction is open that can't be used, or its connection can't."""
+    if not connection.in_atomic_block:
+        return False
+    return connection.needs_rollback or not _answers(connection)
+
+
+def _answers(connection: BaseDatabaseWrapper) -> bool:
+    return connection.connection is not None and connection.is_usable()
+
+
+def _has_no_table(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a look-up failed because nothing can be stored: no table, or no connection.
+
+    Anything else, a lock for example, may hide a stored redirect.
+    """
+    if _memory.latest is not None:
+        return False
+    try:
+        if not _answers(connection):
+            return True
+        tables = connection.introspection.table_names()
+    except Error:
+        return False
+    return ConfigurationVersion._meta.db_table not in tables
+
+
+def _without_database(error: Exception, *, no_database: bool) -> LiveConfiguration:
     live = _memory.latest
     if live is None:
         raise ConfigurationUnavailable(
             "The email configuration can't be read from the database, and nothing was "
             "loaded before. No email is sent, since it may have to be redirected. "
             "If the plugin was just installed, run 'manage.py migrate'.",
-            no_database=True,
+            no_database=no_database,
         ) from error
     logger.warning(
         "The email configuration can't be read from the database (%s); version %d, loaded "
