@@ -101,6 +101,18 @@ def test_ending_a_redirect_must_be_confirmed(make_set, reload):
     assert reload(end_redirect=True).number == 2
 
 
+def test_any_change_of_a_redirects_addresses_needs_permission(make_set, reload):
+    item = make_set(redirect=True, reports=["qa@example.com", "me@example.com"])
+    reload()
+    ReportEmail.objects.filter(address="qa@example.com").delete()
+    with pytest.raises(RedirectNotPermitted, match=r"to me@example\.com"):
+        reload(may_redirect=False)
+    reload()
+    item.sender_name = "Site"
+    item.save()
+    assert reload(may_redirect=False).number == 3
+
+
 @pytest.mark.parametrize("how", ["disabled", "moved down", "standard delivery", "deleted"])
 def test_other_ways_to_end_a_redirect(make_set, reload, how):
     item = make_set(redirect=True, reports=["qa@example.com"])
@@ -224,6 +236,47 @@ def test_a_removed_password_is_revoked_everywhere(smtp_server, make_set, reload)
     assert live_secret.ciphertext == ""
     with pytest.raises(ReloadRefused):
         live.make_live(first)
+
+
+def test_a_removed_password_does_not_come_back_with_an_old_version(smtp_server, make_set, reload):
+    item = make_set(smtp_server)
+    first = reload()
+    item.sender_name = "Site"
+    item.save()
+    reload()
+    SettingsSet.objects.update(secret=None)
+    revoke(item.key)
+    assert Secret.objects.get().ciphertext != ""  # what is live works until the reload
+    with pytest.raises(ReloadRefused) as caught:
+        live.make_live(first)
+    [problem] = caught.value.problems
+    assert problem.field == "password"
+    assert "was removed" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "is_refused"),
+    [
+        ("192.0.2.1", {}, True),
+        ("192.0.2.1", {"use_tls": True}, False),
+        ("127.0.0.1", {}, False),
+    ],
+)
+def test_default_credentials_without_tls(make_set, reload, settings, host, options, is_refused):
+    options = {"host": host, "port": 25, "username": "own", "password": "own-pw"} | options
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {
+        "STANDARD": {
+            "BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+            "OPTIONS": options,
+        }
+    }
+    make_set(authentication="default", username="", host="", ca_certificates="")
+    if not is_refused:
+        assert reload().number == 1
+        return
+    with pytest.raises(ReloadRefused) as caught:
+        reload()
+    assert [problem.field for problem in caught.value.problems] == ["security"]
 
 
 def test_the_signal_follows_the_commit(make_set, reload, django_capture_on_commit_callbacks):

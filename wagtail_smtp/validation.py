@@ -17,7 +17,7 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Problem, SettingsSetConfig
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _address = EmailValidator(allowlist=["localhost"])
 
 
@@ -109,11 +109,13 @@ def _server(item: SettingsSetConfig) -> Iterator[Problem]:
 
 
 def _is_pem(text: str) -> bool:
+    if not text.isascii() or "PRIVATE KEY" in text:
+        return False
     try:
         ssl.create_default_context(cadata=text)
     except (ssl.SSLError, ValueError):
         return False
-    return "PRIVATE KEY" not in text
+    return True
 
 
 def _credentials(item: SettingsSetConfig) -> Iterator[Problem]:
@@ -123,7 +125,12 @@ def _credentials(item: SettingsSetConfig) -> Iterator[Problem]:
         yield Problem(_("Enter the username to log in with."), "username")
     elif _CONTROL.search(item.username):
         yield Problem(_("A username can't contain control characters."), "username")
-    if item.security == "none" and not may_log_in_without_tls(item.host):
+    yield from login_without_tls(item.security, item.host, item.username)
+
+
+def login_without_tls(security: str, host: str, username: str) -> Iterator[Problem]:
+    """What is wrong with logging in as ``username`` to ``host``, if that isn't encrypted."""
+    if username and security == "none" and not may_log_in_without_tls(host):
         yield Problem(
             _(
                 "Without encryption the password could be read on the way. Choose STARTTLS or "
@@ -144,6 +151,8 @@ def may_log_in_without_tls(host: str) -> bool:
 
 
 def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
+    if _CONTROL.search(item.name):
+        yield Problem(_("A name can't contain line breaks."), "name")
     if _CONTROL.search(item.sender_name):
         yield Problem(_("A name can't contain line breaks."), "sender_name")
     for field in ("sender_address", "bounce_address"):

@@ -150,26 +150,32 @@ class RedirectChange:
 
     #: Report addresses that stop receiving what then reaches real people.
     ended: tuple[str, ...] = ()
-    #: Report addresses that begin to receive mail.
+    #: Where mail will go whose redirect begins, or then has other addresses.
     started: tuple[str, ...] = ()
 
 
 def redirect_change(before: Configuration, after: Configuration) -> RedirectChange:
-    """For which mail a redirect ends, and which addresses begin to receive mail.
+    """For which mail a redirect ends, and where it begins or goes to other addresses.
 
     Each category counts by itself: a set for invoices may stop redirecting while all
     other mail is still redirected.
     """
-    named = {c for config in (before, after) for item in config.sets for c in item.categories}
     ended: dict[str, None] = {}
     started: dict[str, None] = {}
-    for category in sorted({*BUILT_IN, *conf.CATEGORIES, *named, _UNNAMED}):
+    for category in every_category(before, after):
         old, new = _addresses(before, category), _addresses(after, category)
         if old and not new:
             ended.update(dict.fromkeys(old))
-        if set(new) - set(old):
-            started.update(dict.fromkeys(sorted(set(new) - set(old))))
+        if new and set(new) != set(old):
+            # Where addresses are only taken away, the others are what then receives it.
+            started.update(dict.fromkeys(sorted(set(new) - set(old) or new)))
     return RedirectChange(tuple(ended), tuple(started))
+
+
+def every_category(*configurations: Configuration) -> list[str]:
+    """All categories with a name, and one that stands for all that nobody has named."""
+    named = {c for config in configurations for item in config.sets for c in item.categories}
+    return sorted({*BUILT_IN, *conf.CATEGORIES, *named, _UNNAMED})
 
 
 def _addresses(config: Configuration, category: str) -> tuple[str, ...]:

@@ -169,12 +169,20 @@ def _check(plan: Preview, token: str | None, end_redirect: bool, may_redirect: b
 
 def _problems(target: Configuration) -> Iterator[Problem]:
     stored = Secret.objects.in_bulk([item.secret for item in target.sets if item.secret])
+    for secret in stored.values():
+        if secret.revoked_at is not None:
+            # What is in force may still need it; nothing that is made live may.
+            secret.ciphertext = ""
     for item in target.sets:
         yield from validation.problems(item)
         try:
-            transport_config(item, stored.get(item.secret) if item.secret else None)
+            config = transport_config(item, stored.get(item.secret) if item.secret else None)
         except SecretError as error:
             yield Problem(str(error), "password", item.name)
+            continue
+        if config.is_standard_server:
+            found = validation.login_without_tls(config.security, config.host, config.username)
+            yield from (problem.named(item.name) for problem in found)
 
 
 def _write(plan: Preview, user: Any, reason: str) -> ConfigurationVersion:
@@ -186,7 +194,7 @@ def _write(plan: Preview, user: Any, reason: str) -> ConfigurationVersion:
     )
     # Marked before it exists: from the insert on, this connection sees it.
     database.mark_uncommitted(version.identity, database.write_alias())
-    version.save(force_insert=True)
+    version.save(force_insert=True, using=database.write_alias())
     log(
         instance=version,
         action="wagtail_smtp.reload",
@@ -199,7 +207,8 @@ def _write(plan: Preview, user: Any, reason: str) -> ConfigurationVersion:
 def _discard_old() -> None:
     """Prune versions, and the secrets that nothing can use any more."""
     kept = list(ConfigurationVersion.objects.order_by("-number")[:VERSIONS_KEPT])
-    ConfigurationVersion.objects.filter(number__lt=kept[-1].number).delete()
+    for oldest in kept[-1:]:
+        ConfigurationVersion.objects.filter(number__lt=oldest.number).delete()
     used = {
         item["secret"]
         for version in kept

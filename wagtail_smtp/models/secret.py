@@ -10,6 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
+from wagtail_smtp.models.primary import OnPrimary
 
 
 class Secret(models.Model):
@@ -23,6 +24,8 @@ class Secret(models.Model):
     ciphertext = models.TextField(editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
+
+    objects = OnPrimary()
 
     class Meta:
         default_permissions = ()

@@ -12,6 +12,7 @@ from modelcluster.fields import ParentalKey
 from modelcluster.models import ClusterableModel
 
 from wagtail_smtp import configuration, validation
+from wagtail_smtp.models.primary import OnPrimary
 from wagtail_smtp.models.secret import Secret
 from wagtail_smtp.models.staged import StagedModel
 
@@ -233,6 +234,8 @@ class ReportEmail(models.Model):
     sort_order = models.IntegerField(null=True, blank=True, editable=False)
 
     sort_order_field = "sort_order"
+
+    objects = OnPrimary()
 
     class Meta:
         verbose_name = _("report email")

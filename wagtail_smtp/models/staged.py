@@ -7,6 +7,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from wagtail_smtp.models.primary import OnPrimary
+
 
 class StagedModel(models.Model):
     """A row that is edited now and takes effect with the next reload."""
@@ -21,6 +23,8 @@ class StagedModel(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
     )
+
+    objects = OnPrimary()
 
     class Meta:
         abstract = True

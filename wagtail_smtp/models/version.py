@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.configuration import FORMAT
+from wagtail_smtp.models.primary import OnPrimary
 
 
 class ConfigurationVersion(models.Model):
@@ -31,6 +32,8 @@ class ConfigurationVersion(models.Model):
         related_name="+",
     )
     reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
+
+    objects = OnPrimary()
 
     class Meta:
         verbose_name = _("version")
