@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from email.utils import formataddr, formatdate, make_msgid, parseaddr
+from functools import lru_cache
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -33,19 +34,22 @@ def prepare(message: EmailMessage) -> EmailMessage:
     # The way back to this plugin stays behind: locmem copies messages, and locks can't be.
     for name in vars(prepared).keys() & {"connection", "_connection"}:
         vars(prepared)[name] = None
-    prepared.extra_headers = {
+    given = {
         name: value
         for name, value in message.extra_headers.items()
         if name.strip().lower() != HEADER.lower()
     }
-    for name in prepared.extra_headers:
+    for name in given:
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"Invalid header name {name!r}")
-    present = {name.lower() for name in prepared.extra_headers}
+    present = {name.lower() for name in given}
+    # Where Django puts them: ahead of the message's own headers.
+    fixed = {}
     if "date" not in present:
-        prepared.extra_headers["Date"] = formatdate(localtime=settings.EMAIL_USE_LOCALTIME)
+        fixed["Date"] = formatdate(localtime=settings.EMAIL_USE_LOCALTIME)
     if "message-id" not in present:
-        prepared.extra_headers["Message-ID"] = make_msgid(domain=str(DNS_NAME))
+        fixed["Message-ID"] = make_msgid(domain=str(DNS_NAME))
+    prepared.extra_headers = fixed | given
     return prepared
 
 
@@ -79,7 +83,7 @@ def shape(
         RedirectError: the message would reach somebody else all the same.
         ValueError: an address is invalid; of senders, standard delivery is the judge.
     """
-    shaped = prepare(prepared)
+    shaped = copied(prepared)
     own = ""
     if item is not None:
         address = _sender_address(item, username)
@@ -93,7 +97,7 @@ def shape(
     else:
         recipients = shaped.recipients()
     return shaped, Envelope(
-        parseaddr(str(sender))[1] if item is None else mime.bare_address(str(sender), shaped),
+        _parsed(str(sender))[1] if item is None else mime.bare_address(str(sender), shaped),
         tuple(dict.fromkeys(mime.bare_address(address, shaped) for address in recipients)),
     )
 
@@ -110,7 +114,7 @@ def _set_sender(message: EmailMessage, item: SettingsSetConfig, address: str) ->
     brings_its_own = own is not None or not _is_site_default(original)
     if brings_its_own and not item.always_use_sender:
         return
-    name, current = parseaddr(original)
+    name, current = _parsed(original)
     if own is not None:
         del message.extra_headers[own]
     else:
@@ -122,14 +126,18 @@ def _set_sender(message: EmailMessage, item: SettingsSetConfig, address: str) ->
         message.reply_to = [original]
 
 
+# The same few senders again and again: parsing them takes longer than all else here.
+_parsed = lru_cache(maxsize=256)(parseaddr)
+
+
 def _is_site_default(address: str) -> bool:
     defaults = (
         settings.DEFAULT_FROM_EMAIL,
         getattr(settings, "WAGTAILADMIN_NOTIFICATION_FROM_EMAIL", None),
         settings.SERVER_EMAIL,
     )
-    name, bare = parseaddr(address)
+    name, bare = _parsed(address)
     # What can't be parsed equals nothing, above all not something else that can't be.
     return bool(bare) and any(
-        (name, bare) == parseaddr(str(default)) for default in defaults if default
+        (name, bare) == _parsed(str(default)) for default in defaults if default
     )
