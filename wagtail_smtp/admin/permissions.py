@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.backends import ModelBackend
+from django.core.exceptions import FieldError, PermissionDenied
 from django.views import View
+from wagtail.admin.utils import get_user_display_name
 
 RELOAD = "wagtail_smtp.reload_application"
 REDIRECT = "wagtail_smtp.redirect_mail"
@@ -37,8 +38,9 @@ class RequirePermission(View):
 
 def names_of_those_who_may(permission: str, limit: int = 5) -> list[str]:
     """Names of active users with ``permission``, for telling others whom to ask."""
-    users = get_user_model()._default_manager.with_perm(
-        permission, backend="django.contrib.auth.backends.ModelBackend"
-    )
-    found = users.filter(is_active=True).order_by("pk")[:limit]
-    return [user.get_full_name() or user.get_username() for user in found]
+    # Not the manager's with_perm(), which a project's own may not have.
+    try:
+        found = ModelBackend().with_perm(permission).order_by("pk")[:limit]
+        return [get_user_display_name(user) for user in found]
+    except FieldError:
+        return []  # a user model that keeps permissions elsewhere
