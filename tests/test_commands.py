@@ -25,6 +25,7 @@ def test_reload_and_status(make_set):
     assert "Version 1 is live since" in status
     assert "1. Office (smtp.example.com:587)" in status
     assert "secret of the tests" not in status
+    assert "backup" not in status
     assert "Everything is in use already." in run("smtp_reload")
 
 
@@ -38,6 +39,13 @@ def test_reload_ends_a_redirect_only_when_told_so(make_set):
     assert live.live_version().number == 1
     run("smtp_reload", "--end-redirect")
     assert live.live_version().number == 2
+
+
+def test_status_names_backups(make_set):
+    make_set(name="Office", host="smtp.example.com")
+    make_set(name="Spare", host="spare.example.com", backup=True, categories=["form"])
+    run("smtp_reload")
+    assert "2. Spare (spare.example.com:587), only for form, backup\n" in run("smtp_status")
 
 
 def test_reload_says_what_is_wrong(make_set):

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration
 from wagtail_smtp.exceptions import ReloadRefused
+from wagtail_smtp.live.changes import every_category
 from wagtail_smtp.live.reload import Preview, preview
 from wagtail_smtp.models import SettingsSet
 
@@ -49,17 +51,17 @@ class Overview:
             return _("Not in use") if item.enabled else _("Off")
         if live.method == "standard":
             return _("Not in use: standard delivery")
-        taken: set[str] = set()
-        for config in live.sets:
-            mine = set(config.categories) - taken
-            if config.key == key:
-                if not config.categories:
-                    return _("First choice") if not taken else _("First choice for other mail")
-                return _("Only for %s") % ", ".join(sorted(mine)) if mine else _("Never reached")
-            if not config.categories:
-                return _("Never reached")
-            taken |= mine
-        return _("Never reached")
+        config = live.by_key()[key]
+        categories = set(every_category(live)) - conf.STANDARD_CATEGORIES
+        carriers = {category: live.carriers(category) for category in categories}
+        first = sorted(c for c in categories if carriers[c] and carriers[c][0] == config)
+        if first and config.categories:
+            return _("Only for %s") % ", ".join(first)
+        if first:
+            is_all = len(first) == len(categories)
+            return _("First choice") if is_all else _("First choice for other mail")
+        is_backup = any(config in items for items in carriers.values())
+        return _("Backup") if is_backup else _("Never reached")
 
     def changes(self, item: SettingsSet) -> str:
         """What a reload would do to the set; empty: nothing."""

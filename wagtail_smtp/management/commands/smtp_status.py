@@ -27,13 +27,14 @@ class Command(BaseCommand):
             self.stdout.write(f"Version {plan.live.number} is live since {since}.")
             self.stdout.write(f"Delivery method: {plan.before.method}")
         for position, item in enumerate(plan.before.sets, start=1):
+            backup = ", backup" if item.backup else ""
             only = f", only for {', '.join(item.categories)}" if item.categories else ""
             where = (
                 standard.description()
                 if item.authentication == "default"
                 else f"{item.host}:{item.port}"
             )
-            self.stdout.write(f"{position}. {item.name} ({where}){only}")
+            self.stdout.write(f"{position}. {item.name} ({where}){only}{backup}")
             if item.redirect:
                 self.stdout.write(f"   redirects to {', '.join(item.report_addresses)}")
         self.stdout.write(f"Standard delivery: {standard.description()}")
