@@ -7,8 +7,11 @@ from wagtail import hooks
 from wagtail.snippets.models import register_snippet
 
 from wagtail_smtp.admin.menu import EmailGroup
+from wagtail_smtp.admin.settings_sets import NoBulkDelete
 
 register_snippet(EmailGroup)
+# After Wagtail's own, which it takes the place of.
+hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 
 
 @hooks.register("register_log_actions")

@@ -1,6 +1,7 @@
 """The reload pages, and who may see and do what."""
 
 import pytest
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.urls import reverse
 from wagtail.models import ModelLogEntry
 
@@ -127,6 +128,31 @@ def test_a_viewer_may_not_reload_or_change(client, make_user, make_set):
     assert client.post(reverse("wagtail_smtp_delivery:index"), {}).status_code == 302
     assert client.post(reverse(RELOAD), {}).status_code == 302
     assert live.live_version() is None
+
+
+def test_pages_that_wagtail_adds_show_no_sets(client, make_user, make_set):
+    item = make_set(name="Office")
+    client.force_login(make_user())
+    choosers = SettingsSet.snippet_viewset.get_chooser_admin_base_path()
+    for path in (
+        f"/admin/bulk/wagtail_smtp/settingsset/delete/?id={item.pk}",
+        f"/admin/{choosers}/",
+        f"/admin/{choosers}/results/",
+        f"/admin/{choosers}/chosen/{item.pk}/",
+    ):
+        for method in (client.get, client.post):
+            response = method(path)
+            assert response.status_code == 404
+            assert "Office" not in response.content.decode()
+    assert SettingsSet.objects.exists()
+
+
+def test_a_user_model_without_djangos_extras(client, make_user, admin_client, monkeypatch):
+    monkeypatch.delattr(UserManager, "with_perm")
+    monkeypatch.delattr(AbstractUser, "get_full_name")
+    client.force_login(make_user("add_settingsset", "view_settingsset"))
+    response = client.post(reverse(ADD), form_data(), follow=True)
+    assert "To put it in use, ask boss." in response.content.decode()
 
 
 def test_after_save_those_who_may_not_reload_learn_whom_to_ask(client, make_user, admin_client):

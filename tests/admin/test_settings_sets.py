@@ -6,6 +6,8 @@ from wagtail.models import ModelLogEntry
 
 from tests.admin.conftest import form_data
 from wagtail_smtp import live
+from wagtail_smtp.admin.in_use import Overview
+from wagtail_smtp.exceptions import ReloadRefused
 from wagtail_smtp.models import Secret, SettingsSet
 
 ADD = "wagtailsnippets_wagtail_smtp_settingsset:add"
@@ -47,7 +49,12 @@ def test_adding_a_set_stores_it_with_its_password_and_says_it_is_not_in_use(admi
         ("password", ""),
         ("redirect", "on"),
         ("ca_certificates", "no certificate"),
+        ("ca_certificates", "-----BEGIN CERTIFICATE-----\nü\n-----END CERTIFICATE-----"),
         ("ehlo_name", "a b"),
+        ("ehlo_name", "[x"),
+        ("name", "Office\nBcc: leak@example.org"),
+        ("name", "Office\u2028two"),
+        ("name", "Office\x07"),
         ("always_use_sender", "on"),
     ],
 )
@@ -167,6 +174,39 @@ def test_the_listing_says_what_is_in_use(admin_client, make_set, reload):
     assert "Deleted but still in use until the next reload: Main." in page
 
 
+def test_the_listing_knows_backups_and_standard_categories(admin_client, make_set, reload):
+    security = make_set(name="Security", categories=["security"])
+    main = make_set(name="Main", categories=["form", "security"])
+    rest = make_set(name="Rest")
+    spare = make_set(name="Spare", backup=True)
+    lost = make_set(name="Lost", categories=["form"])
+    reload()
+    in_use = Overview.now().in_use
+    parts = [in_use(item) for item in (security, main, rest, spare, lost)]
+    assert parts == [
+        "Never reached",
+        "Only for form",
+        "First choice for other mail",
+        "Backup",
+        "Never reached",
+    ]
+    assert "Backup" in admin_client.get(reverse(LIST)).content.decode()
+
+
+def test_a_set_before_all_others_is_the_first_choice_though_one_is_for_security(make_set, reload):
+    make_set(categories=["security"])
+    main = make_set()
+    reload()
+    assert Overview.now().in_use(main) == "First choice"
+
+
+def test_the_form_has_the_backup_switch(admin_client):
+    form = admin_client.get(reverse(ADD)).content.decode()
+    assert "Also used when the sets above it" in form
+    admin_client.post(reverse(ADD), form_data(backup="on"))
+    assert SettingsSet.objects.get().backup is True
+
+
 def test_an_empty_listing_says_where_email_leaves(admin_client):
     assert "Email leaves by the site" in admin_client.get(reverse(LIST)).content.decode()
 
@@ -179,6 +219,20 @@ def test_deleting_asks_and_says_that_mail_still_leaves_through_it(admin_client, 
     admin_client.post(url)
     assert not SettingsSet.objects.exists()
     assert live.live_version().content["sets"]
+
+
+def test_deleting_removes_the_password(admin_client, make_set, reload):
+    item = make_set(name="Office")
+    first = reload()
+    url = reverse(DELETE, args=[item.pk])
+    assert "can&#x27;t be made live again" in admin_client.get(url).content.decode()
+    admin_client.post(url)
+    assert Secret.objects.get().ciphertext != ""  # what is live works until the reload
+    make_set(name="Other", authentication="none", username="")
+    reload()
+    assert not Secret.objects.exclude(ciphertext="").exists()
+    with pytest.raises(ReloadRefused):
+        live.make_live(first)
 
 
 def test_the_password_is_on_no_page(admin_client, make_set):
@@ -240,6 +294,13 @@ def test_locked_fields_need_not_be_posted(admin_client, standard_smtp):
 def test_default_credentials_are_offered_only_where_there_are_some(admin_client):
     response = admin_client.post(reverse(ADD), form_data(authentication="default"))
     assert list(errors(response)) == ["authentication"]
+
+
+@pytest.mark.parametrize("values", [{"port": ""}, {"port": "", "security": ""}])
+def test_locked_fields_are_missing_where_nothing_is_offered(admin_client, values):
+    data = form_data(authentication="default", **values)
+    response = admin_client.post(reverse(ADD), data)
+    assert set(errors(response)) == {"authentication", *values}
 
 
 def test_posting_the_copied_form_saves_its_report_emails(admin_client, make_set):

@@ -23,6 +23,7 @@ from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.candidates import FORCED
 from wagtail_smtp.delivery.explain import Explanation, explain
+from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.look_up import NO_VERSION
 from wagtail_smtp.models import DeliverySettings
 from wagtail_smtp.transports import standard
@@ -115,7 +116,7 @@ class DeliveryView(permissions.RequirePermission, WagtailAdminTemplateMixin, Tem
     def post(self, request, *args, **kwargs):
         if not request.user.has_perm(permissions.CHANGE_METHOD):
             raise PermissionDenied
-        with transaction.atomic():
+        with transaction.atomic(using=write_alias()):
             form = MethodForm(request.POST, instance=DeliverySettings.lock())
             if not form.is_valid():
                 messages.validation_error(request, _("The delivery method was not saved."), form)

@@ -61,7 +61,9 @@ class SettingsSetForm(WagtailAdminModelForm):
         self._offer_default_credentials()
         if self.instance.secret_id is None:
             del self.fields["remove_password"]
-        if self.data.get("authentication") == SettingsSet.Authentication.DEFAULT:
+        default = SettingsSet.Authentication.DEFAULT
+        is_offered = default in [value for value, _label in self.fields["authentication"].choices]
+        if is_offered and self.data.get("authentication") == default:
             # Locked fields are not posted.
             self.fields["port"].required = self.fields["security"].required = False
 
@@ -82,6 +84,11 @@ class SettingsSetForm(WagtailAdminModelForm):
                 for choice in field.choices
                 if choice[0] != SettingsSet.Authentication.DEFAULT
             ]
+
+    @sensitive_variables()
+    def full_clean(self):
+        # What is marked so covers all that is called from here, Django's own code as well.
+        super().full_clean()
 
     def clean(self):
         cleaned = super().clean()
@@ -135,20 +142,21 @@ class SettingsSetForm(WagtailAdminModelForm):
                 names += entry.data.get("fields", [])
         return dict.fromkeys(names)
 
-    @sensitive_variables()
     def _post_clean(self):
         super()._post_clean()
         if "authentication" not in self.cleaned_data or not self._uses_password():
             return
         if self.cleaned_data.get("password") or self.cleaned_data.get("remove_password"):
             return
-        if self.instance.secret is None:
+        # Not by the foreign key, which may look the row up in a replica.
+        stored = Secret.objects.filter(pk=self.instance.secret_id).first()
+        if stored is None:
             # An edited set without a password stays editable; a reload of it is refused.
             if self.instance.pk is None:
                 self.add_error("password", _("Enter the password."))
             return
         try:
-            self.instance.secret.reveal(self.instance.frozen(()).binding())
+            stored.reveal(self.instance.frozen(()).binding())
         except SecretError as error:
             self.add_error("password", str(error))
 
@@ -171,6 +179,7 @@ class SettingsSetForm(WagtailAdminModelForm):
             revoke(item.key)
         return saved
 
+    @sensitive_variables()
     def changed_labels(self):
         """What people call the fields this form changes; for the audit log, without values."""
         labels = [

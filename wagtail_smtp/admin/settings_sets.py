@@ -2,7 +2,7 @@
 
 from django.contrib.admin.utils import unquote
 from django.db import transaction
-from django.http import JsonResponse
+from django.http import Http404, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -16,11 +16,14 @@ from wagtail.admin.panels import FieldPanel, FieldRowPanel, InlinePanel, MultiFi
 from wagtail.admin.ui.tables import Column, StatusTagColumn
 from wagtail.admin.widgets.button import HeaderButton
 from wagtail.log_actions import log
+from wagtail.snippets.bulk_actions.snippet_bulk_action import SnippetBulkAction
 from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.set_form import SettingsSetForm
+from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.live.reload import revoke
 from wagtail_smtp.live.restore import free_name
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports import standard
@@ -32,7 +35,7 @@ class LockedPost:
     """Changes wait for each other, so that each is checked against what really stands."""
 
     def post(self, request, *args, **kwargs):
-        with transaction.atomic():
+        with transaction.atomic(using=write_alias()):
             DeliverySettings.lock()
             return super().post(request, *args, **kwargs)
 
@@ -100,16 +103,33 @@ class DeleteView(LockedPost, snippets.DeleteView):
     @property
     def confirmation_message(self):
         text = _("Delete the settings set “%s” with its password?") % self.object
+        if self.object.secret_id is not None:
+            text += " " + _("Earlier versions that need it can't be made live again then.")
         if str(self.object.key) in Overview.now().live.by_key():
             text += " " + _("It is in use: email leaves through it until the next reload.")
         return text
+
+    def delete_action(self):
+        super().delete_action()
+        revoke(self.object.key)
+
+
+class NoBulkDelete(SnippetBulkAction):
+    """Takes the place of Wagtail's: it shows names to anybody, and the listing has no boxes."""
+
+    display_name = aria_label = ""
+    action_type = "delete"
+    models = [SettingsSet]
+
+    def dispatch(self, *args, **kwargs):
+        raise Http404
 
 
 class ReorderView(snippets.ReorderView):
     """Move one set and number all anew, since numbers may repeat or be missing."""
 
     def post(self, request, *args, **kwargs):
-        with transaction.atomic():
+        with transaction.atomic(using=write_alias()):
             DeliverySettings.lock()
             item = get_object_or_404(SettingsSet, pk=unquote(str(kwargs["pk"])))
             others = list(SettingsSet.objects.exclude(pk=item.pk).order_by("sort_order", "pk"))
@@ -233,6 +253,7 @@ EDIT_HANDLER = ObjectList(
                 FieldPanel("ehlo_name"),
                 FieldPanel("bounce_address"),
                 FieldPanel("categories"),
+                FieldPanel("backup"),
             ],
             heading=gettext_lazy("More settings"),
             classname="collapsed",
@@ -264,3 +285,6 @@ class SettingsSetViewSet(snippets.SnippetViewSet):
     edit_handler = EDIT_HANDLER
     index_template_name = "wagtail_smtp/settings_sets/index.html"
     index_results_template_name = "wagtail_smtp/settings_sets/index_results.html"
+
+    def register_chooser_viewset(self):
+        """Nothing chooses a set, and the chooser's pages ask for no permission."""

@@ -7,6 +7,7 @@ from django.db import transaction
 
 from wagtail_smtp import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
+from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import DeliverySettings, Secret
 
 
@@ -17,7 +18,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         rotated, unreadable = 0, []
-        with transaction.atomic():
+        with transaction.atomic(using=write_alias()):
             DeliverySettings.lock()
             for secret in Secret.objects.exclude(ciphertext=""):
                 try:
