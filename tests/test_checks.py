@@ -2,8 +2,11 @@
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.mail.backends.base import BaseEmailBackend
+from django.urls import reverse
 
 from wagtail_smtp import checks
+from wagtail_smtp.transports import standard
 
 
 def ids(*functions):
@@ -74,6 +77,19 @@ def test_a_backend_that_bypasses_is_a_warning_and_an_error_while_redirect_is_for
     assert ids(checks.check_backends) == ["wagtail_smtp.W003"]
     given(REDIRECT_ALL_TO=["qa@example.com"])
     assert ids(checks.check_backends) == ["wagtail_smtp.E007"]
+
+
+class Broken(BaseEmailBackend):
+    def __init__(self, **kwargs):
+        raise LookupError("no key in the vault")
+
+
+def test_a_standard_backend_that_raises_anything(given, caplog, db, admin_client):
+    given(STANDARD={"BACKEND": "tests.test_checks.Broken"})
+    assert ids(checks.check_standard) == ["wagtail_smtp.E006"]
+    assert (standard.server(), standard.description()) == (None, "–")
+    assert "no key in the vault" in caplog.text
+    assert admin_client.get(reverse("wagtail_smtp_delivery:index")).status_code == 200
 
 
 def test_unconfigured_standard_delivery(given):

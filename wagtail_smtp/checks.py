@@ -121,7 +121,7 @@ def check_standard(**kwargs: Any) -> list[CheckMessage]:
     """Standard delivery is there, isn't the plugin itself, and somebody configured it."""
     try:
         standard.build_backend()
-    except (ImproperlyConfigured, ImportError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever a project's own backend raises
         return [
             Error(
                 f"Standard delivery can't be used: {error}",

@@ -1,6 +1,7 @@
 """Standard delivery: the project's own configuration, whatever backend that is."""
 
 import contextlib
+import logging
 import smtplib
 import socket
 import ssl
@@ -26,6 +27,8 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import Envelope
+
+logger = logging.getLogger(__name__)
 
 NAME = "standard delivery"
 
@@ -167,10 +170,7 @@ def build_backend(overrides: Mapping[str, Any] | None = None) -> BaseEmailBacken
 
 def server() -> StandardServer | None:
     """Standard delivery's SMTP server; None where it is no SMTP or wrongly configured."""
-    try:
-        backend = build_backend()
-    except (ImproperlyConfigured, ImportError, TypeError, ValueError):
-        return None
+    backend = _built()
     if not isinstance(backend, smtp.EmailBackend):
         return None
     security: Literal["starttls", "ssl", "none"] = "none"
@@ -197,7 +197,14 @@ def description() -> str:
     found = server()
     if found is not None:
         return f"{found.host}:{found.port}"
+    backend = _built()
+    return "–" if backend is None else type(backend).__module__.rpartition(".")[2]
+
+
+def _built() -> BaseEmailBackend | None:
+    # A project's own backend may raise anything; pages that only describe it must not fail.
     try:
-        return type(build_backend()).__module__.rpartition(".")[2]
-    except (ImproperlyConfigured, ImportError, TypeError, ValueError):
-        return "–"
+        return build_backend()
+    except Exception as error:
+        logger.warning("Standard delivery can't be used: %r", error)
+        return None
