@@ -75,6 +75,19 @@ def test_a_broken_transaction_does_not_keep_error_mail_back(
     assert subjects(smtp_server) == ["before", "[Django] broken", "after"]
 
 
+@pytest.mark.postgres
+def test_a_new_process_in_a_broken_transaction_still_learns_what_is_live(
+    postgresql_database: dict[str, str], smtp_server: SMTPServer
+) -> None:
+    with Console(postgresql_database) as editor:
+        editor("migrate")
+        editor("make_sets", servers=[set_for(smtp_server)])
+    with Console(postgresql_database) as worker:
+        assert worker("mail_admins_in_broken_transaction", subject="broken") == []
+
+    assert subjects(smtp_server) == ["[Django] broken"]
+
+
 def test_a_missing_table_leaves_the_transaction_usable(database: dict[str, str]) -> None:
     with Console(database) as worker:
         assert worker("send_without_table") == ["ConfigurationUnavailable", "committed"]
