@@ -233,6 +233,13 @@ class WritesCc(EmailMessage):
         return message
 
 
+class WritesAlmostBcc(EmailMessage):
+    def message(self, **kwargs):
+        message = super().message(**kwargs)
+        message["Bcc:"] = "leak@example.org"
+        return message
+
+
 class WritesTo(EmailMessage):
     def message(self, **kwargs):
         message = super().message(**kwargs)
@@ -245,7 +252,7 @@ class MergesData(EmailMessage):
     merge_data = {"leak@example.org": {}}
 
 
-@pytest.mark.parametrize("kind", [AddsRecipients, WritesCc, WritesTo, MergesData])
+@pytest.mark.parametrize("kind", [AddsRecipients, WritesCc, WritesAlmostBcc, WritesTo, MergesData])
 @pytest.mark.parametrize("category", ["other", "security"])
 def test_a_class_that_undoes_the_redirect_is_refused(smtp_server, make_set, reload, kind, category):
     make_set(smtp_server, redirect=True, reports=["qa@example.com"])

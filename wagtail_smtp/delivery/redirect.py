@@ -128,7 +128,8 @@ def apply(message: EmailMessage, redirect: Redirect, black_box_sender: str | Non
 
 
 def _is_removed(name: str) -> bool:
-    name = name.strip().lower()
+    # A class may write what is no name; some programs read it as one all the same.
+    name = name.strip(" \t:").lower()
     return name in _REMOVED or name.startswith(_REMOVED_PREFIXES)
 
 
