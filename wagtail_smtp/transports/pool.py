@@ -41,7 +41,6 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: list[SMTPSession] = []
         self._leased: set[SMTPSession] = set()
-        self._expires: dict[SMTPSession, float] = {}
         #: Sessions that are open or being opened.
         self._count = 0
         self._waiting: deque[_Turn] = deque()
@@ -66,7 +65,7 @@ class Pool:
     def _acquire(self, new: bool) -> tuple[SMTPSession, bool]:
         session = self._take()
         while session is not None:
-            if not new and not self._is_worn(session) and session.is_usable():
+            if not new and not _has_aged(session) and session.is_usable():
                 return session, True
             session = self._exchange(session)
         # A place is ours: open a session for it, outside the lock.
@@ -76,11 +75,11 @@ class Pool:
             with self._lock:
                 self._give_up_place()
             raise
+        # Not all at the same age: sessions opened together would all end together.
+        age = conf.SESSION_MAX_AGE * random.uniform(0.8, 1)  # noqa: S311
+        session.expires_at = time.monotonic() + age
         with self._lock:
             self._leased.add(session)
-            # Not all at the same age: sessions opened together would all end together.
-            age = conf.SESSION_MAX_AGE * random.uniform(0.8, 1)  # noqa: S311
-            self._expires[session] = time.monotonic() + age
         return session, False
 
     def _take(self) -> SMTPSession | None:
@@ -112,7 +111,6 @@ class Pool:
         """Close an unusable session; another idle one, or None: its place is free to use."""
         with self._lock:
             self._leased.discard(session)
-            self._expires.pop(session, None)
             other = self._lend(self._idle.pop()) if self._idle else None
             if other is not None:
                 self._count -= 1
@@ -120,12 +118,11 @@ class Pool:
         return other
 
     def _release(self, session: SMTPSession) -> None:
-        is_kept = not session.is_broken and not self._is_worn(session)
+        is_kept = not session.is_broken and session.messages < conf.SESSION_MAX_MESSAGES
         with self._lock:
             self._leased.discard(session)
             is_kept = is_kept and not self._is_retired and self._count <= self._limit()
             if not is_kept:
-                self._expires.pop(session, None)
                 self._give_up_place()
             elif self._waiting:
                 self._wake(self._lend(session))
@@ -146,14 +143,6 @@ class Pool:
         turn = self._waiting.popleft()
         turn.session = session
         turn.is_due.set()
-
-    def _is_worn(self, session: SMTPSession) -> bool:
-        now = time.monotonic()
-        return (
-            session.messages >= conf.SESSION_MAX_MESSAGES
-            or now >= self._expires.get(session, 0)
-            or now - session.used_at >= conf.SESSION_MAX_IDLE
-        )
 
     def _limit(self) -> int:
         if time.monotonic() < self._throttled_until:
@@ -180,8 +169,6 @@ class Pool:
     def _drop_idle(self, number: int) -> list[SMTPSession]:
         """Take the ``number`` oldest idle sessions out; the caller closes them."""
         dropped, self._idle = self._idle[: max(0, number)], self._idle[max(0, number) :]
-        for session in dropped:
-            self._expires.pop(session, None)
         self._count -= len(dropped)
         return dropped
 
@@ -200,7 +187,7 @@ class Pool:
     def _close_idle(self) -> None:
         with self._lock:
             self._timer = None
-            worn = [session for session in self._idle if self._is_worn(session)]
+            worn = [session for session in self._idle if _has_aged(session)]
             self._idle = [*worn, *(item for item in self._idle if item not in worn)]
             worn = self._drop_idle(len(worn))
             if self._idle:
@@ -225,3 +212,8 @@ class Pool:
         self._reset()
         for session in sessions:
             session.abandon()
+
+
+def _has_aged(session: SMTPSession) -> bool:
+    now = time.monotonic()
+    return now >= session.expires_at or now - session.used_at >= conf.SESSION_MAX_IDLE

@@ -6,6 +6,7 @@ smtplib serves for greeting, STARTTLS and AUTH, but each reply is read by our ow
 
 import base64
 import binascii
+import math
 import smtplib
 import ssl
 import time
@@ -42,8 +43,9 @@ class SMTPSession:
         self.is_broken = False
         #: Messages handed over so far.
         self.messages = 0
-        #: Monotonic time of the last use.
+        #: Monotonic times: of the last use, and after which it is not used again.
         self.used_at = time.monotonic()
+        self.expires_at = math.inf
 
     def send(
         self, envelope: Envelope, content: bytes, patience: float
