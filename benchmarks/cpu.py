@@ -13,6 +13,7 @@ from benchmarks.messages import SIZES, Build
 from benchmarks.report import Goal, Table, rows
 from benchmarks.services import Around
 from wagtail_smtp.configuration import TransportConfig
+from wagtail_smtp.transports.base import Letter
 from wagtail_smtp.transports.extensions import Extensions
 from wagtail_smtp.transports.session import SMTPSession
 from wagtail_smtp.transports.smtp import SMTPTransport
@@ -122,4 +123,4 @@ def _ours(build: Build) -> Action:
     transport = _Stubbed(TransportConfig("stub", "localhost", 25))
     item = SettingsSetConfig(key="stub", name="stub")
     message, envelope = shape(prepare(build(None)), item, None, "")
-    return lambda: transport.send(message, envelope, 60)
+    return lambda: transport.send(Letter(message, envelope), 60)

@@ -46,9 +46,10 @@ def _bare(message: EmailMessage) -> Action:
     """What sends the message through the live transport and does nothing else."""
     from wagtail_smtp.delivery.shape import prepare, shape
     from wagtail_smtp.live import current
+    from wagtail_smtp.transports.base import Letter
 
     live = current()
     item = live.configuration.sets[0]
     shaped, envelope = shape(prepare(message), item, None, USERNAME)
     transport = live.transport(item)
-    return lambda: transport.send(shaped, envelope, 60)
+    return lambda: transport.send(Letter(shaped, envelope), 60)

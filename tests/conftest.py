@@ -9,6 +9,7 @@ from django.core.cache import cache
 
 from tests.smtp_server import CA_PEM, SMTPServer
 from wagtail_smtp import live
+from wagtail_smtp.delivery import store
 from wagtail_smtp.live import look_up
 from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
 
@@ -17,6 +18,7 @@ from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
 def _as_a_new_process() -> Iterator[None]:
     """Nothing loaded, and nobody alerted, in an earlier test is known."""
     look_up.forget()
+    store.forget()
     cache.clear()
     yield
     look_up.forget()
@@ -38,6 +40,16 @@ def admins(settings: Any) -> list[str]:
     address = "admin@example.com"
     settings.ADMINS = [address] if django.VERSION >= (6, 0) else [("Admin", address)]
     return [address]
+
+
+@pytest.fixture
+def configure(settings: Any) -> Callable[..., None]:
+    """Change keys of WAGTAIL_SMTP: ``configure(MAX_SESSIONS=1)``."""
+
+    def change(**values: Any) -> None:
+        settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | values
+
+    return change
 
 
 @pytest.fixture

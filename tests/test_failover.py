@@ -11,6 +11,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from wagtail_smtp import email_category, signals
+from wagtail_smtp.delivery import store
 from wagtail_smtp.exceptions import (
     MessageDeferred,
     MessageOutcomeUnknown,
@@ -18,19 +19,9 @@ from wagtail_smtp.exceptions import (
     MessageTooLarge,
     SecretUnreadable,
 )
-from wagtail_smtp.models import Secret
+from wagtail_smtp.models import LogEntry, Secret
 
 DEAD = Fault("connect", "close")
-
-
-@pytest.fixture
-def configure(settings):
-    """Change keys of WAGTAIL_SMTP."""
-
-    def change(**values):
-        settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | values
-
-    return change
 
 
 @pytest.fixture
@@ -163,12 +154,24 @@ def test_too_large_for_one_is_sent_by_another_with_room(make_set, reload, backup
     assert len(backup.received) == 1
 
 
-def test_too_large_for_all(make_set, reload):
+def test_too_large_for_all_is_kept(make_set, reload):
+    with HostileServer(extensions=("SIZE 100",)) as first:
+        make_set(first)
+        reload()
+        assert _send() == 1
+    entry = LogEntry.objects.get()
+    assert entry.state == "too_large"
+    assert store.load(entry).body == ""
+
+
+def test_too_large_for_all_and_for_the_store(make_set, reload, configure):
+    configure(MAX_STORED=100)
     with HostileServer(extensions=("SIZE 100",)) as first:
         make_set(first)
         reload()
         with pytest.raises(MessageTooLarge):
             _send()
+    assert LogEntry.objects.get().state == "too_large"
 
 
 def test_the_rest_of_many_recipients_goes_by_the_backup(make_set, reload, backup, configure):

@@ -6,10 +6,11 @@ cache that all processes share, that holds for the whole site, otherwise for eac
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
@@ -90,6 +91,36 @@ def _recovered(via: str) -> None:
         )
 
 
+def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
+    """Tell that the outbox doesn't try a message any more.
+
+    Args:
+        entry: number of its log entry.
+        is_unknown: it may have been delivered.
+    """
+    if not _is_first(f"given up {is_unknown}"):
+        return
+    if is_unknown:
+        text = _(
+            "Message %(entry)d (“%(subject)s”) may or may not have been delivered. It is not sent "
+            "again by itself; see the delivery log."
+        )
+    else:
+        text = _(
+            "Message %(entry)d (“%(subject)s”) could not be delivered and is not tried any more; "
+            "see the delivery log."
+        )
+    _send(_("Email: a message was given up"), text % {"entry": entry, "subject": subject})
+
+
+def too_large(user: object, subject: str, body: str) -> None:
+    """Tell the user with that primary key, or ADMINS, of a message that is too large."""
+    found = get_user_model()._default_manager.filter(pk=user).first() if user else None
+    address = str(getattr(found, found.get_email_field_name(), "") or "") if found else ""
+    is_active = bool(found and found.is_active)
+    _send(subject, body, [address] if address and is_active else None)
+
+
 def _is_first(what: str) -> bool:
     return bool(cache.add(_key(what), True, timeout=conf.ALERT_INTERVAL))
 
@@ -99,8 +130,9 @@ def _key(what: str) -> str:
     return f"wagtail_smtp.alert.{hashlib.sha256(what.encode()).hexdigest()[:32]}"
 
 
-def _send(subject: str, body: str) -> None:
-    to = [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
+def _send(subject: str, body: str, to: Sequence[str] | None = None) -> None:
+    if to is None:
+        to = [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
     message = EmailMessage(
         f"{settings.EMAIL_SUBJECT_PREFIX}{subject}",
         body,

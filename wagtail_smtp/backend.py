@@ -7,8 +7,10 @@ from typing import Any
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.pipeline import Line
 from wagtail_smtp.live.database import borrowed_connection
+from wagtail_smtp.outbox.accept import accept, record_or_retry
 
 #: Constructor arguments that MAILERS adds and the project's backend must not get twice.
 _DJANGOS_OWN = ("alias", "_ignore_unknown_kwargs")
@@ -32,17 +34,23 @@ _OF_A_SERVER = frozenset(
 class EmailBackend(BaseEmailBackend):
     """Sends each message as the live configuration says.
 
-    ``category`` names the category of all mail of this mailer (MAILERS ``OPTIONS``). All
-    other arguments describe the project's own server, as in Django's SMTP backend, and
-    matter to standard delivery alone. None counts as not given, since Wagtail passes
-    ``username=None`` (wagtail/admin/mail.py).
+    ``category`` names the category of all mail of this mailer and ``delivery`` how it is
+    delivered, ``immediate`` or ``queued`` (MAILERS ``OPTIONS``; else
+    ``WAGTAIL_SMTP["DELIVERY"]``). All other arguments describe the project's own server, as in
+    Django's SMTP backend, and matter to standard delivery alone. None counts as not given, since
+    Wagtail passes ``username=None`` (wagtail/admin/mail.py).
     """
 
     #: Tells checks and standard delivery that this is the plugin, in subclasses too.
     is_wagtail_smtp = True
 
     def __init__(
-        self, fail_silently: bool | None = False, *, category: str | None = None, **kwargs: Any
+        self,
+        fail_silently: bool | None = False,
+        *,
+        category: str | None = None,
+        delivery: str | None = None,
+        **kwargs: Any,
     ) -> None:
         own = {name: kwargs.pop(name) for name in _DJANGOS_OWN if name in kwargs}
         overrides = {name: value for name, value in kwargs.items() if value is not None}
@@ -51,7 +59,9 @@ class EmailBackend(BaseEmailBackend):
         super().__init__(**own, **dict(sorted(unknown.items())))
         self.alias = own.get("alias")
         self.fail_silently = bool(fail_silently)
-        self._line = Line(category, overrides)
+        self._line = Line(category, overrides, record_or_retry)
+        # Arguments for the project's own backend may be secrets, and those aren't stored.
+        self._queues = (delivery or conf.DELIVERY) == "queued" and not overrides
         self._lock = threading.RLock()
         self._stays_open = False
 
@@ -71,7 +81,7 @@ class EmailBackend(BaseEmailBackend):
             self._line.close()
 
     def send_messages(self, email_messages: Iterable[EmailMessage]) -> int:
-        """Send the messages one after the other and return how many were sent.
+        """Send or queue the messages one after the other and return how many that were.
 
         Without ``fail_silently`` the first error ends the batch, as in Django.
 
@@ -85,7 +95,7 @@ class EmailBackend(BaseEmailBackend):
             try:
                 for message in email_messages or ():
                     try:
-                        sent += self._line.deliver(message) is not None
+                        sent += self._send(message)
                     except OSError:  # SMTPException and all errors of ours are OSErrors
                         if not self.fail_silently:
                             raise
@@ -93,3 +103,8 @@ class EmailBackend(BaseEmailBackend):
                 if not self._stays_open:
                     self._line.close()
         return sent
+
+    def _send(self, message: EmailMessage) -> bool:
+        if self._queues:
+            return accept(message, self._line.classify(message)) is not None
+        return self._line.deliver(message)

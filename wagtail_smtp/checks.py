@@ -66,6 +66,8 @@ def _validate_networks() -> None:
 _VALUES: dict[str, Callable[[], object]] = {
     "CATEGORIES": _validate_categories,
     "ALLOWED_NETWORKS": _validate_networks,
+    "DELIVERY": lambda: conf.DELIVERY,
+    "STORE_MESSAGES": lambda: conf.STORE_MESSAGES,
     **{key: functools.partial(conf.number, key) for key in NUMBERS},
 }
 

@@ -39,12 +39,40 @@ DEFAULTS: Mapping[str, Any] = {
     "SESSION_MAX_IDLE": 30,
     "SESSION_MAX_MESSAGES": 100,
     "ONE_WRITE_WITHIN": 5,
+    "DELIVERY": "immediate",
+    "RETRY_DEFERRED": False,
+    "OUTBOX_MAX_AGE": 2 * 24 * 3600,
+    "SECURITY_MAX_AGE": 3600,
+    "OUTBOX_LEASE": 1800,
+    "OUTBOX_RETRY_AFTER": 60,
+    "OUTBOX_POLL": 5,
+    "STORE_MESSAGES": "undelivered",
+    "KEEP_LOG_DAYS": 90,
+    "KEEP_MESSAGES_DAYS": 14,
+    "MAX_STORED": 10**9,
 }
 
 #: Keys whose value is a number above zero: seconds, or a count.
 NUMBERS = tuple(key for key, value in DEFAULTS.items() if type(value) is int)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class _Seconds:
+    """A number above zero, called as the key it is read from."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._key = name
+
+    def __get__(self, conf: "Conf", owner: type) -> float:
+        return conf.number(self._key)
+
+
+class _Count(_Seconds):
+    """A whole number above zero."""
+
+    def __get__(self, conf: "Conf", owner: type) -> int:
+        return int(conf.number(self._key))
 
 
 class Conf:
@@ -123,64 +151,82 @@ class Conf:
             raise ImproperlyConfigured(f"WAGTAIL_SMTP[{key!r}] must be a number above zero.")
         return value
 
-    @property
-    def COOL_DOWN(self) -> float:
-        """Seconds for which a set is passed over after its server could not be reached."""
-        return self.number("COOL_DOWN")
+    #: Seconds for which a set is passed over after its server could not be reached.
+    COOL_DOWN = _Seconds()
+    #: Seconds in which one alert is sent for a set and cause.
+    ALERT_INTERVAL = _Seconds()
+    #: Seconds that a request waits for the server's reply to the whole message.
+    FINAL_REPLY_TIMEOUT = _Seconds()
+    #: The same where nobody waits for a page (RFC 5321 4.5.3.2.6 asks for 600).
+    FINAL_REPLY_TIMEOUT_IN_WORKERS = _Seconds()
+    #: Recipients of one SMTP transaction (RFC 5321 4.5.3.1.8 guarantees 100).
+    MAX_RECIPIENTS = _Count()
+    #: Sessions that a process opens to the server of one set.
+    MAX_SESSIONS = _Count()
+    #: Seconds that a message waits while all sessions are in use.
+    SESSION_WAIT = _Seconds()
+    #: Seconds after which a session is not used again.
+    SESSION_MAX_AGE = _Seconds()
+    #: Seconds after which an unused session is closed.
+    SESSION_MAX_IDLE = _Seconds()
+    #: Messages after which a session is not used again.
+    SESSION_MAX_MESSAGES = _Count()
+    #: Seconds since its last use within which a session gets a message in one write. Later it may
+    #: have died unnoticed, and a message written at once would be neither known to be taken nor
+    #: known not to be.
+    ONE_WRITE_WITHIN = _Seconds()
+    #: Seconds for which the outbox tries a message, and one of category security.
+    OUTBOX_MAX_AGE = _Seconds()
+    SECURITY_MAX_AGE = _Seconds()
+    #: Seconds for which a worker's claim of messages holds.
+    OUTBOX_LEASE = _Seconds()
+    #: Seconds until the first retry; each later one waits twice as long, up to an hour.
+    OUTBOX_RETRY_AFTER = _Seconds()
+    #: Seconds between two looks into an empty outbox.
+    OUTBOX_POLL = _Seconds()
+    #: Days for which log entries, and whole messages, are kept.
+    KEEP_LOG_DAYS = _Count()
+    KEEP_MESSAGES_DAYS = _Count()
+    #: Octets that stored messages may take in all.
+    MAX_STORED = _Count()
 
     @property
-    def ALERT_INTERVAL(self) -> float:
-        """Seconds in which one alert is sent for a set and cause."""
-        return self.number("ALERT_INTERVAL")
+    def DELIVERY(self) -> str:
+        """``immediate``, or ``queued``: by way of the outbox.
 
-    @property
-    def FINAL_REPLY_TIMEOUT(self) -> float:
-        """Seconds that a request waits for the server's reply to the whole message."""
-        return self.number("FINAL_REPLY_TIMEOUT")
-
-    @property
-    def FINAL_REPLY_TIMEOUT_IN_WORKERS(self) -> float:
-        """The same where nobody waits for a page (RFC 5321 4.5.3.2.6 asks for 600)."""
-        return self.number("FINAL_REPLY_TIMEOUT_IN_WORKERS")
-
-    @property
-    def MAX_RECIPIENTS(self) -> int:
-        """Recipients of one SMTP transaction (RFC 5321 4.5.3.1.8 guarantees 100)."""
-        return int(self.number("MAX_RECIPIENTS"))
-
-    @property
-    def MAX_SESSIONS(self) -> int:
-        """Sessions that a process opens to the server of one set."""
-        return int(self.number("MAX_SESSIONS"))
-
-    @property
-    def SESSION_WAIT(self) -> float:
-        """Seconds that a message waits while all sessions are in use."""
-        return self.number("SESSION_WAIT")
-
-    @property
-    def SESSION_MAX_AGE(self) -> float:
-        """Seconds after which a session is not used again."""
-        return self.number("SESSION_MAX_AGE")
-
-    @property
-    def SESSION_MAX_IDLE(self) -> float:
-        """Seconds after which an unused session is closed."""
-        return self.number("SESSION_MAX_IDLE")
-
-    @property
-    def SESSION_MAX_MESSAGES(self) -> int:
-        """Messages after which a session is not used again."""
-        return int(self.number("SESSION_MAX_MESSAGES"))
-
-    @property
-    def ONE_WRITE_WITHIN(self) -> float:
-        """Seconds since its last use within which a session gets a message in one write.
-
-        Later it may have died unnoticed, and a message written at once would be neither
-        known to be taken nor known not to be.
+        Raises:
+            ImproperlyConfigured: it is anything else.
         """
-        return self.number("ONE_WRITE_WITHIN")
+        return self._one_of("DELIVERY", ("immediate", "queued"))
+
+    @property
+    def STORE_MESSAGES(self) -> str:
+        """Which messages are stored whole: ``undelivered``, ``all`` or ``none``.
+
+        Raises:
+            ImproperlyConfigured: it is anything else.
+        """
+        return self._one_of("STORE_MESSAGES", ("undelivered", "all", "none"))
+
+    @property
+    def RETRY_DEFERRED(self) -> bool:
+        """Whether the outbox tries again what immediate delivery could not send."""
+        return bool(self._get("RETRY_DEFERRED"))
+
+    def _one_of(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self._get(key)
+        if value not in choices:
+            raise ImproperlyConfigured(
+                f"WAGTAIL_SMTP[{key!r}] must be one of {', '.join(map(repr, choices))}."
+            )
+        return str(value)
+
+    def stores(self, state: str) -> bool:
+        """Whether messages that ended in ``state`` are stored. What is too large always is."""
+        if state == "too_large" or self.STORE_MESSAGES == "all":
+            return True
+        undelivered = {"failed", "blocked", "unknown"}
+        return self.STORE_MESSAGES == "undelivered" and state in undelivered
 
     def forced_redirect(self) -> tuple[str, ...] | None:
         """The addresses that environment or settings send all mail to, as written.

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 #: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
-FORMAT = 2
+FORMAT = 3
 
 #: Fields that older formats don't have; their defaults mean what was so before.
-_ADDED = frozenset({"backup"})
+_ADDED = frozenset({"backup", "max_size", "notify_user"})
 
 Method = Literal["custom", "standard"]
 Security = Literal["starttls", "ssl", "none"]
@@ -34,7 +34,8 @@ class SettingsSetConfig:
     """One settings set as plain values.
 
     ``key`` is the set's UUID as text, ``timeout`` is in seconds, ``secret`` the id of the
-    stored password (never the password).
+    stored password (never the password), ``max_size`` is in MB, ``notify_user`` a user's
+    primary key.
     """
 
     key: str
@@ -56,6 +57,8 @@ class SettingsSetConfig:
     report_emails: tuple[ReportEmail, ...] = ()
     categories: tuple[str, ...] = ()
     backup: bool = False
+    max_size: int | None = None
+    notify_user: int | str | None = None
 
     def applies_to(self, category: str) -> bool:
         """Whether mail of this category may use the set."""
@@ -206,6 +209,7 @@ class Attempt:
     Attributes:
         via: name of the set, or standard delivery.
         seconds: how long it took.
+        key: of the set; empty: standard delivery.
         outcome: what was accepted; None if nothing was.
         error: why nothing was.
         recovered: the transport could not be reached before, and now can.
@@ -213,6 +217,7 @@ class Attempt:
 
     via: str
     seconds: float
+    key: str = ""
     outcome: Outcome | None = None
     error: Exception | None = None
     recovered: bool = False

@@ -45,6 +45,23 @@ def decrypt(token: str, binding: Mapping[str, str]) -> str:
     return cast(str, content["value"])
 
 
+def seal(content: bytes) -> bytes:
+    """Return ``content`` encrypted, without a binding."""
+    return _fernet().encrypt(content)
+
+
+def unseal(token: bytes) -> bytes:
+    """Return what :func:`seal` encrypted.
+
+    Raises:
+        SecretUnreadable: no configured key opens it.
+    """
+    try:
+        return _fernet().decrypt(token)
+    except InvalidToken:
+        raise SecretUnreadable(_("It can't be decrypted: its key is gone.")) from None
+
+
 def rotate(token: str) -> str:
     """Return ``token`` encrypted again with the newest key.
 

@@ -9,6 +9,8 @@
         ├── SecretError               the set's password can't be used; nothing was sent
         │   ├── SecretUnreadable      wrong key, damaged or removed
         │   └── SecretBoundElsewhere  stored for another server or user
+        ├── MessageUnreadable         a stored message can't be read back; nothing was sent
+        ├── StorageFull               no room for another message; it was not accepted
         ├── DestinationRefused        the address may not be connected to; nothing was sent
         └── AttemptFailed             one server, with phase and its words
             ├── MessageDeferred       not taken this time; a retry is safe
@@ -67,6 +69,14 @@ class SecretUnreadable(SecretError):
 
 class SecretBoundElsewhere(SecretError):
     """The secret was stored for another server or user than it would now be sent to."""
+
+
+class MessageUnreadable(EmailDeliveryError):
+    """A stored message is gone, damaged, or encrypted with a key that is gone."""
+
+
+class StorageFull(EmailDeliveryError):
+    """The stored messages would be larger than the quota."""
 
 
 class DestinationRefused(EmailDeliveryError):

@@ -9,7 +9,7 @@ from django.core.mail import EmailMessage
 from tests.hostile import HostileServer
 from tests.smtp_server import CA_PEM
 from wagtail_smtp.configuration import Outcome, TransportConfig
-from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.base import Envelope, Letter
 from wagtail_smtp.transports.smtp import SMTPTransport, close_all
 
 MakeTransport = Callable[..., SMTPTransport]
@@ -42,4 +42,4 @@ def send(
     """Send one message to the recipients, or to one of our own."""
     to = recipients or ("to@example.com",)
     message = EmailMessage(subject, "Body", "from@example.com", list(to))
-    return transport.send(message, Envelope("from@example.com", tuple(to)), patience)
+    return transport.send(Letter(message, Envelope("from@example.com", tuple(to))), patience)

@@ -12,7 +12,7 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 from tests.hostile import HostileServer
 from tests.transports.stock import our_bytes, same_each_time, stock_bytes
 from wagtail_smtp.configuration import TransportConfig
-from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.base import Envelope, Letter
 from wagtail_smtp.transports.smtp import SMTPTransport
 
 
@@ -122,7 +122,7 @@ def test_the_same_arrives_by_every_way(extensions, settings):
         for make in CASES.values():
             wanted.append(our_bytes(make))
             with same_each_time():
-                transport.send(make(), envelope, 5)
+                transport.send(Letter(make(), envelope), 5)
         transport.close()
         got = [received.content for received in server.received]
     # A message's last line is ended on the way if it isn't.

@@ -16,16 +16,6 @@ from wagtail_smtp.exceptions import MessageDeferred
 
 
 @pytest.fixture
-def configure(settings):
-    """Change keys of WAGTAIL_SMTP."""
-
-    def change(**values):
-        settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | values
-
-    return change
-
-
-@pytest.fixture
 def server():
     with HostileServer() as server:
         yield server

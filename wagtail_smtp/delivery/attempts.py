@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from wagtail_smtp.categories import ALERT
@@ -38,6 +38,7 @@ class Attempts:
         transport: the transport of a candidate; may raise SecretError.
         send: hands the message to a candidate's transport, for those recipients of its
             envelope that :meth:`remaining` leaves.
+        settled: addresses, in lower case, that are not to get it.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Attempts:
         way: Route,
         transport: Callable[[Candidate], Transport],
         send: Callable[[Candidate, Transport, "Attempts"], Outcome],
+        settled: Collection[str] = (),
     ) -> None:
         self._way = way
         self._transport = transport
@@ -52,6 +54,7 @@ class Attempts:
         self._states: dict[str, Recipient] = {}
         #: Addresses for which nothing more is to be tried now.
         self._settled: set[str] = set()
+        self._left_out = frozenset(settled)
         self.made: list[Attempt] = []
 
     def run(self) -> Outcome:
@@ -63,8 +66,12 @@ class Attempts:
         """
         failure: EmailDeliveryError | None = None
         for candidate in self._in_order():
-            if candidate is None and self._settled:
-                break  # a black box can't be told to leave out who was settled
+            if candidate is None and (self._settled or self._left_out):
+                failure = failure or MessageDeferred(
+                    "Standard delivery can't be told to leave out those who have it already.",
+                    phase="standard",
+                )
+                break
             try:
                 outcome = self._attempt(candidate)
             except _GO_ON as error:
@@ -80,7 +87,11 @@ class Attempts:
 
     def remaining(self, envelope: Envelope) -> Envelope:
         """The envelope without those recipients for whom nothing more is to be tried."""
-        still = tuple(a for a in envelope.recipients if a not in self._settled)
+        still = tuple(
+            address
+            for address in envelope.recipients
+            if address not in self._settled and address.lower() not in self._left_out
+        )
         return replace(envelope, recipients=still)
 
     def _in_order(self) -> Iterator[Candidate]:
@@ -102,7 +113,7 @@ class Attempts:
             return True  # the attempt says what is wrong
 
     def _attempt(self, candidate: Candidate) -> Outcome:
-        via = candidate.name if candidate else STANDARD
+        via, key = (candidate.name, candidate.key) if candidate else (STANDARD, "")
         began = time.monotonic()
         recovered = False
         try:
@@ -115,13 +126,13 @@ class Attempts:
                 # The server took nothing; whom it only deferred another may serve.
                 self._settle(error.recipients, but_not="deferred")
             self.made.append(
-                Attempt(via, time.monotonic() - began, error=error, recovered=recovered)
+                Attempt(via, time.monotonic() - began, key, error=error, recovered=recovered)
             )
             raise
         # Whom it deferred among others it means; the rest it never got to.
         self._settle(outcome.recipients, but_not="deferred")
         self._settled.update(r.address for r in outcome.recipients if r.phase == "rcpt")
-        self.made.append(Attempt(via, time.monotonic() - began, outcome, recovered=recovered))
+        self.made.append(Attempt(via, time.monotonic() - began, key, outcome, recovered=recovered))
         return outcome
 
     def _settle(self, recipients: Sequence[Recipient], but_not: str) -> None:

@@ -1,43 +1,52 @@
 """The straight line of a message: classify, candidates, shape, transport, record."""
 
-import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from django.core.mail import EmailMessage
 
-from wagtail_smtp import signals
 from wagtail_smtp.categories import ERROR
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Attempt, Outcome
+from wagtail_smtp.configuration import Outcome
+from wagtail_smtp.delivery import limit, record
+from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.attempts import Attempts, Candidate
 from wagtail_smtp.delivery.candidates import Route, route
-from wagtail_smtp.delivery.classify import classify
+from wagtail_smtp.delivery.classify import Classification, classify
+from wagtail_smtp.delivery.freeze import FrozenMessage
+from wagtail_smtp.delivery.record import Passage
 from wagtail_smtp.delivery.shape import handed_back, prepare, shape
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import LiveConfiguration, current, threads
 from wagtail_smtp.live.look_up import NO_VERSION
-from wagtail_smtp.transports.base import Transport
+from wagtail_smtp.models import LogEntry
+from wagtail_smtp.transports.base import Letter, Transport
 from wagtail_smtp.transports.standard import StandardTransport
-
-logger = logging.getLogger(__name__)
 
 #: Seconds after which a batch asks again which version is in force.
 RECHECK_AFTER = 1.0
+
+Recorder = Callable[[Passage], LogEntry | None]
 
 
 class Line:
     """The way of one batch of messages.
 
     Used by one thread at a time. ``category`` is the mailer's; ``overrides`` are arguments
-    a caller gave for the project's own backend.
+    a caller gave for the project's own backend; ``recorder`` writes the log entry.
     """
 
-    def __init__(self, category: str | None, overrides: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        category: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+        recorder: Recorder = record.record,
+    ) -> None:
         self._category = category
-        self._standard = StandardTransport(overrides)
+        self._recorder = recorder
+        self._standard = StandardTransport(overrides or {})
         self._live: LiveConfiguration | None = None
         self._asked_at = 0.0
 
@@ -45,32 +54,62 @@ class Line:
         """Let the next message ask which version is in force, however recently one did."""
         self._asked_at = 0.0
 
-    def deliver(self, message: EmailMessage) -> Outcome | None:
-        """Send one message; None if it has no recipients.
+    def classify(self, message: EmailMessage) -> Classification:
+        """The message's category; on the stack of whoever sends it."""
+        return classify(message, self._category)
+
+    def deliver(self, message: EmailMessage) -> bool:
+        """Send one message now; False if it has no recipients.
 
         Raises:
             EmailDeliveryError: or what the project's own backend raised.
             ValueError: the message can't be written down.
         """
         if not message.recipients():
-            return None
-        category = classify(message, self._category).category
-        live = self._in_force(category)
+            return False
+        passage = self.pass_on(message, self.classify(message))
+        entry = self._recorder(passage)
+        announce(passage, entry)
+        if passage.failure is None or record.is_taken_care_of(entry):
+            return True
+        # Callers of the project's own backend know its errors.
+        raise getattr(passage.failure, "original", None) or passage.failure
+
+    def pass_on(
+        self,
+        message: EmailMessage,
+        classification: Classification,
+        settled: Collection[str] = (),
+    ) -> Passage:
+        """What becomes of a message on its way; nothing is recorded, no error leaves.
+
+        Args:
+            settled: envelope recipients, in lower case, who are not to get it (again).
+        """
+        category = classification.category
         way = Route(category, (), "")
-        attempts: Attempts | None = None
+        tried = _Tried(message)
         outcome: Outcome | None = None
         failure: Exception | None = None
         try:
+            tried.live = live = self._in_force(category)
             way = route(live.configuration, category)
-            attempts = self._attempts(live, way, message)
-            outcome = attempts.run()
+            tried.prepared = prepare(message)
+            tried.attempts = self._attempts(live, way, tried, settled)
+            outcome = tried.attempts.run()
         except Exception as error:
             failure = error
-        self._tell(message, way, attempts.made if attempts else (), outcome, failure)
-        if failure is not None:
-            # Callers of the project's own backend know its errors.
-            raise getattr(failure, "original", None) or failure
-        return outcome
+        return Passage(
+            message=tried.prepared,
+            original=message,
+            classification=classification,
+            route=way,
+            version=tried.live.number if tried.live else 0,
+            attempts=tuple(tried.attempts.made) if tried.attempts else (),
+            letter=tried.letter,
+            outcome=outcome,
+            failure=failure,
+        )
 
     def close(self) -> None:
         """Close the connection of the project's own backend; sessions to sets are pooled."""
@@ -88,8 +127,9 @@ class Line:
                 raise
         return self._live
 
-    def _attempts(self, live: LiveConfiguration, way: Route, message: EmailMessage) -> Attempts:
-        prepared = prepare(message)
+    def _attempts(
+        self, live: LiveConfiguration, way: Route, tried: "_Tried", settled: Collection[str]
+    ) -> Attempts:
         patience = (
             conf.FINAL_REPLY_TIMEOUT
             if threads.is_awaited()
@@ -101,37 +141,22 @@ class Line:
 
         def send(item: Candidate, by: Transport, attempts: Attempts) -> Outcome:
             username = getattr(getattr(by, "config", None), "username", "")
-            shaped, envelope = shape(prepared, item, way.redirect, username)
-            with handed_back(message, shaped) if item is None else nullcontext():
-                return by.send(shaped, attempts.remaining(envelope), patience)
+            shaped, envelope = shape(tried.prepared, item, way.redirect, username)
+            tried.letter = letter = Letter(shaped, attempts.remaining(envelope))
+            limit.check(letter, item)
+            if item is None and isinstance(shaped, FrozenMessage):
+                shaped.unpack()
+            with handed_back(tried.message, shaped) if item is None else nullcontext():
+                return by.send(letter, patience)
 
-        return Attempts(way, transport, send)
+        return Attempts(way, transport, send, settled)
 
-    def _tell(
-        self,
-        message: EmailMessage,
-        way: Route,
-        attempts: Sequence[Attempt],
-        outcome: Outcome | None,
-        failure: Exception | None,
-    ) -> None:
-        """Log lines and signals."""
-        about: dict[str, Any] = {
-            "message": message,
-            "category": way.category,
-            "route": way,
-            "attempts": tuple(attempts),
-        }
-        if outcome is None:
-            logger.info("Message of category %s not sent: %r", way.category, type(failure))
-            signals.send_robustly(signals.message_failed, type(message), error=failure, **about)
-            return
-        for item in outcome.not_sent:
-            logger.warning(
-                "%s took the message, but not for %s: %s %s",
-                outcome.via,
-                item.address,
-                item.code,
-                item.reply,
-            )
-        signals.send_robustly(signals.message_sent, type(message), outcome=outcome, **about)
+
+class _Tried:
+    """How far a message has come."""
+
+    def __init__(self, message: EmailMessage) -> None:
+        self.message = self.prepared = message
+        self.live: LiveConfiguration | None = None
+        self.attempts: Attempts | None = None
+        self.letter: Letter | None = None

@@ -1,8 +1,21 @@
 """What is stored: sets and method as they stand, secrets, and the versions in force."""
 
 from wagtail_smtp.models.delivery_settings import DeliverySettings
+from wagtail_smtp.models.log import LogAttempt, LogEntry, LogRecipient, StoredMessage
+from wagtail_smtp.models.outbox import OutboxMessage
 from wagtail_smtp.models.secret import Secret
 from wagtail_smtp.models.settings_set import ReportEmail, SettingsSet
 from wagtail_smtp.models.version import ConfigurationVersion
 
-__all__ = ["ConfigurationVersion", "DeliverySettings", "ReportEmail", "Secret", "SettingsSet"]
+__all__ = [
+    "ConfigurationVersion",
+    "DeliverySettings",
+    "LogAttempt",
+    "LogEntry",
+    "LogRecipient",
+    "OutboxMessage",
+    "ReportEmail",
+    "Secret",
+    "SettingsSet",
+    "StoredMessage",
+]

@@ -3,6 +3,8 @@
 import uuid
 from collections.abc import Iterable
 
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -147,6 +149,26 @@ class SettingsSet(StagedModel, ClusterableModel):
         help_text=_("Also used when the sets above it that apply could not be reached."),
     )
 
+    max_size = models.PositiveSmallIntegerField(
+        _("max size"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_(
+            "Total size of all attachments of a message, in MB, as mailed. Files grow by about a "
+            "third when mailed: 10 MB carries about 7 MB of files. Empty: no limit."
+        ),
+    )
+    notify_user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("notify user"),
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text=_("Who is told of messages that are too large. Empty: the site's ADMINS."),
+    )
+
     class Meta:
         verbose_name = _("SMTP settings set")
         verbose_name_plural = _("SMTP settings")
@@ -189,6 +211,7 @@ class SettingsSet(StagedModel, ClusterableModel):
                 configuration.ReportEmail(report.address, report.enabled) for report in reports
             ),
             categories=tuple(self.categories),
+            notify_user=_as_json(self.notify_user_id),
             **values,
         )
 
@@ -199,10 +222,18 @@ class SettingsSet(StagedModel, ClusterableModel):
         self.enabled = True
         self.secret_id = config.secret
         self.categories = list(config.categories)
+        # The user may have been deleted since; ADMINS are told then.
+        users = get_user_model()._default_manager
+        self.notify_user = users.filter(pk=config.notify_user).first()
         self.report_emails = [
             ReportEmail(address=report.address, enabled=report.enabled, sort_order=position)
             for position, report in enumerate(config.report_emails)
         ]
+
+
+def _as_json(key: object) -> int | str | None:
+    """A user's primary key as a version's JSON keeps it."""
+    return key if key is None or isinstance(key, int) else str(key)
 
 
 #: The fields that set and frozen value share name and type of.
@@ -222,6 +253,7 @@ PLAIN_FIELDS = (
     "bounce_address",
     "redirect",
     "backup",
+    "max_size",
 )
 
 

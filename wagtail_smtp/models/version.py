@@ -11,6 +11,11 @@ from wagtail_smtp.configuration import FORMAT
 from wagtail_smtp.models.primary import OnPrimary
 
 
+def newest_format() -> int:
+    """The format that versions are written in; a function, so that no migration names it."""
+    return FORMAT
+
+
 class ConfigurationVersion(models.Model):
     """A frozen configuration. Rows are only ever added, and pruned at the old end.
 
@@ -20,7 +25,7 @@ class ConfigurationVersion(models.Model):
 
     number = models.PositiveIntegerField(_("version"), unique=True, editable=False)
     identity = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    format = models.PositiveSmallIntegerField(default=FORMAT, editable=False)
+    format = models.PositiveSmallIntegerField(default=newest_format, editable=False)
     content = models.JSONField(editable=False)
     created_at = models.DateTimeField(_("live since"), default=timezone.now, editable=False)
     created_by = models.ForeignKey(

@@ -1,11 +1,13 @@
 """The contract of a transport."""
 
+import functools
 from dataclasses import dataclass
 from typing import Protocol
 
 from django.core.mail import EmailMessage
 
 from wagtail_smtp.configuration import Outcome
+from wagtail_smtp.transports import mime
 from wagtail_smtp.transports.availability import Availability
 
 
@@ -20,6 +22,24 @@ class Envelope:
     recipients: tuple[str, ...]
 
 
+class Letter:
+    """A message as one candidate gets it, with its envelope. Written once, for log and wire."""
+
+    def __init__(self, message: EmailMessage, envelope: Envelope) -> None:
+        self.message = message
+        self.envelope = envelope
+
+    @functools.cached_property
+    def content(self) -> bytes:
+        """The octets that are sent, before dot-stuffing, the last line ended.
+
+        Raises:
+            ValueError: the message can't be written down.
+        """
+        content = mime.to_bytes(self.message)
+        return content if content.endswith(b"\r\n") else content + b"\r\n"
+
+
 class Transport(Protocol):
     """What carries a message."""
 
@@ -28,7 +48,7 @@ class Transport(Protocol):
     #: Whether it could be reached lately.
     availability: Availability
 
-    def send(self, message: EmailMessage, envelope: Envelope, patience: float) -> Outcome:
+    def send(self, letter: Letter, patience: float) -> Outcome:
         """Hand over one message.
 
         Args:

@@ -76,8 +76,6 @@ class Exchange:
                 f"{self._offers.size}.",
                 phase="size",
             )
-        if not content.endswith(b"\r\n"):
-            content += b"\r\n"
         commands = [("reset", b"RSET\r\n")] if reset else []
         commands.append(("mail", self._mail(envelope.sender, content)))
         commands += [("rcpt", b"RCPT TO:<%b>\r\n" % _path(a)) for a in envelope.recipients]

@@ -9,8 +9,6 @@ import weakref
 from collections.abc import Sequence
 from typing import Literal
 
-from django.core.mail import EmailMessage
-
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Outcome, Recipient, TransportConfig
 from wagtail_smtp.exceptions import (
@@ -19,9 +17,8 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
 )
-from wagtail_smtp.transports import mime
 from wagtail_smtp.transports.availability import Availability
-from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.base import Envelope, Letter
 from wagtail_smtp.transports.exchange import ChunkingRefused
 from wagtail_smtp.transports.pool import Pool
 from wagtail_smtp.transports.session import SMTPSession, open_session
@@ -65,19 +62,17 @@ class SMTPTransport:
         self.availability.after_fork()
         self._pool.after_fork()
 
-    def send(self, message: EmailMessage, envelope: Envelope, patience: float) -> Outcome:
+    def send(self, letter: Letter, patience: float) -> Outcome:
         """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
-        content = mime.to_bytes(message)
         settled: list[Recipient] = []
-        waiting = list(envelope.recipients)
+        waiting = list(letter.envelope.recipients)
         failures: list[AttemptFailed] = []
         words = ""
         while waiting:
             part, waiting = waiting[: conf.MAX_RECIPIENTS], waiting[conf.MAX_RECIPIENTS :]
             try:
-                answered, words = self._transaction(
-                    Envelope(envelope.sender, tuple(part)), content, patience
-                )
+                envelope = Envelope(letter.envelope.sender, tuple(part))
+                answered, words = self._transaction(envelope, letter.content, patience)
             except AttemptFailed as error:
                 failures.append(error)
                 settled += _states(part, error)

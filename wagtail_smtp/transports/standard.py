@@ -12,7 +12,6 @@ from typing import Any, Literal
 import django
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import EmailMessage
 from django.core.mail.backends import smtp
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
@@ -26,7 +25,7 @@ from wagtail_smtp.exceptions import (
     MessageRefused,
 )
 from wagtail_smtp.transports.availability import Availability
-from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.base import Letter
 
 logger = logging.getLogger(__name__)
 
@@ -63,14 +62,14 @@ class StandardTransport:
         self._overrides = dict(overrides or {})
         self._backend: BaseEmailBackend | None = None
 
-    def send(self, message: EmailMessage, envelope: Envelope, patience: float) -> Outcome:
+    def send(self, letter: Letter, patience: float) -> Outcome:
         """Hand over one message; a backend that reports nothing sent has failed."""
         try:
             backend = self._opened()
         except OSError as error:
             raise _failure(MessageDeferred, error, "connect") from error
         try:
-            count = backend.send_messages([message])
+            count = backend.send_messages([letter.message])
         except Exception as error:
             self.close()
             if isinstance(error, OSError):
@@ -81,7 +80,7 @@ class StandardTransport:
             raise MessageDeferred(
                 "Standard delivery reports that it sent nothing.", phase="standard"
             )
-        return Outcome(NAME, tuple(map(Recipient, envelope.recipients)))
+        return Outcome(NAME, tuple(map(Recipient, letter.envelope.recipients)))
 
     def _opened(self) -> BaseEmailBackend:
         if self._backend is None:

@@ -1,0 +1,198 @@
+"""Every message has its entry, whatever became of it, and logging stops nothing."""
+
+import pytest
+from django.core.mail import EmailMessage
+from django.db import DatabaseError, transaction
+
+from tests.hostile import HostileServer
+from tests.hostile_faults import Fault
+from wagtail_smtp import email_category
+from wagtail_smtp.delivery import record, store
+from wagtail_smtp.exceptions import (
+    EmailDeliveryError,
+    MessageOutcomeUnknown,
+    MessageRefused,
+    MessageUnreadable,
+    RedirectError,
+)
+from wagtail_smtp.models import LogEntry, StoredMessage
+
+
+def _send(*to, subject="Hi", **values):
+    return EmailMessage(
+        subject, "Body", "shop@example.com", list(to) or ["real@example.org"], **values
+    ).send()
+
+
+@pytest.fixture
+def server(make_set, reload):
+    with HostileServer() as server:
+        make_set(server, name="Main")
+        reload()
+        yield server
+
+
+def _recipients(entry, role="envelope"):
+    return {item.address: item.state for item in entry.recipients.filter(role=role)}
+
+
+def test_a_sent_message(server):
+    with email_category("invoice"):
+        _send("Real@Example.ORG", cc=["b@bücher.example"], subject="Your\tinvoice")
+    entry = LogEntry.objects.get()
+    assert (entry.state, entry.category, entry.category_source) == ("sent", "invoice", "context")
+    assert (entry.via, entry.version) == ("Main", 1)
+    assert entry.set_key is not None
+    assert entry.sender == "shop@example.com"
+    assert entry.subject == "Your invoice"
+    assert entry.size == len(server.received[0].content)
+    assert entry.message_id == server.received[0].message["Message-ID"]
+    assert _recipients(entry) == {
+        "real@example.org": "sent",
+        "b@xn--bcher-kva.example": "sent",
+    }
+    [attempt] = entry.attempts.all()
+    assert (attempt.via, attempt.state, attempt.phase) == ("Main", "sent", "")
+    assert attempt.seconds > 0
+    assert not StoredMessage.objects.exists()
+
+
+def test_each_recipient_has_its_state(make_set, reload):
+    replies = (("no@example.org", "550 5.1.1 Nobody"), ("later@example.org", "450 4.2.1 Later"))
+    with HostileServer(faults=[Fault("rcpt", "recipients", replies=replies)]) as server:
+        make_set(server)
+        reload()
+        _send("ok@example.org", "no@example.org", "later@example.org")
+    entry = LogEntry.objects.get()
+    assert entry.state == "partly_sent"
+    assert _recipients(entry) == {
+        "ok@example.org": "sent",
+        "no@example.org": "refused",
+        "later@example.org": "deferred",
+    }
+    assert entry.recipients.get(address="no@example.org").reply == "5.1.1 Nobody"
+
+
+def test_a_redirected_message_names_whom_it_was_kept_from(make_set, reload):
+    with HostileServer() as server:
+        make_set(server, name="Test", redirect=True, reports=["qa@example.com"])
+        reload()
+        _send("a@example.org", cc=["b@example.org"], bcc=["c@example.org"])
+    entry = LogEntry.objects.get()
+    assert entry.redirected_by == "Test"
+    assert _recipients(entry) == {"qa@example.com": "sent"}
+    assert _recipients(entry, "to") == {"a@example.org": "redirected"}
+    assert _recipients(entry, "cc") == {"b@example.org": "redirected"}
+    assert _recipients(entry, "bcc") == {"c@example.org": "redirected"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "state", "is_stored"),
+    [
+        (Fault("end", "close"), "unknown", True),
+        (Fault("end", "refuse", "554 5.7.1 Spam"), "refused", False),
+        (Fault("connect", "close"), "failed", True),
+    ],
+)
+def test_a_message_that_did_not_leave(make_set, reload, fault, state, is_stored):
+    with HostileServer(faults=[fault]) as server:
+        make_set(server, timeout=2)
+        reload()
+        with pytest.raises(EmailDeliveryError):
+            _send()
+    entry = LogEntry.objects.get()
+    assert entry.state == state
+    assert entry.reason
+    assert entry.attempts.get().state in ("unknown", "refused", "deferred")
+    assert hasattr(entry, "stored") is is_stored
+    if is_stored:
+        message = store.load(entry)
+        assert message.to == ["real@example.org"]
+        assert b"Body" in message.message().as_bytes()
+
+
+def test_what_blocked_a_message(server, configure):
+    configure(REDIRECT_ALL_TO=[])
+    with pytest.raises(RedirectError):
+        _send()
+    entry = LogEntry.objects.get()
+    assert (entry.state, hasattr(entry, "stored")) == ("blocked", True)
+    assert "no valid report address" in entry.reason
+    assert _recipients(entry) == {"real@example.org": "not_sent"}
+
+
+def test_a_message_that_cannot_be_written(server):
+    with pytest.raises(ValueError):
+        _send(subject="a\nb")
+    entry = LogEntry.objects.get()
+    assert (entry.state, hasattr(entry, "stored")) == ("failed", False)
+    assert entry.subject == "a b"
+
+
+@pytest.mark.parametrize(
+    ("policy", "sent", "failed"),
+    [("undelivered", False, True), ("all", True, True), ("none", False, False)],
+)
+def test_what_is_stored(make_set, reload, configure, policy, sent, failed):
+    configure(STORE_MESSAGES=policy)
+    with HostileServer(faults=[Fault("end", "close", skip=1)]) as server:
+        make_set(server)
+        reload()
+        _send()
+        with pytest.raises(MessageOutcomeUnknown):
+            _send()
+    stored = {e.state: hasattr(e, "stored") for e in LogEntry.objects.all()}
+    assert stored == {"sent": sent, "unknown": failed}
+
+
+def test_a_security_message_is_not_stored(configure, make_set, reload):
+    configure(STORE_MESSAGES="all", STANDARD_CATEGORIES=())
+    with HostileServer(faults=[Fault("end", "close")]) as server, email_category("security"):
+        make_set(server)
+        reload()
+        with pytest.raises(MessageOutcomeUnknown):
+            _send()
+    assert LogEntry.objects.get().category == "security"
+    assert not StoredMessage.objects.exists()
+
+
+def test_what_is_stored_can_be_read_by_its_key_alone(make_set, reload, configure):
+    configure(STORE_MESSAGES="all", ENCRYPTION_KEYS=["a" * 43 + "="])
+    with HostileServer() as server:
+        make_set(server)
+        reload()
+        _send(subject="Canary")
+    entry = LogEntry.objects.get()
+    assert b"Canary" not in bytes(entry.stored.content)
+    configure(ENCRYPTION_KEYS=["b" * 43 + "="])
+    with pytest.raises(MessageUnreadable, match="key"):
+        store.load(entry)
+
+
+@pytest.mark.parametrize("name", ["entry", "save_recipients", "save_attempts"])
+def test_a_log_that_fails_stops_nothing(server, monkeypatch, caplog, name):
+    def fail(*args, **kwargs):
+        raise DatabaseError("no")
+
+    monkeypatch.setattr(record, name, fail)
+    with transaction.atomic():
+        assert _send() == 1
+        # The caller's transaction goes on.
+        assert LogEntry.objects.count() == 0
+    assert "delivery log could not be written" in caplog.text
+
+
+def test_a_server_that_refuses_everybody(make_set, reload):
+    with HostileServer(faults=[Fault("rcpt", "refuse", "550 5.1.1 Nobody")]) as server:
+        make_set(server)
+        reload()
+        with pytest.raises(MessageRefused):
+            _send("a@example.org", "b@example.org")
+    entry = LogEntry.objects.get()
+    assert set(_recipients(entry).values()) == {"refused"}
+    assert entry.reason.endswith("550 5.1.1 Nobody")
+
+
+def test_long_and_odd_values_fit(server):
+    _send(subject="ä" * 5000)
+    assert len(LogEntry.objects.get().subject) == 255

@@ -1,0 +1,252 @@
+"""A message as bytes that can be stored, and back.
+
+What is frozen is the caller's message with Message-ID and Date fixed, before sender and redirect
+are applied: those are decided when it is sent. Its body is never written anew, so signed parts
+stay as they are.
+"""
+
+import email
+import email.policy
+import json
+import zlib
+from dataclasses import dataclass
+from email.message import Message
+from email.mime.base import MIMEBase
+from typing import Any, cast
+
+import django
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+
+from wagtail_smtp.exceptions import MessageUnreadable
+from wagtail_smtp.transports import mime
+
+#: Version of the format. Rows of a newer one are refused (ARCHITECTURE decision 9).
+FORMAT = 1
+
+#: Attributes of provider backends that travel with a message; their values must fit into JSON.
+ATTRIBUTES = (
+    "envelope_sender",
+    "esp_extra",
+    "merge_data",
+    "merge_global_data",
+    "merge_headers",
+    "merge_metadata",
+    "metadata",
+    "send_at",
+    "tags",
+    "template_id",
+    "track_clicks",
+    "track_opens",
+)
+_MODERN = django.VERSION >= (6, 0)
+#: Headers that are made anew from a message's fields.
+_FIELDS = frozenset({"subject", "from", "to", "cc", "bcc", "reply-to"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A message as bytes, compressed; ``size`` is in octets as mailed."""
+
+    content: bytes
+    size: int
+
+
+def freeze(prepared: EmailMessage) -> Frozen:
+    """A message as bytes.
+
+    Args:
+        prepared: from :func:`wagtail_smtp.delivery.shape.prepare`.
+
+    Raises:
+        ValueError: it can't be written, or a provider's attribute doesn't fit into JSON.
+    """
+    if isinstance(prepared, FrozenMessage):
+        return _packed(*prepared.wagtail_smtp_frozen)
+    content = mime.to_bytes(prepared)
+    addressed = {*prepared.to, *prepared.cc, *prepared.bcc}
+    more = [a for a in prepared.recipients() if a not in addressed]
+    values = {
+        "from_email": str(prepared.from_email),
+        "to": [*map(str, prepared.to)],
+        "cc": [*map(str, prepared.cc)],
+        # Recipients that the message's class adds are named by no header either.
+        "bcc": [*map(str, prepared.bcc), *map(str, more)],
+        "reply_to": [*map(str, prepared.reply_to)],
+        "subject": str(prepared.subject),
+        "headers": _headers(prepared, content),
+        "attributes": _attributes(prepared),
+    }
+    return _packed(values, content)
+
+
+def _packed(values: dict[str, Any], content: bytes) -> Frozen:
+    head = json.dumps({"format": FORMAT, **values}).encode()
+    return Frozen(zlib.compress(head + b"\n" + content, 1), len(content))
+
+
+def _headers(prepared: EmailMessage, content: bytes) -> dict[str, str]:
+    """The message's own headers, those its class writes included."""
+    own = {str(name): str(value) for name, value in prepared.extra_headers.items()}
+    present = {name.lower() for name in own}
+    written = email.message_from_bytes(content.partition(b"\r\n\r\n")[0], policy=email.policy.SMTP)
+    for name, value in written.items():
+        lower = name.lower()
+        if lower not in present and lower not in _FIELDS and not _is_mime(lower):
+            own[name] = str(value)
+    return own
+
+
+def _is_mime(lower: str) -> bool:
+    return lower == "mime-version" or lower.startswith("content-")
+
+
+def _attributes(message: EmailMessage) -> dict[str, Any]:
+    found = {}
+    for name in ATTRIBUTES:
+        value = getattr(message, name, None)
+        if value is None:
+            continue
+        if hasattr(value, "isoformat"):
+            value = value.isoformat()
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"The message's {name} can't be stored: {error}") from error
+        found[name] = value
+    return found
+
+
+def thaw(content: bytes) -> "FrozenMessage":
+    """The message that :func:`freeze` wrote.
+
+    Raises:
+        MessageUnreadable: it is damaged, or was written by a newer release.
+    """
+    try:
+        head, _newline, written = zlib.decompress(content).partition(b"\n")
+        values = json.loads(head)
+        written_as = values.pop("format")
+    except (zlib.error, ValueError, KeyError, AttributeError) as error:
+        raise MessageUnreadable("The stored message is damaged.") from error
+    if written_as != FORMAT:
+        raise MessageUnreadable("The stored message was written by another release of the plugin.")
+    return FrozenMessage(values, written)
+
+
+class FrozenMessage(EmailMultiAlternatives):
+    """A stored message. Its fields may be changed; its body is written as it was."""
+
+    def __init__(self, values: dict[str, Any], content: bytes) -> None:
+        super().__init__(
+            subject=values["subject"],
+            from_email=values["from_email"],
+            to=values["to"],
+            cc=values["cc"],
+            bcc=values["bcc"],
+            reply_to=values["reply_to"],
+            headers=values["headers"],
+        )
+        for name, value in values["attributes"].items():
+            setattr(self, name, value)
+        # One name that no cleaning of attributes takes for a provider's.
+        self.wagtail_smtp_frozen = (values, content)
+
+    @property
+    def frozen_content(self) -> bytes:
+        """The message as it was written when it was frozen."""
+        return self.wagtail_smtp_frozen[1]
+
+    def is_as_frozen(self) -> bool:
+        """Whether nothing that its headers show was changed since."""
+        values = self.wagtail_smtp_frozen[0]
+        return (
+            self.subject == values["subject"]
+            and self.from_email == values["from_email"]
+            and self.to == values["to"]
+            and self.cc == values["cc"]
+            and self.reply_to == values["reply_to"]
+            and self.extra_headers == values["headers"]
+        )
+
+    def message(self, **kwargs: Any) -> Any:
+        """Headers from the fields, and the body as it was."""
+        if self.is_as_frozen():
+            return _Written(None, self.frozen_content)
+        fields = EmailMessage(
+            self.subject,
+            "",
+            self.from_email,
+            self.to,
+            cc=self.cc,
+            reply_to=self.reply_to,
+            headers=self.extra_headers,
+        )
+        fields.encoding = self.encoding
+        return _Written(mime.rendered(fields), self.frozen_content)
+
+    def unpack(self) -> None:
+        """Set body, alternatives and attachments, for backends that read those."""
+        parsed = email.message_from_bytes(self.frozen_content, policy=email.policy.SMTP)
+        body, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
+        if body is not None:
+            self.body = body.get_content()
+        if html is not None and body is not None:
+            self.attach_alternative(html.get_content(), "text/html")
+        elif html is not None:
+            self.body, self.content_subtype = html.get_content(), "html"
+        for part in parsed.iter_attachments() if parsed.is_multipart() else ():
+            self.attach(cast(Any, part if _MODERN else _legacy(part)))
+
+
+def _legacy(part: Message) -> MIMEBase:
+    """A part as Django's older generations take it."""
+    base = MIMEBase(part.get_content_maintype(), part.get_content_subtype())
+    vars(base).update(_headers=list(part.raw_items()), _payload=part.get_payload())
+    return base
+
+
+class _Written(Message):
+    """A message whose body is bytes, never written anew."""
+
+    def __init__(self, fields: Message | None, content: bytes) -> None:
+        super().__init__(policy=fields.policy if fields is not None else email.policy.compat32)
+        self._fields = fields
+        self._content = content
+        head = content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        parsed = email.message_from_bytes(head)
+        if fields is None:
+            self._headers = list(parsed.raw_items())
+        else:
+            own = [(n, v) for n, v in fields.raw_items() if not _is_mime(n.lower())]
+            kept = [(n, v) for n, v in parsed.raw_items() if _is_mime(n.lower())]
+            self._headers = [*kept, *own]
+
+    def as_bytes(self, unixfrom: bool = False, policy: Any = None, linesep: str = "\r\n") -> bytes:
+        """The whole message, its lines ended by ``linesep``."""
+        written = self._content
+        if self._fields is not None:
+            head, separator, body = self._content.partition(b"\r\n\r\n")
+            own = self._fields.policy.clone(linesep="\r\n")
+            fields = b"".join(
+                own.fold_binary(name, value)
+                for name, value in self._fields.raw_items()
+                if not _is_mime(name.lower())
+            )
+            written = _mime_lines(head) + fields + separator[2:] + body
+        return written if linesep == "\r\n" else written.replace(b"\r\n", linesep.encode())
+
+    def as_string(self, *args: Any, **kwargs: Any) -> str:
+        """The whole message as text."""
+        return self.as_bytes(linesep="\n").decode("utf-8", "replace")
+
+
+def _mime_lines(head: bytes) -> bytes:
+    """Those lines of a head that say how the body is to be read, as they are."""
+    kept: list[bytes] = []
+    is_kept = False
+    for line in head.split(b"\r\n"):
+        if line[:1] not in (b" ", b"\t"):
+            is_kept = _is_mime(line.partition(b":")[0].decode("ascii", "replace").lower())
+        if is_kept:
+            kept.append(line + b"\r\n")
+    return b"".join(kept)

@@ -1,0 +1,266 @@
+"""What became of a message, written into the delivery log. Never in the way of sending."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import parseaddr
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import EmailMessage
+from django.utils import timezone
+
+from wagtail_smtp.categories import SECURITY
+from wagtail_smtp.conf import conf
+from wagtail_smtp.configuration import Attempt, Outcome, Recipient
+from wagtail_smtp.delivery import freeze, store
+from wagtail_smtp.delivery.candidates import Route
+from wagtail_smtp.delivery.classify import Classification
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    MessageOutcomeUnknown,
+    MessageRefused,
+    MessageTooLarge,
+    RedirectError,
+    StorageFull,
+)
+from wagtail_smtp.live import database, side
+from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient
+from wagtail_smtp.models.log import SHOWN
+from wagtail_smtp.states import RecipientState, State
+from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.standard import NAME as STANDARD
+from wagtail_smtp.validation import ascii_address
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What became of a message on its way through the line.
+
+    Attributes:
+        message: a copy of the caller's, with Message-ID and Date fixed if it got so far.
+        original: the caller's.
+        letter: what the last candidate was handed; None if there was none.
+        version: of the configuration in force; 0: none.
+        outcome, failure: one of them is None.
+    """
+
+    message: EmailMessage
+    original: EmailMessage
+    classification: Classification
+    route: Route
+    version: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    letter: Letter | None = None
+    outcome: Outcome | None = None
+    failure: Exception | None = None
+
+    @classmethod
+    def of_nothing(cls, classification: Classification, failure: Exception) -> "Passage":
+        """That of a message that can't be read any more."""
+        nothing = EmailMessage()
+        way = Route(classification.category, (), "")
+        return cls(nothing, nothing, classification, way, failure=failure)
+
+    @property
+    def state(self) -> State:
+        """The state of the message as a whole."""
+        if self.outcome is not None:
+            return State.PARTLY_SENT if self.outcome.not_sent else State.SENT
+        for kind, state in _STATES.items():
+            if isinstance(self.failure, kind):
+                return state
+        by_black_box = bool(self.attempts) and self.attempts[-1].via == STANDARD
+        # Nobody knows what a project's own backend had done before it raised this.
+        of_ours = isinstance(self.failure, AttemptFailed | ValueError | ImproperlyConfigured)
+        return State.UNKNOWN if by_black_box and not of_ours else State.FAILED
+
+
+_STATES: Mapping[type[Exception], State] = {
+    MessageOutcomeUnknown: State.UNKNOWN,
+    MessageRefused: State.REFUSED,
+    MessageTooLarge: State.TOO_LARGE,
+    RedirectError: State.BLOCKED,
+}
+#: What a recipient's state is if nothing else is known of it.
+_OF_RECIPIENTS: Mapping[str, str] = {
+    State.SENT: RecipientState.SENT,
+    State.REFUSED: RecipientState.REFUSED,
+    State.UNKNOWN: RecipientState.UNKNOWN,
+}
+
+
+def record(passage: Passage, retry: Callable[[LogEntry], None] | None = None) -> LogEntry | None:
+    """Write the entry; None if the log can't be written, which the project's own log tells.
+
+    Args:
+        retry: puts a message that was deferred into the outbox, in the same transaction. Its
+            entry then says *deferred*.
+    """
+    try:
+        return side.write(lambda: _save(passage, retry), database.write_alias())
+    except Exception:
+        logger.exception("The delivery log could not be written; sending goes on.")
+        return None
+
+
+def is_taken_care_of(entry: LogEntry | None) -> bool:
+    """Whether a message that was not sent is in good hands: the outbox's, or an administrator's."""
+    if entry is None:
+        return False
+    if entry.state == State.DEFERRED:
+        return True
+    return entry.state == State.TOO_LARGE and hasattr(entry, "stored")
+
+
+def _save(passage: Passage, retry: Callable[[LogEntry], None] | None) -> LogEntry:
+    kept = entry(passage)
+    if retry is not None:
+        kept.state = State.DEFERRED
+    kept.save(force_insert=True)
+    save_recipients(kept, recipients(passage))
+    save_attempts(kept, passage.attempts)
+    if retry is not None:
+        retry(kept)
+    # A security message is stored only while the outbox will still try it.
+    elif kept.category != SECURITY and conf.stores(kept.state):
+        try:
+            store.keep(kept, freeze.freeze(passage.message).content)
+        except (StorageFull, ValueError) as error:
+            logger.warning("The message of entry %s is not stored: %s", kept.pk, error)
+    return kept
+
+
+def save_recipients(kept: LogEntry, rows: Iterable[LogRecipient]) -> None:
+    """Store the recipients of an entry."""
+    rows = list(rows)
+    for row in rows:
+        row.entry = kept
+    LogRecipient.objects.bulk_create(rows, batch_size=500)
+
+
+def save_attempts(kept: LogEntry, made: Iterable[Attempt]) -> None:
+    """Store the attempts of an entry."""
+    rows = list(attempts(made))
+    for row in rows:
+        row.entry = kept
+    LogAttempt.objects.bulk_create(rows)
+
+
+def entry(passage: Passage) -> LogEntry:
+    """The entry alone."""
+    message, letter = passage.message, passage.letter
+    shown = message if letter is None else letter.message
+    headers = {str(k).lower(): str(v) for k, v in (shown.extra_headers or {}).items()}
+    redirect = passage.route.redirect
+    last = passage.attempts[-1] if passage.attempts else None
+    return LogEntry(
+        state=passage.state,
+        category=passage.classification.category,
+        category_source=passage.classification.source,
+        via=clip(last.via, 100) if last else "",
+        set_key=last.key or None if last else None,
+        version=passage.version,
+        sender=clip(headers.get("from") or shown.from_email),
+        subject=clip(message.subject),
+        size=_size(letter),
+        message_id=clip(headers.get("message-id", "")),
+        redirected_by=clip(redirect.source, 100) if redirect else "",
+        reason=clip(_reason(passage), 2 * SHOWN),
+    )
+
+
+def _size(letter: Letter | None) -> int:
+    try:
+        return len(letter.content) if letter is not None else 0
+    except Exception:
+        return 0  # it can't be written down, which is why it wasn't sent
+
+
+def _reason(passage: Passage) -> str:
+    if passage.failure is not None:
+        return str(passage.failure) or type(passage.failure).__name__
+    not_sent = passage.outcome.not_sent if passage.outcome else ()
+    return f"{not_sent[0].code} {not_sent[0].reply}" if not_sent else ""
+
+
+def recipients(passage: Passage, *, kept_from: bool = True) -> Iterable[LogRecipient]:
+    """Each envelope recipient with its state.
+
+    Args:
+        kept_from: those too whom a redirect kept the message from.
+    """
+    known: Iterable[Recipient] = ()
+    if passage.outcome is not None:
+        known = passage.outcome.recipients
+    elif isinstance(passage.failure, AttemptFailed):
+        known = passage.failure.recipients
+    states = {item.address: item for item in known}
+    default = _OF_RECIPIENTS.get(passage.state, RecipientState.NOT_SENT)
+    message, letter = passage.message, passage.letter
+    addresses = letter.envelope.recipients if letter is not None else message.recipients()
+    for address in dict.fromkeys((*states, *map(str, addresses))):
+        item = states.get(address)
+        yield recipient(
+            address,
+            item.state if item else default,
+            code=item.code if item else 0,
+            reply=clip(item.reply, 2 * SHOWN) if item else "",
+        )
+    if kept_from and passage.route.redirect is not None:
+        yield from redirected(message)
+
+
+def redirected(message: EmailMessage) -> Iterable[LogRecipient]:
+    """Those whom a redirect keeps the message from."""
+    roles = {"to": message.to, "cc": message.cc, "bcc": message.bcc}
+    for role, addresses in roles.items():
+        for address in addresses or ():
+            yield recipient(str(address), RecipientState.REDIRECTED, role=role)
+
+
+def recipient(address: str, state: str, **values: object) -> LogRecipient:
+    """A recipient, its address so that a search finds it."""
+    bare = clip(ascii_address(parseaddr(str(address))[1] or str(address)).lower())
+    return LogRecipient(address=bare, domain=bare.rpartition("@")[2], state=state, **values)
+
+
+def attempts(made: Iterable[Attempt]) -> Iterable[LogAttempt]:
+    """The attempts, with the server's words."""
+    made = tuple(made)
+    began = timezone.now() - timedelta(seconds=sum(attempt.seconds for attempt in made))
+    for attempt in made:
+        failed = attempt.error if isinstance(attempt.error, AttemptFailed) else None
+        yield LogAttempt(
+            via=clip(attempt.via, 100),
+            began_at=began,
+            seconds=attempt.seconds,
+            state=_state_of(attempt),
+            phase=failed.phase if failed else "",
+            code=failed.code if failed else 0,
+            reply=clip(_words(attempt), 2 * SHOWN),
+        )
+        began += timedelta(seconds=attempt.seconds)
+
+
+def _words(attempt: Attempt) -> str:
+    if attempt.error is not None:
+        return getattr(attempt.error, "reply", "") or str(attempt.error)
+    return attempt.outcome.reply if attempt.outcome else ""
+
+
+def _state_of(attempt: Attempt) -> State:
+    if attempt.outcome is not None:
+        return State.PARTLY_SENT if attempt.outcome.not_sent else State.SENT
+    for kind, state in _STATES.items():
+        if isinstance(attempt.error, kind):
+            return state
+    return State.DEFERRED
+
+
+def clip(value: object, length: int = SHOWN) -> str:
+    """``value`` as text without control characters, at most ``length`` characters."""
+    text = "".join(c if c.isprintable() else " " for c in str(value or "")[: 2 * length])
+    return text if len(text) <= length else text[: length - 1] + "…"

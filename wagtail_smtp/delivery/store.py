@@ -1,0 +1,90 @@
+"""Whole messages in the database: frozen, compressed, encrypted, within a quota."""
+
+import os
+import threading
+import time
+
+from django.db.models import Sum
+
+from wagtail_smtp import crypto
+from wagtail_smtp.conf import conf
+from wagtail_smtp.delivery import freeze
+from wagtail_smtp.exceptions import MessageUnreadable, SecretUnreadable, StorageFull
+from wagtail_smtp.live import database
+from wagtail_smtp.models import LogEntry, StoredMessage
+
+#: Seconds for which the sum of what is stored is taken from memory.
+_REMEMBERED = 60
+
+
+def keep(entry: LogEntry, frozen: bytes) -> None:
+    """Store the message of an entry, as :func:`freeze.freeze` writes it.
+
+    Raises:
+        StorageFull: the messages in all would be larger than the quota.
+    """
+    content = crypto.seal(frozen)
+    _usage.add(len(content))
+    StoredMessage.objects.create(entry=entry, content=content, size=len(content))
+
+
+def load(entry: LogEntry) -> freeze.FrozenMessage:
+    """The message of an entry.
+
+    Raises:
+        MessageUnreadable: it isn't stored, its key is gone, or it is damaged.
+    """
+    stored = StoredMessage.objects.using(database.write_alias()).filter(entry=entry).first()
+    if stored is None:
+        raise MessageUnreadable("The message is not stored any more.")
+    return opened(stored)
+
+
+def opened(stored: StoredMessage) -> freeze.FrozenMessage:
+    """The message in a row; errors as those of :func:`load`."""
+    try:
+        return freeze.thaw(crypto.unseal(bytes(stored.content)))
+    except SecretUnreadable as error:
+        raise MessageUnreadable(
+            "The stored message can't be decrypted: the key it was stored with is gone."
+        ) from error
+
+
+class _Usage:
+    """How many octets are stored, known to this process for a minute."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._octets = 0
+        self._known_until = 0.0
+
+    def add(self, octets: int) -> None:
+        """Count ``octets`` more, unless that is too much.
+
+        Raises:
+            StorageFull: it is.
+        """
+        now = time.monotonic()
+        if now >= self._known_until:
+            rows = StoredMessage.objects.using(database.write_alias())
+            stored = rows.aggregate(octets=Sum("size"))["octets"] or 0
+            with self._lock:
+                self._octets, self._known_until = stored, now + _REMEMBERED
+        with self._lock:
+            if self._octets + octets > conf.MAX_STORED:
+                # Room may be made any moment; the next one asks again.
+                self._known_until = 0.0
+                raise StorageFull(
+                    f"The stored messages would be larger than {conf.MAX_STORED} octets "
+                    "(WAGTAIL_SMTP['MAX_STORED'])."
+                )
+            self._octets += octets
+
+
+_usage = _Usage()
+os.register_at_fork(after_in_child=lambda: _usage.__init__())  # type: ignore[misc]
+
+
+def forget() -> None:
+    """Ask the database again how much is stored; for tests and after pruning."""
+    _usage.__init__()  # type: ignore[misc]

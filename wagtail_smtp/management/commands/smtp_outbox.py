@@ -1,0 +1,47 @@
+"""manage.py smtp_outbox: what waits in the outbox; --work: deliver it."""
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db.models import Count, Min
+
+from wagtail_smtp.models import OutboxMessage
+from wagtail_smtp.outbox.claims import rows
+from wagtail_smtp.outbox.work import Worker
+
+
+class Command(BaseCommand):
+    """Show the outbox, or be a worker of it."""
+
+    help = "Show what waits in the outbox. With --work, deliver it until stopped by a signal."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument("--work", action="store_true", help="Deliver until stopped.")
+        group.add_argument("--once", action="store_true", help="Deliver what is due now.")
+
+    def handle(self, *args: Any, work: bool, once: bool, **options: Any) -> None:
+        if not (work or once):
+            self._show()
+            return
+        worker = Worker()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            # What is being sent is finished and written down first.
+            signal.signal(name, lambda *_: worker.stop())
+        try:
+            if once:
+                self.stdout.write(f"{worker.work_off()} messages were worked off.")
+            else:
+                worker.work()
+        finally:
+            worker.close()
+
+    def _show(self) -> None:
+        found = rows().values("state").annotate(count=Count("pk"), due=Min("due_at"))
+        if not found:
+            self.stdout.write("The outbox is empty.")
+        labels = dict(OutboxMessage.State.choices)
+        for row in found:
+            due = row["due"].isoformat(timespec="seconds")
+            self.stdout.write(f"{labels[row['state']]}: {row['count']}, the first due {due}")

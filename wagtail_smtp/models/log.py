@@ -1,0 +1,162 @@
+"""The delivery log: one entry a message, with its recipients, attempts and, while needed, itself.
+
+Nothing here has a foreign key to a table outside the log that the database enforces: a caller
+that holds a lock on such a row would wait for itself when the entry is written on a connection
+of its own.
+"""
+
+import uuid
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.states import PENDING, RecipientState, State
+
+#: The states as people read them.
+STATES = [
+    (State.QUEUED, _("Queued")),
+    (State.SENDING, _("Sending")),
+    (State.SENT, _("Sent")),
+    (State.PARTLY_SENT, _("Partly sent")),
+    (State.DEFERRED, _("Deferred")),
+    (State.REFUSED, _("Refused")),
+    (State.FAILED, _("Failed")),
+    (State.UNKNOWN, _("Unknown")),
+    (State.TOO_LARGE, _("Too large")),
+    (State.BLOCKED, _("Blocked")),
+    (State.CANCELLED, _("Cancelled")),
+]
+RECIPIENT_STATES = [
+    (RecipientState.WAITING, _("Waiting")),
+    (RecipientState.SENT, _("Sent")),
+    (RecipientState.REFUSED, _("Refused")),
+    (RecipientState.DEFERRED, _("Deferred")),
+    (RecipientState.UNKNOWN, _("Unknown")),
+    (RecipientState.NOT_SENT, _("Not sent")),
+    (RecipientState.REDIRECTED, _("Redirected")),
+]
+
+#: Characters of a subject, name or reply that the log keeps.
+SHOWN = 255
+
+
+class LogEntry(models.Model):
+    """One message: what it was, which way it went and what became of it."""
+
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    created_at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
+    #: When the state last changed.
+    changed_at = models.DateTimeField(default=timezone.now)
+    state = models.CharField(_("state"), max_length=16, choices=STATES)
+    category = models.CharField(_("category"), max_length=50)
+    category_source = models.CharField(max_length=20)
+    #: Who carried it, or was the last to try: a set's name, or standard delivery.
+    via = models.CharField(_("sent through"), max_length=100, blank=True)
+    set_key = models.UUIDField(null=True)
+    version = models.PositiveIntegerField(default=0)
+    sender = models.CharField(_("sender"), max_length=SHOWN, blank=True)
+    subject = models.CharField(_("subject"), max_length=SHOWN, blank=True)
+    #: Octets of the whole message as mailed; 0: it was never written.
+    size = models.PositiveBigIntegerField(_("size"), default=0)
+    message_id = models.CharField(max_length=SHOWN, blank=True)
+    #: Who redirected it: a set's name or the settings; empty: nobody.
+    redirected_by = models.CharField(_("redirected by"), max_length=100, blank=True)
+    #: Why it is in its state, in the server's words or ours.
+    reason = models.CharField(_("reason"), max_length=SHOWN * 2, blank=True)
+    resend_of = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.SET_NULL,
+        db_constraint=False,
+        related_name="resent_as",
+    )
+
+    class Meta:
+        verbose_name = _("log entry")
+        verbose_name_plural = _("delivery log")
+        ordering = ["-id"]
+        default_permissions = ("view",)
+        permissions = [
+            ("view_message_content", _("Can view message content")),
+            ("resend_message", _("Can resend messages")),
+            ("export_log", _("Can export the delivery log")),
+        ]
+        indexes = [
+            # Newest first within a filter, without sorting.
+            models.Index(fields=["state", "-id"], name="wagtail_smtp_log_state"),
+            models.Index(fields=["category", "-id"], name="wagtail_smtp_log_category"),
+            models.Index(fields=["via", "-id"], name="wagtail_smtp_log_via"),
+        ]
+
+    def __str__(self) -> str:
+        return self.subject or str(_("(no subject)"))
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more happens to the message by itself."""
+        return self.state not in PENDING
+
+
+class LogRecipient(models.Model):
+    """One address of a message and what became of it there."""
+
+    class Role(models.TextChoices):
+        ENVELOPE = "envelope", _("Recipient")
+        TO = "to", _("Original To")
+        CC = "cc", _("Original Cc")
+        BCC = "bcc", _("Original Bcc")
+
+    entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="recipients")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.ENVELOPE)
+    #: In lower case, so that a search finds it by its index.
+    address = models.CharField(max_length=SHOWN, db_index=True)
+    domain = models.CharField(max_length=SHOWN, db_index=True)
+    state = models.CharField(max_length=16, choices=RECIPIENT_STATES)
+    code = models.PositiveSmallIntegerField(default=0)
+    reply = models.CharField(max_length=SHOWN * 2, blank=True)
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class LogAttempt(models.Model):
+    """One try to hand a message to one server."""
+
+    entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="attempts")
+    via = models.CharField(max_length=100)
+    began_at = models.DateTimeField()
+    seconds = models.FloatField()
+    state = models.CharField(max_length=16, choices=STATES)
+    phase = models.CharField(max_length=20, blank=True)
+    code = models.PositiveSmallIntegerField(default=0)
+    reply = models.CharField(max_length=SHOWN * 2, blank=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.via}: {self.get_state_display()}"
+
+
+class StoredMessage(models.Model):
+    """A message kept whole, compressed and encrypted, as :mod:`wagtail_smtp.delivery.freeze`
+    writes it."""
+
+    entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="stored")
+    content = models.BinaryField()
+    #: Octets of ``content``, so that the quota is a sum over an index.
+    size = models.PositiveBigIntegerField(db_index=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"Message of entry {self.entry_id}"

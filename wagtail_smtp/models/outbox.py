@@ -1,0 +1,51 @@
+"""Messages accepted but not yet handed over."""
+
+import uuid
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.models.log import LogEntry
+
+
+class OutboxMessage(models.Model):
+    """A message on its way; the row goes when its entry reaches a final state.
+
+    A worker claims waiting rows with a lease: until ``lease_until`` they are its own, and
+    ``token`` says whose: who finds another one there has lost the row and changes nothing.
+    A row in state *sending* may have left, so nobody claims it again, ever.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("Waiting")
+        CLAIMED = "claimed", _("Claimed")
+        SENDING = "sending", _("Sending")
+
+    entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="outbox")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    #: 0 goes first: security mail.
+    priority = models.PositiveSmallIntegerField(default=1)
+    #: What the message itself was marked with; empty: nothing.
+    category = models.CharField(max_length=50)
+    category_source = models.CharField(max_length=20)
+    tries = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    lease_until = models.DateTimeField(null=True)
+    token = models.UUIDField(default=uuid.uuid4)
+
+    class Meta:
+        verbose_name = _("outbox message")
+        verbose_name_plural = _("outbox")
+        default_permissions = ()
+        ordering = ["priority", "due_at", "id"]
+        indexes = [
+            models.Index(
+                fields=["state", "priority", "due_at", "id"], name="wagtail_smtp_outbox_due"
+            ),
+            models.Index(fields=["state", "lease_until"], name="wagtail_smtp_outbox_lease"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.entry}: {self.get_state_display()}"

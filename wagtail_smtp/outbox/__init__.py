@@ -1,0 +1,1 @@
+"""Messages accepted now and delivered later, and those tried again."""

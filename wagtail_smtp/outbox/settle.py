@@ -1,0 +1,178 @@
+"""What follows from an attempt at an outbox message: done, given up, or again later."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from wagtail_smtp.categories import SECURITY
+from wagtail_smtp.conf import conf
+from wagtail_smtp.delivery import record
+from wagtail_smtp.delivery.record import Passage
+from wagtail_smtp.exceptions import (
+    ConfigurationUnavailable,
+    DestinationRefused,
+    MessageDeferred,
+    SecretError,
+)
+from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
+from wagtail_smtp.outbox import claims
+from wagtail_smtp.states import RecipientState, State
+
+#: Failures after which a later try may succeed and can't deliver twice.
+PASSING = (MessageDeferred, ConfigurationUnavailable, SecretError, DestinationRefused)
+#: Seconds that the wait between two tries never exceeds.
+_LONGEST = 3600
+#: States of recipients for whom nothing more is to be done.
+SETTLED = (RecipientState.SENT, RecipientState.REFUSED, RecipientState.UNKNOWN)
+
+
+def is_passing(passage: Passage) -> bool:
+    """Whether a later try may succeed for somebody, and can't deliver twice."""
+    if passage.outcome is not None:
+        return any(item.state == "deferred" for item in passage.outcome.recipients)
+    return isinstance(passage.failure, PASSING)
+
+
+def next_try(tries: int) -> datetime:
+    """When a message is due that was tried ``tries`` times: ever later, and not all at once."""
+    wait = min(conf.OUTBOX_RETRY_AFTER * 2 ** min(tries - 1, 16), _LONGEST)
+    return timezone.now() + timedelta(seconds=wait * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One message of a window and what became of it."""
+
+    row: OutboxMessage
+    passage: Passage
+
+
+def settle(results: Sequence[Result]) -> list[OutboxMessage]:
+    """Write down what became of a window; to be called in a transaction.
+
+    Returns:
+        Those that will be tried again.
+    """
+    simple = [result for result in results if _is_simple(result)]
+    others = [result for result in results if not _is_simple(result)]
+    _settle_sent(simple)
+    again = [result.row for result in others if _settle_one(result)]
+    rows = []
+    for result in results:
+        made = list(record.attempts(result.passage.attempts))
+        for attempt in made:
+            attempt.entry_id = result.row.entry_id
+        rows += made
+    LogAttempt.objects.bulk_create(rows)
+    return again
+
+
+def _is_simple(result: Result) -> bool:
+    """Whether everybody got the message at the first try, and no redirect changed who that is."""
+    outcome = result.passage.outcome
+    return (
+        outcome is not None
+        and not outcome.not_sent
+        and result.row.tries == 0
+        and result.passage.route.redirect is None
+    )
+
+
+def _settle_sent(results: Sequence[Result]) -> None:
+    """All those that left the same way at once."""
+    ways: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    for result in results:
+        told = record.entry(result.passage)
+        key = (told.via, told.set_key, told.version, told.sender)
+        ways[key].append(result.row.entry_id)
+    now = timezone.now()
+    for (via, set_key, version, sender), keys in ways.items():
+        LogEntry.objects.filter(pk__in=keys).update(
+            state=State.SENT,
+            via=via,
+            set_key=set_key,
+            version=version,
+            sender=sender,
+            reason="",
+            changed_at=now,
+        )
+    done = [result.row.entry_id for result in results]
+    LogRecipient.objects.filter(entry__in=done).update(state=RecipientState.SENT, changed_at=now)
+    _forget(result.row.entry for result in results)
+
+
+def _settle_one(result: Result) -> bool:
+    """One message; whether it is tried again."""
+    row, passage, entry = result.row, result.passage, result.row.entry
+    told = record.entry(passage)
+    known = ("via", "set_key", "version", "redirected_by", "reason")
+    for name in (*known, "sender") if passage.letter is not None else known:
+        setattr(entry, name, getattr(told, name))
+    again = is_passing(passage) and row.expires_at > timezone.now()
+    if again:
+        row.due_at = min(next_try(row.tries + 1), row.expires_at)
+        # False: the lease ran out meanwhile, and the message was given up.
+        again = claims.postpone(row)
+    recipients = _settle_recipients(entry, passage, again)
+    entry.state = State.DEFERRED if again else _whole(told.state, recipients)
+    entry.changed_at = timezone.now()
+    entry.save()
+    if not again:
+        _forget([entry])
+    return again
+
+
+def _settle_recipients(entry: LogEntry, passage: Passage, again: bool) -> list[LogRecipient]:
+    """Bring the recipients up to date; all of the envelope's."""
+    stored = {
+        item.address: item for item in entry.recipients.filter(role=LogRecipient.Role.ENVELOPE)
+    }
+    told = {item.address: item for item in record.recipients(passage, kept_from=False)}
+    waits = RecipientState.WAITING if again else RecipientState.NOT_SENT
+    now = timezone.now()
+    for address, item in told.items():
+        kept = stored.setdefault(address, item)
+        if kept is not item and kept.state in SETTLED:
+            continue
+        undecided = item.state in (RecipientState.NOT_SENT, RecipientState.DEFERRED)
+        kept.state = waits if undecided else item.state
+        kept.code, kept.reply, kept.changed_at = item.code, item.reply, now
+    if passage.route.redirect is not None:
+        for address, item in stored.items():
+            if address not in told and item.state not in SETTLED:
+                item.role, item.state = LogRecipient.Role.TO, RecipientState.REDIRECTED
+    elif not again:
+        for item in stored.values():
+            if item.state == RecipientState.WAITING:
+                item.state = RecipientState.NOT_SENT
+    record.save_recipients(entry, [item for item in stored.values() if item.pk is None])
+    LogRecipient.objects.bulk_update(
+        stored.values(), ["role", "state", "code", "reply", "changed_at"], batch_size=200
+    )
+    return [item for item in stored.values() if item.role == LogRecipient.Role.ENVELOPE]
+
+
+def _whole(state: State, recipients: Iterable[LogRecipient]) -> State:
+    """The state of a message for good, over all its tries."""
+    states = {item.state for item in recipients}
+    if RecipientState.UNKNOWN in states:
+        return State.UNKNOWN
+    if RecipientState.SENT in states:
+        return State.SENT if states == {RecipientState.SENT} else State.PARTLY_SENT
+    return state
+
+
+def _forget(entries: Iterable[LogEntry]) -> None:
+    """Take messages that are through out of the outbox, and out of the store where that is due."""
+    entries = list(entries)
+    claims.rows().filter(entry__in=entries).delete()
+    gone = [
+        entry
+        for entry in entries
+        if entry.category == SECURITY or not conf.stores(entry.state or State.SENT)
+    ]
+    StoredMessage.objects.filter(entry__in=gone).delete()
