@@ -180,7 +180,7 @@ def test_what_a_dead_worker_was_sending_is_unknown(make_set, reload, configure):
         _live(make_set, reload, server)
         _send()
         token, rows = claims.claim(10)
-        assert claims.begin(token, rows) == rows
+        assert len(claims.begin(token, rows)) == 1
         assert _work() == 0
         OutboxMessage.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         assert give_up_lost() == 1

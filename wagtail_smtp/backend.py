@@ -10,7 +10,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.pipeline import Line
 from wagtail_smtp.live.database import borrowed_connection
-from wagtail_smtp.outbox.accept import accept, record_or_retry
+from wagtail_smtp.outbox.accept import accept, recorder
 
 #: Constructor arguments that MAILERS adds and the project's backend must not get twice.
 _DJANGOS_OWN = ("alias", "_ignore_unknown_kwargs")
@@ -59,7 +59,7 @@ class EmailBackend(BaseEmailBackend):
         super().__init__(**own, **dict(sorted(unknown.items())))
         self.alias = own.get("alias")
         self.fail_silently = bool(fail_silently)
-        self._line = Line(category, overrides, record_or_retry)
+        self._line = Line(category, overrides, recorder())
         # Arguments for the project's own backend may be secrets, and those aren't stored.
         self._queues = (delivery or conf.DELIVERY) == "queued" and not overrides
         self._lock = threading.RLock()

@@ -10,6 +10,7 @@
         │   ├── SecretUnreadable      wrong key, damaged or removed
         │   └── SecretBoundElsewhere  stored for another server or user
         ├── MessageUnreadable         a stored message can't be read back; nothing was sent
+        ├── ResendRefused             a message of the log may not be sent again
         ├── StorageFull               no room for another message; it was not accepted
         ├── DestinationRefused        the address may not be connected to; nothing was sent
         └── AttemptFailed             one server, with phase and its words
@@ -73,6 +74,10 @@ class SecretBoundElsewhere(SecretError):
 
 class MessageUnreadable(EmailDeliveryError):
     """A stored message is gone, damaged, or encrypted with a key that is gone."""
+
+
+class ResendRefused(EmailDeliveryError):
+    """A message of the log may not be sent again."""
 
 
 class StorageFull(EmailDeliveryError):

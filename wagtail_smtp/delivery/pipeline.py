@@ -58,8 +58,11 @@ class Line:
         """The message's category; on the stack of whoever sends it."""
         return classify(message, self._category)
 
-    def deliver(self, message: EmailMessage) -> bool:
+    def deliver(self, message: EmailMessage, classification: Classification | None = None) -> bool:
         """Send one message now; False if it has no recipients.
+
+        Args:
+            classification: where it is known already.
 
         Raises:
             EmailDeliveryError: or what the project's own backend raised.
@@ -67,7 +70,7 @@ class Line:
         """
         if not message.recipients():
             return False
-        passage = self.pass_on(message, self.classify(message))
+        passage = self.pass_on(message, classification or self.classify(message))
         entry = self._recorder(passage)
         announce(passage, entry)
         if passage.failure is None or record.is_taken_care_of(entry):

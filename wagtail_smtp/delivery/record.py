@@ -92,15 +92,20 @@ _OF_RECIPIENTS: Mapping[str, str] = {
 }
 
 
-def record(passage: Passage, retry: Callable[[LogEntry], None] | None = None) -> LogEntry | None:
+def record(
+    passage: Passage,
+    resend_of: LogEntry | None = None,
+    retry: Callable[[LogEntry], None] | None = None,
+) -> LogEntry | None:
     """Write the entry; None if the log can't be written, which the project's own log tells.
 
     Args:
+        resend_of: the entry whose message was sent again.
         retry: puts a message that was deferred into the outbox, in the same transaction. Its
             entry then says *deferred*.
     """
     try:
-        return side.write(lambda: _save(passage, retry), database.write_alias())
+        return side.write(lambda: _save(passage, resend_of, retry), database.write_alias())
     except Exception:
         logger.exception("The delivery log could not be written; sending goes on.")
         return None
@@ -115,8 +120,11 @@ def is_taken_care_of(entry: LogEntry | None) -> bool:
     return entry.state == State.TOO_LARGE and hasattr(entry, "stored")
 
 
-def _save(passage: Passage, retry: Callable[[LogEntry], None] | None) -> LogEntry:
+def _save(
+    passage: Passage, resend_of: LogEntry | None, retry: Callable[[LogEntry], None] | None
+) -> LogEntry:
     kept = entry(passage)
+    kept.resend_of = resend_of
     if retry is not None:
         kept.state = State.DEFERRED
     kept.save(force_insert=True)

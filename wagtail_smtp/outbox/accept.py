@@ -4,12 +4,13 @@ from datetime import timedelta
 
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import freeze, record, store
 from wagtail_smtp.delivery.classify import Classification
+from wagtail_smtp.delivery.pipeline import Recorder
 from wagtail_smtp.delivery.shape import prepare
 from wagtail_smtp.live import database
 from wagtail_smtp.models import LogEntry, OutboxMessage
@@ -56,26 +57,37 @@ def accept(
     return entry
 
 
-def record_or_retry(passage: record.Passage) -> LogEntry | None:
-    """Write the entry of a message that was sent at once; a deferred one waits in the outbox.
+def recorder(resend_of: LogEntry | None = None) -> Recorder:
+    """What writes the entry of a message that is sent at once.
 
-    Returns:
-        The entry; its state *deferred* says that the outbox has the message.
+    With ``conf.RETRY_DEFERRED`` a deferred message waits in the outbox; the entry's state
+    *deferred* says so.
+
+    Args:
+        resend_of: the entry whose message is sent again.
     """
-    if not conf.RETRY_DEFERRED or not settle.is_passing(passage):
-        return record.record(passage)
-    return record.record(passage, retry=lambda entry: _retry_later(entry, passage))
+
+    def write(passage: record.Passage) -> LogEntry | None:
+        if not conf.RETRY_DEFERRED or not settle.is_passing(passage):
+            return record.record(passage, resend_of)
+        return record.record(passage, resend_of, lambda entry: _retry_later(entry, passage))
+
+    return write
 
 
 def _retry_later(entry: LogEntry, passage: record.Passage) -> None:
     """In the transaction that writes the entry."""
     store.keep(entry, freeze.freeze(passage.message).content)
-    row = _add(entry, passage.classification)
-    row.tries, row.due_at = 1, settle.next_try(1)
-    row.save(update_fields=["tries", "due_at"])
+    _add(entry, passage.classification, tries=1, wait=settle.wait_after(1))
 
 
-def _add(entry: LogEntry, classification: Classification) -> OutboxMessage:
+def _add(
+    entry: LogEntry,
+    classification: Classification,
+    tries: int = 0,
+    wait: timedelta = timedelta(),
+) -> OutboxMessage:
+    """The row of a message. Its times are the database's, as are those of claims."""
     is_security = classification.category == SECURITY
     age = conf.SECURITY_MAX_AGE if is_security else conf.OUTBOX_MAX_AGE
     return OutboxMessage.objects.create(
@@ -83,5 +95,7 @@ def _add(entry: LogEntry, classification: Classification) -> OutboxMessage:
         priority=0 if is_security else 1,
         category=classification.category,
         category_source=classification.source,
-        expires_at=timezone.now() + timedelta(seconds=age),
+        tries=tries,
+        due_at=Now() + wait,
+        expires_at=Now() + timedelta(seconds=age),
     )

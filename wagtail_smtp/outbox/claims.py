@@ -12,6 +12,7 @@ from datetime import timedelta
 from django.db import connections, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.live import database
@@ -48,7 +49,7 @@ def claim(limit: int) -> tuple[uuid.UUID, list[OutboxMessage]]:
         )
     if not keys:
         return token, []
-    mine = rows().filter(token=token, state=_State.CLAIMED)
+    mine = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=Now())
     return token, list(
         mine.select_related("entry", "entry__stored").order_by("priority", "due_at", "id")
     )
@@ -85,12 +86,17 @@ def lost() -> list[OutboxMessage]:
     return list(dead.select_related("entry")[:100])
 
 
-def postpone(row: OutboxMessage) -> bool:
-    """Put a message back that was tried; False if it isn't ours any more.
+def time_left(row: OutboxMessage) -> timedelta:
+    """How long a claimed message may still be tried, as of its claim."""
+    return row.expires_at - row.claimed_at
 
-    The caller has set when it is due.
-    """
+
+def postpone(row: OutboxMessage, wait: timedelta) -> bool:
+    """Put a message back that was tried; False if it isn't ours any more."""
     held = rows().filter(pk=row.pk, token=row.token, state=_State.SENDING)
+    row.due_at = timezone.now() + wait
     return bool(
-        held.update(state=_State.WAITING, tries=F("tries") + 1, due_at=row.due_at, lease_until=None)
+        held.update(
+            state=_State.WAITING, tries=F("tries") + 1, due_at=Now() + wait, lease_until=None
+        )
     )

@@ -4,7 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.utils import timezone
 
@@ -37,10 +37,10 @@ def is_passing(passage: Passage) -> bool:
     return isinstance(passage.failure, PASSING)
 
 
-def next_try(tries: int) -> datetime:
-    """When a message is due that was tried ``tries`` times: ever later, and not all at once."""
+def wait_after(tries: int) -> timedelta:
+    """How long a message waits that was tried ``tries`` times: ever longer, not all at once."""
     wait = min(conf.OUTBOX_RETRY_AFTER * 2 ** min(tries - 1, 16), _LONGEST)
-    return timezone.now() + timedelta(seconds=wait * random.uniform(0.8, 1.2))  # noqa: S311
+    return timedelta(seconds=wait * random.uniform(0.8, 1.2))  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,11 @@ def _settle_one(result: Result) -> bool:
     known = ("via", "set_key", "version", "redirected_by", "reason")
     for name in (*known, "sender") if passage.letter is not None else known:
         setattr(entry, name, getattr(told, name))
-    again = is_passing(passage) and row.expires_at > timezone.now()
+    left = claims.time_left(row)
+    again = is_passing(passage) and left > timedelta()
     if again:
-        row.due_at = min(next_try(row.tries + 1), row.expires_at)
         # False: the lease ran out meanwhile, and the message was given up.
-        again = claims.postpone(row)
+        again = claims.postpone(row, min(wait_after(row.tries + 1), left))
     recipients = _settle_recipients(entry, passage, again)
     entry.state = State.DEFERRED if again else _whole(told.state, recipients)
     entry.changed_at = timezone.now()

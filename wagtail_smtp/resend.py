@@ -1,0 +1,67 @@
+"""Sending a stored message again, to its original recipients and through the same line."""
+
+from typing import Any
+
+from wagtail_smtp.categories import SECURITY
+from wagtail_smtp.conf import conf
+from wagtail_smtp.delivery import store
+from wagtail_smtp.delivery.classify import Classification
+from wagtail_smtp.delivery.pipeline import Line
+from wagtail_smtp.delivery.record import Passage
+from wagtail_smtp.exceptions import ResendRefused
+from wagtail_smtp.models import LogEntry
+from wagtail_smtp.outbox.accept import accept, recorder
+
+#: What the log says of how a resent message came to its category.
+SOURCE = "resent"
+
+
+def can_resend(entry: LogEntry) -> bool:
+    """Whether the message is stored, is no security mail, and nothing happens to it by itself."""
+    return entry.is_final and entry.category != SECURITY and hasattr(entry, "stored")
+
+
+def resend(entry: LogEntry, user: Any = None) -> LogEntry | None:
+    """Send the message of ``entry`` again, as a new message with an entry of its own.
+
+    It goes to those it was meant for, whoever got the first one; a redirect that is in force
+    holds. Category and, with it, the way are those of now.
+
+    Args:
+        user: who does it; for whoever listens to the signals.
+
+    Returns:
+        The new entry; None if it could not be written.
+
+    Raises:
+        ResendRefused: it may not be sent again.
+        MessageUnreadable: it is not stored any more or can't be decrypted.
+        EmailDeliveryError: or what the project's own backend raises; it has its entry too.
+    """
+    if entry.category == SECURITY:
+        raise ResendRefused("A security message is never sent again: ask for a new one instead.")
+    if not entry.is_final:
+        raise ResendRefused("The message still waits in the outbox.")
+    message = store.load(entry)
+    # A new message: mail programs drop a second one with the same Message-ID.
+    message.extra_headers = {
+        name: value
+        for name, value in message.extra_headers.items()
+        if name.lower() not in ("message-id", "date")
+    }
+    classification = Classification(entry.category, SOURCE)
+    if conf.DELIVERY == "queued":
+        return accept(message, classification, resend_of=entry)
+    written: list[LogEntry | None] = []
+    write = recorder(resend_of=entry)
+
+    def record(passage: Passage) -> LogEntry | None:
+        written.append(write(passage))
+        return written[0]
+
+    line = Line(recorder=record)
+    try:
+        line.deliver(message, classification)
+    finally:
+        line.close()
+    return written[0]
