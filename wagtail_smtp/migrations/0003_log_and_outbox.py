@@ -85,8 +85,8 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('role', models.CharField(choices=[('envelope', 'Recipient'), ('to', 'Original To'), ('cc', 'Original Cc'), ('bcc', 'Original Bcc')], default='envelope', max_length=10)),
-                ('address', models.CharField(db_index=True, max_length=255)),
-                ('domain', models.CharField(db_index=True, max_length=255)),
+                ('address', models.CharField(max_length=255)),
+                ('domain', models.CharField(max_length=255)),
                 ('state', models.CharField(choices=[(wagtail_smtp.states.RecipientState['WAITING'], 'Waiting'), (wagtail_smtp.states.RecipientState['SENT'], 'Sent'), (wagtail_smtp.states.RecipientState['REFUSED'], 'Refused'), (wagtail_smtp.states.RecipientState['DEFERRED'], 'Deferred'), (wagtail_smtp.states.RecipientState['UNKNOWN'], 'Unknown'), (wagtail_smtp.states.RecipientState['NOT_SENT'], 'Not sent'), (wagtail_smtp.states.RecipientState['REDIRECTED'], 'Redirected')], max_length=16)),
                 ('code', models.PositiveSmallIntegerField(default=0)),
                 ('reply', models.CharField(blank=True, max_length=510)),
@@ -144,6 +144,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='logentry',
             index=models.Index(fields=['via', '-id'], name='wagtail_smtp_log_via'),
+        ),
+        migrations.AddIndex(
+            model_name='logrecipient',
+            index=models.Index(fields=['address', 'entry'], name='wagtail_smtp_log_address'),
+        ),
+        migrations.AddIndex(
+            model_name='logrecipient',
+            index=models.Index(fields=['domain', 'entry'], name='wagtail_smtp_log_domain'),
         ),
         migrations.AddIndex(
             model_name='outboxmessage',

@@ -110,8 +110,8 @@ class LogRecipient(models.Model):
     entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="recipients")
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.ENVELOPE)
     #: In lower case, so that a search finds it by its index.
-    address = models.CharField(max_length=SHOWN, db_index=True)
-    domain = models.CharField(max_length=SHOWN, db_index=True)
+    address = models.CharField(max_length=SHOWN)
+    domain = models.CharField(max_length=SHOWN)
     state = models.CharField(max_length=16, choices=RECIPIENT_STATES)
     code = models.PositiveSmallIntegerField(default=0)
     reply = models.CharField(max_length=SHOWN * 2, blank=True)
@@ -120,6 +120,11 @@ class LogRecipient(models.Model):
     class Meta:
         default_permissions = ()
         ordering = ["id"]
+        indexes = [
+            # The newest entries of an address or a domain, however many there are.
+            models.Index(fields=["address", "entry"], name="wagtail_smtp_log_address"),
+            models.Index(fields=["domain", "entry"], name="wagtail_smtp_log_domain"),
+        ]
 
     def __str__(self) -> str:
         return self.address
