@@ -87,6 +87,8 @@ def _packed(values: dict[str, Any], content: bytes) -> Frozen:
 def _headers(prepared: EmailMessage, content: bytes) -> dict[str, str]:
     """The message's own headers, those its class writes included."""
     own = {str(name): str(value) for name, value in prepared.extra_headers.items()}
+    if type(prepared).message is EmailMessage.message:
+        return own
     present = {name.lower() for name in own}
     written = email.message_from_bytes(content.partition(b"\r\n\r\n")[0], policy=email.policy.SMTP)
     for name, value in written.items():
@@ -156,10 +158,10 @@ class FrozenMessage(EmailMultiAlternatives):
         """The message as it was written when it was frozen."""
         return self.wagtail_smtp_frozen[1]
 
-    def is_as_frozen(self) -> bool:
-        """Whether nothing that its headers show was changed since."""
-        values = self.wagtail_smtp_frozen[0]
-        return (
+    def as_frozen(self) -> bytes | None:
+        """The message as it was written, if nothing that its headers show was changed since."""
+        values, content = self.wagtail_smtp_frozen
+        is_same = (
             self.subject == values["subject"]
             and self.from_email == values["from_email"]
             and self.to == values["to"]
@@ -167,10 +169,11 @@ class FrozenMessage(EmailMultiAlternatives):
             and self.reply_to == values["reply_to"]
             and self.extra_headers == values["headers"]
         )
+        return content if is_same else None
 
     def message(self, **kwargs: Any) -> Any:
         """Headers from the fields, and the body as it was."""
-        if self.is_as_frozen():
+        if self.as_frozen() is not None:
             return _Written(None, self.frozen_content)
         fields = EmailMessage(
             self.subject,

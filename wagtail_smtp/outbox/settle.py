@@ -18,8 +18,8 @@ from wagtail_smtp.exceptions import (
     MessageDeferred,
     SecretError,
 )
-from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
-from wagtail_smtp.outbox import claims
+from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
+from wagtail_smtp.outbox import claims, statements
 from wagtail_smtp.states import RecipientState, State
 
 #: Failures after which a later try may succeed and can't deliver twice.
@@ -67,7 +67,7 @@ def settle(results: Sequence[Result]) -> list[OutboxMessage]:
         for attempt in made:
             attempt.entry_id = result.row.entry_id
         rows += made
-    LogAttempt.objects.bulk_create(rows)
+    statements.insert(rows)
     return again
 
 
@@ -89,20 +89,22 @@ def _settle_sent(results: Sequence[Result]) -> None:
         told = record.entry(result.passage)
         key = (told.via, told.set_key, told.version, told.sender)
         ways[key].append(result.row.entry_id)
+        result.row.entry.state, result.row.entry.via = State.SENT, told.via
     now = timezone.now()
     for (via, set_key, version, sender), keys in ways.items():
-        LogEntry.objects.filter(pk__in=keys).update(
-            state=State.SENT,
-            via=via,
-            set_key=set_key,
-            version=version,
-            sender=sender,
-            reason="",
-            changed_at=now,
-        )
-    done = [result.row.entry_id for result in results]
-    LogRecipient.objects.filter(entry__in=done).update(state=RecipientState.SENT, changed_at=now)
-    _forget(result.row.entry for result in results)
+        values = {
+            "state": State.SENT,
+            "via": via,
+            "set_key": set_key,
+            "version": version,
+            "sender": sender,
+            "reason": "",
+            "changed_at": now,
+        }
+        statements.update(LogEntry, "id", keys, values)
+        got = {"state": RecipientState.SENT, "changed_at": now}
+        statements.update(LogRecipient, "entry_id", keys, got)
+    _forget([result.row.entry for result in results], State.SENT)
 
 
 def _settle_one(result: Result) -> bool:
@@ -122,7 +124,7 @@ def _settle_one(result: Result) -> bool:
     entry.changed_at = timezone.now()
     entry.save()
     if not again:
-        _forget([entry])
+        _forget([entry], entry.state)
     return again
 
 
@@ -166,13 +168,12 @@ def _whole(state: State, recipients: Iterable[LogRecipient]) -> State:
     return state
 
 
-def _forget(entries: Iterable[LogEntry]) -> None:
+def _forget(entries: Sequence[LogEntry], state: str) -> None:
     """Take messages that are through out of the outbox, and out of the store where that is due."""
-    entries = list(entries)
-    claims.rows().filter(entry__in=entries).delete()
-    gone = [
-        entry
-        for entry in entries
-        if entry.category == SECURITY or not conf.stores(entry.state or State.SENT)
-    ]
-    StoredMessage.objects.filter(entry__in=gone).delete()
+    if not entries:
+        return
+    statements.delete(OutboxMessage, "entry_id", [entry.pk for entry in entries])
+    is_stored = conf.stores(state)
+    gone = [entry.pk for entry in entries if entry.category == SECURITY or not is_stored]
+    if gone:
+        statements.delete(StoredMessage, "entry_id", gone)

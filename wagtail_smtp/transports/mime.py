@@ -9,6 +9,7 @@ import email.policy
 import functools
 import random
 import re
+from collections.abc import Callable
 from email.generator import BytesGenerator
 from email.message import Message
 from email.utils import parseaddr
@@ -36,6 +37,9 @@ def to_bytes(message: EmailMessage) -> bytes:
     Raises:
         ValueError: a header has a line break or can't be encoded.
     """
+    as_frozen: Callable[[], bytes | None] | None = getattr(message, "as_frozen", None)
+    if as_frozen is not None and (written := as_frozen()) is not None:
+        return written
     content = cast(Any, rendered(message))
     if type(content).as_bytes not in _USUAL:
         # The message's class writes itself.
@@ -115,7 +119,17 @@ def bare_address(address: str, message: EmailMessage) -> str:
     Raises:
         ValueError: it is no single valid address, or its local part is not ASCII.
     """
-    return _bare_address(str(address), message.encoding or settings.DEFAULT_CHARSET)
+    text = str(address)
+    if _PLAIN_ADDRESS.match(text):
+        return text
+    return _bare_address(text, message.encoding or settings.DEFAULT_CHARSET)
+
+
+#: An address that needs no parsing: no name, quotes, comments or other scripts.
+_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_PLAIN_ADDRESS = re.compile(
+    rf"{_ATOM}(?:\.{_ATOM})*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\Z", re.IGNORECASE | re.ASCII
+)
 
 
 @functools.lru_cache(maxsize=4096)  # parsing takes up to a tenth of the time of sending
