@@ -1,0 +1,100 @@
+"""A worker that is killed, or loses its database: no message is lost, and none arrives twice."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.hostile_faults import Faults
+from tests.postgres import PostgreSQL
+from tests.processes.outbox_site import Held, Site, site
+
+#: Where a worker can die while it has 12 messages, 10 of them in its window; and how many end how.
+DEATHS = {
+    "claimed": {"sent": 12},
+    "sending": {"sent": 2, "unknown": 10},
+    "body": {"sent": 2, "unknown": 10},
+    "end": {"sent": 2, "unknown": 10},
+    "answered": {"sent": 2, "unknown": 10},
+    "settled": {"sent": 2, "unknown": 10},
+}
+#: More than the buffers between two sockets hold.
+LARGE = 20_000_000
+
+
+@pytest.fixture(scope="module")
+def sqlite_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    path = tmp_path_factory.mktemp("outbox") / "database.sqlite3"
+    environment = {"WAGTAIL_SMTP_TEST_DATABASE": "", "WAGTAIL_SMTP_TEST_SQLITE": str(path)}
+    with site(environment) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def postgresql_site(postgresql: PostgreSQL) -> Iterator[Site]:
+    with site(postgresql.create_database("outbox_deaths")) as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def a_site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    made = request.getfixturevalue(f"{request.param}_site")
+    yield Site(made.console, made.server)
+    made.server.plan = Faults(())
+    made.console("end_all")
+
+
+@pytest.fixture
+def on_postgresql(postgresql_site: Site) -> Iterator[Site]:
+    yield Site(postgresql_site.console, postgresql_site.server)
+    postgresql_site.server.plan = Faults(())
+    postgresql_site.console("end_all")
+
+
+def worker_at(a_site: Site, phase: str, **conf: object) -> tuple[int, Held | None]:
+    """A worker with 12 messages that has come to the phase, and what holds it there."""
+    if phase in ("body", "end"):
+        a_site.server.plan = held = Held(phase)  # type: ignore[arg-type]
+        a_site.queue(1, octets=LARGE if phase == "body" else 0)
+        a_site.queue(11)
+        pid = a_site.console("fork_worker", **conf)
+        held.until_reached()
+        return pid, held
+    a_site.queue(12)
+    pid = a_site.console("fork_worker", pause=phase, **conf)
+    assert a_site.console("until_paused", pid=pid, timeout=15)
+    return pid, None
+
+
+@pytest.mark.parametrize("phase", DEATHS)
+def test_a_killed_worker(a_site: Site, phase: str) -> None:
+    pid, held = worker_at(a_site, phase)
+    assert a_site.console("end", pid=pid, by=signal.SIGKILL) == -signal.SIGKILL
+    if held is not None:
+        held.release()
+
+    a_site.finish()
+
+    assert a_site.account() == DEATHS[phase]
+    if phase in ("claimed", "answered", "settled"):
+        assert len(a_site.arrived) == 12
+    if phase in ("sending", "body"):
+        assert len(a_site.arrived) == 2
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("phase", DEATHS)
+def test_a_killed_connection(on_postgresql: Site, phase: str) -> None:
+    """The worker lives, so it knows what it sent and writes it down afterwards."""
+    pid, held = worker_at(on_postgresql, phase, OUTBOX_LEASE=20)
+    assert on_postgresql.console("terminate_backends") >= 1
+    if held is not None:
+        held.release()
+    else:
+        on_postgresql.console("resume", pid=pid)
+
+    left = on_postgresql.console("until_empty", prefix=on_postgresql.prefix, timeout=15)
+
+    assert left == []
+    assert on_postgresql.account() == {"sent": 12}
+    assert on_postgresql.console("end", pid=pid) == 0
