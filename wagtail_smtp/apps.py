@@ -16,7 +16,7 @@ class WagtailSMTPConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and watch which threads Django cleans up after."""
-        from wagtail_smtp import alerts, checks
+        from wagtail_smtp import alerts, checks, retention
         from wagtail_smtp.live import threads
 
         for check in checks.ALL:
@@ -24,3 +24,4 @@ class WagtailSMTPConfig(AppConfig):
         request_started.connect(threads.begin_request, dispatch_uid="wagtail_smtp")
         request_finished.connect(threads.end_request, dispatch_uid="wagtail_smtp")
         alerts.connect()
+        retention.connect()

@@ -3,7 +3,7 @@
 ``message_sent``: ``message`` (the caller's own EmailMessage), ``category``, ``route``,
 ``outcome``. ``message_failed``: the same with ``error`` instead of ``outcome``.
 ``configuration_reloaded``: ``number`` and ``user`` (None from the command line), after the
-transaction that wrote the version has committed.
+transaction that wrote the version has committed. ``outbox_idle``: a worker finds nothing to do.
 """
 
 import logging
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 message_sent = Signal()
 message_failed = Signal()
 configuration_reloaded = Signal()
+outbox_idle = Signal()
 
 
 def send_robustly(signal: Signal, sender: Any, **values: Any) -> None:

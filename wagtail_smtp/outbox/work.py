@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db import Error, close_old_connections, transaction
 
-from wagtail_smtp import alerts
+from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import store
@@ -61,6 +61,7 @@ class Worker:
             except Error:
                 logger.exception("The outbox can't be reached in the database.")
             if not done:
+                signals.send_robustly(signals.outbox_idle, type(self))
                 self._stopped.wait(conf.OUTBOX_POLL)
 
     def work_off(self, seconds: float | None = None) -> int:

@@ -1,0 +1,25 @@
+"""manage.py smtp_prune: remove what the delivery log has kept long enough."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from wagtail_smtp.retention import Sweep
+
+
+class Command(BaseCommand):
+    """The plugin does it by itself; this is for those who want it done now, or at night."""
+
+    help = (
+        "Remove log entries and whole messages that are older than WAGTAIL_SMTP['KEEP_LOG_DAYS'] "
+        "and ['KEEP_MESSAGES_DAYS'], in small steps."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        sweep = Sweep()
+        entries = messages = 0
+        more = True
+        while more:
+            step = sweep.step()
+            entries, messages, more = entries + step.entries, messages + step.messages, step.more
+        self.stdout.write(f"Removed: {entries} log entries, {messages} whole messages.")
