@@ -270,7 +270,7 @@ def test_the_command(make_set, reload, capsys):
         call_command("smtp_outbox")
         _send()
         call_command("smtp_outbox")
-        call_command("smtp_outbox", "--once")
+        call_command("smtp_outbox", "--once", "--threads", "1")
         assert len(server.received) == 1
     told = capsys.readouterr().out
     assert "empty" in told

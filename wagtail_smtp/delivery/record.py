@@ -24,7 +24,7 @@ from wagtail_smtp.exceptions import (
     RedirectError,
     StorageFull,
 )
-from wagtail_smtp.live import database, side
+from wagtail_smtp.live import database, side, statements
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient
 from wagtail_smtp.models.log import SHOWN
 from wagtail_smtp.states import RecipientState, State
@@ -33,6 +33,9 @@ from wagtail_smtp.transports.standard import NAME as STANDARD
 from wagtail_smtp.validation import ascii_address
 
 logger = logging.getLogger(__name__)
+
+#: Rows of one INSERT: SQLite takes 32,766 values, older ones 999.
+_ROWS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,9 @@ def is_taken_care_of(entry: LogEntry | None) -> bool:
         return False
     if entry.state == State.DEFERRED:
         return True
-    return entry.state == State.TOO_LARGE and hasattr(entry, "stored")
+    # What was stored is known here; the database may not be asked in the caller's thread.
+    is_known = LogEntry.stored.is_cached(entry)
+    return entry.state == State.TOO_LARGE and is_known and hasattr(entry, "stored")
 
 
 def _save(
@@ -146,7 +151,8 @@ def save_recipients(kept: LogEntry, rows: Iterable[LogRecipient]) -> None:
     rows = list(rows)
     for row in rows:
         row.entry = kept
-    LogRecipient.objects.bulk_create(rows, batch_size=500)
+    for start in range(0, len(rows), _ROWS):
+        statements.insert(rows[start : start + _ROWS])
 
 
 def save_attempts(kept: LogEntry, made: Iterable[Attempt]) -> None:
@@ -154,14 +160,13 @@ def save_attempts(kept: LogEntry, made: Iterable[Attempt]) -> None:
     rows = list(attempts(made))
     for row in rows:
         row.entry = kept
-    LogAttempt.objects.bulk_create(rows)
+    statements.insert(rows)
 
 
 def entry(passage: Passage) -> LogEntry:
     """The entry alone."""
     message, letter = passage.message, passage.letter
-    shown = message if letter is None else letter.message
-    headers = {str(k).lower(): str(v) for k, v in (shown.extra_headers or {}).items()}
+    headers = {str(k).lower(): str(v) for k, v in (message.extra_headers or {}).items()}
     redirect = passage.route.redirect
     last = passage.attempts[-1] if passage.attempts else None
     return LogEntry(
@@ -171,13 +176,20 @@ def entry(passage: Passage) -> LogEntry:
         via=clip(last.via, 100) if last else "",
         set_key=last.key or None if last else None,
         version=passage.version,
-        sender=clip(headers.get("from") or shown.from_email),
+        sender=sender(passage),
         subject=clip(message.subject),
         size=_size(letter),
         message_id=clip(headers.get("message-id", "")),
         redirected_by=clip(redirect.source, 100) if redirect else "",
         reason=clip(_reason(passage), 2 * SHOWN),
     )
+
+
+def sender(passage: Passage) -> str:
+    """Who the message says it is from, with the set's sender where that was applied."""
+    shown = passage.message if passage.letter is None else passage.letter.message
+    own = [str(v) for k, v in (shown.extra_headers or {}).items() if str(k).lower() == "from"]
+    return clip(own[0] if own else shown.from_email)
 
 
 def _size(letter: Letter | None) -> int:

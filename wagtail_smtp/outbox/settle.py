@@ -18,8 +18,9 @@ from wagtail_smtp.exceptions import (
     MessageDeferred,
     SecretError,
 )
+from wagtail_smtp.live import statements
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
-from wagtail_smtp.outbox import claims, statements
+from wagtail_smtp.outbox import claims
 from wagtail_smtp.states import RecipientState, State
 
 #: Failures after which a later try may succeed and can't deliver twice.
@@ -86,15 +87,16 @@ def _settle_sent(results: Sequence[Result]) -> None:
     """All those that left the same way at once."""
     ways: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for result in results:
-        told = record.entry(result.passage)
-        key = (told.via, told.set_key, told.version, told.sender)
-        ways[key].append(result.row.entry_id)
-        result.row.entry.state, result.row.entry.via = State.SENT, told.via
+        passage, entry = result.passage, result.row.entry
+        last = passage.attempts[-1]
+        way = (last.via, last.key or None, passage.version, record.sender(passage))
+        ways[way].append(entry.pk)
+        entry.state, entry.via = State.SENT, last.via
     now = timezone.now()
     for (via, set_key, version, sender), keys in ways.items():
-        values = {
+        values: dict[str, object] = {
             "state": State.SENT,
-            "via": via,
+            "via": record.clip(via, 100),
             "set_key": set_key,
             "version": version,
             "sender": sender,
@@ -151,10 +153,12 @@ def _settle_recipients(entry: LogEntry, passage: Passage, again: bool) -> list[L
         for item in stored.values():
             if item.state == RecipientState.WAITING:
                 item.state = RecipientState.NOT_SENT
-    record.save_recipients(entry, [item for item in stored.values() if item.pk is None])
     LogRecipient.objects.bulk_update(
-        stored.values(), ["role", "state", "code", "reply", "changed_at"], batch_size=200
+        [item for item in stored.values() if item.pk is not None],
+        ["role", "state", "code", "reply", "changed_at"],
+        batch_size=200,
     )
+    record.save_recipients(entry, [item for item in stored.values() if item.pk is None])
     return [item for item in stored.values() if item.role == LogRecipient.Role.ENVELOPE]
 
 

@@ -8,7 +8,7 @@ from django.db.models import Count, Min
 
 from wagtail_smtp.models import OutboxMessage
 from wagtail_smtp.outbox.claims import rows
-from wagtail_smtp.outbox.work import Worker
+from wagtail_smtp.outbox.crew import Crew
 
 
 class Command(BaseCommand):
@@ -20,22 +20,27 @@ class Command(BaseCommand):
         group = parser.add_mutually_exclusive_group()
         group.add_argument("--work", action="store_true", help="Deliver until stopped.")
         group.add_argument("--once", action="store_true", help="Deliver what is due now.")
+        parser.add_argument(
+            "--threads",
+            type=int,
+            default=4,
+            choices=range(1, 33),
+            metavar="1–32",
+            help="How many messages are sent at the same time; %(default)s unless told.",
+        )
 
-    def handle(self, *args: Any, work: bool, once: bool, **options: Any) -> None:
+    def handle(self, *args: Any, work: bool, once: bool, threads: int, **options: Any) -> None:
         if not (work or once):
             self._show()
             return
-        worker = Worker()
+        crew = Crew(threads)
         for name in (signal.SIGTERM, signal.SIGINT):
             # What is being sent is finished and written down first.
-            signal.signal(name, lambda *_: worker.stop())
-        try:
-            if once:
-                self.stdout.write(f"{worker.work_off()} messages were worked off.")
-            else:
-                worker.work()
-        finally:
-            worker.close()
+            signal.signal(name, lambda *_: crew.stop())
+        if once:
+            self.stdout.write(f"{crew.work_off()} messages were worked off.")
+        else:
+            crew.work()
 
     def _show(self) -> None:
         found = rows().values("state").annotate(count=Count("pk"), due=Min("due_at"))

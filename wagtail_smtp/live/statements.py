@@ -1,5 +1,5 @@
-"""The statements of a worker's inner loop without the ORM, which takes longer to compile them than
-the database to run them. Values are adapted by the models' own fields.
+"""Statements of the log and of workers without the ORM, which takes longer to compile them than
+the database takes to run them. Values are adapted by the models' own fields.
 """
 
 import functools
@@ -40,7 +40,7 @@ def insert(rows: Sequence[orm.Model]) -> None:
     if not rows:
         return
     connection = connections[database.write_alias()]
-    model = type(rows[0])
+    model: Any = type(rows[0])
     fields = _insertable(model)
     adapted = [
         field.get_db_prep_save(getattr(row, field.attname), connection)
