@@ -6,12 +6,14 @@ from django.utils.translation import gettext_lazy
 from wagtail import hooks
 from wagtail.snippets.models import register_snippet
 
+from wagtail_smtp.admin.log_actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
 from wagtail_smtp.admin.settings_sets import NoBulkDelete
 
 register_snippet(EmailGroup)
 # After Wagtail's own, which it takes the place of.
 hooks.register("register_bulk_action", NoBulkDelete, order=1000)
+hooks.register("register_bulk_action", ResendSelected)
 
 
 @hooks.register("register_log_actions")
@@ -21,6 +23,26 @@ def register_log_actions(actions):
     actions.register_action(
         "wagtail_smtp.reorder", gettext_lazy("Move"), gettext_lazy("Moved in the order")
     )
+    for name, (label, message) in _LOG_ACTIONS.items():
+        actions.register_action(f"wagtail_smtp.{name}", label, message)
+
+
+_LOG_ACTIONS = {
+    "view_message": (gettext_lazy("View message"), gettext_lazy("Looked at the message")),
+    "view_source": (gettext_lazy("View source"), gettext_lazy("Looked at the message's source")),
+    "download_message": (
+        gettext_lazy("Download message"),
+        gettext_lazy("Downloaded the message"),
+    ),
+    "download_attachment": (
+        gettext_lazy("Download attachment"),
+        gettext_lazy("Downloaded an attachment"),
+    ),
+    "resend": (gettext_lazy("Resend"), gettext_lazy("Sent the message again")),
+    "try_now": (gettext_lazy("Try now"), gettext_lazy("Made the message due")),
+    "cancel": (gettext_lazy("Cancel sending"), gettext_lazy("Cancelled the message")),
+    "export": (gettext_lazy("Export"), gettext_lazy("Exported the delivery log")),
+}
 
 
 def _reload_message(data):
@@ -37,5 +59,9 @@ def register_permissions():
             "reload_application",
             "view_configurationversion",
             "change_deliverysettings",
+            "view_logentry",
+            "view_message_content",
+            "resend_message",
+            "export_log",
         ],
     )

@@ -3,6 +3,7 @@
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.conf import conf
+from wagtail_smtp.transports import standard
 
 _BUILT_IN = {
     "security": _("Security (password resets, codes)"),
@@ -18,3 +19,8 @@ _BUILT_IN = {
 def category_label(slug: str) -> str:
     """The category's name for people; an unknown one is its own."""
     return str(conf.CATEGORIES.get(slug) or _BUILT_IN.get(slug, slug))
+
+
+def via_label(name: str) -> str:
+    """What people call who carried a message: a set's name, or the site's own server."""
+    return str(_("The site's own server")) if name == standard.NAME else name

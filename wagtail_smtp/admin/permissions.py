@@ -13,6 +13,10 @@ CHANGE_METHOD = "wagtail_smtp.change_deliverysettings"
 VIEW_VERSIONS = "wagtail_smtp.view_configurationversion"
 VIEW_SETS = "wagtail_smtp.view_settingsset"
 CHANGE_SETS = "wagtail_smtp.change_settingsset"
+VIEW_LOG = "wagtail_smtp.view_logentry"
+VIEW_CONTENT = "wagtail_smtp.view_message_content"
+RESEND = "wagtail_smtp.resend_message"
+EXPORT_LOG = "wagtail_smtp.export_log"
 
 #: Any of these lets a user see what is configured.
 SEE = (VIEW_SETS, CHANGE_SETS, RELOAD, CHANGE_METHOD, VIEW_VERSIONS)
@@ -32,6 +36,18 @@ class RequirePermission(View):
         user = request.user
         allowed = user.has_perm(self.permission) if self.permission else may_see(user)
         if not allowed:
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+
+class RequireLog(View):
+    """View mixin: who may see the delivery log, and has ``permission`` besides."""
+
+    permission: str | None = None
+
+    def dispatch(self, request, *args, **kwargs):
+        needed = filter(None, (VIEW_LOG, self.permission))
+        if not all(request.user.has_perm(each) for each in needed):
             raise PermissionDenied
         return super().dispatch(request, *args, **kwargs)
 

@@ -1,0 +1,205 @@
+"""The page of one entry: what became of a message, and why."""
+
+from django.shortcuts import get_object_or_404
+from django.urls import NoReverseMatch, reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView
+from wagtail.admin.ui.tables import Column, StatusTagColumn, Table
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.admin.widgets.button import HeaderButton
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.log_list import INDEX, WELL
+from wagtail_smtp.admin.log_message import KeptMessage
+from wagtail_smtp.categories import SECURITY
+from wagtail_smtp.exceptions import MessageUnreadable
+from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
+from wagtail_smtp.resend import can_resend
+from wagtail_smtp.states import RecipientState, State
+
+#: Recipients that the page lists.
+LISTED = 200
+
+#: Who said which category it is, by :class:`~wagtail_smtp.delivery.classify.Classification`.
+SOURCES = {
+    "message": gettext_lazy("the message says so itself"),
+    "context": gettext_lazy("the code that sent it says so"),
+    "mailer": gettext_lazy("the mailer's settings say so"),
+    "call site": gettext_lazy("recognised by the code that sent it"),
+    "default": gettext_lazy("nothing said what it is"),
+    "resent": gettext_lazy("as the message that was sent again"),
+}
+_WELL = {RecipientState.SENT, RecipientState.WAITING}
+
+
+class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView):
+    """Base of the pages about one entry."""
+
+    header_icon = "list-ul"
+
+    @cached_property
+    def entry(self):
+        # Without the message itself, which may have megabytes.
+        rows = LogEntry.objects.select_related("stored", "outbox").defer("stored__content")
+        return get_object_or_404(rows, pk=self.kwargs["pk"])
+
+    def get_breadcrumbs_items(self):
+        entry_url = reverse("wagtail_smtp_log:entry", args=[self.entry.pk])
+        trail = [(reverse(INDEX), _("Delivery log")), (entry_url, str(self.entry))]
+        if self.request.path == entry_url:
+            trail[-1] = ("", str(self.entry))
+        else:
+            trail.append(("", self.get_page_title()))
+        return [*self.breadcrumbs_items, *({"url": url, "label": label} for url, label in trail)]
+
+
+class EntryView(LogObject):
+    """Everything the log knows of a message."""
+
+    template_name = "wagtail_smtp/log/entry.html"
+
+    def get_page_title(self):
+        return str(self.entry)
+
+    @cached_property
+    def may_see_content(self):
+        return self.request.user.has_perm(permissions.VIEW_CONTENT)
+
+    @cached_property
+    def header_buttons(self):
+        if not self.request.user.has_perm(permissions.RESEND):
+            return []
+        offered = []
+        if can_resend(self.entry):
+            offered.append(("resend", _("Resend"), "mail"))
+        if self.waits:
+            offered.append(("try_now", _("Try now"), "rotate"))
+            offered.append(("cancel", _("Cancel sending"), "cross"))
+        return [
+            HeaderButton(label, url=self._url(name), icon_name=icon, priority=priority)
+            for priority, (name, label, icon) in enumerate(offered)
+        ]
+
+    def _url(self, name):
+        return reverse(f"wagtail_smtp_log:{name}", args=[self.entry.pk])
+
+    @cached_property
+    def outbox(self):
+        return getattr(self.entry, "outbox", None)
+
+    @property
+    def waits(self):
+        return self.outbox is not None and self.outbox.state != OutboxMessage.State.SENDING
+
+    def get_context_data(self, **kwargs):
+        entry = self.entry
+        recipients = entry.recipients.order_by("pk")[: LISTED + 1]
+        listed = list(recipients[:LISTED])
+        return super().get_context_data(**kwargs) | {
+            "entry": entry,
+            "is_well": entry.state in WELL,
+            "is_unknown": entry.state == State.UNKNOWN,
+            "facts": list(self._facts()),
+            "outbox": self.outbox,
+            "links": [*_resends(entry)],
+            "recipients": Table(_RECIPIENT_COLUMNS, listed, caption=_("Recipients")),
+            "is_cut": len(recipients) > LISTED,
+            "listed": LISTED,
+            "attempts": Table(_ATTEMPT_COLUMNS, entry.attempts.all(), caption=_("Attempts")),
+            **self._message(),
+        }
+
+    def _facts(self):
+        """Label and value of each line about the message."""
+        entry = self.entry
+        yield _("From"), entry.sender
+        yield _("Subject"), str(entry)
+        yield _("Message-ID"), entry.message_id
+        yield _("Category"), self._category()
+        yield _("Sent through"), self._via()
+        yield _("Configuration"), self._version()
+        yield _("Redirected by"), entry.redirected_by
+
+    def _category(self):
+        why = SOURCES.get(self.entry.category_source, "")
+        label = category_label(self.entry.category)
+        return f"{label} ({why})" if why else label
+
+    def _via(self):
+        name = via_label(self.entry.via)
+        if self.entry.set_key and self.request.user.has_perm(permissions.CHANGE_SETS):
+            item = SettingsSet.objects.filter(key=self.entry.set_key).only("pk", "name").first()
+            if item is not None:
+                return _link("wagtailsnippets_wagtail_smtp_settingsset:edit", name, item.pk)
+        return name
+
+    def _version(self):
+        if not self.entry.version:
+            return ""
+        label = _("Version %d") % self.entry.version
+        if permissions.may_see(self.request.user):
+            return _link("wagtail_smtp_versions:index", label)
+        return label
+
+    def _message(self):
+        """What the page shows of the message itself."""
+        stored = getattr(self.entry, "stored", None)
+        if self.entry.category == SECURITY:
+            return {"hidden": _("Security messages are never shown: they may hold one-time codes.")}
+        if stored is None:
+            return {"hidden": _("The message itself is not kept.")}
+        if not self.may_see_content:
+            return {"hidden": _("The message is kept. Reading it needs a permission of its own.")}
+        try:
+            return {"message": KeptMessage.of(self.entry)}
+        except (MessageUnreadable, StoredMessage.DoesNotExist) as error:
+            return {"unreadable": str(error)}
+
+
+def _link(name, label, *args):
+    try:
+        return format_html('<a href="{}">{}</a>', reverse(name, args=args), label)
+    except NoReverseMatch:
+        return label
+
+
+def _resends(entry):
+    """What is said of the message this one repeats, and of those that repeat it."""
+    if entry.resend_of_id:
+        yield _("Sent again from"), LogEntry.objects.filter(pk=entry.resend_of_id).first()
+    for other in entry.resent_as.order_by("-pk")[:20]:
+        yield _("Sent again as"), other
+
+
+def _words(row):
+    return f"{row.code} {row.reply}" if row.code else row.reply
+
+
+def _role(row):
+    return "" if row.role == LogRecipient.Role.ENVELOPE else row.get_role_display()
+
+
+def _seconds(row):
+    return _("%.2f s") % row.seconds
+
+
+_RECIPIENT_COLUMNS = [
+    Column("address", label=gettext_lazy("Address")),
+    StatusTagColumn("state", accessor="get_state_display", label=gettext_lazy("State"),
+                    primary=lambda row: row.state not in _WELL),
+    Column("role", accessor=_role, label=gettext_lazy("Role")),
+    Column("reply", accessor=_words, label=gettext_lazy("The server's words")),
+]  # fmt: skip
+_ATTEMPT_COLUMNS = [
+    Column("began_at", label=gettext_lazy("Time")),
+    Column("via", accessor=lambda row: via_label(row.via), label=gettext_lazy("Through")),
+    StatusTagColumn("state", accessor="get_state_display", label=gettext_lazy("State"),
+                    primary=lambda row: row.state not in WELL),
+    Column("phase", label=gettext_lazy("Ended at")),
+    Column("seconds", accessor=_seconds, label=gettext_lazy("Took")),
+    Column("reply", accessor=_words, label=gettext_lazy("Words")),
+]  # fmt: skip

@@ -1,0 +1,143 @@
+"""The listing of the delivery log."""
+
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from wagtail.admin.paginator import WagtailPaginator
+from wagtail.admin.ui.tables import (
+    BulkActionsCheckboxColumn,
+    Column,
+    DateColumn,
+    StatusTagColumn,
+    TitleColumn,
+)
+from wagtail.admin.views import generic
+from wagtail.admin.widgets.button import HeaderButton
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.log_filters import DAYS, LogFilterSet, search
+from wagtail_smtp.admin.log_query import CAP, SPAN
+from wagtail_smtp.models import LogEntry
+from wagtail_smtp.states import State
+
+INDEX = "wagtail_smtp_log:index"
+RESULTS = "wagtail_smtp_log:results"
+ENTRY = "wagtail_smtp_log:entry"
+EXPORT = "wagtail_smtp_log:export"
+
+#: States in which everything went as it should, so far.
+WELL = frozenset({State.SENT, State.QUEUED, State.SENDING})
+
+
+class CappedPaginator(WagtailPaginator):
+    """Counts no further than was looked."""
+
+    @cached_property
+    def items_count_label(self):
+        if self.object_list.is_capped:
+            return _("More than %d log entries") % CAP
+        return ngettext("%d log entry", "%d log entries", self.count) % self.count
+
+
+class SearchedLog(permissions.RequireLog, generic.BaseListingView):
+    """The entries that filters and search box ask for, newest first."""
+
+    model = LogEntry
+    is_searchable = True
+    filterset_class = LogFilterSet
+    index_url_name = INDEX
+    index_results_url_name = RESULTS
+    header_icon = "list-ul"
+
+    @cached_property
+    def searched(self):
+        return search(self.filters.wanted, self.search_query)
+
+    def get_queryset(self):
+        return self.searched[0]
+
+    def query_string(self, **changes):
+        """What is asked for, as a query string; ``before=None`` takes it out."""
+        query = self.request.GET.copy()
+        for name in (self.page_kwarg, "_w_filter_fragment"):
+            query.pop(name, None)
+        for name, value in changes.items():
+            query.pop(name, None)
+            if value is not None:
+                query[name] = value
+        return "?" + query.urlencode()
+
+
+class LogView(SearchedLog):
+    """The page."""
+
+    template_name = "wagtail_smtp/log/index.html"
+    results_template_name = "wagtail_smtp/log/index_results.html"
+    page_title = gettext_lazy("Delivery log")
+    paginator_class = CappedPaginator
+    paginate_by = 50
+    verbose_name_plural = LogEntry._meta.verbose_name_plural
+
+    def get_breadcrumbs_items(self):
+        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
+
+    @cached_property
+    def may_resend(self):
+        return self.request.user.has_perm(permissions.RESEND)
+
+    @cached_property
+    def header_buttons(self):
+        if not self.request.user.has_perm(permissions.EXPORT_LOG):
+            return []
+        url = reverse(EXPORT) + self.query_string()
+        return [HeaderButton(_("Export"), url=url, icon_name="download")]
+
+    @cached_property
+    def columns(self):
+        columns = [
+            TitleColumn("subject", accessor=str, label=_("Subject"), url_name=ENTRY,
+                        get_title_id=lambda entry: f"logentry_{entry.pk}_title"),
+            StatusTagColumn("state", accessor="get_state_display", label=_("State"),
+                            primary=lambda entry: entry.state not in WELL),
+            DateColumn("created_at", label=_("Time")),
+            Column("recipients", accessor=_recipients, label=_("Recipients")),
+            Column("category", accessor=_category, label=_("Category")),
+            Column("via", accessor=lambda entry: via_label(entry.via), label=_("Sent through")),
+        ]  # fmt: skip
+        if self.may_resend:
+            columns.insert(0, BulkActionsCheckboxColumn("bulk_actions", obj_type="logentry"))
+        return columns
+
+    @cached_property
+    def no_results_message(self):
+        if self.is_searching or self.is_filtering:
+            return _("No email matches.")
+        return _("No email was sent yet.")
+
+    def get_context_data(self, **kwargs):
+        context = super().get_context_data(**kwargs)
+        found, asked = self.searched
+        going_on = found.older is not None and not context["page_obj"].has_next()
+        return context | {
+            "may_resend": self.may_resend,
+            "model_opts": LogEntry._meta,
+            "days": DAYS if asked.subject and not self.filters.wanted.since else 0,
+            "subject": asked.subject,
+            "span": SPAN if found.older is not None and not found.is_capped else 0,
+            "older": self.query_string(before=found.older) if going_on else "",
+            "newest": self.query_string(before=None) if asked.before else "",
+        }
+
+
+def _recipients(entry):
+    shown = f"{entry.recipient} +{entry.more}" if entry.more else entry.recipient
+    if entry.redirected_by:
+        return format_html("{} ({})", shown, _("redirected"))
+    return shown
+
+
+def _category(entry):
+    return category_label(entry.category)

@@ -1,0 +1,212 @@
+"""Which entries a page of the delivery log shows, by queries that don't grow with the log.
+
+Everything is found by an index, newest first, and only so much of it. What no index answers, a
+word in a subject or two filters at once, is looked for in the newest entries only; the page says
+so, and goes on further back when asked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from django.db.models import Count, Min
+from django.db.models.functions import Coalesce
+
+from wagtail_smtp.models import LogEntry, LogRecipient
+from wagtail_smtp.validation import ascii_address, ascii_host, is_email_address, is_host
+
+#: Entries that a listing counts and pages through; older ones follow on a page of their own.
+CAP = 1000
+#: Entries looked through at a time for what no index answers.
+SPAN = 50_000
+#: The same of one recipient's entries; each is a parameter of a query.
+CANDIDATES = 5000
+#: Entries of concurrent transactions may be numbered in another order than that of their times.
+_SLACK = 1000
+#: Times that every database and time zone can compare with.
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody looks for; empty: anything. ``before`` is the number of an entry."""
+
+    state: str = ""
+    category: str = ""
+    via: str = ""
+    recipient: str = ""
+    subject: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    before: int | None = None
+
+    @property
+    def conditions(self):
+        """Look-ups of fields that an index leads with."""
+        named = {"state": self.state, "category": self.category, "via": self.via}
+        return {name: value for name, value in named.items() if value}
+
+    @property
+    def times(self):
+        """Since and until, within what can be compared."""
+        ends = (self.since, self.until)
+        return tuple(end and min(max(_EARLIEST, end), _LATEST) for end in ends)
+
+
+@dataclass(frozen=True)
+class Found(Sequence):
+    """The numbers of the entries, newest first; as a sequence, the entries themselves.
+
+    ``older`` is the ``before`` to go on with, None if all was looked through. ``is_capped``
+    says that there are more, else that there may be.
+    """
+
+    numbers: tuple[int, ...] = ()
+    older: int | None = None
+    is_capped: bool = False
+
+    model = LogEntry
+    ordered = True
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return entries(self.numbers[index])
+        return entries([self.numbers[index]])[0]
+
+
+def find(wanted, limit=CAP):
+    """Up to ``limit`` entries."""
+    bounds = _bounds(wanted)
+    if bounds is None or len(wanted.subject) > LogEntry._meta.get_field("subject").max_length:
+        return Found()
+    by = _by_recipient if wanted.recipient else _by_entry
+    return by(wanted, bounds, limit)
+
+
+def find_further(wanted, limit):
+    """As :func:`find`, going on until ``limit`` or the end of the log."""
+    found = find(wanted, limit)
+    numbers = found.numbers
+    while found.older is not None and len(numbers) < limit:
+        found = find(replace(wanted, before=found.older), limit - len(numbers))
+        numbers += found.numbers
+    return replace(found, numbers=numbers)
+
+
+def _bounds(wanted):
+    """Conditions that keep to the period and before; None if nothing lies there."""
+    since, until = wanted.times
+    bounds = {}
+    if since is not None:
+        later = LogEntry.objects.filter(created_at__gte=since).order_by("created_at")
+        first = later.values_list("pk", flat=True).first()
+        if first is None:
+            return None
+        bounds["gte"] = first - _SLACK
+    highest = []
+    if until is not None:
+        earlier = LogEntry.objects.filter(created_at__lte=until).order_by("-created_at")
+        last = earlier.values_list("pk", flat=True).first()
+        if last is None:
+            return None
+        highest.append(last + _SLACK)
+    if wanted.before is not None:
+        highest.append(wanted.before - 1)
+    if highest:
+        bounds["lte"] = min(highest)
+    return bounds
+
+
+def _matching(wanted):
+    """Entries by everything but number and recipient."""
+    rows = LogEntry.objects.filter(**wanted.conditions)
+    if wanted.subject:
+        rows = rows.filter(subject__icontains=wanted.subject)
+    since, until = wanted.times
+    if since or until:
+        # An expression, lest the index on the time is read instead of that on the number,
+        # and all of the period sorted.
+        rows = rows.annotate(at=Coalesce("created_at", "created_at"))
+        rows = rows.filter(at__gte=since) if since else rows
+        rows = rows.filter(at__lte=until) if until else rows
+    return rows
+
+
+def _by_entry(wanted, bounds, limit):
+    within = {f"pk__{lookup}": value for lookup, value in bounds.items()}
+    rows = _matching(wanted).filter(**within)
+    edge = None
+    if wanted.subject or len(wanted.conditions) > 1:
+        edge = _edge(LogEntry.objects.filter(**within))
+    if edge is not None:
+        rows = rows.filter(pk__gt=edge)
+    numbers = tuple(rows.order_by("-pk").values_list("pk", flat=True)[: limit + 1])
+    return _found(numbers, limit, None if edge is None else edge + 1)
+
+
+def _edge(rows):
+    """Below it lies what is not looked through this time; None: nothing does."""
+    newest = rows.order_by("-pk").values_list("pk", flat=True).first()
+    if newest is None or not rows.filter(pk__lte=newest - SPAN).exists():
+        return None
+    return newest - SPAN
+
+
+def _by_recipient(wanted, bounds, limit):
+    within = {f"entry_id__{lookup}": value for lookup, value in bounds.items()}
+    rows = LogRecipient.objects.filter(**recipient_lookup(wanted.recipient), **within)
+    newest = rows.order_by("-entry_id").values_list("entry_id", flat=True).distinct()
+    if not wanted.conditions and not wanted.subject and not any(wanted.times):
+        return _found(tuple(newest[: limit + 1]), limit, None)
+    candidates = list(newest[: CANDIDATES + 1])
+    edge = candidates[CANDIDATES - 1] if len(candidates) > CANDIDATES else None
+    among = _matching(wanted).filter(pk__in=candidates[:CANDIDATES]).order_by("-pk")
+    return _found(tuple(among.values_list("pk", flat=True)[: limit + 1]), limit, edge)
+
+
+def _found(numbers, limit, edge):
+    if len(numbers) > limit:
+        return Found(numbers[:limit], numbers[limit - 1], is_capped=True)
+    return Found(numbers, edge)
+
+
+def recipient_lookup(text):
+    """The look-up of :class:`LogRecipient` for an address or a domain."""
+    text = text.strip().lower()
+    local, _at, domain = text.rpartition("@")
+    try:
+        return {"address": ascii_address(text)} if local else {"domain": ascii_host(domain)}
+    except ValueError:
+        return {"address": text} if local else {"domain": domain}
+
+
+def is_recipient(text):
+    """Whether a search for ``text`` means an address, or may mean a domain."""
+    text = text.strip()
+    if is_email_address(text):
+        return True
+    domain = text.removeprefix("@")
+    return "." in domain.strip(".") and is_host(domain)
+
+
+def entries(numbers):
+    """The entries with these numbers, newest first, with ``recipient`` and ``more`` of each:
+    the first address, and how many others there are."""
+    rows = list(LogEntry.objects.filter(pk__in=numbers).order_by("-pk"))
+    counted = (
+        LogRecipient.objects.filter(entry__in=numbers, role=LogRecipient.Role.ENVELOPE)
+        .order_by()
+        .values("entry")
+        .annotate(first=Min("pk"), count=Count("pk"))
+        .values_list("entry", "first", "count")
+    )
+    found = {entry: (first, count) for entry, first, count in counted}
+    firsts = [first for first, _count in found.values()]
+    addresses = dict(LogRecipient.objects.filter(pk__in=firsts).values_list("pk", "address"))
+    for row in rows:
+        first, count = found.get(row.pk, (None, 1))
+        row.recipient, row.more = addresses.get(first, ""), count - 1
+    return rows
