@@ -202,9 +202,9 @@ def _work(pause: str, skew: float, conf: dict[str, Any], wait: Callable[[], obje
         once("claimed")
         return begin(token, window)
 
-    def send_(worker: Any, token: Any, held: Any) -> Any:
+    def send_(worker: Any, token: Any, held: Any, results: Any) -> None:
         once("sending", held)
-        return send(worker, token, held)
+        send(worker, token, held, results)
 
     def settle_(results: Any) -> Any:
         once("answered", results)

@@ -53,7 +53,8 @@ def accept(
         )
         store.keep(entry, frozen.content)
         _add(entry, classification)
-        tasks.run_after_commit()
+    # Outside: accept()'s own savepoint would have a task of its own for each message.
+    tasks.run_after_commit()
     return entry
 
 
@@ -70,15 +71,19 @@ def recorder(resend_of: LogEntry | None = None) -> Recorder:
     def write(passage: record.Passage) -> LogEntry | None:
         if not conf.RETRY_DEFERRED or not settle.is_passing(passage):
             return record.record(passage, resend_of)
-        return record.record(passage, resend_of, lambda entry: _retry_later(entry, passage))
+        wait = settle.wait_after(1)
+        entry = record.record(passage, resend_of, lambda entry: _retry(entry, passage, wait))
+        if entry is not None and entry.state == State.DEFERRED:
+            tasks.run_later(wait)
+        return entry
 
     return write
 
 
-def _retry_later(entry: LogEntry, passage: record.Passage) -> None:
+def _retry(entry: LogEntry, passage: record.Passage, wait: timedelta) -> None:
     """In the transaction that writes the entry."""
     store.keep(entry, freeze.freeze(passage.message).content)
-    _add(entry, passage.classification, tries=1, wait=settle.wait_after(1))
+    _add(entry, passage.classification, tries=1, wait=wait)
 
 
 def _add(

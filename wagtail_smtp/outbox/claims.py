@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connections, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.live import database
-from wagtail_smtp.models import OutboxMessage
+from wagtail_smtp.models import LogEntry, OutboxMessage
+from wagtail_smtp.states import State
 
 Row = OutboxMessage
 _State = OutboxMessage.State
@@ -27,31 +28,40 @@ def rows() -> "QuerySet[OutboxMessage]":
     return Row.objects.using(database.write_alias())
 
 
-def claim(limit: int) -> tuple[uuid.UUID, list[OutboxMessage]]:
+def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[OutboxMessage]]:
     """Up to ``limit`` messages that are due, security first, and the token they are held by.
 
     Times are the database's, so that a worker's own clock may be wrong.
     """
     alias = database.write_alias()
-    token = uuid.uuid4()
-    is_due = Q(state=_State.WAITING, due_at__lte=Now())
-    is_abandoned = Q(state=_State.CLAIMED, lease_until__lt=Now())
-    free = rows().filter(is_due | is_abandoned).order_by("priority", "due_at", "id")
-    with transaction.atomic(using=alias):
-        if connections[alias].features.has_select_for_update_skip_locked:
-            free = free.select_for_update(skip_locked=True)
-        keys = list(free.values_list("pk", flat=True)[:limit])
-        # Elsewhere another worker may have been faster: the condition is checked again.
-        rows().filter(is_due | is_abandoned, pk__in=keys).update(
-            state=_State.CLAIMED,
-            token=token,
-            lease_until=Now() + timedelta(seconds=conf.OUTBOX_LEASE),
-        )
+    token = token or uuid.uuid4()
+    # SQLite's clock shows milliseconds: a message of this very one is due.
+    free = rows().filter(state=_State.WAITING, due_at__lte=Now() + timedelta(milliseconds=1))
+    first = free.order_by("priority", "due_at", "id")
+    until = Now() + timedelta(seconds=conf.OUTBOX_LEASE)
+    mark = {"state": _State.CLAIMED, "token": token, "lease_until": until}
+    if connections[alias].features.has_select_for_update_skip_locked:
+        with transaction.atomic(using=alias):
+            locked = first.select_for_update(skip_locked=True)
+            keys = list(locked.values_list("pk", flat=True)[:limit])
+            free.filter(pk__in=keys).update(**mark)
+    else:
+        # No transaction: SQLite lets none write that has read what another changed since. A
+        # faster worker may have taken some meanwhile, so the condition is checked again.
+        keys = list(first.values_list("pk", flat=True)[:limit])
+        free.filter(pk__in=keys).update(**mark)
     if not keys:
         return token, []
     mine = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=Now())
     return token, list(
         mine.select_related("entry", "entry__stored").order_by("priority", "due_at", "id")
+    )
+
+
+def free_abandoned() -> None:
+    """Let others have what dead workers had claimed and not begun."""
+    rows().filter(state=_State.CLAIMED, lease_until__lt=Now()).update(
+        state=_State.WAITING, lease_until=None
     )
 
 
@@ -80,6 +90,33 @@ def give_back(token: uuid.UUID) -> None:
     rows().filter(token=token, state=_State.CLAIMED).update(state=_State.WAITING, lease_until=None)
 
 
+def take_back(token: uuid.UUID, begun: Sequence[OutboxMessage]) -> None:
+    """Let others have what became *sending*, but certainly didn't leave."""
+    rows().filter(pk__in=[row.pk for row in begun], token=token, state=_State.SENDING).update(
+        state=_State.WAITING, lease_until=None
+    )
+
+
+def written(tried: Sequence[OutboxMessage]) -> set[int]:
+    """The keys of those whose outcome is written down.
+
+    A commit may have been done although the connection was lost over it.
+    """
+    keys = [row.pk for row in tried]
+    waits = {row.pk: (row.state, row.token) for row in rows().filter(pk__in=keys)}
+    given_up = set(
+        LogEntry.objects.using(database.write_alias())
+        .filter(pk__in=[row.entry_id for row in tried], state=State.UNKNOWN)
+        .values_list("pk", flat=True)
+    )
+    # Given up by others, it is not written: the outcome is the better one.
+    return {
+        row.pk
+        for row in tried
+        if waits.get(row.pk) != (_State.SENDING, row.token) and row.entry_id not in given_up
+    }
+
+
 def lost() -> list[OutboxMessage]:
     """Messages whose worker died while sending them: nobody knows whether they left."""
     dead = rows().filter(state=_State.SENDING, lease_until__lt=Now())
@@ -94,6 +131,7 @@ def time_left(row: OutboxMessage) -> timedelta:
 def postpone(row: OutboxMessage, wait: timedelta) -> bool:
     """Put a message back that was tried; False if it isn't ours any more."""
     held = rows().filter(pk=row.pk, token=row.token, state=_State.SENDING)
+    # For the project's task system, which goes by this clock.
     row.due_at = timezone.now() + wait
     return bool(
         held.update(

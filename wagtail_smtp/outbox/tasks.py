@@ -1,12 +1,14 @@
 """The outbox's task in the project's own task system."""
 
 import logging
-from datetime import datetime
-from typing import Any
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
 
 from django.db import connections, transaction
+from django.utils import timezone
 
-from wagtail_smtp.live import database
+from wagtail_smtp.live import database, side
 
 try:
     from django.tasks import task
@@ -15,7 +17,10 @@ except ImportError:  # Django 5.2; Wagtail brings the backport
 
 logger = logging.getLogger(__name__)
 
-_MARK = "_wagtail_smtp_outbox_task"
+#: Seconds that one run of the task may take; what is left is the next one's.
+_SECONDS = 50
+
+_thread = threading.local()
 
 
 @task()
@@ -28,39 +33,71 @@ def deliver_outbox() -> int:
         done = worker.work_off(seconds=_SECONDS)
     finally:
         worker.close()
-    if worker.next_due is not None:
-        run_at(worker.next_due)
+        for due in moments(worker.again_at):
+            _run_at(due)
+    # A task that runs where it is enqueued would never end.
+    if not worker.is_through and not _is_enqueueing():
+        _run()
     return done
-
-
-#: Seconds that one run of the task may take; what is left is the next one's.
-_SECONDS = 50
 
 
 def run_after_commit() -> None:
     """Have the task run once the open transaction is committed, once for all its messages."""
     alias = database.write_alias()
     connection = connections[alias]
-    marks = connection.__dict__
-    # A savepoint that is rolled back takes its callback along, so the mark names it.
-    scope = (id(connection), tuple(connection.savepoint_ids))
-    if connection.in_atomic_block and marks.get(_MARK) == scope:
-        return
-    marks[_MARK] = scope
-    transaction.on_commit(lambda: _run(marks), using=alias, robust=True)
+    # A savepoint that is rolled back takes its callbacks along.
+    open_now = set(connection.savepoint_ids)
+    for savepoints, callback, *_rest in connection.run_on_commit:
+        if callback is _run and savepoints <= open_now:
+            return
+    transaction.on_commit(_run, using=alias, robust=True)
 
 
-def _run(marks: dict[str, Any]) -> None:
-    marks.pop(_MARK, None)
+def run_later(wait: timedelta) -> None:
+    """Have the task run after ``wait``, where the project's task system can wait.
+
+    Beside the caller's transaction, whose rollback doesn't concern it.
+    """
+    due = timezone.now() + wait
+    try:
+        side.write(lambda: _run_at(due), database.write_alias())
+    except Exception:
+        logger.exception("The task that delivers the outbox later could not be enqueued.")
+
+
+def moments(due: Iterable[datetime]) -> Iterator[datetime]:
+    """When to look after messages that are due then: few moments, and each a bit later at most."""
+    now = timezone.now()
+    latest: datetime | None = None
+    until = now
+    for moment in sorted(due):
+        if latest is not None and moment > until:
+            yield latest
+            latest = None
+        if latest is None:
+            # The waits of one batch differ by half, see settle.wait_after().
+            until = now + (moment - now) * 1.5
+        latest = moment
+    if latest is not None:
+        yield latest
+
+
+def _is_enqueueing() -> bool:
+    return getattr(_thread, "is_enqueueing", False)
+
+
+def _run() -> None:
+    _thread.is_enqueueing = True
     try:
         deliver_outbox.enqueue()
     except Exception:
         # The message is in the outbox all the same; a worker or the next task takes it.
         logger.exception("The task that delivers the outbox could not be enqueued.")
+    finally:
+        _thread.is_enqueueing = False
 
 
-def run_at(due: datetime) -> None:
-    """Have the task run at ``due``, where the project's task system can wait."""
+def _run_at(due: datetime) -> None:
     try:
         if deliver_outbox.get_backend().supports_defer:
             deliver_outbox.using(run_after=due).enqueue()
