@@ -33,7 +33,15 @@ class KeptMessage:
 
     def __init__(self, source: bytes) -> None:
         self.source = source
-        self._leaves = list(_leaves(email.message_from_bytes(source)))
+        self._files: list[Message] = []
+        #: By content type, the parts that are read: the first of each.
+        self._texts: dict[str, Message] = {}
+        for part in _leaves(email.message_from_bytes(source)):
+            kind = part.get_content_type()
+            if _is_file(part) or kind in self._texts:
+                self._files.append(part)
+            else:
+                self._texts[kind] = part
 
     @classmethod
     def of(cls, entry: LogEntry) -> "KeptMessage":
@@ -48,19 +56,16 @@ class KeptMessage:
         return cls(store.load(entry).frozen_content)
 
     def body(self, kind: str) -> str | None:
-        """The text of the first part of content type ``text/<kind>``; None: there is none."""
-        for part in self._leaves:
-            if part.get_content_type() == f"text/{kind}" and not _is_file(part):
-                return _text(part)
-        return None
+        """The text of content type ``text/<kind>``; None: there is none."""
+        part = self._texts.get(f"text/{kind}")
+        return None if part is None else _text(part)
 
     @property
     def attachments(self) -> list[Attachment]:
-        """Its files, parts that belong to an HTML text included."""
-        files = [part for part in self._leaves if _is_file(part)]
+        """Its files, and all else that isn't the text."""
         return [
             Attachment(number, _name(part, number), _content(part))
-            for number, part in enumerate(files, 1)
+            for number, part in enumerate(self._files, 1)
         ]
 
 
