@@ -7,6 +7,8 @@ site runs in. Nothing else in the plugin opens a socket.
 import ipaddress
 import socket
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import DestinationRefused
@@ -25,28 +27,46 @@ _METADATA = frozenset(
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-def connect(host: str, port: int, timeout: float, *, any_port: bool = False) -> socket.socket:
-    """Open a TCP connection to the first allowed address of ``host`` that answers.
+#: One result of getaddrinfo.
+Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+
+
+def resolve(host: str, port: int, *, any_port: bool = False) -> list[Address]:
+    """The allowed addresses of ``host``, as getaddrinfo gives them.
 
     Args:
-        timeout: seconds for each address, and twice that for all; stays the socket's timeout.
         any_port: the host was named by a developer in the project's settings, so any
             port of it is fine. Metadata and link-local stay refused.
 
     Raises:
         DestinationRefused: every address of the host is one the plugin doesn't connect to.
-        OSError: the name can't be resolved, or no allowed address answers.
+        OSError: the name can't be resolved.
     """
     found = socket.getaddrinfo(ascii_host(host), port, type=socket.SOCK_STREAM)
-    allowed = [item for item in found if is_allowed(item[4][0], port, any_port=any_port)]
+    allowed: list[Address] = [
+        item for item in found if is_allowed(item[4][0], port, any_port=any_port)
+    ]
     if not allowed:
         raise DestinationRefused(
             f"Connecting to {host} on port {port} is not allowed. A developer can allow "
             "internal servers with WAGTAIL_SMTP['ALLOWED_NETWORKS']."
         )
+    return allowed
+
+
+def connect(addresses: Sequence[Address], timeout: float) -> socket.socket:
+    """Open a TCP connection to the first of the addresses that answers.
+
+    Args:
+        addresses: from :func:`resolve`; they are not resolved again.
+        timeout: seconds for each address, and twice that for all; stays the socket's timeout.
+
+    Raises:
+        OSError: none answers.
+    """
     failure: OSError | None = None
     deadline = time.monotonic() + 2 * timeout
-    for family, kind, protocol, _name, address in allowed:
+    for family, kind, protocol, _name, address in addresses:
         sock = socket.socket(family, kind, protocol)
         try:
             # Never 0, which would mean not to wait at all and to fail for another reason.

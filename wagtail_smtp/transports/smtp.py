@@ -24,6 +24,20 @@ from wagtail_smtp.transports.pool import Pool
 from wagtail_smtp.transports.session import SMTPSession, open_session
 
 
+def ssl_context(ca_certificates: str) -> ssl.SSLContext:
+    """Verifies certificate and name, against an authority of one's own if it is named.
+
+    Args:
+        ca_certificates: in PEM format; empty: the system's authorities.
+
+    Raises:
+        ssl.SSLError, ValueError: that is no PEM.
+    """
+    context = ssl.create_default_context(cadata=ca_certificates or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 class SMTPTransport:
     """Hands messages to one server. Shared by all threads of a process."""
 
@@ -38,15 +52,10 @@ class SMTPTransport:
         _transports.add(self)
 
     def _context(self) -> ssl.SSLContext:
-        """Verifies certificate and name, against the set's own authority if it names one.
-
-        Built once: loading the system's authorities takes longer than sending a message.
-        """
+        # Built once: loading the system's authorities takes longer than sending a message.
         with self._context_lock:
             if self._ssl_context is None:
-                authority = self.config.ca_certificates or None
-                self._ssl_context = ssl.create_default_context(cadata=authority)
-                self._ssl_context.minimum_version = ssl.TLSVersion.TLSv1_2
+                self._ssl_context = ssl_context(self.config.ca_certificates)
             return self._ssl_context
 
     def _open(self) -> SMTPSession:

@@ -1,0 +1,199 @@
+"""Trying a server out: each stage as it is done, and a remedy for the one that fails."""
+
+import base64
+import time
+
+import pytest
+import trustme
+from django.core import mail
+from django.core.management import CommandError, call_command
+
+from tests.hostile import HostileServer
+from tests.hostile_faults import Fault
+from tests.smtp_server import free_port
+from wagtail_smtp.diagnostics.run import try_set
+from wagtail_smtp.exceptions import RedirectError, SecretUnreadable
+from wagtail_smtp.models import LogEntry, Secret
+
+CANARY = "canary-of-the-password-5f1e"
+
+
+def _stages(item, address=None):
+    return {report.stage.name: report for report in try_set(item, address)}
+
+
+def _slug(stages):
+    *before, last = stages.values()
+    assert all(report.cause is None for report in before)
+    return last.cause.slug
+
+
+@pytest.mark.parametrize("security", ["starttls", "ssl", "none"])
+def test_a_server_that_works(make_set, security):
+    with HostileServer(security=security) as server:
+        stages = _stages(make_set(server, security=security))
+        assert server.received == []
+        assert any(line.startswith("MAIL") for line in server.transcript)
+    order = ["resolve", "connect", "greeting", "tls", "auth", "sender"]
+    assert sorted(stages) == sorted(order if security != "none" else set(order) - {"tls"})
+    assert all(report.stage.error is None for report in stages.values())
+    assert all(report.stage.seconds >= 0 for report in stages.values())
+    assert stages["resolve"].stage.details["addresses"] == ("127.0.0.1",)
+    assert "PIPELINING" in stages["greeting"].stage.details["extensions"]
+    if security != "none":
+        details = stages["tls"].stage.details
+        assert details["issuer"]
+        assert details["expires"].tzinfo is not None
+
+
+def test_a_test_email(make_set, reload):
+    with HostileServer() as server:
+        stages = _stages(make_set(server, sender_address="shop@example.com"), "me@example.org")
+        [received] = server.received
+    assert list(stages)[-3:] == ["sender", "recipient", "message"]
+    assert (received.sender, received.recipients) == ("shop@example.com", ["me@example.org"])
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.parametrize("who", ["the set", "what is live", "the settings"])
+def test_a_redirect_holds_for_the_test_email(make_set, reload, configure, who):
+    with HostileServer() as server, HostileServer() as other:
+        if who == "what is live":
+            make_set(other, redirect=True, reports=["qa@example.com"])
+            reload()
+        if who == "the settings":
+            configure(REDIRECT_ALL_TO=["qa@example.com"])
+        item = make_set(server, redirect=who == "the set", reports=["qa@example.com"])
+        _stages(item, "me@example.org")
+        assert [received.recipients for received in server.received] == [["qa@example.com"]]
+
+
+def test_a_blocked_redirect_sends_nothing(make_set, configure):
+    configure(REDIRECT_ALL_TO=[])
+    with HostileServer() as server:
+        item = make_set(server)
+        with pytest.raises(RedirectError):
+            _stages(item, "me@example.org")
+        assert server.received == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "stage", "slug"),
+    [
+        (Fault("connect", "close"), "greeting", "no-greeting"),
+        (Fault("handshake", "expired"), "tls", "certificate-expired"),
+        (Fault("handshake", "wrong name"), "tls", "certificate-wrong-name"),
+        (Fault("handshake", "self-signed"), "tls", "certificate-unknown-issuer"),
+        (Fault("auth", "refuse", "535 5.7.139 Authentication unsuccessful"), "auth",
+         "basic-authentication-off"),
+        (Fault("mail", "refuse", "553 5.7.1 Not yours"), "sender", "sender-not-allowed"),
+        (Fault("rcpt", "refuse", "550 5.1.1 Nobody"), "recipient", "unknown-recipient"),
+        (Fault("end", "refuse", "550 5.7.26 SPF"), "message", "domain-not-authenticated"),
+    ],
+)  # fmt: skip
+def test_each_failure_ends_with_its_remedy(make_set, fault, stage, slug):
+    with HostileServer(faults=[fault]) as server:
+        stages = _stages(make_set(server, timeout=2), "me@example.org")
+    assert list(stages)[-1] == stage
+    assert _slug(stages) == slug
+
+
+def test_mixed_up_encryption(make_set):
+    with HostileServer(security="starttls") as server:
+        assert _slug(_stages(make_set(server, security="ssl", timeout=2))) == "ssl-on-starttls-port"
+    with HostileServer(security="ssl") as server:
+        assert _slug(_stages(make_set(server, security="starttls", timeout=1))) == "no-greeting"
+    with HostileServer(security="none") as server:
+        assert _slug(_stages(make_set(server, security="starttls"))) == "starttls-not-offered"
+
+
+def test_another_authority(make_set):
+    authority = trustme.CA().cert_pem.bytes().decode()
+    with HostileServer() as server:
+        stages = _stages(make_set(server, ca_certificates=authority))
+    assert _slug(stages) == "certificate-unknown-issuer"
+
+
+def test_nobody_listens(make_set, configure):
+    item = make_set()
+    item.port = free_port()
+    item.secret = Secret.store("x", item.frozen(()).binding(), item.key)
+    item.save()
+    assert _slug(_stages(item)) == "refused"
+
+
+def test_the_password_is_in_no_words(make_set):
+    echo = base64.b64encode(CANARY.encode()).decode()
+    fault = Fault("auth", "refuse", f"535 5.7.8 No: {CANARY} {echo}")
+    with HostileServer(faults=[fault]) as server:
+        [*_before, last] = _stages(make_set(server, password=CANARY)).values()
+    assert last.stage.words.startswith("5.7.8 No: …")
+    assert CANARY not in str(last.stage.error) + last.stage.words
+    assert echo not in str(last.stage.error) + last.stage.words
+
+
+def test_a_password_for_another_server_is_not_used(make_set):
+    with HostileServer() as server, HostileServer() as other:
+        item = make_set(server)
+        item.port = other.port
+        item.save()
+        with pytest.raises(Exception, match="another server"):
+            _stages(item)
+        assert other.connections == 0
+
+
+def test_without_a_password(make_set):
+    with HostileServer() as server:
+        item = make_set(server)
+        item.secret = None
+        item.save()
+        with pytest.raises(SecretUnreadable):
+            _stages(item)
+        assert server.connections == 0
+
+
+def test_a_slow_server_is_not_waited_for_without_end(make_set, monkeypatch):
+    monkeypatch.setattr("wagtail_smtp.transports.check.LONGEST", 0.5)
+    slow = Fault("ehlo", "slow", delay=0.05)
+    with HostileServer(faults=[slow]) as server:
+        began = time.monotonic()
+        stages = _stages(make_set(server, timeout=300))
+    assert time.monotonic() - began < 12
+    assert list(stages.values())[-1].stage.error is not None
+
+
+def test_the_command(make_set, capsys):
+    with HostileServer() as server:
+        make_set(server, name="Office")
+        call_command("smtp_test", "me@example.org", "--set", "office", "--no-color")
+        assert len(server.received) == 1
+    told = capsys.readouterr().out
+    assert "Authentication: ok" in told
+    assert "The server works." in told
+
+
+def test_the_command_says_what_to_do(make_set):
+    with HostileServer(faults=[Fault("auth", "refuse", "535 5.7.8 No")]) as server:
+        make_set(server, name="Office")
+        with pytest.raises(CommandError, match=r"Check both.*problems\.md#login-refused"):
+            call_command("smtp_test", "--set", "Office")
+
+
+def test_the_command_through_what_is_live(db):
+    call_command("smtp_test", "me@example.org")
+    [message] = mail.outbox
+    assert message.to == ["me@example.org"]
+    assert LogEntry.objects.get().category == "test"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "ADDRESS"),
+        (["nobody"], "no email address"),
+        (["--set", "Nothing"], "There is no settings set 'Nothing'. The sets are: none"),
+    ],
+)
+def test_the_command_with_bad_input(db, arguments, error):
+    with pytest.raises(CommandError, match=error):
+        call_command("smtp_test", *arguments)

@@ -1,0 +1,101 @@
+"""Testing a settings set as it stands: the stages of its server, each failure with its remedy."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.core.mail import EmailMessage
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_variables
+
+from wagtail_smtp.categories import TEST
+from wagtail_smtp.configuration import Configuration, SettingsSetConfig, TransportConfig
+from wagtail_smtp.delivery.candidates import Redirect, redirect_for
+from wagtail_smtp.delivery.shape import prepare, shape
+from wagtail_smtp.diagnostics.remedies import Cause, Failure, explain
+from wagtail_smtp.live import current
+from wagtail_smtp.live.resolve import transport_config
+from wagtail_smtp.models import ReportEmail, SettingsSet
+from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.check import Stage, check
+from wagtail_smtp.validation import effective_sender, is_email_address
+
+#: The stages as people read them.
+LABELS = {
+    "resolve": gettext_lazy("Name resolution"),
+    "connect": gettext_lazy("Connection"),
+    "tls": gettext_lazy("Encryption"),
+    "greeting": gettext_lazy("Greeting"),
+    "auth": gettext_lazy("Authentication"),
+    "sender": gettext_lazy("Sender accepted"),
+    "recipient": gettext_lazy("Recipient accepted"),
+    "message": gettext_lazy("Message accepted"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A stage, and if it failed the cause with its remedy."""
+
+    stage: Stage
+    cause: Cause | None = None
+
+
+@sensitive_variables()
+def try_set(item: SettingsSet, address: str | None = None) -> Iterator[Report]:
+    """Try the server of a stored set as it stands, live or not.
+
+    Args:
+        address: who gets a test email; None: none is sent.
+
+    Raises:
+        SecretError: the password can't be used.
+        RedirectError: mail is redirected, but to no usable address.
+    """
+    config = item.frozen(ReportEmail.objects.filter(settings_set=item))
+    return try_server(config, transport_config(config, item.secret), address)
+
+
+@sensitive_variables()
+def try_server(
+    item: SettingsSetConfig, server: TransportConfig, address: str | None = None
+) -> Iterator[Report]:
+    """Try a server; the arguments of :func:`try_set` as plain values."""
+    sender = effective_sender(item) or server.username
+    letter = None
+    if address is not None:
+        letter = letter_for(item, server.username, address)
+        sender = letter.envelope.sender
+    for stage in check(server, sender if is_email_address(sender) else "", letter):
+        if stage.error is None:
+            yield Report(stage)
+        else:
+            failure = Failure.of(stage.error, server.host, server.port, server.security)
+            yield Report(stage, explain(failure))
+
+
+def redirect_of(item: SettingsSetConfig) -> Redirect | None:
+    """Who gets a test email of this set instead: the set, what is live, or the settings say so.
+
+    Raises:
+        RedirectError: one of them does, but names no usable address.
+    """
+    # A redirect that the settings force is in both.
+    typed = redirect_for(Configuration(sets=(item,)), TEST)
+    return typed or redirect_for(current().configuration, TEST)
+
+
+def letter_for(item: SettingsSetConfig, username: str, address: str) -> Letter:
+    """The test email as the set would send it.
+
+    Raises:
+        RedirectError: it is redirected, but to no usable address.
+    """
+    message = EmailMessage(
+        _("Test email"),
+        _("This is a test email of the settings set “%s”.") % item.name,
+        None,
+        [address],
+    )
+    shaped, envelope = shape(prepare(message), item, redirect_of(item), username)
+    return Letter(shaped, envelope)

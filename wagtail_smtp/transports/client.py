@@ -1,0 +1,216 @@
+"""Opening a session: resolve, connect, encrypt, greet, log in, one stage after the other.
+
+smtplib serves for greeting, STARTTLS and AUTH, but each reply is read by our own
+:class:`~wagtail_smtp.transports.wire.Wire`.
+"""
+
+import base64
+import binascii
+import re
+import smtplib
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from django.core.mail.utils import DNS_NAME
+from django.views.decorators.debug import sensitive_variables
+
+from wagtail_smtp.configuration import TransportConfig
+from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
+from wagtail_smtp.transports import auth, guard
+from wagtail_smtp.transports.verdict import failure, lost, words
+from wagtail_smtp.transports.wire import Reply, UnreadableReply, Wire
+from wagtail_smtp.validation import ascii_host, may_log_in_without_tls
+
+StageName = Literal[
+    "resolve", "connect", "tls", "greeting", "auth", "sender", "recipient", "message"
+]
+
+#: Replies that say a mechanism is not for us, not that the password is wrong.
+_TRY_ANOTHER = (500, 501, 502, 503, 504, 534)
+#: What may be base64 of something secret.
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
+
+
+class Client(smtplib.SMTP):
+    """smtplib's client on a guarded socket and with our reader, strict about TLS."""
+
+    wire: Wire
+    at: StageName
+
+    def __init__(self, config: TransportConfig, context: ssl.SSLContext) -> None:
+        self._config = config
+        self._context = context
+        super().__init__(
+            local_hostname=ascii_host(config.ehlo_name or DNS_NAME.get_fqdn()),
+            timeout=config.timeout,
+        )
+
+    def steps(self) -> Iterator[StageName]:
+        """Open the session; each stage is yielded when it is done.
+
+        ``at`` names the one in hand.
+
+        Raises:
+            MessageDeferred: the server couldn't be reached or didn't let us in.
+            DestinationRefused: the address may not be connected to.
+        """
+        config = self._config
+        self.at = "resolve"
+        with _phase("connect", config.name):
+            self.addresses = guard.resolve(
+                config.host, config.port, any_port=config.is_standard_server
+            )
+            yield self.at
+            self.at = "connect"
+            self._host = config.host
+            self.sock = guard.connect(self.addresses, config.timeout)
+            yield self.at
+        if config.security == "ssl":
+            self._encrypt(self.sock)
+            yield self.at
+        self.at = "greeting"
+        assert self.sock is not None
+        self.wire = Wire(self.sock, config.timeout)
+        self._greet()
+        yield self.at
+        if config.security == "starttls":
+            self._upgrade()
+            yield self.at
+        if config.username:
+            self.at = "auth"
+            self.log_in()
+            yield self.at
+
+    def getreply(self) -> tuple[int, bytes]:
+        """The next reply, read by our own reader."""
+        reply = self.wire.read_reply()
+        return reply.code, reply.words
+
+    def _greet(self) -> None:
+        with _phase("banner", self._config.name):
+            self._expect("banner", self.getreply(), 220)
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """EHLO, or HELO where the server is so old."""
+        with _phase("ehlo", self._config.name):
+            reply = self.ehlo()
+            if reply[0] >= 500:
+                reply = self.helo()
+            self._expect("ehlo", reply, 250)
+
+    def _encrypt(self, sock: socket.socket) -> ssl.SSLSocket:
+        self.at = "tls"
+        with _phase("tls", self._config.name):
+            encrypted = self._context.wrap_socket(sock, server_hostname=self._host)
+        self.sock = encrypted
+        return encrypted
+
+    def _expect(self, phase: str, reply: tuple[int, bytes], code: int) -> None:
+        if reply[0] != code:
+            raise failure(self._config.name, phase, Reply(*reply))
+
+    def _upgrade(self) -> None:
+        """STARTTLS, required; anything the server sent ahead of the handshake ends it."""
+        self.at = "tls"
+        with _phase("starttls", self._config.name):
+            if not self.has_extn("starttls"):
+                raise smtplib.SMTPNotSupportedError(
+                    "the server doesn't offer STARTTLS, and plain text is not fallen back to"
+                )
+            self._expect("starttls", self.docmd("STARTTLS"), 220)
+            # Replies injected before TLS would be read as if encrypted (CVE-2011-0411).
+            if not self.wire.is_quiet():
+                raise smtplib.SMTPServerDisconnected("the server sent data ahead of the handshake")
+        self.wire = Wire(self._encrypt(self.wire.sock), self._config.timeout)
+        self.helo_resp = self.ehlo_resp = None
+        self.esmtp_features = {}
+        self.does_esmtp = False
+        self._introduce()
+
+    @sensitive_variables()
+    def log_in(self) -> None:
+        """AUTH, never over plain text except where that is allowed."""
+        config = self._config
+        refusal: MessageDeferred | None = None
+        try:
+            refusal = self._log_in()
+        except (UnreadableReply, ValueError):
+            # A challenge that is no base64, or anything else that may echo the password.
+            why = "the server's answer can't be read"
+            refusal = MessageDeferred(f"{config.name}: failed at auth: {why}.", phase="auth")
+        except OSError as error:
+            refusal = MessageDeferred(f"{config.name}: failed at auth: {error}", phase="auth")
+        if refusal is not None:
+            # Raised out here, without its cause: the frames below hold the password, an error
+            # page shows frames, and some servers echo what they got.
+            raise refusal
+
+    @sensitive_variables()
+    def _log_in(self) -> MessageDeferred | None:
+        config = self._config
+        if config.security == "none" and not may_log_in_without_tls(config.host):
+            raise smtplib.SMTPNotSupportedError("logging in without TLS is refused")
+        offered = self.esmtp_features.get("auth", "").split()
+        names = auth.mechanisms(auth.FOR_PASSWORDS, offered)
+        if not names:
+            raise smtplib.SMTPNotSupportedError(
+                f"the server offers no way to log in that is known here "
+                f"({' '.join(offered) or 'none at all'})"
+            )
+        reply = Reply(0, b"")
+        for name in names:
+            encode = auth.FOR_PASSWORDS[name](config.username, config.password)
+            reply = self._authenticate(name, encode)
+            if reply.code == 235:
+                return None
+            if reply.code not in _TRY_ANOTHER:
+                break
+        said = _scrubbed(words(reply), config.password)
+        return MessageDeferred(
+            f"{config.name}: the server refused the username or password: {reply.code} {said}",
+            phase="auth",
+            code=reply.code,
+            reply=said,
+        )
+
+    @sensitive_variables()
+    def _authenticate(self, mechanism: str, encode: auth.Encoder) -> Reply:
+        first = encode(None)
+        line = f"AUTH {mechanism}"
+        if first is not None:
+            line += " " + (_base64(first) or "=")
+        reply = Reply(*self.docmd(line))
+        for _ in range(3):
+            if reply.code != 334:
+                break
+            answer = encode(base64.b64decode(reply.words, validate=True))
+            reply = Reply(*self.docmd(_base64(answer or b"")))
+        return reply
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
+
+
+@sensitive_variables()
+def _scrubbed(said: str, password: str) -> str:
+    """The server's words at AUTH without what it may echo: some do."""
+    for secret in {password, password.strip(), ascii(password)[1:-1]}:
+        if secret:
+            said = said.replace(secret, "…")
+    return _BASE64.sub("…", said)
+
+
+@contextmanager
+def _phase(phase: str, name: str) -> Iterator[None]:
+    """Turn a failure into MessageDeferred that says where it happened."""
+    try:
+        yield
+    except EmailDeliveryError:
+        raise
+    except OSError as error:
+        raise lost(name, phase, error) from error
