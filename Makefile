@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint unit test-newest bench
+.PHONY: help test lint unit soak test-newest bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -44,6 +44,9 @@ lint: $(VENV)/.installed  ## Check style, types and the direction of imports
 
 unit: $(VENV)/.installed  ## Run the tests alone
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server that fails, on each database
+	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest tests/processes/test_outbox_soak.py
 
 NEWEST := .venv-newest
 

@@ -102,20 +102,14 @@ def rows(prefix: str) -> list[tuple[str, str, int]]:
 
 def until_empty(prefix: str, timeout: float) -> list[tuple[str, str, int]]:
     """What is still in the outbox when it is empty, or the time is over."""
+    from django.db import connections
+
+    # The server may have been restarted.
+    connections.close_all()
     deadline = time.monotonic() + timeout
     while (left := rows(prefix)) and time.monotonic() < deadline:
         time.sleep(0.1)
     return left
-
-
-def expire_leases() -> None:
-    """As if the time of all leases were over."""
-    from django.db.models.functions import Now
-
-    from wagtail_smtp.models import OutboxMessage
-
-    held = OutboxMessage.objects.exclude(lease_until=None)
-    held.update(lease_until=Now() - timedelta(seconds=1))
 
 
 def tasks() -> list[tuple[str, str]]:
@@ -124,18 +118,6 @@ def tasks() -> list[tuple[str, str]]:
 
     found = DBTaskResult.objects.order_by("enqueued_at")
     return [(str(task.status), json.dumps(task.args_kwargs)) for task in found]
-
-
-def backends() -> list[int]:
-    """The numbers of other processes' connections to the PostgreSQL database."""
-    from django.db import connection
-
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return [pid for (pid,) in cursor.fetchall()]
 
 
 def terminate_backends() -> int:

@@ -1,12 +1,15 @@
 """A worker that is killed, or loses its database: no message is lost, and none arrives twice."""
 
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.hostile_faults import Faults
-from tests.postgres import PostgreSQL
+from tests.postgres import PostgreSQL, required_programs
 from tests.processes.outbox_site import Held, Site, site
 
 #: Where a worker can die while it has 12 messages, 10 of them in its window; and how many end how.
@@ -51,6 +54,13 @@ def on_postgresql(postgresql_site: Site) -> Iterator[Site]:
     postgresql_site.console("end_all")
 
 
+@pytest.fixture
+def own_postgresql() -> Iterator[PostgreSQL]:
+    """A server that no other test uses, so that it may be stopped."""
+    with PostgreSQL(required_programs()) as server:
+        yield server
+
+
 def worker_at(a_site: Site, phase: str, **conf: object) -> tuple[int, Held | None]:
     """A worker with 12 messages that has come to the phase, and what holds it there."""
     if phase in ("body", "end"):
@@ -86,7 +96,9 @@ def test_a_killed_worker(a_site: Site, phase: str) -> None:
 @pytest.mark.parametrize("phase", DEATHS)
 def test_a_killed_connection(on_postgresql: Site, phase: str) -> None:
     """The worker lives, so it knows what it sent and writes it down afterwards."""
-    pid, held = worker_at(on_postgresql, phase, OUTBOX_LEASE=20)
+    pid, held = worker_at(on_postgresql, phase, OUTBOX_LEASE=4)
+    if held is not None:
+        time.sleep(1.1)  # its lease is to be renewed before the next message
     assert on_postgresql.console("terminate_backends") >= 1
     if held is not None:
         held.release()
@@ -98,3 +110,42 @@ def test_a_killed_connection(on_postgresql: Site, phase: str) -> None:
     assert left == []
     assert on_postgresql.account() == {"sent": 12}
     assert on_postgresql.console("end", pid=pid) == 0
+
+
+@pytest.mark.postgres
+def test_a_database_that_is_down_for_a_while(own_postgresql: PostgreSQL) -> None:
+    """What is being sent is sent, written down afterwards, and never sent again."""
+    with site(own_postgresql.environment) as made:
+        pid, held = worker_at(made, "end", OUTBOX_LEASE=20)
+        own_postgresql.stop()
+        assert held is not None
+        held.release()
+        deadline = time.monotonic() + 10
+        while len(made.arrived) < 10:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        own_postgresql.start()
+
+        assert made.console("until_empty", prefix=made.prefix, timeout=15) == []
+
+        assert made.account() == {"sent": 12}
+        assert made.console("end", pid=pid) == 0
+
+
+def test_the_command_finishes_what_it_has_begun(a_site: Site) -> None:
+    """SIGTERM to the real command: the window in hand is written down, the rest given back."""
+    a_site.server.plan = held = Held("end")
+    a_site.queue(25)
+    with subprocess.Popen(
+        [sys.executable, "-m", "django", "smtp_outbox", "--work"], env=a_site.console.environment
+    ) as process:
+        held.until_reached()
+        process.send_signal(signal.SIGTERM)
+        held.release()
+        assert process.wait(15) == 0
+
+    assert len(a_site.arrived) == 10
+    rows = a_site.console("rows", prefix=a_site.prefix)
+    assert [state for _subject, state, _tries in rows] == ["waiting"] * 15
+    a_site.finish()
+    assert a_site.account() == {"sent": 25}

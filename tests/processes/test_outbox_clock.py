@@ -1,0 +1,66 @@
+"""Clocks that are days off: leases, waits and ages of messages are counted by the database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile_faults import Fault, Faults
+from tests.processes.outbox_site import Site, site
+
+#: More than the age at which the outbox gives a message up.
+DAYS = 3 * 24 * 3600
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    path: Path = tmp_path_factory.mktemp("clock") / "database.sqlite3"
+    environment = {"WAGTAIL_SMTP_TEST_DATABASE": "", "WAGTAIL_SMTP_TEST_SQLITE": str(path)}
+    with site(environment) as one:
+        yield one
+
+
+@pytest.fixture
+def a_site(made: Site) -> Iterator[Site]:
+    later = Fault("rcpt", "refuse", "450 4.2.1 Later", times=1)
+    made.server.plan = Faults((later,))
+    yield Site(made.console, made.server)
+    made.console("end_all")
+
+
+@pytest.mark.parametrize("skew", [-DAYS, DAYS])
+def test_a_worker_whose_clock_is_off(a_site: Site, skew: int) -> None:
+    a_site.queue(12)
+    pid = a_site.console("fork_worker", skew=skew)
+
+    assert a_site.console("until_empty", prefix=a_site.prefix, timeout=10) == []
+
+    assert a_site.account() == {"sent": 12}
+    assert len(a_site.server.struck) == 1
+    assert a_site.console("end", pid=pid) == 0
+
+
+@pytest.mark.parametrize("skew", [-DAYS, DAYS])
+def test_a_site_whose_clock_is_off(a_site: Site, skew: int) -> None:
+    a_site.queue(3, skew=skew)
+
+    a_site.finish(timeout=10)
+
+    assert a_site.account() == {"sent": 3}
+
+
+def test_a_clock_that_jumps_while_a_worker_has_messages(a_site: Site) -> None:
+    """Nobody takes them from it before their lease is over."""
+    a_site.queue(12)
+    pid = a_site.console("fork_worker", pause="sending", OUTBOX_LEASE=20)
+    assert a_site.console("until_paused", pid=pid, timeout=15)
+    other = a_site.console("fork_worker", skew=DAYS)
+
+    left = a_site.console("until_empty", prefix=a_site.prefix, timeout=1)
+    assert len(left) == 12
+    assert a_site.console("states", prefix=a_site.prefix) != []
+    a_site.console("resume", pid=pid)
+
+    assert a_site.console("until_empty", prefix=a_site.prefix, timeout=10) == []
+    assert a_site.account() == {"sent": 12}
+    assert [a_site.console("end", pid=one) for one in (pid, other)] == [0, 0]
