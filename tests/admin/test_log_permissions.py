@@ -5,7 +5,7 @@ import itertools
 import pytest
 from django.core import mail
 from django.test import Client
-from django.urls import get_resolver, reverse
+from django.urls import reverse
 from wagtail.models import ModelLogEntry
 
 from tests.admin.log_entries import make_entry, make_message, make_waiting
@@ -71,7 +71,6 @@ def nothing_happened(entry):
 def test_every_url_is_in_the_table():
     names = {pattern.name for pattern in LogViewSet().get_urlpatterns()}
     assert names | {"bulk"} == set(NEEDED)
-    assert get_resolver()  # the URLs above are those that are served
 
 
 @pytest.mark.parametrize(("name", "method"), CALLS)

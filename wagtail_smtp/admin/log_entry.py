@@ -98,18 +98,18 @@ class EntryView(LogObject):
     def get_context_data(self, **kwargs):
         entry = self.entry
         recipients = entry.recipients.order_by("pk")[: LISTED + 1]
-        listed = list(recipients[:LISTED])
+        listed, attempts = list(recipients)[:LISTED], list(entry.attempts.all())
         return super().get_context_data(**kwargs) | {
             "entry": entry,
             "is_well": entry.state in WELL,
             "is_unknown": entry.state == State.UNKNOWN,
             "facts": list(self._facts()),
-            "outbox": self.outbox,
+            "waiting": [*self._waiting()],
             "links": [*_resends(entry)],
-            "recipients": Table(_RECIPIENT_COLUMNS, listed, caption=_("Recipients")),
+            "recipients": Table(_columns(_RECIPIENT_COLUMNS, listed), listed),
             "is_cut": len(recipients) > LISTED,
             "listed": LISTED,
-            "attempts": Table(_ATTEMPT_COLUMNS, entry.attempts.all(), caption=_("Attempts")),
+            "attempts": Table(_columns(_ATTEMPT_COLUMNS, attempts), attempts),
             **self._message(),
         }
 
@@ -123,6 +123,13 @@ class EntryView(LogObject):
         yield _("Sent through"), self._via()
         yield _("Configuration"), self._version()
         yield _("Redirected by"), entry.redirected_by
+
+    def _waiting(self):
+        if self.outbox is not None:
+            yield _("In the outbox"), self.outbox.get_state_display()
+            yield _("Tries so far"), str(self.outbox.tries)
+            yield _("Due"), self.outbox.due_at
+            yield _("Given up after"), self.outbox.expires_at
 
     def _category(self):
         why = SOURCES.get(self.entry.category_source, "")
@@ -175,6 +182,11 @@ def _resends(entry):
         yield _("Sent again as"), other
 
 
+def _columns(columns, rows):
+    """Those in which something stands."""
+    return [column for column in columns if any(column.get_value(row) for row in rows)]
+
+
 def _words(row):
     return f"{row.code} {row.reply}" if row.code else row.reply
 
@@ -184,22 +196,22 @@ def _role(row):
 
 
 def _seconds(row):
-    return _("%.2f s") % row.seconds
+    return _("%.2f\N{NO-BREAK SPACE}s") % row.seconds
 
 
 _RECIPIENT_COLUMNS = [
     Column("address", label=gettext_lazy("Address")),
     StatusTagColumn("state", accessor="get_state_display", label=gettext_lazy("State"),
-                    primary=lambda row: row.state not in _WELL),
+                    primary=lambda row: row.state in _WELL),
     Column("role", accessor=_role, label=gettext_lazy("Role")),
-    Column("reply", accessor=_words, label=gettext_lazy("The server's words")),
+    Column("reply", accessor=_words, label=gettext_lazy("The server's words"), width="180"),
 ]  # fmt: skip
 _ATTEMPT_COLUMNS = [
-    Column("began_at", label=gettext_lazy("Time")),
     Column("via", accessor=lambda row: via_label(row.via), label=gettext_lazy("Through")),
     StatusTagColumn("state", accessor="get_state_display", label=gettext_lazy("State"),
-                    primary=lambda row: row.state not in WELL),
+                    primary=lambda row: row.state in WELL),
+    Column("reply", accessor=_words, label=gettext_lazy("Words"), width="180"),
     Column("phase", label=gettext_lazy("Ended at")),
     Column("seconds", accessor=_seconds, label=gettext_lazy("Took")),
-    Column("reply", accessor=_words, label=gettext_lazy("Words")),
+    Column("began_at", label=gettext_lazy("Time"), classname="w-whitespace-nowrap"),
 ]  # fmt: skip

@@ -99,10 +99,10 @@ class LogView(SearchedLog):
     def columns(self):
         columns = [
             TitleColumn("subject", accessor=str, label=_("Subject"), url_name=ENTRY,
-                        get_title_id=lambda entry: f"logentry_{entry.pk}_title"),
+                        get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="200"),
             StatusTagColumn("state", accessor="get_state_display", label=_("State"),
-                            primary=lambda entry: entry.state not in WELL),
-            DateColumn("created_at", label=_("Time")),
+                            primary=lambda entry: entry.state in WELL),
+            DateColumn("created_at", label=_("Time"), classname="w-whitespace-nowrap"),
             Column("recipients", accessor=_recipients, label=_("Recipients")),
             Column("category", accessor=_category, label=_("Category")),
             Column("via", accessor=lambda entry: via_label(entry.via), label=_("Sent through")),
