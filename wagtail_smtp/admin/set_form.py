@@ -21,11 +21,19 @@ from wagtail_smtp.exceptions import SecretError
 from wagtail_smtp.live.reload import revoke
 from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports import standard
+from wagtail_smtp.transports.presets import PRESETS
 
 
 class SettingsSetForm(WagtailAdminModelForm):
     """Add, copy or edit one settings set."""
 
+    preset = forms.ChoiceField(
+        label=gettext_lazy("Provider preset"),
+        required=False,
+        choices=[("", gettext_lazy("Another server"))]
+        + [(preset.slug, preset.label) for preset in PRESETS],
+        help_text=gettext_lazy("Fills in the fields below; check them, and enter what is yours."),
+    )
     password = forms.CharField(
         label=gettext_lazy("Password"),
         required=False,
@@ -58,6 +66,9 @@ class SettingsSetForm(WagtailAdminModelForm):
         known = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES, *(self.instance.categories or ())])
         self.fields["categories"].choices = [(slug, category_label(slug)) for slug in known]
         self.fields["loaded_revision"].initial = self.instance.revision
+        self.fields["preset"].widget.attrs["data-presets"] = json.dumps(
+            {item.slug: item.fields() | {"hint": str(item.hint)} for item in PRESETS}
+        )
         self._offer_default_credentials()
         if self.instance.secret_id is None:
             del self.fields["remove_password"]
@@ -185,7 +196,7 @@ class SettingsSetForm(WagtailAdminModelForm):
         labels = [
             str(capfirst(self.fields[name].label or name))
             for name in self.changed_data
-            if name in self.fields and name != "loaded_revision"
+            if name in self.fields and name not in ("loaded_revision", "preset")
         ]
         if self.formsets["report_emails"].has_changed():
             labels.append(_("Report emails"))

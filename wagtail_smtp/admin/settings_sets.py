@@ -218,6 +218,7 @@ EDIT_HANDLER = ObjectList(
         FieldPanel("enabled"),
         MultiFieldPanel(
             [
+                FieldPanel("preset"),
                 FieldPanel("host"),
                 FieldRowPanel([FieldPanel("port"), FieldPanel("security"), FieldPanel("timeout")]),
             ],

@@ -1,5 +1,6 @@
 /**
- * The form of a settings set: proposes the port that goes with the security, and locks
+ * The form of a settings set: fills in a provider's preset and shows what to know about it,
+ * proposes the port that goes with the security, and locks
  * the server's fields while the default credentials are chosen, since these may only go
  * to the site's own server. The server checks all of it again.
  */
@@ -11,6 +12,12 @@
     connect() {
       this.typed = null;
       this.standard = JSON.parse(this.field('authentication').dataset.standard || 'null');
+      this.presets = JSON.parse(this.field('preset').dataset.presets);
+      this.hint = document.createElement('p');
+      this.hint.className = 'help';
+      // Screen readers read it when it changes.
+      this.hint.setAttribute('role', 'status');
+      this.field('preset').parentElement.append(this.hint);
       this.onChange = (event) => this.update(event.target);
       this.element.addEventListener('change', this.onChange);
       this.lock();
@@ -18,6 +25,7 @@
 
     disconnect() {
       this.element.removeEventListener('change', this.onChange);
+      this.hint.remove();
     }
 
     field(name) {
@@ -31,7 +39,21 @@
           port.value = PORTS[changed.value];
         }
       }
+      if (changed.name === 'preset') this.fill(this.presets[changed.value]);
       if (changed.name === 'authentication') this.lock();
+    }
+
+    fill(preset) {
+      this.hint.textContent = preset ? preset.hint : '';
+      if (!preset) return;
+      // Unlock first, or the fields would be put back to what they were before.
+      const authentication = this.field('authentication');
+      authentication.value = preset.authentication;
+      this.lock();
+      ['host', 'port', 'security'].forEach((name) => {
+        this.field(name).value = preset[name];
+      });
+      if (preset.username) this.field('username').value = preset.username;
     }
 
     lock() {
