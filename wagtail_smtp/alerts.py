@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.core.cache import cache
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
@@ -113,12 +112,9 @@ def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
     _send(_("Email: a message was given up"), text % {"entry": entry, "subject": subject})
 
 
-def too_large(user: object, subject: str, body: str) -> None:
-    """Tell the user with that primary key, or ADMINS, of a message that is too large."""
-    found = get_user_model()._default_manager.filter(pk=user).first() if user else None
-    address = str(getattr(found, found.get_email_field_name(), "") or "") if found else ""
-    is_active = bool(found and found.is_active)
-    _send(subject, body, [address] if address and is_active else None)
+def too_large(address: str | None, subject: str, body: str) -> None:
+    """Tell the person with that address, or ADMINS, of a message that is too large."""
+    _send(subject, body, [address] if address else None)
 
 
 def _is_first(what: str) -> bool:

@@ -75,7 +75,10 @@ class Attempts:
             try:
                 outcome = self._attempt(candidate)
             except _GO_ON as error:
-                failure = error
+                # Too large is a message only where that is so of every candidate: one that could
+                # not be reached may have room for it.
+                if failure is None or not isinstance(error, MessageTooLarge):
+                    failure = error
                 logger.warning("Message of category %s: %s", self._way.category, error)
                 continue
             except (MessageRefused, MessageOutcomeUnknown) as error:

@@ -3,6 +3,8 @@
 import email
 from collections.abc import Iterator
 from email.message import Message
+from email.policy import compat32
+from typing import cast
 
 from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.exceptions import MessageTooLarge
@@ -10,6 +12,8 @@ from wagtail_smtp.transports.base import Letter
 
 #: Octets of the megabyte that people enter.
 MEGABYTE = 1024 * 1024
+
+_AS_MAILED = compat32.clone(linesep="\r\n")
 
 
 def check(letter: Letter, item: SettingsSetConfig | None) -> None:
@@ -34,19 +38,29 @@ def check(letter: Letter, item: SettingsSetConfig | None) -> None:
 
 
 def attachments(content: bytes) -> Iterator[tuple[str, int]]:
-    """Name and size, in octets as mailed, of each attachment of a message."""
+    """Name and size, in octets as mailed, of each attachment of a message.
+
+    Whatever is no text to be read counts, with a name or without: pictures in the text too.
+    """
     for part in _leaves(email.message_from_bytes(content)):
         name = part.get_filename()
-        if name is not None or part.get_content_disposition() == "attachment":
-            payload = part.get_payload()
-            size = len(payload) if isinstance(payload, str) else len(part.as_bytes())
-            yield name or "", size
+        is_text = part.get_content_maintype() == "text"
+        if name is not None or not is_text or part.get_content_disposition() == "attachment":
+            yield name or "", _size(part)
+
+
+def _size(part: Message) -> int:
+    payload = part.get_payload()
+    if isinstance(payload, str):
+        return len(payload)
+    # A message in the message: its own headers and parts.
+    return len(part.as_bytes(policy=_AS_MAILED).partition(b"\r\n\r\n")[2])
 
 
 def _leaves(message: Message) -> Iterator[Message]:
-    for part in message.get_payload() if message.is_multipart() else ():
-        if isinstance(part, Message):
-            if part.get_content_maintype() == "multipart":
-                yield from _leaves(part)
-            else:
-                yield part
+    # What only calls itself multipart is one piece; a message in the message is too.
+    if message.get_content_maintype() != "multipart" or not message.is_multipart():
+        yield message
+        return
+    for part in message.get_payload():
+        yield from _leaves(cast(Message, part))

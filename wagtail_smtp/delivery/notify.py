@@ -1,0 +1,127 @@
+"""One mail about a message that is too large, to whom its set names for that."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from wagtail_smtp import alerts
+from wagtail_smtp.categories import ALERT, SECURITY
+from wagtail_smtp.configuration import SettingsSetConfig
+from wagtail_smtp.delivery import limit
+from wagtail_smtp.delivery.freeze import FrozenMessage
+from wagtail_smtp.delivery.record import Passage, clip, is_taken_care_of
+from wagtail_smtp.exceptions import MessageTooLarge
+from wagtail_smtp.live import database, side, threads
+from wagtail_smtp.models import LogEntry
+from wagtail_smtp.states import State
+
+logger = logging.getLogger(__name__)
+
+#: Recipients, and attachments, that the mail names.
+_NAMED = 20
+
+
+def of_too_large(passage: Passage, entry: LogEntry | None) -> None:
+    """Tell of a message that is kept, or was queued, because nobody else will. Never raises.
+
+    To be called when the entry is written. An alert that is too large is not told of: that
+    would be an alert again.
+    """
+    if entry is None or entry.state != State.TOO_LARGE or passage.classification.category == ALERT:
+        return
+    # Where the message could not be kept, its sender gets an error, unless it was queued.
+    is_kept = is_taken_care_of(entry) and entry.category != SECURITY
+    if not is_kept and not isinstance(passage.message, FrozenMessage):
+        return
+    try:
+        item = _set_of(passage)
+        subject = _("Email too large: “%s”") % clip(entry.subject, 100)
+        to = _address(item.notify_user) if item and item.notify_user is not None else None
+        alerts.too_large(to, subject, "\n\n".join(_text(passage, entry, item, is_kept)))
+    except Exception:
+        logger.exception("Nobody could be told that the message of entry %s is too large", entry.pk)
+
+
+def _set_of(passage: Passage) -> SettingsSetConfig | None:
+    """The first set that the message was too large for."""
+    sets = {item.key: item for item in passage.route.candidates if item is not None}
+    for attempt in passage.attempts:
+        if isinstance(attempt.error, MessageTooLarge):
+            return sets.get(attempt.key)
+    return None
+
+
+def _text(
+    passage: Passage, entry: LogEntry, item: SettingsSetConfig | None, is_kept: bool
+) -> Iterator[str]:
+    yield _("A message was not sent because it is too large for %s.") % (
+        f"“{item.name}”" if item else _("the server")
+    )
+    if is_kept:
+        yield _(
+            "It is kept in the delivery log, where its attachments can be downloaded, to be "
+            "delivered by hand. It is not sent again by itself."
+        )
+    else:
+        yield _("It is not kept, since it is of a kind that is never shown.")
+    letter = passage.letter
+    recipients: Sequence[str] = letter.envelope.recipients if letter else ()
+    yield _("Subject: %s") % entry.subject
+    yield _("Recipients: %s") % _some([clip(address) for address in recipients])
+    sizes = limit.attachments(letter.content) if letter else ()
+    yield _("Attachments, as mailed: %s") % _some(
+        [f"{clip(name, 100) or _('without a name')} ({_megabytes(size)})" for name, size in sizes]
+    )
+    yield str(passage.failure)
+    yield _link(entry)
+
+
+def _some(items: Sequence[str]) -> str:
+    named = ", ".join(items[:_NAMED]) or "–"
+    more = len(items) - _NAMED
+    return named if more <= 0 else named + " " + ngettext("and %d more", "and %d more", more) % more
+
+
+def _megabytes(octets: int) -> str:
+    return f"{octets / limit.MEGABYTE:.1f} MB"
+
+
+def _link(entry: LogEntry) -> str:
+    """Where the message is found in the admin."""
+    base = str(getattr(settings, "WAGTAILADMIN_BASE_URL", "") or "").rstrip("/")
+    try:
+        path = reverse("wagtail_smtp_log:entry", args=[entry.pk])
+    except NoReverseMatch:
+        base = ""
+    if not base:
+        return _("See entry %d of the delivery log.") % entry.pk
+    return base + path
+
+
+def _address(user: int | str) -> str | None:
+    """The address of the user with that primary key; None if there is nobody to write to."""
+
+    def find() -> str | None:
+        found = get_user_model()._default_manager.filter(pk=user).first()
+        if found is None or not found.is_active:
+            return None
+        return str(getattr(found, found.get_email_field_name(), "") or "") or None
+
+    alias = database.write_alias()
+    if not threads.runs_event_loop():
+        try:
+            with transaction.atomic(using=alias):
+                return find()
+        except Exception:
+            logger.debug("The caller's transaction is of no use any more.", exc_info=True)
+    try:
+        return side.write(find, alias)
+    except Exception:
+        logger.exception("Who is told of too large messages could not be looked up.")
+        return None
