@@ -11,16 +11,25 @@ from pathlib import Path
 
 from benchmarks.machine import facts
 from benchmarks.report import Table
-from benchmarks.services import Services, checked_round_trip, environment, measured_context
+from benchmarks.services import (
+    WRITE_AHEAD,
+    Services,
+    checked_round_trip,
+    environment,
+    measured_context,
+)
 from tests.postgres import PostgreSQL, programs
 
-#: The questions and the databases each is asked with.
+#: The questions and the databases each is asked with; "write-ahead" is SQLite set up so.
 QUESTIONS = {
     "cpu": ("sqlite",),
     "round_trip": ("sqlite",),
     "threads": ("sqlite",),
-    "own_work": ("sqlite", "postgresql"),
+    "own_work": ("sqlite", "write-ahead", "postgresql"),
+    "logged": ("sqlite", "write-ahead", "postgresql"),
+    "drain": ("sqlite", "write-ahead", "postgresql"),
     "reload_fire": ("sqlite", "postgresql"),
+    "log_pages": ("sqlite", "postgresql"),
 }
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -69,10 +78,11 @@ class Databases:
 
     def new(self, kind: str, name: str) -> dict[str, str] | None:
         """The environment that selects a new database; None without a server."""
-        if kind == "sqlite":
+        if kind != "postgresql":
             return {
                 "WAGTAIL_SMTP_TEST_DATABASE": "",
-                "WAGTAIL_SMTP_TEST_SQLITE": str(self._directory / f"{name}.sqlite3"),
+                "WAGTAIL_SMTP_TEST_SQLITE": str(self._directory / f"{name}-{kind}.sqlite3"),
+                WRITE_AHEAD: "1" if kind == "write-ahead" else "",
             }
         found = programs()
         if found is None:
@@ -85,7 +95,7 @@ class Databases:
 def _answers(question: str, environment: dict[str, str]) -> Iterator[Table]:
     with subprocess.Popen(
         [sys.executable, "-m", "benchmarks.child", question],
-        env=environment | {"DJANGO_SETTINGS_MODULE": "tests.processes.settings"},
+        env=environment | {"DJANGO_SETTINGS_MODULE": "benchmarks.settings"},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from tests.postgres import programs
 
-PACKAGES = ("wagtail-smtp", "Django", "wagtail", "aiosmtplib", "psycopg")
+PACKAGES = (
+    "wagtail-smtp",
+    "Django",
+    "wagtail",
+    "aiosmtplib",
+    "django-post-office",
+    "django-mailer",
+    "django-celery-email",
+    "celery",
+    "psycopg",
+)
 
 
 def facts() -> dict[str, object]:

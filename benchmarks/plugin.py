@@ -1,8 +1,11 @@
 """The plugin as a project would have it: sets in the database, made live."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 
 from benchmarks.messages import Build
 from benchmarks.services import PASSWORD, USERNAME, Around
@@ -34,6 +37,29 @@ def _values(around: Around, port: int, security: str) -> dict[str, Any]:
         "username": USERNAME,
         "password": PASSWORD,
     }
+
+
+@contextmanager
+def settings_of(**values: Any) -> Iterator[None]:
+    """Django's settings with other values."""
+    before = {name: getattr(settings, name) for name in values}
+    for name, value in values.items():
+        setattr(settings, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(settings, name, value)
+
+
+def database_name() -> str:
+    """The database that this process uses, as tables name it."""
+    if connection.vendor != "sqlite":
+        return str(connection.display_name)
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode")
+        (mode,) = cursor.fetchone()
+    return "SQLite, write-ahead" if mode == "wal" else "SQLite"
 
 
 class Ours:

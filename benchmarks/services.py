@@ -19,6 +19,8 @@ PASSWORD = "secret of the benchmarks"
 SECURITIES = ("starttls", "ssl", "none")
 #: Variable in which the processes that measure find their :class:`Around`.
 VARIABLE = "WAGTAIL_SMTP_BENCHMARK"
+#: With any value in this variable SQLite writes ahead, as projects with many writers set it up.
+WRITE_AHEAD = "WAGTAIL_SMTP_BENCHMARK_WRITE_AHEAD"
 ROUND_TRIP = 0.020
 #: Seconds by which the measured round trip may differ from it.
 _TOLERANCE = 0.0005

@@ -1,0 +1,103 @@
+"""A queue of mail that waits: how fast one worker sends it."""
+
+import random
+import time
+from collections.abc import Iterator
+from statistics import median
+
+from benchmarks import plugin
+from benchmarks.plugin import database_name
+from benchmarks.queues import (
+    MAILER,
+    OURS,
+    POST_OFFICE,
+    Celery,
+    Mailer,
+    Outbox,
+    PostOffice,
+    Queue,
+    Statements,
+)
+from benchmarks.report import Goal, Row, Table
+from benchmarks.services import Around
+
+ROUNDS = 3
+COUNT = 2000
+#: Those that need three to ten times as long get fewer.
+FEWER = 300
+#: Messages at a 20 ms round trip.
+DELAYED = 300
+#: Messages of the round in which statements are counted.
+COUNTED = 300
+
+
+def measure(around: Around) -> Iterator[Table]:
+    """Rates and statements on loopback, then rates at a round trip."""
+    plugin.use(around, [around.loopback["none"]], "none")
+    outbox, post_office = Outbox(), PostOffice()
+    counts: dict[Queue, int] = {outbox: COUNT, post_office: COUNT, Mailer(): FEWER}
+    statements = [Row(queue.name, _statements(queue)) for queue in counts]
+    celery = Celery()
+    celery.fill(COUNTED)
+    celery.drain()
+    table = _table(
+        "Queue drained, 2 KB, plain text and AUTH, loopback",
+        counts | {celery: FEWER},
+        f"{ROUNDS} rounds of {COUNT} messages; {MAILER} and {celery.name}, whose broker is in "
+        f"memory, {FEWER}",
+    )
+    factor = table.times_better(OURS, POST_OFFICE)
+    yield table.with_goals(Goal(f"against {POST_OFFICE}", factor, 4, at_least=True))
+    yield Table(f"SQL statements for a message, {database_name()}", "", tuple(statements))
+
+    delayed = around.delayed["none"]
+    plugin.use(around, [delayed], "none")
+    with plugin.settings_of(EMAIL_PORT=delayed):
+        table = _table(
+            "Queue drained, 2 KB, plain text and AUTH, 20 ms round trip",
+            {outbox: DELAYED, post_office: DELAYED},
+            f"{ROUNDS} rounds of {DELAYED} messages",
+        )
+    factor = table.times_better(OURS, POST_OFFICE)
+    yield table.with_goals(Goal(f"against {POST_OFFICE}", factor, 2.5, at_least=True))
+
+
+def _table(title: str, counts: dict[Queue, int], note: str) -> Table:
+    rates = _rates(counts)
+    return Table(
+        f"{title}, {database_name()}: messages a second",
+        "msg/s",
+        tuple(Row(queue.name, median(rates[queue])) for queue in counts),
+        base=POST_OFFICE,
+        more_is_better=True,
+        note=note,
+    )
+
+
+def _rates(counts: dict[Queue, int]) -> dict[Queue, list[float]]:
+    """Messages a second of each queue in each round; who comes first is left to chance."""
+    by_chance = random.Random(1)
+    order = list(counts)
+    rates: dict[Queue, list[float]] = {queue: [] for queue in counts}
+    for _ in range(ROUNDS):
+        by_chance.shuffle(order)
+        for queue in order:
+            queue.fill(counts[queue])
+            rates[queue].append(counts[queue] / _drained(queue, counts[queue]))
+    return rates
+
+
+def _drained(queue: Queue, count: int) -> float:
+    """Seconds in which it was drained."""
+    began = time.perf_counter()
+    own = queue.drain()
+    taken = time.perf_counter() - began
+    assert queue.sent() == count, f"{queue.name} sent {queue.sent()} of {count}"
+    return own or taken
+
+
+def _statements(queue: Queue) -> float:
+    queue.fill(COUNTED)
+    with Statements() as statements:
+        _drained(queue, COUNTED)
+    return statements.count / COUNTED
