@@ -1,50 +1,67 @@
-"""manage.py smtp_status: what is live, what waits, where mail is redirected."""
+"""manage.py smtp_status: what is live, what waits, what fails; for people and for monitoring."""
 
+import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
 
-from wagtail_smtp import live
-from wagtail_smtp.conf import conf
+from wagtail_smtp.diagnostics.status import Status, status
 from wagtail_smtp.exceptions import ReloadRefused
-from wagtail_smtp.transports import standard
 
 
 class Command(BaseCommand):
-    """Print the state of the live configuration."""
+    """Print the state of the site's email."""
 
-    help = "Show which email configuration is live and which changes wait for a reload."
+    help = (
+        "Show which email configuration is live, which changes wait for a reload, what the outbox "
+        "holds and what failed in the last hour. The exit code is 1 if something is wrong."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="For programs.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            plan = live.preview()
+            told = status()
         except ReloadRefused as error:
             raise CommandError(str(error)) from error
-        if plan.live is None:
+        if options["json"]:
+            self.stdout.write(json.dumps(told.as_json(), cls=DjangoJSONEncoder, indent=2))
+        else:
+            self._show(told)
+        if told.alarms:
+            # The reasons stand in the output already.
+            raise SystemExit(1)
+
+    def _show(self, told: Status) -> None:
+        if told.since is None:
             self.stdout.write("Nothing was made live yet: all mail leaves by standard delivery.")
         else:
-            since = plan.live.created_at.isoformat(timespec="seconds")
-            self.stdout.write(f"Version {plan.live.number} is live since {since}.")
-            self.stdout.write(f"Delivery method: {plan.before.method}")
-        for position, item in enumerate(plan.before.sets, start=1):
-            backup = ", backup" if item.backup else ""
+            since = told.since.isoformat(timespec="seconds")
+            self.stdout.write(f"Version {told.version} is live since {since}.")
+            self.stdout.write(f"Delivery method: {told.method}")
+        for position, item in enumerate(told.sets, start=1):
             only = f", only for {', '.join(item.categories)}" if item.categories else ""
-            where = (
-                standard.description()
-                if item.authentication == "default"
-                else f"{item.host}:{item.port}"
-            )
-            self.stdout.write(f"{position}. {item.name} ({where}){only}{backup}")
-            if item.redirect:
-                self.stdout.write(f"   redirects to {', '.join(item.report_addresses)}")
-        self.stdout.write(f"Standard delivery: {standard.description()}")
-        forced = conf.forced_redirect()
-        if forced is not None:
-            to = ", ".join(forced) or "nobody: no mail leaves"
+            backup = ", backup" if item.backup else ""
+            self.stdout.write(f"{position}. {item.name} ({item.server}){only}{backup}")
+            if item.redirects_to:
+                self.stdout.write(f"   redirects to {', '.join(item.redirects_to)}")
+        self.stdout.write(f"Standard delivery: {told.standard}")
+        if told.forced_redirect is not None:
+            to = ", ".join(told.forced_redirect) or "nobody: no mail leaves"
             self.stdout.write(self.style.WARNING(f"All mail is redirected by settings to {to}."))
-        if plan.changes:
-            self.stdout.write(f"Not live yet ({len(plan.changes)}):")
-            for change in plan.changes:
+        if told.outbox:
+            counts = ", ".join(f"{number} {state}" for state, number in told.outbox.items())
+            self.stdout.write(f"Outbox: {counts}")
+        if told.waiting_changes:
+            self.stdout.write(f"Not live yet ({len(told.waiting_changes)}):")
+            for change in told.waiting_changes:
                 self.stdout.write(f"- {change}")
-        for problem in plan.problems:
-            self.stdout.write(self.style.ERROR(f"Problem: {problem}"))
+        for problem in told.waiting_problems:
+            self.stdout.write(self.style.WARNING(f"Can't be made live: {problem}"))
+        for failed in told.failures[:10]:
+            where = f"{failed.state}: entry {failed.entry}"
+            self.stdout.write(f"{where}, {failed.via or 'not sent'}: {failed.reason}")
+        for alarm in told.alarms:
+            self.stdout.write(self.style.ERROR(f"Problem: {alarm}"))

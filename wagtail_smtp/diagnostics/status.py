@@ -1,0 +1,143 @@
+"""The state of a site's email at a glance: what is live, what waits, what fails."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Min
+from django.utils import timezone
+
+from wagtail_smtp import live
+from wagtail_smtp.conf import conf
+from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.models import LogEntry, OutboxMessage
+from wagtail_smtp.states import State
+from wagtail_smtp.transports import standard
+
+#: How far back failures count.
+RECENT = timedelta(hours=1)
+#: A message of the outbox that is due for longer than this says that nobody works it off.
+OVERDUE = timedelta(minutes=15)
+#: States that somebody should look at.
+BAD = (State.FAILED, State.UNKNOWN, State.BLOCKED, State.TOO_LARGE)
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus:
+    """A live set, in order."""
+
+    name: str
+    server: str
+    categories: tuple[str, ...] = ()
+    backup: bool = False
+    redirects_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A message that somebody should look at."""
+
+    entry: int
+    at: datetime
+    state: str
+    via: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All of it; ``alarms`` says in words what is wrong, and is empty if nothing is.
+
+    ``version`` is 0 where nothing was ever made live; ``forced_redirect`` None where none is;
+    ``overdue`` is in seconds, of the message that is due for longest.
+    """
+
+    version: int
+    since: datetime | None
+    method: str
+    standard: str
+    sets: tuple[SetStatus, ...]
+    forced_redirect: tuple[str, ...] | None
+    waiting_changes: tuple[str, ...]
+    waiting_problems: tuple[str, ...]
+    outbox: dict[str, int]
+    overdue: float
+    failures: tuple[Failed, ...]
+    alarms: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``json.dumps`` with Django's encoder."""
+        return asdict(self)
+
+
+def status() -> Status:
+    """The state now.
+
+    Raises:
+        ReloadRefused: the live version was written by a newer release.
+    """
+    plan = live.preview()
+    outbox, overdue = _outbox()
+    failures = _failures()
+    forced = conf.forced_redirect()
+    alarms = [str(problem) for problem in _live_problems()]
+    server = standard.server()
+    if server is not None and not server.is_configured:
+        alarms.append("Standard delivery is not configured, so password resets can't leave.")
+    if forced == ():
+        alarms.append("The settings force a redirect but name no address: no mail leaves.")
+    if overdue > OVERDUE.total_seconds():
+        alarms.append(
+            f"The outbox is not worked off: a message is due for {overdue / 60:.0f} minutes."
+        )
+    if failures:
+        alarms.append(f"{len(failures)} messages did not leave in the last hour.")
+    return Status(
+        version=plan.live.number if plan.live else 0,
+        since=plan.live.created_at if plan.live else None,
+        method=plan.before.method if plan.live else "standard",
+        standard=standard.description(),
+        sets=tuple(map(_set, plan.before.sets)),
+        forced_redirect=forced,
+        waiting_changes=tuple(map(str, plan.changes)),
+        waiting_problems=tuple(map(str, plan.problems)),
+        outbox=outbox,
+        overdue=overdue,
+        failures=failures,
+        alarms=tuple(alarms),
+    )
+
+
+def _live_problems() -> Any:
+    """What is wrong with the version in force; keys may be gone since it was made live."""
+    version = live.live_version()
+    return live.preview(version).problems if version else ()
+
+
+def _set(item: Any) -> SetStatus:
+    is_default = item.authentication == "default"
+    return SetStatus(
+        name=item.name,
+        server=standard.description() if is_default else f"{item.host}:{item.port}",
+        categories=item.categories,
+        backup=item.backup,
+        redirects_to=item.report_addresses if item.redirect else (),
+    )
+
+
+def _outbox() -> tuple[dict[str, int], float]:
+    """How many messages in which state, and for how many seconds the oldest is due."""
+    rows = OutboxMessage.objects.using(write_alias())
+    counts = {row["state"]: row["n"] for row in rows.values("state").annotate(n=Count("pk"))}
+    waiting = rows.filter(state=OutboxMessage.State.WAITING)
+    oldest = waiting.aggregate(due=Min("due_at"))["due"]
+    overdue = (timezone.now() - oldest).total_seconds() if oldest else 0.0
+    return counts, max(0.0, overdue)
+
+
+def _failures() -> tuple[Failed, ...]:
+    recent = LogEntry.objects.filter(created_at__gte=timezone.now() - RECENT, state__in=BAD)
+    return tuple(
+        Failed(entry.pk, entry.created_at, entry.state, entry.via, entry.reason)
+        for entry in recent.order_by("-id")[:100]
+    )
