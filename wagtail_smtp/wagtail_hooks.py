@@ -8,12 +8,14 @@ from wagtail.snippets.models import register_snippet
 
 from wagtail_smtp.admin.log_actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
+from wagtail_smtp.admin.notify_user import NotifyUserViewSet
 from wagtail_smtp.admin.settings_sets import NoBulkDelete
 
 register_snippet(EmailGroup)
 # After Wagtail's own, which it takes the place of.
 hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 hooks.register("register_bulk_action", ResendSelected)
+hooks.register("register_admin_viewset", NotifyUserViewSet)
 
 
 @hooks.register("register_log_actions")

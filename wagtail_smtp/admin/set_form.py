@@ -4,6 +4,7 @@ import json
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator
 from django.utils.formats import date_format
 from django.utils.text import capfirst
 from django.utils.timezone import localtime
@@ -70,6 +71,8 @@ class SettingsSetForm(WagtailAdminModelForm):
             {item.slug: item.fields() | {"hint": str(item.hint)} for item in PRESETS}
         )
         self._offer_default_credentials()
+        # What the column holds on every database.
+        self.fields["max_size"].validators.append(MaxValueValidator(32767))
         if self.instance.secret_id is None:
             del self.fields["remove_password"]
         default = SettingsSet.Authentication.DEFAULT

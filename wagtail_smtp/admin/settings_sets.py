@@ -21,6 +21,7 @@ from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.in_use import Overview
+from wagtail_smtp.admin.notify_user import NotifyUserViewSet
 from wagtail_smtp.admin.set_form import SettingsSetForm
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.reload import revoke
@@ -253,6 +254,8 @@ EDIT_HANDLER = ObjectList(
                 FieldPanel("ca_certificates"),
                 FieldPanel("ehlo_name"),
                 FieldPanel("bounce_address"),
+                FieldPanel("max_size"),
+                FieldPanel("notify_user", widget=NotifyUserViewSet().widget_class),
                 FieldPanel("categories"),
                 FieldPanel("backup"),
             ],

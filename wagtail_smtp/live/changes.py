@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from django.contrib.auth import get_user_model
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -136,9 +137,25 @@ def _reports(value: Any) -> str:
     )
 
 
+def _megabytes(value: Any) -> str:
+    return _("no limit") if value is None else _("%d MB") % value
+
+
+def _user(key: Any) -> str:
+    if key is None:
+        return _("the site's ADMINS")
+    found = get_user_model()._default_manager.filter(pk=key).first()
+    if found is None:
+        return _("a deleted user")
+    # Not every user model has full names.
+    return str(getattr(found, "get_full_name", str)() or found.get_username())
+
+
 _SHOW: dict[str, Callable[[Any], str]] = {
     "report_emails": _reports,
     "categories": lambda value: ", ".join(value) or _("all mail"),
+    "max_size": _megabytes,
+    "notify_user": _user,
     "security": lambda value: str(dict(SettingsSet.Security.choices)[value]),
     "authentication": lambda value: str(dict(SettingsSet.Authentication.choices)[value]),
 }
