@@ -1,0 +1,87 @@
+"""A message that failed is found, its reason read, the cause mended, and it is sent again."""
+
+import re
+
+import pytest
+
+from example_site import places
+from tests.browser.test_main_job import LIST, person  # noqa: F401
+
+pytestmark = pytest.mark.browser
+
+LOG = "/admin/email/log/"
+NOBODY_LISTENS = 9
+
+
+def test_a_failed_message_is_found_and_sent_again(person):  # noqa: F811
+    page = person.page
+    person.log_in()
+    right = _set_port_of_the_first(person, NOBODY_LISTENS)
+    _send_in_vain(person)
+
+    _find(person)
+    text = page.inner_text("main")
+    assert re.search(r"Failed, .*refused", text, re.IGNORECASE)
+    assert "people@example.com" in text
+    assert "Connection refused" in text
+    frame = page.frame_locator("iframe[sandbox='']")
+    frame.get_by_text("Please answer").wait_for()
+
+    _set_port_of_the_first(person, right)
+    _find(person)
+    page.get_by_role("link", name="Resend").click()
+    assert "people@example.com" in page.inner_text("main")
+    page.get_by_role("button", name="Yes, send it again").click()
+    page.get_by_text("The message was sent again.").wait_for()
+    text = page.inner_text("main")
+    assert "Sent, " in text
+    assert "Sent again from" in text
+
+    mail = person.newest_mail()
+    assert re.search(r"RCPT TO\s+people@example.com", mail)
+    assert "Please answer" in mail
+
+
+def _set_port_of_the_first(person, port):  # noqa: F811
+    """Give the set that carries the mail another port, make it live, return the one it had."""
+    page = person.page
+    person.go(LIST)
+    person.go(page.locator("tbody .title a").first.get_attribute("href"))
+    is_office = page.locator("[name=name]").input_value() == places.OFFICE.name
+    field = page.locator("[name=port]")
+    before = int(field.input_value())
+    field.fill(str(port))
+    # A password is bound to the port.
+    password = (places.OFFICE if is_office else places.NEWSLETTER).password
+    page.locator("[name=password]").fill(password)
+    person.save()
+    page.get_by_role("link", name="Review and reload").click()
+    person.reload()
+    return before
+
+
+def _send_in_vain(person):  # noqa: F811
+    page = person.page
+    person.go("/contact/")
+    page.get_by_label("Name").fill("Visitor")
+    page.get_by_label("Email").fill("visitor@example.net")
+    page.get_by_label("Message").fill("Please answer")
+    page.get_by_role("button", name="Send").click()
+    assert "could not be sent" in page.inner_text("main")
+
+
+def _find(person):  # noqa: F811
+    """By its state and by whom it was for, as somebody does who is asked for it."""
+    page = person.page
+    person.go(LOG)
+    page.get_by_role("button", name="Show filters").click()
+    page.locator(".w-drilldown__toggle", has_text="State").click()
+    page.get_by_label("Failed").check()
+    page.wait_for_url("**state=failed*")
+    page.keyboard.press("Escape")
+    page.get_by_role("textbox", name="Search term").fill("people@example.com")
+    page.wait_for_url("**q=people*")
+    row = page.locator("#listing-results tbody tr").first
+    assert "Failed" in row.text_content()
+    row.get_by_role("link").click()
+    page.wait_for_url(re.compile(r"/email/log/\d+/$"))
