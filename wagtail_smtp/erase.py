@@ -1,0 +1,235 @@
+"""Everything that log and outbox hold about one address, removed or made anonymous.
+
+Entry by entry, each in a transaction of its own: an erasure that was interrupted is simply begun
+again. Every entry and every stored message is read once, since senders, server words and what is
+encrypted stand in no index. Configuration is only named: people change that, not a command.
+"""
+
+import json
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from wagtail_smtp import crypto
+from wagtail_smtp.delivery import freeze, record, store
+from wagtail_smtp.delivery.freeze import FrozenMessage
+from wagtail_smtp.exceptions import MessageUnreadable
+from wagtail_smtp.live import database
+from wagtail_smtp.models import (
+    ConfigurationVersion,
+    LogEntry,
+    LogRecipient,
+    OutboxMessage,
+    SettingsSet,
+    StoredMessage,
+)
+from wagtail_smtp.outbox import claims, manage
+from wagtail_smtp.validation import is_email_address
+
+#: What stands where the address stood.
+ERASED = "erased"
+
+#: Rows that are looked through at a time.
+_BATCH = 500
+
+
+class Erasure:
+    """One address and what was done about it.
+
+    Attributes:
+        counts: ``entries``, ``recipients``, ``messages`` deleted, messages ``cancelled`` in the
+            outbox or sent without that recipient (``rewritten``), and stored messages that are
+            ``unreadable``.
+        sending: numbers of entries that were left alone because they are being sent.
+    """
+
+    def __init__(self, address: str, *, dry_run: bool = False) -> None:
+        """Raises ValueError if ``address`` is none."""
+        if not is_email_address(address):
+            raise ValueError(f"{address!r} is no email address.")
+        self.counts: Counter[str] = Counter()
+        self.sending: list[int] = []
+        self._dry_run = dry_run
+        self._seen: set[int] = set()
+        self._stored_as = record.recipient(address, "").address
+        local, _at, domain = self._stored_as.rpartition("@")
+        self._local = local
+        forms = {address, self._stored_as, f"{local}@{_in_unicode(domain)}"}
+        either = "|".join(map(re.escape, forms))
+        self._named = re.compile(rf"(?<![\w.+-])(?:{either})(?![\w-]|\.\w)", re.IGNORECASE)
+
+    def run(self) -> None:
+        """Erase; or find out what would be erased."""
+        for entry in self._entries_to():
+            self._erase(entry, is_about=False)
+        for entry in self._entries_naming():
+            self._erase(entry, is_about=False)
+        for entry in self._messages_naming():
+            self._erase(entry, is_about=True)
+        store.forget()
+
+    def configured(self) -> Iterator[str]:
+        """Where the address stands in the configuration, in words."""
+        for item in SettingsSet.objects.prefetch_related("report_emails"):
+            for name in ("username", "sender_name", "sender_address", "bounce_address"):
+                if self._names(getattr(item, name)):
+                    yield f"SMTP settings {item.name}: {name}"
+            if any(self._names(report.address) for report in item.report_emails.all()):
+                yield f"SMTP settings {item.name}: report emails"
+        for version in ConfigurationVersion.objects.order_by("number"):
+            if self._names(json.dumps(version.content, ensure_ascii=False)):
+                yield f"Version {version.number}"
+
+    def _names(self, text: str) -> bool:
+        return self._named.search(text) is not None
+
+    def _entries_to(self) -> Iterator[int]:
+        to_it = LogRecipient.objects.using(database.write_alias()).filter(address=self._stored_as)
+        last = 0
+        while True:
+            found = to_it.filter(entry__gt=last).order_by("entry_id")
+            keys = list(found.values_list("entry_id", flat=True)[:_BATCH])
+            yield from dict.fromkeys(keys)
+            if len(keys) < _BATCH:
+                return
+            last = keys[-1]
+
+    def _entries_naming(self) -> Iterator[int]:
+        """Those from it, and those whose subject or server words name it."""
+        rows = LogEntry.objects.using(database.write_alias()).order_by("pk")
+        columns = ("sender", "subject", "reason")
+        # No database but compares ASCII letters as they are needed here; the rest is done below.
+        is_near = Q()
+        for name in columns:
+            is_near |= Q(**{f"{name}__icontains": f"{self._local}@"})
+        last = 0
+        while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:_BATCH]):
+            near = rows.filter(is_near, pk__gt=last, pk__lte=keys[-1])
+            for key, *texts in list(near.values_list("pk", *columns)):
+                if any(map(self._names, texts)):
+                    yield key
+            last = keys[-1]
+
+    def _messages_naming(self) -> Iterator[int]:
+        """Entries of stored messages with the address in a header, Reply-To for example."""
+        rows = StoredMessage.objects.using(database.write_alias()).order_by("pk")
+        last = 0
+        while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:_BATCH]):
+            for key in keys:
+                stored = rows.filter(pk=key).first()
+                if stored is None:
+                    continue
+                try:
+                    message = store.opened(stored)
+                except MessageUnreadable:
+                    self.counts["unreadable"] += 1
+                    continue
+                if self._names(_head(message)):
+                    yield stored.entry_id
+            last = keys[-1]
+
+    def _erase(self, key: int, *, is_about: bool) -> None:
+        """One entry. ``is_about``: its message is the person's own, whoever it went to."""
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        with transaction.atomic(using=database.write_alias()):
+            # Locked by writing, which SQLite wants to come first.
+            rows = LogEntry.objects.filter(pk=key)
+            if not rows.update(changed_at=F("changed_at")):
+                return
+            entry = rows.get()
+            is_about = is_about or self._names(entry.sender)
+            others = [
+                item
+                for item in entry.recipients.all()
+                if item.address != self._stored_as and not _is_stand_in(entry, item)
+            ]
+            waits = claims.rows().filter(entry=entry).exists()
+            if waits and not self._out_of_the_outbox(entry, is_about or not others):
+                self.sending.append(key)
+                return
+            if not claims.rows().filter(entry=entry).exists():
+                count, _by_model = StoredMessage.objects.filter(entry=entry).delete()
+                self.counts["messages"] += count
+            self._anonymise(entry, waits, is_about or not others)
+            self.counts["entries"] += 1
+            if self._dry_run:
+                transaction.set_rollback(True, using=database.write_alias())
+
+    def _out_of_the_outbox(self, entry: LogEntry, is_whole: bool) -> bool:
+        """Cancel the message, or take the recipient out of it; False: it is being sent."""
+        waiting = claims.rows().filter(entry=entry).exclude(state=OutboxMessage.State.SENDING)
+        # Whoever has claimed it finds another token, and leaves it alone.
+        if not waiting.update(
+            state=OutboxMessage.State.WAITING, token=uuid.uuid4(), lease_until=None
+        ):
+            return False
+        rest = None if is_whole else self._without(entry)
+        if rest is None:
+            manage.cancel(entry)
+            self.counts["cancelled"] += 1
+            return True
+        content = crypto.seal(freeze.freeze(rest).content)
+        StoredMessage.objects.filter(entry=entry).update(content=content, size=len(content))
+        self.counts["rewritten"] += 1
+        return True
+
+    def _without(self, entry: LogEntry) -> FrozenMessage | None:
+        """The message without the recipient; None if nobody is left, or it can't be read."""
+        try:
+            message = store.load(entry)
+        except MessageUnreadable:
+            return None
+        kept = {
+            name: [address for address in getattr(message, name) if not self._names(address)]
+            for name in ("to", "cc", "bcc")
+        }
+        for name, addresses in kept.items():
+            setattr(message, name, addresses)
+        if not message.recipients():
+            return None
+        values, _content = message.wagtail_smtp_frozen
+        return FrozenMessage({**values, **kept}, message.message().as_bytes())
+
+    def _anonymise(self, entry: LogEntry, waited: bool, is_whole: bool) -> None:
+        mine = entry.recipients.filter(address=self._stored_as)
+        # What still goes to others would count those without an address among them.
+        still_waits = waited and claims.rows().filter(entry=entry).exists()
+        if still_waits:
+            self.counts["recipients"] += mine.delete()[0]
+        else:
+            self.counts["recipients"] += mine.update(address=ERASED, domain="", reply="")
+        for rows in (entry.recipients.all(), entry.attempts.all()):
+            for row in rows:
+                if self._names(row.reply):
+                    row.reply = self._named.sub(ERASED, row.reply)
+                    row.save(update_fields=["reply"])
+        for name in ("sender", "subject", "reason"):
+            setattr(entry, name, self._named.sub(ERASED, getattr(entry, name)))
+        if is_whole:
+            entry.sender = entry.subject = entry.message_id = ""
+        entry.save(update_fields=["sender", "subject", "reason", "message_id"])
+
+
+def _is_stand_in(entry: LogEntry, item: LogRecipient) -> bool:
+    """Whether the recipient is one that a redirect put in the place of the real ones."""
+    return bool(entry.redirected_by) and item.role == LogRecipient.Role.ENVELOPE
+
+
+def _head(message: FrozenMessage) -> str:
+    """All that the message's fields name."""
+    addresses = (*message.to, *message.cc, *message.bcc, *message.reply_to)
+    fields = (message.from_email, message.subject, *addresses, *message.extra_headers.values())
+    return "\n".join(map(str, fields))
+
+
+def _in_unicode(domain: str) -> str:
+    try:
+        return domain.encode("ascii").decode("idna")
+    except UnicodeError:
+        return domain
