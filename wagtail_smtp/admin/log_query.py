@@ -20,7 +20,7 @@ CAP = 1000
 #: Entries looked through at a time for what no index answers.
 SPAN = 50_000
 #: The same of one recipient's entries; each is a parameter of a query.
-CANDIDATES = 5000
+CANDIDATES = 2000
 #: Entries of concurrent transactions may be numbered in another order than that of their times.
 _SLACK = 1000
 #: Times that every database and time zone can compare with.
