@@ -9,15 +9,24 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core import serializers
 from django.core.mail import send_mail
+from django.core.management import CommandError, call_command
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 
 from tests.smtp_server import SMTPServer
 from tests.test_guard import scripted
 from wagtail_smtp import crypto
+from wagtail_smtp.delivery import store
 from wagtail_smtp.exceptions import EmailDeliveryError, SecretBoundElsewhere, SecretUnreadable
 from wagtail_smtp.live import current, look_up
-from wagtail_smtp.models import ConfigurationVersion, Secret, SettingsSet
+from wagtail_smtp.management.commands import smtp_rotate_keys
+from wagtail_smtp.models import (
+    ConfigurationVersion,
+    LogEntry,
+    Secret,
+    SettingsSet,
+    StoredMessage,
+)
 
 CANARY = "c4nary-in-the-mine"
 BINDING = {"host": "a", "username": "u"}
@@ -143,3 +152,39 @@ def test_it_is_nowhere_in_the_clear(make_set, reload, caplog):
     shown += [repr(item), repr(item.secret), str(item.secret), repr(vars(item)), caplog.text]
     assert not any(CANARY in text for text in shown)
     assert transport.config.password == CANARY
+
+
+def test_stored_messages_rotate_too(db, settings, monkeypatch):
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    monkeypatch.setattr(smtp_rotate_keys, "_BATCH", 2)
+    _keys(settings, old)
+    entries = [LogEntry.objects.create(state="failed", category="other") for _ in range(5)]
+    for number, entry in enumerate(entries):
+        store.keep(entry, b"message %d" % number)
+    broken = StoredMessage.objects.get(entry=entries[1])
+    StoredMessage.objects.filter(pk=broken.pk).update(content=b"?")
+    _keys(settings, new, old)
+    with pytest.raises(CommandError, match="0 passwords and 1 messages can't be decrypted"):
+        call_command("smtp_rotate_keys", verbosity=0)
+    _keys(settings, new)
+    for number in (0, 2, 3, 4):
+        stored = StoredMessage.objects.get(entry=entries[number])
+        assert crypto.unseal(bytes(stored.content)) == b"message %d" % number
+        assert len(stored.content) == stored.size
+
+
+def test_a_message_that_goes_while_keys_rotate(db, settings, monkeypatch):
+    for _ in range(3):
+        store.keep(LogEntry.objects.create(state="failed", category="other"), b"message")
+    reseal = crypto.reseal
+
+    def reseal_while_a_worker_works(token):
+        StoredMessage.objects.order_by("pk").last().delete()
+        store.keep(LogEntry.objects.create(state="queued", category="other"), b"new")
+        monkeypatch.setattr(crypto, "reseal", reseal)
+        return reseal(token)
+
+    monkeypatch.setattr(crypto, "reseal", reseal_while_a_worker_works)
+    call_command("smtp_rotate_keys", verbosity=0)
+    contents = [crypto.unseal(bytes(stored.content)) for stored in StoredMessage.objects.all()]
+    assert sorted(contents) == [b"message", b"message", b"new"]

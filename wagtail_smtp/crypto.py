@@ -68,8 +68,17 @@ def rotate(token: str) -> str:
     Raises:
         SecretUnreadable: no configured key opens it.
     """
+    return reseal(token.encode()).decode("ascii")
+
+
+def reseal(token: bytes) -> bytes:
+    """Return a token of :func:`seal` encrypted again with the newest key, as long as before.
+
+    Raises:
+        SecretUnreadable: no configured key opens it.
+    """
     try:
-        return _fernet().rotate(token.encode()).decode("ascii")
+        return _fernet().rotate(token)
     except (InvalidToken, ValueError):
         raise SecretUnreadable(_("It can't be decrypted: its key is gone.")) from None
 
