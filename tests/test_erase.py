@@ -3,6 +3,7 @@
 import pytest
 from django.core.mail import EmailMessage
 from django.core.management import CommandError, call_command
+from django.db import connections
 from django.utils import timezone
 
 from tests.hostile import HostileServer
@@ -216,3 +217,17 @@ def test_a_message_that_cannot_be_read_is_told(db, erased):
 def test_no_address(db, erased, typed):
     with pytest.raises(CommandError, match="no email address"):
         erased(typed)
+
+
+def test_nothing_is_read_from_a_replica(server, erased, settings, monkeypatch):
+    _send(ANNA, "bob@example.org", subject=f"For {ANNA}")
+    settings.DATABASE_ROUTERS = ["tests.test_replicas.Replicas"]
+    settings_of_replica = connections.settings["default"] | {"NAME": "/nowhere/replica"}
+    monkeypatch.setitem(connections.settings, "replica", settings_of_replica)
+    try:
+        assert "1 log entries" in erased()
+        call_command("smtp_prune")
+    finally:
+        del connections["replica"]
+    settings.DATABASE_ROUTERS = []
+    _is_gone()

@@ -10,8 +10,9 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import F, Q
 
 from wagtail_smtp import crypto
@@ -21,9 +22,11 @@ from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.live import database
 from wagtail_smtp.models import (
     ConfigurationVersion,
+    LogAttempt,
     LogEntry,
     LogRecipient,
     OutboxMessage,
+    ReportEmail,
     SettingsSet,
     StoredMessage,
 )
@@ -74,11 +77,12 @@ class Erasure:
 
     def configured(self) -> Iterator[str]:
         """Where the address stands in the configuration, in words."""
-        for item in SettingsSet.objects.prefetch_related("report_emails"):
+        for item in SettingsSet.objects.all():
             for name in ("username", "sender_name", "sender_address", "bounce_address"):
                 if self._names(getattr(item, name)):
                     yield f"SMTP settings {item.name}: {name}"
-            if any(self._names(report.address) for report in item.report_emails.all()):
+            reports = ReportEmail.objects.filter(settings_set=item)
+            if any(self._names(report.address) for report in reports):
                 yield f"SMTP settings {item.name}: report emails"
         for version in ConfigurationVersion.objects.order_by("number"):
             if self._names(json.dumps(version.content, ensure_ascii=False)):
@@ -139,14 +143,14 @@ class Erasure:
         self._seen.add(key)
         with transaction.atomic(using=database.write_alias()):
             # Locked by writing, which SQLite wants to come first.
-            rows = LogEntry.objects.filter(pk=key)
+            rows = LogEntry.objects.using(database.write_alias()).filter(pk=key)
             if not rows.update(changed_at=F("changed_at")):
                 return
             entry = rows.get()
             is_about = is_about or self._names(entry.sender)
             others = [
                 item
-                for item in entry.recipients.all()
+                for item in _of(entry, LogRecipient)
                 if item.address != self._stored_as and not _is_stand_in(entry, item)
             ]
             waits = claims.rows().filter(entry=entry).exists()
@@ -197,15 +201,15 @@ class Erasure:
         return FrozenMessage({**values, **kept}, message.message().as_bytes())
 
     def _anonymise(self, entry: LogEntry, waited: bool, is_whole: bool) -> None:
-        mine = entry.recipients.filter(address=self._stored_as)
+        mine = _of(entry, LogRecipient).filter(address=self._stored_as)
         # What still goes to others would count those without an address among them.
         still_waits = waited and claims.rows().filter(entry=entry).exists()
         if still_waits:
             self.counts["recipients"] += mine.delete()[0]
         else:
             self.counts["recipients"] += mine.update(address=ERASED, domain="", reply="")
-        for rows in (entry.recipients.all(), entry.attempts.all()):
-            for row in rows:
+        for model in (LogRecipient, LogAttempt):
+            for row in _of(entry, model):
                 if self._names(row.reply):
                     row.reply = self._named.sub(ERASED, row.reply)
                     row.save(update_fields=["reply"])
@@ -214,6 +218,11 @@ class Erasure:
         if is_whole:
             entry.sender = entry.subject = entry.message_id = ""
         entry.save(update_fields=["sender", "subject", "reason", "message_id"])
+
+
+def _of(entry: LogEntry, model: type[models.Model]) -> "models.QuerySet[Any]":
+    """What belongs to an entry, never from a replica."""
+    return model._default_manager.using(database.write_alias()).filter(entry=entry)
 
 
 def _is_stand_in(entry: LogEntry, item: LogRecipient) -> bool:
