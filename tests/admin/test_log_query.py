@@ -34,6 +34,7 @@ CASES = {
     "domain and state": {"recipient": "example.org", "state": "failed"},
     "domain and word": {"recipient": "example.org", "subject": "nowhere"},
     "since": {"since": timedelta(minutes=2500)},
+    "since and rare word": {"since": timedelta(minutes=2500), "subject": "nowhere"},
     "until": {"until": timedelta(minutes=2000)},
     "a period and a word": {
         "since": timedelta(minutes=2500),

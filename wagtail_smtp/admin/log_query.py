@@ -18,7 +18,7 @@ from wagtail_smtp.validation import ascii_address, ascii_host, is_email_address,
 #: Entries that a listing counts and pages through; older ones follow on a page of their own.
 CAP = 1000
 #: Entries looked through at a time for what no index answers.
-SPAN = 50_000
+SPAN = 100_000
 #: The same of one recipient's entries; each is a parameter of a query.
 CANDIDATES = 2000
 #: Entries of concurrent transactions may be numbered in another order than that of their times.
@@ -136,28 +136,31 @@ def _matching(wanted):
 
 
 def _by_entry(wanted, bounds, limit):
-    within = {f"pk__{lookup}": value for lookup, value in bounds.items()}
-    rows = _matching(wanted).filter(**within)
     edge = None
     if wanted.subject or len(wanted.conditions) > 1:
-        edge = _edge(LogEntry.objects.filter(**within))
+        edge = _edge(LogEntry.objects.filter(**_of("pk", bounds)))
     if edge is not None:
-        rows = rows.filter(pk__gt=edge)
-    numbers = tuple(rows.order_by("-pk").values_list("pk", flat=True)[: limit + 1])
-    return _found(numbers, limit, None if edge is None else edge + 1)
+        # One lower bound: of two, SQLite may begin at the wrong one.
+        bounds = bounds | {"gte": edge}
+    rows = _matching(wanted).filter(**_of("pk", bounds)).order_by("-pk")
+    return _found(tuple(rows.values_list("pk", flat=True)[: limit + 1]), limit, edge)
+
+
+def _of(field, bounds):
+    return {f"{field}__{lookup}": value for lookup, value in bounds.items()}
 
 
 def _edge(rows):
-    """Below it lies what is not looked through this time; None: nothing does."""
+    """The last to be looked through this time; None: all of them are."""
     newest = rows.order_by("-pk").values_list("pk", flat=True).first()
     if newest is None or not rows.filter(pk__lte=newest - SPAN).exists():
         return None
-    return newest - SPAN
+    return newest - SPAN + 1
 
 
 def _by_recipient(wanted, bounds, limit):
-    within = {f"entry_id__{lookup}": value for lookup, value in bounds.items()}
-    rows = LogRecipient.objects.filter(**recipient_lookup(wanted.recipient), **within)
+    address = recipient_lookup(wanted.recipient)
+    rows = LogRecipient.objects.filter(**address, **_of("entry_id", bounds))
     newest = rows.order_by("-entry_id").values_list("entry_id", flat=True).distinct()
     if not wanted.conditions and not wanted.subject and not any(wanted.times):
         return _found(tuple(newest[: limit + 1]), limit, None)
