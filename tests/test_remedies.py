@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wagtail_smtp.diagnostics.remedies import CAUSES, Failure, explain
+from wagtail_smtp.diagnostics.failure import Failure
+from wagtail_smtp.diagnostics.remedies import CAUSES, explain
 from wagtail_smtp.exceptions import (
     DestinationRefused,
     MessageDeferred,

@@ -12,7 +12,8 @@ from wagtail_smtp.categories import TEST
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.candidates import Redirect, redirect_for
 from wagtail_smtp.delivery.shape import prepare, shape
-from wagtail_smtp.diagnostics.remedies import Cause, Failure, explain
+from wagtail_smtp.diagnostics.failure import Cause, Failure
+from wagtail_smtp.diagnostics.remedies import explain
 from wagtail_smtp.live import current
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ReportEmail, SettingsSet

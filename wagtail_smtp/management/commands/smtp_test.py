@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.formats import date_format
 
 from wagtail_smtp.categories import TEST
-from wagtail_smtp.diagnostics.remedies import Cause
+from wagtail_smtp.diagnostics.failure import Cause
 from wagtail_smtp.diagnostics.run import LABELS, Report, try_set
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.models import SettingsSet
