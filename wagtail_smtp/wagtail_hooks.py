@@ -4,6 +4,7 @@ from django.contrib.auth.models import Permission
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from wagtail import hooks
+from wagtail.log_actions import LogFormatter
 from wagtail.snippets.models import register_snippet
 
 from wagtail_smtp.admin.log_actions import ResendSelected
@@ -21,7 +22,7 @@ hooks.register("register_admin_viewset", NotifyUserViewSet)
 @hooks.register("register_log_actions")
 def register_log_actions(actions):
     """Name the plugin's entries in Wagtail's audit log."""
-    actions.register_action("wagtail_smtp.reload", gettext_lazy("Reload"), _reload_message)
+    actions.register_action("wagtail_smtp.reload")(_Reload)
     actions.register_action(
         "wagtail_smtp.reorder", gettext_lazy("Move"), gettext_lazy("Moved in the order")
     )
@@ -47,8 +48,11 @@ _LOG_ACTIONS = {
 }
 
 
-def _reload_message(data):
-    return _("Version %s made live") % data.get("number", "")
+class _Reload(LogFormatter):
+    label = gettext_lazy("Reload")
+
+    def format_message(self, log_entry):
+        return _("Version %s made live") % log_entry.data.get("number", "")
 
 
 @hooks.register("register_permissions")

@@ -187,6 +187,15 @@ def test_what_is_on_its_way_is_left_alone(admin_client, name, monkeypatch):
     assert not audit(name).exists()
 
 
+def test_the_audit_log_is_in_words(admin_client, make_set, reload):
+    make_set(name="Office")
+    reload(admin_client.user)
+    admin_client.post(url("cancel", make_waiting()))
+    page = shown(admin_client.get(reverse("wagtailadmin_reports:site_history")))
+    assert "Version 1 made live" in page
+    assert "Cancelled the message" in page
+
+
 def export(client, file_format="csv", **query):
     path = reverse("wagtail_smtp_log:export")
     query = "&".join(f"{name}={value}" for name, value in query.items())
