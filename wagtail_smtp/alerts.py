@@ -6,7 +6,8 @@ cache that all processes share, that holds for the whole site, otherwise for eac
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -78,12 +79,16 @@ def _failed(via: str, error: Exception) -> None:
             )
         ),
     )
-    cache.set(_key(f"{via}.failing"), True, timeout=7 * 24 * 3600)
+    with _without_cache():
+        cache.set(_key(f"{via}.failing"), True, timeout=7 * 24 * 3600)
 
 
 def _recovered(via: str) -> None:
-    # Whoever removes the mark tells of it: one process of all.
-    if cache.delete(_key(f"{via}.failing")):
+    is_first = False
+    with _without_cache():
+        # Whoever removes the mark tells of it: one process of all.
+        is_first = cache.delete(_key(f"{via}.failing"))
+    if is_first:
         _send(
             _("Email: “%(name)s” works again") % {"name": via},
             _("Email leaves through “%(name)s” again.") % {"name": via},
@@ -118,7 +123,19 @@ def too_large(address: str | None, subject: str, body: str) -> None:
 
 
 def _is_first(what: str) -> bool:
-    return bool(cache.add(_key(what), True, timeout=conf.ALERT_INTERVAL))
+    with _without_cache():
+        return bool(cache.add(_key(what), True, timeout=conf.ALERT_INTERVAL))
+    return False
+
+
+@contextmanager
+def _without_cache() -> Iterator[None]:
+    """A cache that is down costs the alert alone."""
+    try:
+        yield
+    except Exception:
+        # No error: that would be mailed to ADMINS, and again about that mail if it fails.
+        logger.warning("The cache that counts alerts is down.", exc_info=True)
 
 
 def _key(what: str) -> str:

@@ -113,7 +113,8 @@ class Worker:
         done = 0
         results: list[Result] = []
         for window in _windows(rows):
-            is_over = deadline is not None and time.monotonic() > deadline
+            # At least one, however little time there is.
+            is_over = bool(done) and deadline is not None and time.monotonic() > deadline
             if self._is_stopped or is_over:
                 break
             # One transaction: the outcome of the last window, and that this one is sending.
@@ -230,8 +231,4 @@ def give_up_lost() -> int:
 
 
 def _alert(entry: LogEntry) -> None:
-    """Never in the way of the outbox: the cache that counts alerts may be down."""
-    try:
-        alerts.given_up(entry.pk, entry.subject, is_unknown=entry.state == State.UNKNOWN)
-    except Exception:
-        logger.exception("An alert about entry %s could not be sent.", entry.pk)
+    alerts.given_up(entry.pk, entry.subject, is_unknown=entry.state == State.UNKNOWN)
