@@ -1,0 +1,151 @@
+"""The log beside the caller's transaction: it survives the rollback and holds nobody up."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import django
+import pytest
+
+from tests.hostile import HostileServer
+from tests.hostile_faults import Fault, Faults
+from tests.postgres import PostgreSQL
+from tests.processes.console import set_for
+from tests.processes.log_console import LogConsole
+from tests.processes.outbox_site import site
+
+NOT_LOGGED = "delivery log could not be written"
+ENTRIES = "wagtail_smtp_logentry"
+
+
+@pytest.fixture
+def subject() -> str:
+    return uuid4().hex[:8]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HostileServer]:
+    with HostileServer() as one:
+        yield one
+
+
+def another(postgresql: PostgreSQL) -> LogConsole:
+    environment = postgresql.environment | {"PGDATABASE": "outbox_log"}
+    return LogConsole(environment, conf={"DELIVERY": "immediate"})
+
+
+@pytest.fixture(scope="module")
+def console(postgresql: PostgreSQL, server: HostileServer) -> Iterator[LogConsole]:
+    """On PostgreSQL, in a database of this module."""
+    postgresql.execute("CREATE DATABASE outbox_log")
+    with another(postgresql) as one:
+        one("migrate")
+        one("make_sets", servers=[set_for(server)])  # type: ignore[arg-type]
+        yield one
+
+
+def states(console: LogConsole, subject: str) -> dict[str, str]:
+    return {name: state for name, state, _ in console("states", prefix=subject)}
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "",
+        "SELECT * FROM wagtail_smtp_settingsset FOR UPDATE",
+        "SELECT * FROM wagtail_smtp_configurationversion FOR UPDATE",
+        "LOCK TABLE wagtail_smtp_settingsset IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE auth_user IN ACCESS EXCLUSIVE MODE",
+    ],
+)
+def test_an_entry_outlives_the_rollback(console: LogConsole, subject: str, statement: str) -> None:
+    took, warnings = console("send_in_transaction", subject=subject, statement=statement)
+    assert warnings == []
+    assert took < 2
+    assert states(console, subject) == {subject: "sent"}
+
+
+@pytest.mark.postgres
+def test_a_caller_that_locks_the_log_waits_for_itself_shortly(
+    console: LogConsole, subject: str, server: HostileServer
+) -> None:
+    before = len(server.received)
+    lock = f"LOCK TABLE {ENTRIES} IN ACCESS EXCLUSIVE MODE"
+    took, [warning] = console("send_in_transaction", subject=subject, statement=lock)
+    assert NOT_LOGGED in warning
+    assert took < 8
+    assert len(server.received) == before + 1
+    assert states(console, subject) == {}
+
+
+@pytest.mark.postgres
+def test_no_more_connections(
+    postgresql: PostgreSQL, console: LogConsole, subject: str, server: HostileServer
+) -> None:
+    before = len(server.received)
+    # The one that is there stays. A limit would not hold for a superuser.
+    with another(postgresql) as other:
+        other("send", subject=f"{subject}-first")
+        postgresql.execute("ALTER DATABASE outbox_log ALLOW_CONNECTIONS false")
+        try:
+            _took, [warning] = other("send_in_transaction", subject=subject)
+        finally:
+            postgresql.execute("ALTER DATABASE outbox_log ALLOW_CONNECTIONS true")
+    assert NOT_LOGGED in warning
+    assert len(server.received) == before + 2
+    assert states(console, subject) == {f"{subject}-first": "sent"}
+
+
+@pytest.mark.postgres
+def test_forks_threads_and_loops(console: LogConsole, subject: str) -> None:
+    assert console("send_after_fork", subject=subject) == 0
+    console("send_from_threads", subject=subject, count=8)
+    assert console("send_on_loop", subject=f"{subject}-loop") == []
+    expected = {f"{subject}-{name}" for name in ("before", "child", "after", "loop", *range(8))}
+    assert states(console, subject) == dict.fromkeys(expected, "sent")
+
+
+@pytest.mark.postgres
+def test_its_connection_is_closed_when_idle(postgresql: PostgreSQL, console: LogConsole) -> None:
+    with another(postgresql) as other:
+        before, during, after = other("connections_when_idle", idle=0.5)
+    assert (during, after) == (before + 1, before)
+
+
+def test_on_sqlite_it_rides_along(tmp_path: object, subject: str, server: HostileServer) -> None:
+    path = f"{tmp_path}/database.sqlite3"
+    database = {"WAGTAIL_SMTP_TEST_DATABASE": "", "WAGTAIL_SMTP_TEST_SQLITE": path}
+    with LogConsole(database, conf={"DELIVERY": "immediate"}) as console:
+        console("migrate")
+        console("make_sets", servers=[set_for(server)])  # type: ignore[arg-type]
+        console("send_in_transaction", subject=f"{subject}-1")
+        console("send_in_transaction", subject=f"{subject}-2", rollback=False)
+        assert console("send_on_loop", subject=f"{subject}-3") == []
+        expected = {f"{subject}-2": "sent", f"{subject}-3": "sent"}
+        assert states(console, subject) == expected
+
+
+def test_immediate_delivery_hands_over_what_is_deferred(database: dict[str, str]) -> None:
+    with site(database, conf={"DELIVERY": "immediate", "RETRY_DEFERRED": True}) as made:
+        made.server.plan = Faults((Fault("rcpt", "refuse", "450 4.2.1 Later", times=2),))
+        made.queue(4, atomic=False)
+        left = [tuple(row) for row in made.console("rows", prefix=made.prefix)]
+        assert sorted(left) == [(f"{made.prefix}-{n}", "waiting", 1) for n in (0, 1)]
+        made.finish()
+        assert made.account() == {"sent": 4}
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="MAILERS came with Django 6.1")
+def test_one_mailer_queues(database: dict[str, str]) -> None:
+    backend = "wagtail_smtp.backend.EmailBackend"
+    mailers = {
+        "default": {"BACKEND": backend},
+        "later": {"BACKEND": backend, "OPTIONS": {"delivery": "queued"}},
+    }
+    with site(database, conf={"DELIVERY": "immediate"}, mailers=mailers) as made:
+        made.queue(2, using="default")
+        assert len(made.arrived) == 2
+        made.queue(3, using="later")
+        assert len(made.arrived) == 2
+        made.finish()
+        assert made.account() == {"sent": 5}
