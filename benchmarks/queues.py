@@ -58,10 +58,15 @@ class _Stored:
 
 
 class Outbox(_Stored):
-    """The plugin's."""
+    """The plugin's, with as many threads as its command has unless told."""
 
     name = OURS
     backend = "wagtail_smtp.backend.EmailBackend"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._options = {} if threads is None else {"threads": threads}
+        if threads is not None:
+            self.name = f"{OURS}, --threads {threads}"
 
     def fill(self, count: int) -> None:
         settings.WAGTAIL_SMTP["DELIVERY"] = "queued"
@@ -83,7 +88,7 @@ class Outbox(_Stored):
 
     def _drain(self) -> None:
         with open("/dev/null", "w") as nowhere:
-            call_command("smtp_outbox", once=True, stdout=nowhere)
+            call_command("smtp_outbox", once=True, stdout=nowhere, **self._options)
 
 
 class PostOffice(_Stored):
