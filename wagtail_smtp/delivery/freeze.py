@@ -62,17 +62,16 @@ def freeze(prepared: EmailMessage) -> Frozen:
     Raises:
         ValueError: it can't be written, or a provider's attribute doesn't fit into JSON.
     """
-    if isinstance(prepared, FrozenMessage):
+    if isinstance(prepared, FrozenMessage) and prepared.is_unchanged():
         return _packed(*prepared.wagtail_smtp_frozen)
     content = mime.to_bytes(prepared)
-    addressed = {*prepared.to, *prepared.cc, *prepared.bcc}
-    more = [a for a in prepared.recipients() if a not in addressed]
     values = {
         "from_email": str(prepared.from_email),
         "to": [*map(str, prepared.to)],
         "cc": [*map(str, prepared.cc)],
-        # Recipients that the message's class adds are named by no header either.
-        "bcc": [*map(str, prepared.bcc), *map(str, more)],
+        "bcc": [*map(str, prepared.bcc)],
+        # Whom its class adds or leaves out.
+        "recipients": [*map(str, prepared.recipients())],
         "reply_to": [*map(str, prepared.reply_to)],
         "subject": str(prepared.subject),
         "headers": _headers(prepared, content),
@@ -134,7 +133,10 @@ def thaw(content: bytes) -> "FrozenMessage":
         raise MessageUnreadable("The stored message is damaged.") from error
     if written_as != FORMAT:
         raise MessageUnreadable("The stored message was written by another release of the plugin.")
-    return FrozenMessage(values, written)
+    try:
+        return FrozenMessage(values, written)
+    except (KeyError, TypeError) as error:
+        raise MessageUnreadable("The stored message is damaged.") from error
 
 
 class FrozenMessage(EmailMultiAlternatives):
@@ -154,6 +156,17 @@ class FrozenMessage(EmailMultiAlternatives):
             setattr(self, name, value)
         # One name that no cleaning of attributes takes for a provider's.
         self.wagtail_smtp_frozen = (values, content)
+
+    def recipients(self) -> list[str]:
+        """Those of the message that was frozen, until somebody addresses it anew."""
+        values = self.wagtail_smtp_frozen[0]
+        same = all(getattr(self, name) == values[name] for name in ("to", "cc", "bcc"))
+        return list(values["recipients"]) if same else super().recipients()
+
+    def is_unchanged(self) -> bool:
+        """Whether it would be frozen as it was."""
+        values, content = self.wagtail_smtp_frozen
+        return self.as_frozen() is content and self.bcc == values["bcc"]
 
     @property
     def frozen_content(self) -> bytes:

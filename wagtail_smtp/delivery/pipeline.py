@@ -146,6 +146,8 @@ class Line:
             username = getattr(getattr(by, "config", None), "username", "")
             shaped, envelope = shape(tried.prepared, item, way.redirect, username)
             tried.letter = letter = Letter(shaped, attempts.remaining(envelope))
+            if not letter.envelope.recipients:
+                return Outcome(by.name)  # all who are to get it now have it already
             limit.check(letter, item)
             if item is None and isinstance(shaped, FrozenMessage):
                 shaped.unpack()

@@ -8,6 +8,7 @@ from email.utils import parseaddr
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
+from django.db import Error, transaction
 from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
@@ -133,15 +134,22 @@ def _save(
     if retry is not None:
         kept.state = State.DEFERRED
     kept.save(force_insert=True)
-    save_recipients(kept, recipients(passage))
+    rows = list(recipients(passage))
+    if retry is not None:
+        for row in rows:
+            if row.state in (RecipientState.NOT_SENT, RecipientState.DEFERRED):
+                row.state = RecipientState.WAITING
+    save_recipients(kept, rows)
     save_attempts(kept, passage.attempts)
     if retry is not None:
         retry(kept)
     # A security message is stored only while the outbox will still try it.
     elif kept.category != SECURITY and conf.stores(kept.state):
         try:
-            store.keep(kept, freeze.freeze(passage.message).content)
-        except (StorageFull, ValueError) as error:
+            # In a savepoint: a message too large for the database must not take the entry along.
+            with transaction.atomic(using=database.write_alias()):
+                store.keep(kept, freeze.freeze(passage.message).content)
+        except (StorageFull, ValueError, Error) as error:
             logger.warning("The message of entry %s is not stored: %s", kept.pk, error)
     return kept
 
@@ -226,7 +234,7 @@ def recipients(passage: Passage, *, kept_from: bool = True) -> Iterable[LogRecip
         yield recipient(
             address,
             item.state if item else default,
-            code=item.code if item else 0,
+            code=_code(item.code) if item else 0,
             reply=clip(item.reply, 2 * SHOWN) if item else "",
         )
     if kept_from and passage.route.redirect is not None:
@@ -259,10 +267,15 @@ def attempts(made: Iterable[Attempt]) -> Iterable[LogAttempt]:
             seconds=attempt.seconds,
             state=_state_of(attempt),
             phase=failed.phase if failed else "",
-            code=failed.code if failed else 0,
+            code=_code(failed.code) if failed else 0,
             reply=clip(_words(attempt), 2 * SHOWN),
         )
         began += timedelta(seconds=attempt.seconds)
+
+
+def _code(code: int) -> int:
+    """A reply code as the database takes it: smtplib makes -1 of what it can't read."""
+    return code if 0 <= code <= 999 else 0
 
 
 def _words(attempt: Attempt) -> str:

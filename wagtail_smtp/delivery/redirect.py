@@ -75,6 +75,8 @@ FIELDS = frozenset(vars(EmailMultiAlternatives())) | {
 _HARMLESS = frozenset(
     {
         "email_category",
+        # What a stored message is written from; its headers are the fields that were redirected.
+        "wagtail_smtp_frozen",
         "tags",
         "metadata",
         "template_id",

@@ -19,6 +19,8 @@ from wagtail_smtp.live import threads
 #: Seconds that a caller waits, and that a statement or a lock may take over there.
 _PATIENCE = 5
 _STATEMENT = 3
+#: Seconds for work that has begun.
+_LONGEST = 60
 #: Seconds without work after which connection and thread end.
 _IDLE = 20
 
@@ -41,12 +43,21 @@ def write(work: Callable[[], T], alias: str) -> T:
     savepoint.
 
     Raises:
-        TimeoutError: it took too long; it may still be done.
+        TimeoutError: its turn didn't come; it is not done.
         django.db.Error: as ``work`` does.
     """
     if threads.runs_event_loop() or _needs_another(connections[alias]):
         return _side.call(lambda: _in_transaction(work, alias), alias)
-    return _in_transaction(work, alias)
+    return _in_transaction(lambda: _bounded(work, connections[alias]), alias)
+
+
+def _bounded(work: Callable[[], T], connection: BaseDatabaseWrapper) -> T:
+    """Nothing of ours waits long for a lock on the caller's connection either."""
+    if connection.vendor == "postgresql":
+        local = "; ".join(_BOUNDS["postgresql"]).replace("SET ", "SET LOCAL ")
+        with connection.cursor() as cursor:
+            cursor.execute(local)
+    return work()
 
 
 def _needs_another(connection: BaseDatabaseWrapper) -> bool:
@@ -80,7 +91,14 @@ class _Side:
                     target=self._run, name="wagtail_smtp log", daemon=True
                 )
                 self._thread.start()
-        return future.result(timeout=_PATIENCE)
+        try:
+            return future.result(timeout=_PATIENCE)
+        except TimeoutError:
+            if future.cancel():
+                raise
+            # It has begun, and its statements are bounded. What is done late must not be told
+            # to have failed: the outbox might send what the caller sends again.
+            return future.result(timeout=_LONGEST)
 
     def _run(self) -> None:
         try:

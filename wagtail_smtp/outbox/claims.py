@@ -53,9 +53,7 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
     if not keys:
         return token, []
     mine = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=Now())
-    return token, list(
-        mine.select_related("entry", "entry__stored").order_by("priority", "due_at", "id")
-    )
+    return token, list(mine.select_related("entry").order_by("priority", "due_at", "id"))
 
 
 def free_abandoned() -> None:

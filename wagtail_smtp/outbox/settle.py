@@ -1,11 +1,13 @@
 """What follows from an attempt at an outbox message: done, given up, or again later."""
 
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from django.db import DataError, IntegrityError, transaction
 from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
@@ -18,10 +20,12 @@ from wagtail_smtp.exceptions import (
     MessageDeferred,
     SecretError,
 )
-from wagtail_smtp.live import statements
+from wagtail_smtp.live import database, statements
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox import claims
 from wagtail_smtp.states import RecipientState, State
+
+logger = logging.getLogger(__name__)
 
 #: Failures after which a later try may succeed and can't deliver twice.
 PASSING = (MessageDeferred, ConfigurationUnavailable, SecretError, DestinationRefused)
@@ -70,6 +74,21 @@ def settle(results: Sequence[Result]) -> list[OutboxMessage]:
         rows += made
     statements.insert(rows)
     return again
+
+
+def settle_alone(result: Result) -> None:
+    """Write down one outcome, if need be without what the database doesn't take of it."""
+    alias = database.write_alias()
+    try:
+        with transaction.atomic(using=alias):
+            settle([result])
+    except (DataError, IntegrityError):
+        logger.exception("The outcome of entry %s is kept without details.", result.row.entry_id)
+        with transaction.atomic(using=alias):
+            result.row.entry.state = record.entry(result.passage).state
+            values = {"state": result.row.entry.state, "changed_at": timezone.now()}
+            statements.update(LogEntry, "id", [result.row.entry_id], values)
+            _forget([result.row.entry], result.row.entry.state)
 
 
 def _is_simple(result: Result) -> bool:

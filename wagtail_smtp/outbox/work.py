@@ -6,9 +6,9 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from django.db import Error, close_old_connections, transaction
+from django.db import DataError, Error, IntegrityError, close_old_connections, transaction
 from django.utils import timezone
 
 from wagtail_smtp import alerts, signals
@@ -19,11 +19,11 @@ from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.pipeline import Line
 from wagtail_smtp.delivery.record import Passage
-from wagtail_smtp.exceptions import ConfigurationUnavailable, MessageUnreadable
+from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError, MessageUnreadable
 from wagtail_smtp.live import database
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.settle import SETTLED, Result, settle
+from wagtail_smtp.outbox.settle import SETTLED, Result, settle, settle_alone
 from wagtail_smtp.states import RecipientState, State
 
 logger = logging.getLogger(__name__)
@@ -125,8 +125,10 @@ class Worker:
             except BaseException:
                 # A signal's exception; a task system's, whose time is over. Only the message in
                 # hand may have left, or not.
-                claims.take_back(token, held[len(results) + 1 :])
-                self._write(token, results, ())
+                try:
+                    claims.take_back(token, held[len(results) + 1 :])
+                finally:
+                    self._write(token, results, ())
                 raise
             done += len(results)
         self._write(token, results, ())
@@ -137,7 +139,7 @@ class Worker:
     ) -> list[OutboxMessage]:
         """Settle and begin. What has left must be written down: a dead database is waited for."""
         give_up = time.monotonic() + conf.OUTBOX_LEASE / 2
-        due = results
+        due, tried = results, results
         while True:
             try:
                 with transaction.atomic(using=database.write_alias()):
@@ -150,6 +152,12 @@ class Worker:
                         due = [result for result in results if result.row.pk not in written]
                     settle(due)
                 break
+            except (DataError, IntegrityError):
+                # The database is there, but doesn't take one of the outcomes as it is.
+                logger.exception("Outcomes can't be written down together; now one by one.")
+                for result in results:
+                    settle_alone(result)
+                results = due = ()
             except Error:
                 is_idle = self._is_stopped and not results
                 if is_idle or time.monotonic() > give_up:
@@ -158,7 +166,7 @@ class Worker:
                 time.sleep(1)
                 close_old_connections()
                 due = ()
-        self._tell(results)
+        self._tell(tried)
         return held
 
     def _tell(self, results: Sequence[Result]) -> None:
@@ -173,6 +181,8 @@ class Worker:
     def _send(self, token: uuid.UUID, rows: Sequence[OutboxMessage], results: list[Result]) -> None:
         self._line.begin()
         renewed = time.monotonic()
+        # A window's at a time, since messages may be large.
+        stored = store.many(row.entry_id for row in rows)
         for row in rows:
             if time.monotonic() - renewed > conf.OUTBOX_LEASE / 4:
                 try:
@@ -182,13 +192,19 @@ class Worker:
                     # What has left is known only here, so nothing may end this now.
                     logger.exception("The lease of the outbox's messages can't be renewed.")
                     close_old_connections()
-            results.append(Result(row, self._pass_on(row)))
+            results.append(Result(row, self._pass_on(row, stored.get(row.entry_id))))
 
-    def _pass_on(self, row: OutboxMessage) -> Passage:
+    def _pass_on(self, row: OutboxMessage, stored: StoredMessage | None) -> Passage:
         classification = Classification(row.category, row.category_source)
+        if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
+            # A late reset link is of use to others alone.
+            late = EmailDeliveryError("It could not be sent in time.")
+            return Passage.of_nothing(classification, late)
         try:
-            message = store.opened(row.entry.stored)
-        except (MessageUnreadable, StoredMessage.DoesNotExist) as error:
+            if stored is None:
+                raise MessageUnreadable("The message is not stored any more.")
+            message = store.opened(stored)
+        except MessageUnreadable as error:
             return Passage.of_nothing(classification, error)
         settled: set[str] = set()
         if row.tries:

@@ -42,11 +42,14 @@ def to_bytes(message: EmailMessage) -> bytes:
         return written
     content = cast(Any, rendered(message))
     if type(content).as_bytes not in _USUAL:
-        # The message's class writes itself.
-        return cast(bytes, content.as_bytes() if _MODERN else content.as_bytes(linesep="\r\n"))
+        # The message's class writes itself, perhaps with the line ends of this machine.
+        own = cast(bytes, content.as_bytes() if _MODERN else content.as_bytes(linesep="\r\n"))
+        return _LINE_END.sub(b"\r\n", own)
     buffer = BytesIO()
     if _MODERN:
-        _Generator(buffer, mangle_from_=False, policy=content.policy).flatten(content)
+        # A class may write itself by a policy with the line ends of this machine.
+        policy = content.policy.clone(linesep="\r\n")
+        _Generator(buffer, mangle_from_=False, policy=policy).flatten(content)
     else:
         _Generator(buffer, mangle_from_=False).flatten(content, linesep="\r\n")
     return buffer.getvalue()
@@ -54,11 +57,12 @@ def to_bytes(message: EmailMessage) -> bytes:
 
 def _usual_writers() -> set[Any]:
     """The methods that write a message by Python's own generator."""
+    own = {email.message.Message.as_bytes, email.message.EmailMessage.as_bytes}
     if _MODERN:
-        return {email.message.MIMEPart.as_bytes, email.message.EmailMessage.as_bytes}
+        return own
     from django.core.mail.message import MIMEMixin  # gone in 7.0
 
-    return {MIMEMixin.as_bytes}
+    return own | {MIMEMixin.as_bytes}
 
 
 _USUAL = _usual_writers()
@@ -110,6 +114,7 @@ def _fits(name: str, value: str) -> bool:
     return len(name) + len(value) <= 70 and _WORDS.match(value) is not None
 
 
+_LINE_END = re.compile(rb"\r?\n")
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 
 
