@@ -1,5 +1,6 @@
 """What the outbox must never do: reach others, lose an outcome, send what is too old."""
 
+import asyncio
 import smtplib
 import threading
 from datetime import timedelta
@@ -14,10 +15,11 @@ from django.utils import timezone
 
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
-from wagtail_smtp import email_category
+from tests.test_backend import close_for_good
+from wagtail_smtp import email_category, live
 from wagtail_smtp.exceptions import MessageOutcomeUnknown
 from wagtail_smtp.live import side
-from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
+from wagtail_smtp.models import LogEntry, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.outbox import work
 from wagtail_smtp.outbox.work import Worker
 from wagtail_smtp.resend import resend
@@ -39,6 +41,16 @@ def _work():
         return worker.work_off()
     finally:
         worker.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_queued_on_a_running_event_loop():
+    async def view():
+        return _send()
+
+    assert asyncio.run(view()) == 1
+    assert LogEntry.objects.get().state == "queued"
+    side._side.call(close_for_good, "default")
 
 
 class Guarded(EmailMessage):
@@ -174,9 +186,6 @@ def test_if_all_who_are_to_get_it_have_it_already(make_set, reload):
             "Hi", "Body", "shop@example.com", ["real@example.org", "later@example.org"]
         ).send()
         _work()
-        from wagtail_smtp import live
-        from wagtail_smtp.models import SettingsSet
-
         SettingsSet.objects.update(redirect=True)
         live.reload()
         OutboxMessage.objects.update(due_at=timezone.now() - timedelta(seconds=1))

@@ -12,7 +12,7 @@ from wagtail_smtp.delivery import freeze, record, store
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.pipeline import Recorder
 from wagtail_smtp.delivery.shape import prepare
-from wagtail_smtp.live import database
+from wagtail_smtp.live import database, side, threads
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import settle, tasks
 from wagtail_smtp.states import RecipientState, State
@@ -23,8 +23,9 @@ def accept(
 ) -> LogEntry | None:
     """Put a message into the outbox; None if it has no recipients.
 
-    On the caller's connection and in its transaction. Whatever goes wrong goes to the
-    caller: a message that can't be stored is not accepted.
+    On the caller's connection and in its transaction; on a running event loop, which has
+    neither, beside it. Whatever goes wrong goes to the caller: a message that can't be stored
+    is not accepted.
 
     Raises:
         StorageFull: the stored messages would be too large in all.
@@ -45,16 +46,22 @@ def accept(
         message_id=record.clip(prepared.extra_headers.get("Message-ID", "")),
         resend_of=resend_of,
     )
-    with transaction.atomic(using=database.write_alias()):
-        entry.save(force_insert=True)
-        waiting = RecipientState.WAITING
-        record.save_recipients(
-            entry, [record.recipient(address, waiting) for address in message.recipients()]
-        )
-        store.keep(entry, frozen.content)
-        _add(entry, classification)
-    # Outside: accept()'s own savepoint would have a task of its own for each message.
-    tasks.run_after_commit()
+    waiting = RecipientState.WAITING
+    recipients = [record.recipient(address, waiting) for address in message.recipients()]
+
+    def put() -> None:
+        with transaction.atomic(using=database.write_alias()):
+            entry.save(force_insert=True)
+            record.save_recipients(entry, recipients)
+            store.keep(entry, frozen.content)
+            _add(entry, classification)
+        # Outside: the savepoint would have a task of its own for each message.
+        tasks.run_after_commit()
+
+    if threads.runs_event_loop():
+        side.write(put, database.write_alias())
+    else:
+        put()
     return entry
 
 
