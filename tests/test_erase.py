@@ -148,6 +148,61 @@ def test_what_waits_for_others_too_leaves_without_her(server, erased, configure,
     assert (entry.state, entry.recipients.count()) == ("sent", 2)
 
 
+def test_whose_address_only_ends_alike_is_left_alone(server, erased, configure):
+    configure(DELIVERY="queued")
+    others = ["o'brien@example.com", "x.brien@example.com", "{brien@example.com"]
+    answer = _send("bob@example.org", reply_to=others, subject=f"From {others[0]}")
+    to_both = _send("brien@example.com", *others, subject=f"To {others[0]}")
+    said = "550 'brien@example.com' isn't o'brien@example.com"
+    LogEntry.objects.filter(pk=to_both.pk).update(reason=said)
+    assert "0 messages in the outbox cancelled" in erased("brien@example.com")
+    assert {e.subject for e in LogEntry.objects.all()} == {answer.subject, to_both.subject}
+    assert store.load(answer).reply_to == others
+    assert store.load(to_both).to == others
+    to_both.refresh_from_db()
+    assert to_both.reason == "550 'erased' isn't o'brien@example.com"
+
+
+def test_her_address_is_known_in_whatever_form(server, erased, configure):
+    configure(DELIVERY="queued")
+    entry = _send("Anna <anna@BÜCHER。example>", "bob@example.org")
+    erased()
+    assert store.load(entry).to == ["bob@example.org"]
+
+
+def test_what_providers_and_own_headers_name_goes_too(server, erased, configure):
+    configure(DELIVERY="queued")
+    message = EmailMessage(
+        f"For {ANNA}",
+        "Body",
+        "shop@example.com",
+        [ANNA, "bob@example.org"],
+        reply_to=[ANNA, "shop@example.com"],
+        headers={
+            "To": f"Anna <{ANNA}>, Bob <bob@example.org>",
+            "X-Customer": ANNA,
+            "List-Unsubscribe": f"<mailto:{STORED}>, <https://example.com/>",
+        },
+    )
+    message.merge_data = {ANNA: {"code": 1}, "bob@example.org": {"code": 2}}
+    message.merge_metadata = {STORED.upper(): {"id": 1}, "bob@example.org": {"id": 2}}
+    message.metadata = {"customer": ANNA, "order": 7}
+    message.tags = [ANNA, "order"]
+    message.send()
+    erased()
+    _is_gone()
+    thawed = store.load(LogEntry.objects.get())
+    assert thawed.merge_data == {"bob@example.org": {"code": 2}}
+    assert thawed.merge_metadata == {"bob@example.org": {"id": 2}}
+    assert (thawed.metadata, thawed.tags) == ({"order": 7}, ["order"])
+    assert Worker().work_off() == 1
+    [received] = server.received
+    assert received.message["To"] == "Bob <bob@example.org>"
+    assert received.message["Reply-To"] == "shop@example.com"
+    assert received.message["X-Customer"] is None
+    assert received.message["List-Unsubscribe"] == "<mailto:erased>, <https://example.com/>"
+
+
 def test_what_is_being_sent_is_left_alone(server, erased, configure):
     configure(DELIVERY="queued")
     entry = _send(ANNA)

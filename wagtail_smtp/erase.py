@@ -10,6 +10,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from email.utils import formataddr, getaddresses
 from typing import Any
 
 from django.db import models, transaction
@@ -38,6 +39,8 @@ ERASED = "erased"
 
 #: Rows that are looked through at a time.
 _BATCH = 500
+#: What may stand in a local part: one that only ends like the address is another's.
+_LOCAL = r"[\w.!#$%&'*+/=?^`{|}~-]"
 
 
 class Erasure:
@@ -63,7 +66,12 @@ class Erasure:
         self._local = local
         forms = {address, self._stored_as, f"{local}@{_in_unicode(domain)}"}
         either = "|".join(map(re.escape, forms))
-        self._named = re.compile(rf"(?<![\w.+-])(?:{either})(?![\w-]|\.\w)", re.IGNORECASE)
+        # In quotes, which a local part may begin with too, it must be closed by one.
+        self._named = re.compile(
+            rf"(?<!{_LOCAL})(?:{either})(?![\w-]|\.\w)"
+            rf"|(?<=(?<!{_LOCAL})['`*{{|])(?:{either})(?=['`*}}|])",
+            re.IGNORECASE,
+        )
 
     def run(self) -> None:
         """Erase; or find out what would be erased."""
@@ -89,7 +97,17 @@ class Erasure:
                 yield f"Version {version.number}"
 
     def _names(self, text: str) -> bool:
-        return self._named.search(text) is not None
+        """Whether text, or an address in it, is or names the address."""
+        if self._named.search(text):
+            return True
+        return any(self._is_it(address) for _name, address in getaddresses([text]))
+
+    def _is_it(self, address: str) -> bool:
+        """Whether one recipient or key, with or without a name, is the address."""
+        try:
+            return record.recipient(address, "").address == self._stored_as
+        except ValueError:
+            return False  # a domain that can't be written
 
     def _entries_to(self) -> Iterator[int]:
         to_it = LogRecipient.objects.using(database.write_alias()).filter(address=self._stored_as)
@@ -189,16 +207,53 @@ class Erasure:
             message = store.load(entry)
         except MessageUnreadable:
             return None
+        recipients = [each for each in message.recipients() if not self._is_it(each)]
+        if not recipients:
+            return None
         kept = {
-            name: [address for address in getattr(message, name) if not self._names(address)]
-            for name in ("to", "cc", "bcc")
+            name: [address for address in getattr(message, name) if not self._is_it(address)]
+            for name in ("to", "cc", "bcc", "reply_to")
         }
         for name, addresses in kept.items():
             setattr(message, name, addresses)
-        if not message.recipients():
-            return None
+        message.subject = self._named.sub(ERASED, message.subject)
+        message.extra_headers = dict(self._headers_without(message.extra_headers))
         values, _content = message.wagtail_smtp_frozen
-        return FrozenMessage({**values, **kept}, message.message().as_bytes())
+        changed = {
+            **kept,
+            "recipients": recipients,
+            "subject": message.subject,
+            "headers": message.extra_headers,
+            "attributes": self._value_without(values["attributes"]),
+        }
+        return FrozenMessage({**values, **changed}, message.message().as_bytes())
+
+    def _headers_without(self, headers: dict[str, str]) -> Iterator[tuple[str, str]]:
+        """A message's own headers; one of addresses keeps the others', and goes with the last."""
+        for name, value in headers.items():
+            listed = getaddresses([value])
+            rest = [pair for pair in listed if not self._is_it(pair[1])]
+            is_list = all(is_email_address(address) for _name, address in listed)
+            if not is_list or len(rest) == len(listed):
+                yield name, self._named.sub(ERASED, value)
+            elif rest:
+                yield name, self._named.sub(ERASED, ", ".join(map(formataddr, rest)))
+
+    def _value_without(self, value: Any) -> Any:
+        """A provider's attribute without what is kept under the address, or is just that."""
+        if isinstance(value, dict):
+            return {
+                key: self._value_without(item)
+                for key, item in value.items()
+                if not self._is_it(key) and not (isinstance(item, str) and self._is_it(item))
+            }
+        if isinstance(value, list):
+            return [
+                self._value_without(item)
+                for item in value
+                if not (isinstance(item, str) and self._is_it(item))
+            ]
+        return self._named.sub(ERASED, value) if isinstance(value, str) else value
 
     def _anonymise(self, entry: LogEntry, waited: bool, is_whole: bool) -> None:
         mine = _of(entry, LogRecipient).filter(address=self._stored_as)
