@@ -1,12 +1,18 @@
 """A message as bytes and back, body untouched."""
 
+from email import message_from_bytes
+from email.message import Message
+
 import pytest
-from django.core.mail import EmailMessage
+from django.core import mail
+from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 from tests.transports.stock import our_bytes
 from tests.transports.test_bytes import CASES
 from wagtail_smtp.delivery.freeze import freeze, thaw
 from wagtail_smtp.exceptions import MessageUnreadable
+from wagtail_smtp.models import LogEntry
+from wagtail_smtp.outbox.work import Worker
 from wagtail_smtp.transports import mime
 
 
@@ -87,6 +93,112 @@ def test_for_backends_that_read_parts_they_are_there():
     assert thawed.body.strip() == "Text"
     assert thawed.alternatives[0][0].strip() == "<p>Größe</p>"
     assert len(thawed.attachments) == 2
+
+
+def test_no_alternative_is_lost():
+    message = CASES["alternatives"]()
+    message.attach_alternative("BEGIN:VCALENDAR", "text/calendar; method=REQUEST")
+    message.attach_alternative("<html ⚡4email>", "text/x-amp-html")
+    message.attach_alternative(b"\x00\xff", "application/x-own")
+    message.attach(content="Without a name", mimetype="text/plain")
+    thawed = _thawed(message)
+    thawed.unpack()
+    assert thawed.body.strip() == "Text"
+    assert [(mimetype, content.strip()) for content, mimetype in thawed.alternatives] == [
+        ("text/html", "<p>Größe</p>"),
+        ("text/calendar; method=REQUEST", "BEGIN:VCALENDAR"),
+        ("text/x-amp-html", "<html ⚡4email>"),
+        ("application/x-own", b"\x00\xff"),
+    ]
+    assert len(thawed.attachments) == 3
+    again = message_from_bytes(EmailMultiAlternatives.message(thawed).as_bytes())
+    written = [part.get_content_type() for part in again.walk()]
+    assert written[:6] == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+        "text/calendar",
+        "text/x-amp-html",
+    ]
+
+
+def test_an_invitation_alone_is_an_alternative():
+    message = EmailMultiAlternatives("Hi", "", "a@example.com", ["b@example.com"])
+    message.attach_alternative("BEGIN:VCALENDAR", "text/calendar")
+    thawed = _thawed(message)
+    thawed.unpack()
+    assert (thawed.body, [mimetype for _, mimetype in thawed.alternatives]) == (
+        "",
+        ["text/calendar"],
+    )
+
+
+RELATED = b"""\
+Subject: Hi
+MIME-Version: 1.0
+Content-Type: multipart/alternative; boundary=a
+
+--a
+Content-Type: text/plain
+
+Text
+--a
+Content-Type: multipart/related; boundary=r
+
+--r
+Content-Type: text/html
+
+<img src="cid:x">
+--r
+Content-Type: image/png
+Content-ID: <x>
+
+png
+--r--
+--a
+Content-Type: text/calendar; charset=CHARSET
+
+BEGIN
+--a--
+""".replace(b"\n", b"\r\n")
+
+
+class Own(EmailMessage):
+    """A message that writes itself."""
+
+    charset = b"utf-8"
+
+    def message(self, **kwargs):
+        return _Own(RELATED.replace(b"CHARSET", self.charset))
+
+
+class _Own(Message):
+    def __init__(self, content):
+        super().__init__()
+        self.content = content
+
+    def as_bytes(self, *args, **kwargs):
+        return self.content
+
+
+def test_images_of_an_alternative_are_kept():
+    thawed = _thawed(Own("Hi", "", "a@example.com", ["b@example.com"]))
+    thawed.unpack()
+    assert [mimetype for _, mimetype in thawed.alternatives] == ["text/html", "text/calendar"]
+    assert thawed.attachments[0]["Content-ID"] == "<x>"
+
+
+@pytest.mark.parametrize("charset", [b"klingon", b"rot13"])
+def test_a_charset_that_nobody_knows_is_told_before_anything_leaves(db, configure, charset):
+    configure(DELIVERY="queued", STORE_MESSAGES="all")
+    message = Own("Hi", "", "a@example.com", ["b@example.com"])
+    message.charset = charset
+    message.send()
+    Worker().work_off()
+    entry = LogEntry.objects.get()
+    assert (entry.state, mail.outbox) == ("failed", [])
+    assert charset.decode() in entry.reason
 
 
 def test_an_attribute_that_does_not_fit_is_an_error():

@@ -11,8 +11,9 @@ import functools
 import json
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from email.message import Message
+from email.message import Message, MIMEPart
 from email.mime.base import MIMEBase
 from typing import Any, cast
 
@@ -209,17 +210,28 @@ class FrozenMessage(EmailMultiAlternatives):
         return _Written(mime.rendered(fields), self.frozen_content)
 
     def unpack(self) -> None:
-        """Set body, alternatives and attachments, for backends that read those."""
+        """Set body, alternatives and attachments, for backends that read those.
+
+        Raises:
+            MessageUnreadable: a part's charset is unknown.
+        """
         parsed = email.message_from_bytes(self.frozen_content, policy=email.policy.SMTP)
-        body, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
+        try:
+            self._unpack(parsed)
+        except (LookupError, ValueError) as error:
+            raise MessageUnreadable(f"A part of the message can't be read: {error}") from error
+
+    def _unpack(self, parsed: MIMEPart) -> None:
+        plain, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
+        body = html if plain is None else plain
         if body is not None:
             self.body = body.get_content()
-        if html is not None and body is not None:
-            self.attach_alternative(html.get_content(), "text/html")
-        elif html is not None:
-            self.body, self.content_subtype = html.get_content(), "html"
-        for part in parsed.iter_attachments() if parsed.is_multipart() else ():
-            self.attach(cast(Any, part if _MODERN else _legacy(part)))
+            self.content_subtype = body.get_content_subtype()
+        for part, is_alternative in _parts(parsed, body) if parsed.is_multipart() else ():
+            if is_alternative or part is html:
+                self.attach_alternative(part.get_content(), _mimetype(part))
+            else:
+                self.attach(cast(Any, part if _MODERN else _legacy(part)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -239,6 +251,30 @@ def _with_from(content: bytes, line: bytes) -> bytes | None:
     head, separator, body = content.partition(b"\r\n\r\n")
     changed, count = _FROM.subn(lambda _found: line, head + b"\r\n")
     return changed + separator[2:] + body if count == 1 else None
+
+
+def _parts(whole: MIMEPart, body: MIMEPart | None) -> Iterator[tuple[MIMEPart, bool]]:
+    """All but the body, and whether each is an alternative to it."""
+    of_alternatives = whole.get_content_type() == "multipart/alternative"
+    for part in whole.iter_parts():
+        if part is body:
+            continue
+        holds_body = any(inner is body for inner in part.walk())
+        if part.is_multipart() and (holds_body or part.get_content_type() in _OF_BODIES):
+            yield from _parts(part, body)
+        else:
+            yield part, of_alternatives and not part.is_multipart() and not part.is_attachment()
+
+
+#: Parts that hold a body, not an attachment.
+_OF_BODIES = ("multipart/alternative", "multipart/related")
+
+
+def _mimetype(part: MIMEPart) -> str:
+    """Its type, with parameters such as a calendar's ``method``."""
+    params = cast(Any, part["Content-Type"]).params if "Content-Type" in part else {}
+    more = (f"; {name}={value}" for name, value in params.items() if name.lower() != "charset")
+    return part.get_content_type() + "".join(more)
 
 
 def _legacy(part: Message) -> MIMEBase:

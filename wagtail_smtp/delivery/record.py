@@ -22,6 +22,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
     MessageTooLarge,
+    MessageUnreadable,
     RedirectError,
     StorageFull,
 )
@@ -78,10 +79,12 @@ class Passage:
                 return state
         by_black_box = bool(self.attempts) and self.attempts[-1].via == STANDARD
         # Nobody knows what a project's own backend had done before it raised this.
-        of_ours = isinstance(self.failure, AttemptFailed | ValueError | ImproperlyConfigured)
+        of_ours = isinstance(self.failure, _OURS)
         return State.UNKNOWN if by_black_box and not of_ours else State.FAILED
 
 
+#: Errors that standard delivery's backend didn't raise.
+_OURS = (AttemptFailed, MessageUnreadable, ValueError, ImproperlyConfigured)
 _STATES: Mapping[type[Exception], State] = {
     MessageOutcomeUnknown: State.UNKNOWN,
     MessageRefused: State.REFUSED,
