@@ -2,11 +2,13 @@
 
 import csv
 import io
+import smtplib
 from datetime import timedelta
 
 import openpyxl
 import pytest
 from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
 from django.urls import reverse
 from django.utils import timezone
 from wagtail.models import ModelLogEntry
@@ -75,16 +77,35 @@ def test_a_resend_that_fails_says_why(admin_client, make_set, reload):
     assert (again.state, again.resend_of) == ("failed", entry)
 
 
-def test_whatever_a_backend_raises_is_told(admin_client, monkeypatch):
+def test_of_what_a_backend_raises_the_kind_is_told(admin_client, monkeypatch):
     from wagtail_smtp.admin import log_actions
 
     def broken(entry, user):
-        raise RuntimeError("the backend is broken")
+        raise RuntimeError("the server said: canary")
 
     monkeypatch.setattr(log_actions, "resend", broken)
     entry = make_entry(message=make_message())
     response = admin_client.post(url("resend", entry), follow=True)
-    assert "the backend is broken" in shown(response)
+    assert "not sent: RuntimeError" in shown(response)
+    assert "canary" not in shown(response)
+
+
+class Echoing(BaseEmailBackend):
+    """A project's own backend whose server echoes the password."""
+
+    def send_messages(self, messages):
+        raise smtplib.SMTPAuthenticationError(535, b"5.7.8 No: canary")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_backend_that_echoes_a_password(admin_client, configure, several):
+    configure(STANDARD={"BACKEND": "tests.admin.test_log_actions.Echoing"})
+    entry = make_entry(message=make_message())
+    target = f"{bulk_url()}?id={entry.pk}" if several else url("resend", entry)
+    response = admin_client.post(target, follow=True)
+    assert LogEntry.objects.first().reason in shown(response)
+    assert "SMTPAuthenticationError" in shown(response)
+    assert "canary" not in shown(response)
 
 
 @pytest.mark.parametrize(

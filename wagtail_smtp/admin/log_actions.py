@@ -3,6 +3,7 @@
 import logging
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import Max
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -123,18 +124,21 @@ class ResendView(ActionView):
 def send_again(entry, user):
     """The new entry, None if there is none, and what went wrong, in words."""
     log_look(entry, "resend")
+    before = entry.resent_as.aggregate(last=Max("pk"))["last"] or 0
     try:
         again = resend(entry, user)
     except EmailDeliveryError as error:
-        problem = str(error)
+        words, kind = str(error), type(error).__name__
     except Exception as error:  # a project's own backend raises what it likes
         logger.exception("Entry %s could not be sent again.", entry.pk)
-        problem = str(error) or type(error).__name__
+        # Its words may hold what the server echoed, a password for one.
+        words, kind = "", type(error).__name__
     else:
         if again is not None and again.state == State.TOO_LARGE:
             return again, again.reason
         return again, ""
-    return entry.resent_as.order_by("-pk").first(), problem
+    again = entry.resent_as.filter(pk__gt=before).order_by("-pk").first()
+    return again, words or (again and again.reason) or kind
 
 
 class ResendSelected(BulkAction):

@@ -10,7 +10,7 @@ from wagtail_smtp.categories import TEST
 from wagtail_smtp.diagnostics.failure import Cause
 from wagtail_smtp.diagnostics.run import LABELS, Report, try_set
 from wagtail_smtp.exceptions import EmailDeliveryError
-from wagtail_smtp.models import SettingsSet
+from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.validation import is_email_address
 
 
@@ -65,10 +65,16 @@ class Command(BaseCommand):
             "Test email", "This is a test email, sent by manage.py smtp_test.", None, [address]
         )
         message.email_category = TEST  # type: ignore[attr-defined]
+        tests = LogEntry.objects.filter(category=TEST).order_by("-pk")
+        before = tests.values_list("pk", flat=True).first() or 0
         try:
             message.send()
-        except (EmailDeliveryError, OSError) as error:
+        except EmailDeliveryError as error:
             raise CommandError(str(error)) from error
+        except Exception as error:  # a project's own backend raises what it likes
+            # Its words may hold what the server echoed, a password for one.
+            entry = tests.filter(pk__gt=before).first()
+            raise CommandError((entry and entry.reason) or type(error).__name__) from None
         self.stdout.write(
             self.style.SUCCESS("The message was accepted. The delivery log says by which server.")
         )
