@@ -1,11 +1,13 @@
 """Trying a server out: each stage as it is done, and a remedy for the one that fails."""
 
 import base64
+import smtplib
 import time
 
 import pytest
 import trustme
 from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
 from django.core.management import CommandError, call_command
 
 from tests.hostile import HostileServer
@@ -14,6 +16,9 @@ from tests.smtp_server import free_port
 from wagtail_smtp.diagnostics.run import try_set
 from wagtail_smtp.exceptions import RedirectError, SecretUnreadable
 from wagtail_smtp.models import LogEntry, Secret
+from wagtail_smtp.transports.client import _scrubbed
+from wagtail_smtp.transports.verdict import words
+from wagtail_smtp.transports.wire import Reply
 
 CANARY = "canary-of-the-password-5f1e"
 
@@ -132,6 +137,29 @@ def test_the_password_is_in_no_words(make_set):
     assert echo not in str(last.stage.error) + last.stage.words
 
 
+@pytest.mark.parametrize("password", ["hunter2!", "abc", "12345678", "pass word\t1"])
+def test_a_short_password_is_in_no_words_either(password):
+    name = "me@x.org"
+    for sent in (password, name, f"\0{name}\0{password}"):
+        echo = base64.b64encode(sent.encode()).decode()
+        for echoed in (echo, echo.rstrip("=")):
+            said = words(_scrubbed(Reply(535, f"5.7.8 No: {echoed} ?".encode()), name, password))
+            assert said == "5.7.8 No: … ?"
+
+
+def test_a_password_that_is_cut_is_in_no_words():
+    said = b"x" * 10 + b" " + b"." * 485 + CANARY.encode()
+    shown = words(_scrubbed(Reply(535, said), "me", CANARY))
+    assert "cana" not in shown
+    assert len(shown) <= 500
+
+
+def test_a_greeting_cannot_steer_a_terminal(make_set):
+    with HostileServer(faults=[Fault("ehlo", "refuse", "250 mx \x1b[2J\x1b]0;x\x07 hi")]) as server:
+        stages = _stages(make_set(server, security="none", username="", ca_certificates=""))
+    assert stages["greeting"].stage.words == "mx  [2J ]0;x  hi"
+
+
 def test_a_password_for_another_server_is_not_used(make_set):
     with HostileServer() as server, HostileServer() as other:
         item = make_set(server)
@@ -184,6 +212,20 @@ def test_the_command_through_what_is_live(db):
     [message] = mail.outbox
     assert message.to == ["me@example.org"]
     assert LogEntry.objects.get().category == "test"
+
+
+class Echoing(BaseEmailBackend):
+    """A project's own backend whose server echoes the password."""
+
+    def send_messages(self, messages):
+        raise smtplib.SMTPAuthenticationError(535, f"5.7.8 No: {CANARY}".encode())
+
+
+def test_the_command_does_not_repeat_what_others_say(db, configure):
+    configure(STANDARD={"BACKEND": "tests.test_try_server.Echoing"})
+    with pytest.raises(CommandError, match="SMTPAuthenticationError") as caught:
+        call_command("smtp_test", "me@example.org")
+    assert CANARY not in str(caught.value)
 
 
 @pytest.mark.parametrize(

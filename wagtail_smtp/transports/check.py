@@ -17,6 +17,7 @@ from wagtail_smtp.transports.exchange import Exchange
 from wagtail_smtp.transports.extensions import Extensions
 from wagtail_smtp.transports.smtp import ssl_context
 from wagtail_smtp.transports.verdict import failure, is_yes, lost, words
+from wagtail_smtp.transports.wire import Reply
 
 #: Seconds that one try may take in all.
 LONGEST = 20.0
@@ -87,7 +88,7 @@ def _found(name: str, client: Client) -> tuple[str, dict[str, Any]]:
     if name == "greeting":
         said = (client.ehlo_resp or client.helo_resp or b"").partition(b"\n")[0]
         offers = tuple(sorted(word.upper() for word in client.esmtp_features))
-        return said.decode("utf-8", "replace"), {"extensions": offers}
+        return words(Reply(250, said)), {"extensions": offers}
     return "", {}
 
 

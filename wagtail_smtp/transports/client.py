@@ -169,7 +169,7 @@ class Client(smtplib.SMTP):
                 return None
             if reply.code not in _TRY_ANOTHER:
                 break
-        said = _scrubbed(words(reply), config.password)
+        said = words(_scrubbed(reply, config.username, config.password))
         return MessageDeferred(
             f"{config.name}: the server refused the username or password: {reply.code} {said}",
             phase="auth",
@@ -197,12 +197,17 @@ def _base64(data: bytes) -> str:
 
 
 @sensitive_variables()
-def _scrubbed(said: str, password: str) -> str:
-    """The server's words at AUTH without what it may echo: some do."""
-    for secret in {password, password.strip(), ascii(password)[1:-1]}:
-        if secret:
-            said = said.replace(secret, "…")
-    return _BASE64.sub("…", said)
+def _scrubbed(reply: Reply, username: str, password: str) -> Reply:
+    """A reply at AUTH without what the server may echo: some do. Before anything cuts it."""
+    secrets = {password, password.strip(), ascii(password)[1:-1]}
+    # Base64 of few characters is too short to be told from a word.
+    for sent in (password.encode(), username.encode(), auth.plain(username, password)(None)):
+        encoded = _base64(sent or b"")
+        secrets |= {encoded, encoded.rstrip("=")}
+    said = reply.words.decode("utf-8", "replace")
+    for secret in sorted(secrets - {""}, key=len, reverse=True):
+        said = said.replace(secret, "…")
+    return Reply(reply.code, _BASE64.sub("…", said).encode())
 
 
 @contextmanager
