@@ -58,7 +58,7 @@ def test_a_commit_whose_answer_is_lost(make_set, reload, monkeypatch, reply):
 
     settled = []
     settle = work.settle
-    monkeypatch.setattr(work, "settle", lambda results: (settled.extend(results), settle(results)))
+    monkeypatch.setattr(work, "settle", lambda results: (settle(results), settled.extend(results)))
     faults = [Fault("rcpt", "refuse", reply, times=1)] if reply else []
     with HostileServer(faults=faults) as server:
         make_set(server, timeout=2)
