@@ -46,7 +46,12 @@ PAGES = (
         f"?q={million.RECIPIENT}",
         site="plain_recipients",
     ),
-    Page("search for something rare", f"?q={million.RARE}", f"?q={million.RARE}"),
+    Page(
+        "search for something rare",
+        f"?q={million.RARE}",
+        f"?q={million.RARE}",
+        shows=f"one {million.RARE}",
+    ),
 )
 
 
