@@ -7,7 +7,6 @@ encrypted stand in no index. Configuration is only named: people change that, no
 
 import json
 import re
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from email.utils import formataddr, getaddresses
@@ -186,10 +185,8 @@ class Erasure:
     def _out_of_the_outbox(self, entry: LogEntry, is_whole: bool) -> bool:
         """Cancel the message, or take the recipient out of it; False: it is being sent."""
         waiting = claims.rows().filter(entry=entry).exclude(state=OutboxMessage.State.SENDING)
-        # Whoever has claimed it finds another token, and leaves it alone.
-        if not waiting.update(
-            state=OutboxMessage.State.WAITING, token=uuid.uuid4(), lease_until=None
-        ):
+        # Whoever has claimed it finds it in another state, and leaves it alone.
+        if not waiting.update(state=OutboxMessage.State.WAITING, lease_until=None):
             return False
         rest = None if is_whole else self._without(entry)
         if rest is None:

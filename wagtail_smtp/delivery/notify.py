@@ -17,7 +17,7 @@ from wagtail_smtp.delivery import limit
 from wagtail_smtp.delivery.freeze import FrozenMessage
 from wagtail_smtp.delivery.record import Passage, clip, is_taken_care_of
 from wagtail_smtp.exceptions import MessageTooLarge
-from wagtail_smtp.live import database, side, threads
+from wagtail_smtp.live import database, side
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.states import State
 
@@ -114,12 +114,12 @@ def _address(user: int | str) -> str | None:
         return str(getattr(found, found.get_email_field_name(), "") or "") or None
 
     alias = database.write_alias()
-    if not threads.runs_event_loop():
-        try:
-            with transaction.atomic(using=alias):
-                return find()
-        except Exception:
-            logger.debug("The caller's transaction is of no use any more.", exc_info=True)
+    try:
+        with transaction.atomic(using=alias):
+            return find()
+    except Exception:
+        # A broken transaction, or a thread with an event loop, where Django refuses.
+        logger.debug("The caller's connection can't be asked.", exc_info=True)
     try:
         return side.write(find, alias)
     except Exception:
