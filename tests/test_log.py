@@ -16,6 +16,7 @@ from wagtail_smtp.exceptions import (
     RedirectError,
 )
 from wagtail_smtp.models import LogEntry, StoredMessage
+from wagtail_smtp.transports.wire import Wire
 
 
 def _send(*to, subject="Hi", **values):
@@ -196,3 +197,16 @@ def test_a_server_that_refuses_everybody(make_set, reload):
 def test_long_and_odd_values_fit(server):
     _send(subject="ä" * 5000)
     assert len(LogEntry.objects.get().subject) == 255
+
+
+def test_what_is_interrupted_on_the_wire_is_unknown(server, monkeypatch):
+    class TimeIsOver(Exception):
+        pass
+
+    def interrupted(*args, **kwargs):
+        raise TimeIsOver
+
+    monkeypatch.setattr(Wire, "read_reply", interrupted)
+    with pytest.raises(TimeIsOver):
+        _send()
+    assert LogEntry.objects.get().state == "unknown"

@@ -112,6 +112,7 @@ class Line:
             letter=tried.letter,
             outcome=outcome,
             failure=failure,
+            was_handed_over=tried.was_handed_over,
         )
 
     def close(self) -> None:
@@ -151,6 +152,9 @@ class Line:
             limit.check(letter, item)
             if item is None and isinstance(shaped, FrozenMessage):
                 shaped.unpack()
+            elif item is not None:
+                letter.content  # noqa: B018 written before anything is handed over
+            tried.was_handed_over = True
             with handed_back(tried.message, shaped) if item is None else nullcontext():
                 return by.send(letter, patience)
 
@@ -165,3 +169,4 @@ class _Tried:
         self.live: LiveConfiguration | None = None
         self.attempts: Attempts | None = None
         self.letter: Letter | None = None
+        self.was_handed_over = False

@@ -19,10 +19,10 @@ from wagtail_smtp.delivery.candidates import Route
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.exceptions import (
     AttemptFailed,
+    EmailDeliveryError,
     MessageOutcomeUnknown,
     MessageRefused,
     MessageTooLarge,
-    MessageUnreadable,
     RedirectError,
     StorageFull,
 )
@@ -31,7 +31,6 @@ from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient
 from wagtail_smtp.models.log import SHOWN
 from wagtail_smtp.states import RecipientState, State
 from wagtail_smtp.transports.base import Letter
-from wagtail_smtp.transports.standard import NAME as STANDARD
 from wagtail_smtp.validation import ascii_address
 
 logger = logging.getLogger(__name__)
@@ -50,6 +49,7 @@ class Passage:
         letter: what the last candidate was handed; None if there was none.
         version: of the configuration in force; 0: none.
         outcome, failure: one of them is None.
+        was_handed_over: whether a transport had the message when it failed.
     """
 
     message: EmailMessage
@@ -61,6 +61,7 @@ class Passage:
     letter: Letter | None = None
     outcome: Outcome | None = None
     failure: Exception | None = None
+    was_handed_over: bool = False
 
     @classmethod
     def of_nothing(cls, classification: Classification, failure: Exception) -> "Passage":
@@ -77,14 +78,14 @@ class Passage:
         for kind, state in _STATES.items():
             if isinstance(self.failure, kind):
                 return state
-        by_black_box = bool(self.attempts) and self.attempts[-1].via == STANDARD
-        # Nobody knows what a project's own backend had done before it raised this.
-        of_ours = isinstance(self.failure, _OURS)
-        return State.UNKNOWN if by_black_box and not of_ours else State.FAILED
+        # Nobody knows what a project's own backend had done before it raised this, or how far a
+        # session was that something else interrupted: a task system whose time was over.
+        is_open = self.was_handed_over and not isinstance(self.failure, _OURS)
+        return State.UNKNOWN if is_open else State.FAILED
 
 
-#: Errors that standard delivery's backend didn't raise.
-_OURS = (AttemptFailed, MessageUnreadable, ValueError, ImproperlyConfigured)
+#: Errors that say, or are known to say, that nothing left.
+_OURS = (EmailDeliveryError, ValueError, ImproperlyConfigured)
 _STATES: Mapping[type[Exception], State] = {
     MessageOutcomeUnknown: State.UNKNOWN,
     MessageRefused: State.REFUSED,

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Iterable
 
 from django.db.models import Sum
 
@@ -39,12 +38,6 @@ def load(entry: LogEntry) -> freeze.FrozenMessage:
     if stored is None:
         raise MessageUnreadable("The message is not stored any more.")
     return opened(stored)
-
-
-def many(entries: Iterable[int]) -> dict[int, StoredMessage]:
-    """The rows of these entries, by entry."""
-    rows = StoredMessage.objects.using(database.write_alias()).filter(entry__in=list(entries))
-    return {row.entry_id: row for row in rows}
 
 
 def opened(stored: StoredMessage) -> freeze.FrozenMessage:

@@ -136,7 +136,8 @@ def _outbox() -> tuple[dict[str, int], float]:
 
 
 def _failures() -> tuple[Failed, ...]:
-    recent = LogEntry.objects.filter(created_at__gte=timezone.now() - RECENT, state__in=BAD)
+    entries = LogEntry.objects.using(write_alias())
+    recent = entries.filter(created_at__gte=timezone.now() - RECENT, state__in=BAD)
     return tuple(
         Failed(entry.pk, entry.created_at, entry.state, entry.via, entry.reason)
         for entry in recent.order_by("-id")[:100]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connections, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, prefetch_related_objects
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -54,6 +54,11 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
         return token, []
     mine = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=Now())
     return token, list(mine.select_related("entry").order_by("priority", "due_at", "id"))
+
+
+def load(window: Sequence[OutboxMessage]) -> None:
+    """Fetch the stored messages of ``window``; of no more at a time, since they may be large."""
+    prefetch_related_objects([row.entry for row in window], "stored")
 
 
 def free_abandoned() -> None:

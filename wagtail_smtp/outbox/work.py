@@ -117,6 +117,13 @@ class Worker:
             is_over = bool(done) and deadline is not None and time.monotonic() > deadline
             if self._is_stopped or is_over:
                 break
+            try:
+                # A window's at a time, since messages may be large; before anything is begun.
+                claims.load(window)
+            except Error:
+                logger.exception("Messages of the outbox can't be read.")
+                close_old_connections()
+                break
             # One transaction: the outcome of the last window, and that this one is sending.
             held = self._write(token, results, window)
             results = []
@@ -181,8 +188,6 @@ class Worker:
     def _send(self, token: uuid.UUID, rows: Sequence[OutboxMessage], results: list[Result]) -> None:
         self._line.begin()
         renewed = time.monotonic()
-        # A window's at a time, since messages may be large.
-        stored = store.many(row.entry_id for row in rows)
         for row in rows:
             if time.monotonic() - renewed > conf.OUTBOX_LEASE / 4:
                 try:
@@ -192,19 +197,17 @@ class Worker:
                     # What has left is known only here, so nothing may end this now.
                     logger.exception("The lease of the outbox's messages can't be renewed.")
                     close_old_connections()
-            results.append(Result(row, self._pass_on(row, stored.get(row.entry_id))))
+            results.append(Result(row, self._pass_on(row)))
 
-    def _pass_on(self, row: OutboxMessage, stored: StoredMessage | None) -> Passage:
+    def _pass_on(self, row: OutboxMessage) -> Passage:
         classification = Classification(row.category, row.category_source)
         if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
             # A late reset link is of use to others alone.
             late = EmailDeliveryError("It could not be sent in time.")
             return Passage.of_nothing(classification, late)
         try:
-            if stored is None:
-                raise MessageUnreadable("The message is not stored any more.")
-            message = store.opened(stored)
-        except MessageUnreadable as error:
+            message = store.opened(row.entry.stored)
+        except (MessageUnreadable, StoredMessage.DoesNotExist) as error:
             return Passage.of_nothing(classification, error)
         settled: set[str] = set()
         if row.tries:
