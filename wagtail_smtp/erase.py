@@ -17,7 +17,7 @@ from django.db.models import F, Q
 
 from wagtail_smtp import crypto
 from wagtail_smtp.delivery import freeze, record, store
-from wagtail_smtp.delivery.freeze import FrozenMessage
+from wagtail_smtp.delivery.frozen import FrozenMessage
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.live import database
 from wagtail_smtp.models import (

@@ -6,8 +6,8 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import store
 from wagtail_smtp.delivery.classify import Classification
+from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Line
-from wagtail_smtp.delivery.record import Passage
 from wagtail_smtp.exceptions import ResendRefused
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.outbox.accept import accept, recorder

@@ -5,7 +5,7 @@ from typing import Any
 
 from wagtail_smtp import signals
 from wagtail_smtp.delivery import notify
-from wagtail_smtp.delivery.record import Passage
+from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.models import LogEntry
 
 logger = logging.getLogger(__name__)

@@ -14,8 +14,9 @@ from wagtail_smtp import alerts
 from wagtail_smtp.categories import ALERT, SECURITY
 from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.delivery import limit
-from wagtail_smtp.delivery.freeze import FrozenMessage
-from wagtail_smtp.delivery.record import Passage, clip, is_taken_care_of
+from wagtail_smtp.delivery.frozen import FrozenMessage
+from wagtail_smtp.delivery.passage import Passage
+from wagtail_smtp.delivery.record import clip, is_taken_care_of
 from wagtail_smtp.exceptions import MessageTooLarge
 from wagtail_smtp.live import database, side
 from wagtail_smtp.models import LogEntry

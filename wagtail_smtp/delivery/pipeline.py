@@ -15,8 +15,8 @@ from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.attempts import Attempts, Candidate
 from wagtail_smtp.delivery.candidates import Route, route
 from wagtail_smtp.delivery.classify import Classification, classify
-from wagtail_smtp.delivery.freeze import FrozenMessage
-from wagtail_smtp.delivery.record import Passage
+from wagtail_smtp.delivery.frozen import FrozenMessage
+from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.shape import handed_back, prepare, shape
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import LiveConfiguration, current, threads

@@ -2,28 +2,20 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parseaddr
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.db import Error, transaction
 from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Attempt, Outcome, Recipient
+from wagtail_smtp.configuration import Attempt, Recipient
 from wagtail_smtp.delivery import freeze, store
-from wagtail_smtp.delivery.candidates import Route
-from wagtail_smtp.delivery.classify import Classification
+from wagtail_smtp.delivery.passage import STATES, Passage
 from wagtail_smtp.exceptions import (
     AttemptFailed,
-    EmailDeliveryError,
-    MessageOutcomeUnknown,
-    MessageRefused,
-    MessageTooLarge,
-    RedirectError,
     StorageFull,
 )
 from wagtail_smtp.live import database, side, statements
@@ -39,59 +31,6 @@ logger = logging.getLogger(__name__)
 _ROWS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """What became of a message on its way through the line.
-
-    Attributes:
-        message: a copy of the caller's, with Message-ID and Date fixed if it got so far.
-        original: the caller's.
-        letter: what the last candidate was handed; None if there was none.
-        version: of the configuration in force; 0: none.
-        outcome, failure: one of them is None.
-        was_handed_over: whether a transport had the message when it failed.
-    """
-
-    message: EmailMessage
-    original: EmailMessage
-    classification: Classification
-    route: Route
-    version: int = 0
-    attempts: tuple[Attempt, ...] = ()
-    letter: Letter | None = None
-    outcome: Outcome | None = None
-    failure: Exception | None = None
-    was_handed_over: bool = False
-
-    @classmethod
-    def of_nothing(cls, classification: Classification, failure: Exception) -> "Passage":
-        """That of a message that can't be read any more."""
-        nothing = EmailMessage()
-        way = Route(classification.category, (), "")
-        return cls(nothing, nothing, classification, way, failure=failure)
-
-    @property
-    def state(self) -> State:
-        """The state of the message as a whole."""
-        if self.outcome is not None:
-            return State.PARTLY_SENT if self.outcome.not_sent else State.SENT
-        for kind, state in _STATES.items():
-            if isinstance(self.failure, kind):
-                return state
-        # Nobody knows what a project's own backend had done before it raised this, or how far a
-        # session was that something else interrupted: a task system whose time was over.
-        is_open = self.was_handed_over and not isinstance(self.failure, _OURS)
-        return State.UNKNOWN if is_open else State.FAILED
-
-
-#: Errors that say, or are known to say, that nothing left.
-_OURS = (EmailDeliveryError, ValueError, ImproperlyConfigured)
-_STATES: Mapping[type[Exception], State] = {
-    MessageOutcomeUnknown: State.UNKNOWN,
-    MessageRefused: State.REFUSED,
-    MessageTooLarge: State.TOO_LARGE,
-    RedirectError: State.BLOCKED,
-}
 #: What a recipient's state is if nothing else is known of it.
 _OF_RECIPIENTS: Mapping[str, str] = {
     State.SENT: RecipientState.SENT,
@@ -291,7 +230,7 @@ def _words(attempt: Attempt) -> str:
 def _state_of(attempt: Attempt) -> State:
     if attempt.outcome is not None:
         return State.PARTLY_SENT if attempt.outcome.not_sent else State.SENT
-    for kind, state in _STATES.items():
+    for kind, state in STATES.items():
         if isinstance(attempt.error, kind):
             return state
     return State.DEFERRED

@@ -9,6 +9,7 @@ from django.db.models import Sum
 from wagtail_smtp import crypto
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import freeze
+from wagtail_smtp.delivery.frozen import FrozenMessage
 from wagtail_smtp.exceptions import MessageUnreadable, SecretUnreadable, StorageFull
 from wagtail_smtp.live import database
 from wagtail_smtp.models import LogEntry, StoredMessage
@@ -28,7 +29,7 @@ def keep(entry: LogEntry, frozen: bytes) -> None:
     StoredMessage.objects.create(entry=entry, content=content, size=len(content))
 
 
-def load(entry: LogEntry) -> freeze.FrozenMessage:
+def load(entry: LogEntry) -> FrozenMessage:
     """The message of an entry.
 
     Raises:
@@ -40,7 +41,7 @@ def load(entry: LogEntry) -> freeze.FrozenMessage:
     return opened(stored)
 
 
-def opened(stored: StoredMessage) -> freeze.FrozenMessage:
+def opened(stored: StoredMessage) -> FrozenMessage:
     """The message in a row; errors as those of :func:`load`."""
     try:
         return freeze.thaw(crypto.unseal(bytes(stored.content)))

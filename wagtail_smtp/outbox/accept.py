@@ -10,6 +10,7 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import freeze, record, store
 from wagtail_smtp.delivery.classify import Classification
+from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Recorder
 from wagtail_smtp.delivery.shape import prepare
 from wagtail_smtp.live import database, side, threads
@@ -75,7 +76,7 @@ def recorder(resend_of: LogEntry | None = None) -> Recorder:
         resend_of: the entry whose message is sent again.
     """
 
-    def write(passage: record.Passage) -> LogEntry | None:
+    def write(passage: Passage) -> LogEntry | None:
         if not conf.RETRY_DEFERRED or not settle.is_passing(passage):
             return record.record(passage, resend_of)
         wait = settle.wait_after(1)
@@ -87,7 +88,7 @@ def recorder(resend_of: LogEntry | None = None) -> Recorder:
     return write
 
 
-def _retry(entry: LogEntry, passage: record.Passage, wait: timedelta) -> None:
+def _retry(entry: LogEntry, passage: Passage, wait: timedelta) -> None:
     """In the transaction that writes the entry."""
     store.keep(entry, freeze.freeze(passage.message).content)
     _add(entry, passage.classification, tries=1, wait=wait)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import record
-from wagtail_smtp.delivery.record import Passage
+from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
     DestinationRefused,

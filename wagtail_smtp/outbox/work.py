@@ -17,8 +17,8 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import store
 from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.classify import Classification
+from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Line
-from wagtail_smtp.delivery.record import Passage
 from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError, MessageUnreadable
 from wagtail_smtp.live import database
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
