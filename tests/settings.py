@@ -62,6 +62,8 @@ TEMPLATES = [
 ]
 
 if os.environ.get("WAGTAIL_SMTP_TEST_DATABASE") == "postgresql":
+    # Wagtail's search uses its fields there, and Django 6.1 checks for that.
+    INSTALLED_APPS.append("django.contrib.postgres")
     DATABASES = {
         "default": {
             "ENGINE": "django.db.backends.postgresql",
