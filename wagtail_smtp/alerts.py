@@ -15,7 +15,7 @@ from django.core.cache import cache
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
 
-from wagtail_smtp import signals
+from wagtail_smtp import reports, signals
 from wagtail_smtp.categories import ALERT
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Attempt
@@ -159,4 +159,4 @@ def _send(subject: str, body: str, to: Sequence[str] | None = None) -> None:
     try:
         message.send()
     except Exception:
-        logger.exception("An alert could not be sent: %s", subject)
+        reports.failure(logger, "An alert could not be sent: %s", subject)

@@ -11,6 +11,8 @@ from typing import Any
 
 from django.dispatch import Signal
 
+from wagtail_smtp import reports
+
 logger = logging.getLogger(__name__)
 
 message_sent = Signal()
@@ -20,7 +22,14 @@ outbox_idle = Signal()
 
 
 def send_robustly(signal: Signal, sender: Any, **values: Any) -> None:
-    """Send ``signal`` and log each receiver that fails."""
-    for receiver, answer in signal.send_robust(sender=sender, **values):
-        if isinstance(answer, Exception):
-            logger.error("Signal receiver %r failed", receiver, exc_info=answer)
+    """Send ``signal``; a receiver that fails is logged and stops nothing but, for mail about
+    errors, the receivers after it.
+    """
+    if not reports.is_quiet():
+        signal.send_robust(sender=sender, **values)
+        return
+    # send_robust() logs an error of its own, and the mail about that would fail here again.
+    try:
+        signal.send(sender=sender, **values)
+    except Exception:
+        reports.failure(logger, "A signal receiver failed")

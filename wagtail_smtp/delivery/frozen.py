@@ -29,7 +29,7 @@ class FrozenMessage(EmailMultiAlternatives):
             cc=values["cc"],
             bcc=values["bcc"],
             reply_to=values["reply_to"],
-            headers=values["headers"],
+            headers=dict(values["headers"]),
         )
         for name, value in values["attributes"].items():
             setattr(self, name, value)

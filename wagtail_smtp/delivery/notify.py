@@ -10,7 +10,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from wagtail_smtp import alerts
+from wagtail_smtp import alerts, reports
 from wagtail_smtp.categories import ALERT, SECURITY
 from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.delivery import limit
@@ -46,7 +46,9 @@ def of_too_large(passage: Passage, entry: LogEntry | None) -> None:
         to = _address(item.notify_user) if item and item.notify_user is not None else None
         alerts.too_large(to, subject, "\n\n".join(_text(passage, entry, item, is_kept)))
     except Exception:
-        logger.exception("Nobody could be told that the message of entry %s is too large", entry.pk)
+        reports.failure(
+            logger, "Nobody could be told that the message of entry %s is too large", entry.pk
+        )
 
 
 def _set_of(passage: Passage) -> SettingsSetConfig | None:
@@ -124,5 +126,5 @@ def _address(user: int | str) -> str | None:
     try:
         return side.write(find, alias)
     except Exception:
-        logger.exception("Who is told of too large messages could not be looked up.")
+        reports.failure(logger, "Who is told of too large messages could not be looked up.")
         return None

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 
-from wagtail_smtp.categories import ERROR
+from wagtail_smtp import reports
+from wagtail_smtp.categories import ALERT, ERROR
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Outcome
 from wagtail_smtp.delivery import limit, record
@@ -70,9 +71,11 @@ class Line:
         """
         if not message.recipients():
             return False
-        passage = self.pass_on(message, classification or self.classify(message))
-        entry = self._recorder(passage)
-        announce(passage, entry)
+        classification = classification or self.classify(message)
+        with reports.quietly(classification.category in (ERROR, ALERT)):
+            passage = self.pass_on(message, classification)
+            entry = self._recorder(passage)
+            announce(passage, entry)
         if passage.failure is None or record.is_taken_care_of(entry):
             return True
         # Callers of the project's own backend know its errors.

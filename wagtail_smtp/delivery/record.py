@@ -9,15 +9,13 @@ from django.core.mail import EmailMessage
 from django.db import Error, transaction
 from django.utils import timezone
 
+from wagtail_smtp import reports
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Attempt, Recipient
 from wagtail_smtp.delivery import freeze, store
 from wagtail_smtp.delivery.passage import STATES, Passage
-from wagtail_smtp.exceptions import (
-    AttemptFailed,
-    StorageFull,
-)
+from wagtail_smtp.exceptions import AttemptFailed, StorageFull
 from wagtail_smtp.live import database, side, statements
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient
 from wagtail_smtp.models.log import SHOWN
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 #: Rows of one INSERT: SQLite takes 32,766 values, older ones 999.
 _ROWS = 100
-
 
 #: What a recipient's state is if nothing else is known of it.
 _OF_RECIPIENTS: Mapping[str, str] = {
@@ -54,7 +51,7 @@ def record(
     try:
         return side.write(lambda: _save(passage, resend_of, retry), database.write_alias())
     except Exception:
-        logger.exception("The delivery log could not be written; sending goes on.")
+        reports.failure(logger, "The delivery log could not be written; sending goes on.")
         return None
 
 

@@ -6,7 +6,8 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models.functions import Now
 
-from wagtail_smtp.categories import SECURITY
+from wagtail_smtp import reports
+from wagtail_smtp.categories import ALERT, ERROR, SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import freeze, record, store
 from wagtail_smtp.delivery.classify import Classification
@@ -56,13 +57,17 @@ def accept(
             record.save_recipients(entry, recipients)
             store.keep(entry, frozen.content)
             _add(entry, classification)
-        # Outside: the savepoint would have a task of its own for each message.
-        tasks.run_after_commit()
 
     if threads.runs_event_loop():
         side.write(put, database.write_alias())
-    else:
-        put()
+        # Not there: a task that runs where it is enqueued would keep the log waiting, and the
+        # caller would not know that the message is accepted.
+        tasks.run_apart()
+        return entry
+    put()
+    with reports.quietly(classification.category in (ERROR, ALERT)):
+        # Outside: the savepoint would have a task of its own for each message.
+        tasks.run_after_commit()
     return entry
 
 

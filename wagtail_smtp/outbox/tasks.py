@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.db import connections, transaction
 from django.utils import timezone
 
+from wagtail_smtp import reports
 from wagtail_smtp.live import database, side
 
 try:
@@ -53,6 +54,18 @@ def run_after_commit() -> None:
     transaction.on_commit(_run, using=alias, robust=True)
 
 
+def run_apart() -> None:
+    """Have the task run, enqueued in a thread of its own, which ends with that."""
+
+    def run() -> None:
+        try:
+            _run()
+        finally:
+            connections.close_all()
+
+    threading.Thread(target=run, name="wagtail_smtp outbox").start()
+
+
 def run_later(wait: timedelta) -> None:
     """Have the task run after ``wait``, where the project's task system can wait.
 
@@ -62,7 +75,7 @@ def run_later(wait: timedelta) -> None:
     try:
         side.write(lambda: _run_at(due), database.write_alias())
     except Exception:
-        logger.exception("The task that delivers the outbox later could not be enqueued.")
+        reports.failure(logger, "The task that delivers the outbox later could not be enqueued.")
 
 
 def moments(due: Iterable[datetime]) -> Iterator[datetime]:
@@ -92,7 +105,7 @@ def _run() -> None:
         deliver_outbox.enqueue()
     except Exception:
         # The message is in the outbox all the same; a worker or the next task takes it.
-        logger.exception("The task that delivers the outbox could not be enqueued.")
+        reports.failure(logger, "The task that delivers the outbox could not be enqueued.")
     finally:
         _thread.is_enqueueing = False
 
@@ -102,4 +115,4 @@ def _run_at(due: datetime) -> None:
         if deliver_outbox.get_backend().supports_defer:
             deliver_outbox.using(run_after=due).enqueue()
     except Exception:
-        logger.exception("The task that delivers the outbox later could not be enqueued.")
+        reports.failure(logger, "The task that delivers the outbox later could not be enqueued.")
