@@ -3,14 +3,29 @@
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import threading
+import traceback
 
 from tests.hostile_faults import Fault, Faults, Phase, tls_context
 
 GARBAGE = b"\x00\xff\x15\x03\x01 no code here \xfe\r\n"
 _READ = 1 << 18
 _FLOOD = 1 << 14
+
+
+def _wrapped(sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """The socket under TLS, before the handshake."""
+    try:
+        return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+    except OSError as error:
+        # The client left just now. Python has moved the descriptor already, and leaves it open.
+        for frame, _line in traceback.walk_tb(error.__traceback__):
+            half_made = frame.f_locals.get("self")
+            if isinstance(half_made, ssl.SSLSocket):
+                half_made.close()
+        raise
 
 
 class Connection:
@@ -87,9 +102,7 @@ class Connection:
         elif fault is not None:
             self.play(fault, "")
         with self._lock:
-            self._sock = tls_context(certificate).wrap_socket(
-                self._sock, server_side=True, do_handshake_on_connect=False
-            )
+            self._sock = _wrapped(self._sock, tls_context(certificate))
         if self._stopping.is_set():
             raise ConnectionError("stopped")
         self._sock.do_handshake()

@@ -243,6 +243,20 @@ def end_all() -> None:
         end(pid, signal.SIGKILL)
 
 
+def reset() -> None:
+    """Kill all workers, and leave the next test an empty outbox.
+
+    What they told ADMINS waits there too, and would take a place in the next one's window.
+    """
+    from django.db import connections
+
+    from wagtail_smtp.models import OutboxMessage
+
+    end_all()
+    connections.close_all()
+    OutboxMessage.objects.all().delete()
+
+
 if __name__ == "__main__":
     django.setup()
     for line in sys.stdin:

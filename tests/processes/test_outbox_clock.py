@@ -25,7 +25,7 @@ def a_site(made: Site) -> Iterator[Site]:
     later = Fault("rcpt", "refuse", "450 4.2.1 Later", times=1)
     made.server.plan = Faults((later,))
     yield Site(made.console, made.server)
-    made.console("end_all")
+    made.console("reset")
 
 
 @pytest.mark.parametrize("skew", [-DAYS, DAYS])

@@ -44,14 +44,14 @@ def a_site(request: pytest.FixtureRequest) -> Iterator[Site]:
     made = request.getfixturevalue(f"{request.param}_site")
     yield Site(made.console, made.server)
     made.server.plan = Faults(())
-    made.console("end_all")
+    made.console("reset")
 
 
 @pytest.fixture
 def on_postgresql(postgresql_site: Site) -> Iterator[Site]:
     yield Site(postgresql_site.console, postgresql_site.server)
     postgresql_site.server.plan = Faults(())
-    postgresql_site.console("end_all")
+    postgresql_site.console("reset")
 
 
 @pytest.fixture
