@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 #: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
-FORMAT = 3
+FORMAT = 4
 
 #: Fields that older formats don't have; their defaults mean what was so before.
-_ADDED = frozenset({"backup", "max_size", "notify_user"})
+_ADDED = frozenset(
+    {"backup", "max_size", "notify_user", "transport", "provider", "webhook_secret", "oauth"}
+)
 
 Method = Literal["custom", "standard"]
 Security = Literal["starttls", "ssl", "none"]
@@ -36,10 +38,15 @@ class SettingsSetConfig:
     ``key`` is the set's UUID as text, ``timeout`` is in seconds, ``secret`` the id of the
     stored password (never the password), ``max_size`` is in MB, ``notify_user`` a user's
     primary key.
+
+    ``transport`` is ``"smtp"`` or a provider's slug, and ``provider`` holds that provider's own
+    options that are no secrets, by the names its backend gives them. ``oauth`` holds what OAuth 2
+    needs and is no secret. ``webhook_secret`` is the id of what delivery reports must prove.
     """
 
     key: str
     name: str
+    transport: str = "smtp"
     host: str = ""
     port: int = 587
     security: Security = "starttls"
@@ -59,6 +66,9 @@ class SettingsSetConfig:
     backup: bool = False
     max_size: int | None = None
     notify_user: int | str | None = None
+    provider: Mapping[str, str] = field(default_factory=dict, hash=False)
+    oauth: Mapping[str, str] = field(default_factory=dict, hash=False)
+    webhook_secret: int | None = None
 
     def applies_to(self, category: str) -> bool:
         """Whether mail of this category may use the set."""

@@ -62,6 +62,7 @@ def register_permissions():
         content_type__app_label="wagtail_smtp",
         codename__in=[
             "redirect_mail",
+            "send_test_email",
             "reload_application",
             "view_configurationversion",
             "change_deliverysettings",

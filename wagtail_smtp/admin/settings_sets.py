@@ -89,7 +89,8 @@ class CopyView(LockedPost, NotInUseYet, snippets.CopyView):
         copied = SettingsSet(name=free_name(original.name))
         name = copied.name
         copied.thaw(original.frozen(original.report_emails.all()))
-        copied.name, copied.secret_id, copied.enabled = name, None, False
+        copied.name, copied.enabled = name, False
+        copied.secret_id = copied.webhook_secret_id = None
         return copied
 
 

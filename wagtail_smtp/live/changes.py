@@ -107,9 +107,7 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
         old, new = getattr(before, name), getattr(after, name)
         if name == "key" or old == new:
             continue
-        if name == "secret":
-            yield FieldChange(_("Password"))
-        elif name == "ca_certificates":
+        if name in ("secret", "webhook_secret", "ca_certificates"):
             yield FieldChange(field_label(name))
         else:
             show = _SHOW.get(name, _plain)
@@ -122,6 +120,8 @@ def field_label(name: str) -> str:
         return _("Report emails")
     if name == "secret":
         return _("Password")
+    if name == "webhook_secret":
+        return _("Secret of the delivery reports")
     return str(capfirst(SettingsSet._meta.get_field(name).verbose_name))
 
 
@@ -135,6 +135,10 @@ def _reports(value: Any) -> str:
     return ", ".join(
         report.address if report.enabled else _("%s (off)") % report.address for report in value
     )
+
+
+def _options(value: Any) -> str:
+    return ", ".join(f"{name}: {option}" for name, option in value.items())
 
 
 def _megabytes(value: Any) -> str:
@@ -153,6 +157,8 @@ def _user(key: Any) -> str:
 
 _SHOW: dict[str, Callable[[Any], str]] = {
     "report_emails": _reports,
+    "provider": _options,
+    "oauth": _options,
     "categories": lambda value: ", ".join(value) or _("all mail"),
     "max_size": _megabytes,
     "notify_user": _user,

@@ -32,6 +32,8 @@ def put_back(target: Configuration, user: Any) -> None:
         row.thaw(config)
         if row.secret_id not in stored:
             row.secret_id = None
+        if row.webhook_secret_id not in stored:
+            row.webhook_secret_id = None
         row.sort_order = position
         row.stamp(user)
         row.save()

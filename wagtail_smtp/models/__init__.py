@@ -3,8 +3,9 @@
 from wagtail_smtp.models.delivery_settings import DeliverySettings
 from wagtail_smtp.models.log import LogAttempt, LogEntry, LogRecipient, StoredMessage
 from wagtail_smtp.models.outbox import OutboxMessage
+from wagtail_smtp.models.report_email import ReportEmail
 from wagtail_smtp.models.secret import Secret
-from wagtail_smtp.models.settings_set import ReportEmail, SettingsSet
+from wagtail_smtp.models.settings_set import SettingsSet
 from wagtail_smtp.models.version import ConfigurationVersion
 
 __all__ = [

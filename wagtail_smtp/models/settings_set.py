@@ -10,11 +10,10 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
-from modelcluster.fields import ParentalKey
 from modelcluster.models import ClusterableModel
 
 from wagtail_smtp import configuration, validation
-from wagtail_smtp.models.primary import OnPrimary
+from wagtail_smtp.models.report_email import ReportEmail
 from wagtail_smtp.models.secret import Secret
 from wagtail_smtp.models.staged import StagedModel
 
@@ -40,6 +39,15 @@ class SettingsSet(StagedModel, ClusterableModel):
         _("enabled"), default=True, help_text=_("A set that is off is kept but never used.")
     )
     sort_order = models.IntegerField(null=True, blank=True, editable=False)
+
+    transport = models.CharField(
+        _("transport"),
+        max_length=32,
+        default="smtp",
+        help_text=_("A mail server by SMTP, or a provider by its own interface."),
+    )
+    #: The provider's own options that are no secrets, by the names its backend gives them.
+    provider = models.JSONField(_("provider options"), default=dict, blank=True)
 
     host = models.CharField(
         _("network host"),
@@ -95,6 +103,13 @@ class SettingsSet(StagedModel, ClusterableModel):
         _("username"), max_length=254, blank=True, help_text=_("Often the full email address.")
     )
     secret = models.ForeignKey(
+        Secret, null=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+
+    #: What OAuth 2 needs and is no secret: tenant, client, URLs, scopes.
+    oauth = models.JSONField(_("OAuth 2"), default=dict, blank=True)
+    #: What a provider's delivery reports must prove that they know.
+    webhook_secret = models.ForeignKey(
         Secret, null=True, editable=False, on_delete=models.SET_NULL, related_name="+"
     )
 
@@ -180,7 +195,10 @@ class SettingsSet(StagedModel, ClusterableModel):
                 violation_error_message=_("Another settings set already has this name."),
             )
         ]
-        permissions = [("redirect_mail", _("Can redirect mail"))]
+        permissions = [
+            ("redirect_mail", _("Can redirect mail")),
+            ("send_test_email", _("Can send test email")),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -201,7 +219,7 @@ class SettingsSet(StagedModel, ClusterableModel):
         others = SettingsSet.objects.exclude(pk=self.pk)
         return others.filter(name__iexact=self.name).exists()
 
-    def frozen(self, reports: Iterable["ReportEmail"]) -> configuration.SettingsSetConfig:
+    def frozen(self, reports: Iterable[ReportEmail]) -> configuration.SettingsSetConfig:
         """The set as plain values, with these report emails, which the caller has looked up."""
         values = {name: getattr(self, name) for name in PLAIN_FIELDS}
         return configuration.SettingsSetConfig(
@@ -212,6 +230,9 @@ class SettingsSet(StagedModel, ClusterableModel):
             ),
             categories=tuple(self.categories),
             notify_user=_as_json(self.notify_user_id),
+            provider=dict(self.provider),
+            oauth=dict(self.oauth),
+            webhook_secret=self.webhook_secret_id,
             **values,
         )
 
@@ -221,6 +242,8 @@ class SettingsSet(StagedModel, ClusterableModel):
             setattr(self, name, getattr(config, name))
         self.enabled = True
         self.secret_id = config.secret
+        self.webhook_secret_id = config.webhook_secret
+        self.provider, self.oauth = dict(config.provider), dict(config.oauth)
         self.categories = list(config.categories)
         # The user may have been deleted since; ADMINS are told then.
         users = get_user_model()._default_manager
@@ -239,6 +262,7 @@ def _as_json(key: object) -> int | str | None:
 #: The fields that set and frozen value share name and type of.
 PLAIN_FIELDS = (
     "name",
+    "transport",
     "host",
     "port",
     "security",
@@ -255,30 +279,3 @@ PLAIN_FIELDS = (
     "backup",
     "max_size",
 )
-
-
-class ReportEmail(models.Model):
-    """One address that redirected mail goes to."""
-
-    settings_set = ParentalKey(SettingsSet, on_delete=models.CASCADE, related_name="report_emails")
-    address = models.EmailField(_("report email"))
-    enabled = models.BooleanField(_("enabled"), default=True)
-    sort_order = models.IntegerField(null=True, blank=True, editable=False)
-
-    sort_order_field = "sort_order"
-
-    objects = OnPrimary()
-
-    class Meta:
-        verbose_name = _("report email")
-        verbose_name_plural = _("report emails")
-        ordering = ["sort_order", "pk"]
-        default_permissions = ()
-
-    def __str__(self) -> str:
-        return self.address
-
-    def clean(self) -> None:
-        super().clean()
-        if self.address and not validation.is_email_address(self.address):
-            raise ValidationError({"address": _("Enter a valid email address.")})
