@@ -11,10 +11,12 @@ from django.utils.translation import gettext_lazy, ngettext
 from wagtail.admin import messages
 from wagtail.admin.views.bulk_action import BulkAction
 
-from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin import log_once, permissions
 from wagtail_smtp.admin.log_content import log_look
 from wagtail_smtp.admin.log_entry import LogObject
+from wagtail_smtp.admin.log_list import PER_PAGE
 from wagtail_smtp.exceptions import EmailDeliveryError
+from wagtail_smtp.live import database
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
 from wagtail_smtp.outbox.manage import cancel, try_now
 from wagtail_smtp.resend import can_resend, resend
@@ -22,8 +24,8 @@ from wagtail_smtp.states import State
 
 logger = logging.getLogger(__name__)
 
-#: Messages resent at a time: as many as a page lists.
-AT_A_TIME = 50
+#: Messages resent at a time.
+AT_A_TIME = PER_PAGE
 
 
 class ActionView(LogObject):
@@ -33,6 +35,9 @@ class ActionView(LogObject):
     template_name = "wagtail_smtp/log/confirm.html"
     action = ""
     question = explanation = button = ""
+
+    def get_queryset(self):
+        return super().get_queryset().using(database.write_alias())
 
     def is_possible(self):
         """Whether it can be done as things stand."""
@@ -52,7 +57,8 @@ class ActionView(LogObject):
         return HttpResponseRedirect(url)
 
     def get_context_data(self, **kwargs):
-        recipients = self.entry.recipients.filter(role=LogRecipient.Role.ENVELOPE)
+        recipients = self.entry.recipients.using(database.write_alias())
+        recipients = recipients.filter(role=LogRecipient.Role.ENVELOPE)
         return super().get_context_data(**kwargs) | {
             "entry": self.entry,
             "recipients": recipients.order_by("pk")[:20],
@@ -112,7 +118,14 @@ class ResendView(ActionView):
     def is_possible(self):
         return can_resend(self.entry)
 
+    def get_context_data(self, **kwargs):
+        seen = log_once.newest_resend([self.entry])
+        return super().get_context_data(**kwargs) | {"seen": seen}
+
     def post(self, request, *args, **kwargs):
+        if not log_once.claim(self.entry, request.user, log_once.seen(request.POST)):
+            messages.warning(request, _("Not sent: the message was sent again already."))
+            return self.back()
         again, problem = send_again(self.entry, request.user)
         if problem:
             messages.error(request, _("The message was not sent: %s") % problem)
@@ -123,8 +136,8 @@ class ResendView(ActionView):
 
 def send_again(entry, user):
     """The new entry, None if there is none, and what went wrong, in words."""
-    log_look(entry, "resend")
-    before = entry.resent_as.aggregate(last=Max("pk"))["last"] or 0
+    repeats = LogEntry.objects.using(database.write_alias()).filter(resend_of=entry.pk)
+    before = repeats.aggregate(last=Max("pk"))["last"] or 0
     try:
         again = resend(entry, user)
     except EmailDeliveryError as error:
@@ -137,7 +150,7 @@ def send_again(entry, user):
         if again is not None and again.state == State.TOO_LARGE:
             return again, again.reason
         return again, ""
-    again = entry.resent_as.filter(pk__gt=before).order_by("-pk").first()
+    again = repeats.filter(pk__gt=before).order_by("-pk").first()
     return again, words or (again and again.reason) or kind
 
 
@@ -159,7 +172,8 @@ class ResendSelected(BulkAction):
     @classmethod
     def get_queryset(cls, model, object_ids):
         keys = [key for key in map(str, object_ids) if key.isascii() and key.isdigit()]
-        rows = LogEntry.objects.select_related("stored").defer("stored__content")
+        rows = LogEntry.objects.using(database.write_alias())
+        rows = rows.select_related("stored").defer("stored__content")
         small = [int(key) for key in keys if len(key) < 19]
         return rows.filter(pk__in=small[:AT_A_TIME]).order_by("pk")
 
@@ -169,16 +183,33 @@ class ResendSelected(BulkAction):
     def check_perm(self, obj):
         return can_resend(obj)
 
+    def get_context_data(self, **kwargs):
+        context = super().get_context_data(**kwargs)
+        entries = [each["item"] for each in context["items"]]
+        return context | {"seen": log_once.newest_resend(entries)}
+
     def prepare_action(self, objects, objects_without_access):
         # Here rather than in execute_action(), which runs in a transaction: what has left can't
         # be rolled back.
-        problems = [send_again(entry, self.request.user)[1] for entry in objects]
-        failed = [problem for problem in problems if problem]
-        sent = len(problems) - len(failed)
+        seen, user = log_once.seen(self.request.POST), self.request.user
+        problems = [
+            send_again(entry, user)[1] for entry in objects if log_once.claim(entry, user, seen)
+        ]
+        self._tell([each for each in problems if each], len(problems), len(objects))
+        return HttpResponseRedirect(self.next_url)
+
+    def _tell(self, failed, tried, asked):
+        sent, behind = tried - len(failed), asked - tried
         if sent:
             text = ngettext("%d message was sent again.", "%d messages were sent again.", sent)
             messages.success(self.request, text % sent)
         if failed:
             text = ngettext("%d was not sent: %s", "%d were not sent, the first: %s", len(failed))
             messages.error(self.request, text % (len(failed), failed[0]))
-        return HttpResponseRedirect(self.next_url)
+        if behind:
+            text = ngettext(
+                "%d not sent: it was sent again already.",
+                "%d not sent: they were sent again already.",
+                behind,
+            )
+            messages.warning(self.request, text % behind)

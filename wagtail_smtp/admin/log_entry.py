@@ -43,9 +43,11 @@ class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView)
 
     @cached_property
     def entry(self):
-        # Without the message itself, which may have megabytes.
-        rows = LogEntry.objects.select_related("stored", "outbox").defer("stored__content")
-        return get_object_or_404(rows, pk=self.kwargs["pk"])
+        return get_object_or_404(self.get_queryset(), pk=self.kwargs["pk"])
+
+    def get_queryset(self):
+        """The log, without the messages themselves, which may have megabytes."""
+        return LogEntry.objects.select_related("stored", "outbox").defer("stored__content")
 
     def get_breadcrumbs_items(self):
         entry_url = reverse("wagtail_smtp_log:entry", args=[self.entry.pk])

@@ -6,27 +6,25 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from wagtail.admin.paginator import WagtailPaginator
-from wagtail.admin.ui.tables import (
-    BulkActionsCheckboxColumn,
-    Column,
-    DateColumn,
-    StatusTagColumn,
-    TitleColumn,
-)
 from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.log_columns import Checkbox, Status, Text, Time, Title
 from wagtail_smtp.admin.log_filters import DAYS, LogFilterSet, search
 from wagtail_smtp.admin.log_query import CAP, SPAN
 from wagtail_smtp.models import LogEntry
+from wagtail_smtp.models.log import STATES
 from wagtail_smtp.states import State
 
 INDEX = "wagtail_smtp_log:index"
 RESULTS = "wagtail_smtp_log:results"
 ENTRY = "wagtail_smtp_log:entry"
 EXPORT = "wagtail_smtp_log:export"
+
+PER_PAGE = 25
+_STATES = dict(STATES)
 
 #: States in which everything went as it should, so far.
 WELL = frozenset({State.SENT, State.QUEUED, State.SENDING})
@@ -78,7 +76,7 @@ class LogView(SearchedLog):
     results_template_name = "wagtail_smtp/log/index_results.html"
     page_title = gettext_lazy("Delivery log")
     paginator_class = CappedPaginator
-    paginate_by = 50
+    paginate_by = PER_PAGE
     verbose_name_plural = LogEntry._meta.verbose_name_plural
 
     def get_breadcrumbs_items(self):
@@ -98,17 +96,17 @@ class LogView(SearchedLog):
     @cached_property
     def columns(self):
         columns = [
-            TitleColumn("subject", accessor=str, label=_("Subject"), url_name=ENTRY,
-                        get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="200"),
-            StatusTagColumn("state", accessor="get_state_display", label=_("State"),
-                            primary=lambda entry: entry.state in WELL),
-            DateColumn("created_at", label=_("Time"), classname="w-whitespace-nowrap"),
-            Column("recipients", accessor=_recipients, label=_("Recipients")),
-            Column("category", accessor=_category, label=_("Category")),
-            Column("via", accessor=lambda entry: via_label(entry.via), label=_("Sent through")),
+            Title("subject", accessor=str, label=_("Subject"), url_name=ENTRY,
+                  get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="200"),
+            Status("state", accessor=_state, label=_("State"),
+                   primary=lambda entry: entry.state in WELL),
+            Time("created_at", label=_("Time"), classname="w-whitespace-nowrap"),
+            Text("recipients", accessor=_recipients, label=_("Recipients")),
+            Text("category", accessor=_category, label=_("Category")),
+            Text("via", accessor=lambda entry: via_label(entry.via), label=_("Sent through")),
         ]  # fmt: skip
         if self.may_resend:
-            columns.insert(0, BulkActionsCheckboxColumn("bulk_actions", obj_type="logentry"))
+            columns.insert(0, Checkbox("bulk_actions", obj_type="logentry"))
         return columns
 
     @cached_property
@@ -137,6 +135,11 @@ def _recipients(entry):
     if entry.redirected_by:
         return format_html("{} ({})", shown, _("redirected"))
     return shown
+
+
+def _state(entry):
+    # Not get_state_display(), which reads through all choices anew for each row.
+    return str(_STATES.get(entry.state, entry.state))
 
 
 def _category(entry):

@@ -28,11 +28,12 @@ def cancel(entry: LogEntry) -> bool:
         held = claims.rows().filter(entry=entry).exclude(state=OutboxMessage.State.SENDING)
         if not held.delete()[0]:
             return False
-        got = entry.recipients.filter(state=RecipientState.SENT).exists()
+        recipients = entry.recipients.using(database.write_alias())
+        got = recipients.filter(state=RecipientState.SENT).exists()
         entry.state = State.PARTLY_SENT if got else State.CANCELLED
         entry.changed_at = timezone.now()
         entry.save(update_fields=["state", "changed_at"])
-        entry.recipients.filter(state=RecipientState.WAITING).update(
+        recipients.filter(state=RecipientState.WAITING).update(
             state=RecipientState.NOT_SENT, changed_at=entry.changed_at
         )
         if entry.category == SECURITY or not conf.stores(entry.state):
