@@ -21,6 +21,8 @@ PART = 0.125
 OURS = "wagtail-smtp"
 PLAIN = "Django's admin: exact count, offset, icontains"
 EMPTY = "wagtail-smtp, a page without any entry"
+WAGTAIL = "Wagtail's generic listing: the same"
+FRAME = "Wagtail's listing of its only site: nobody's page costs less"
 FOLLOWED = "wagtail-smtp, followed back until found"
 #: The page's link to what it hasn't looked through; the export's has the number too.
 _OLDER = re.compile(r'button-secondary" href="([^"]*[?;&]before=\d+[^"]*)"')
@@ -33,13 +35,14 @@ class Page:
     title: str
     ours: str
     plain: str
+    wagtail: str | None = None
     site: str = "plain"
     shows: str = "Your registration"
 
 
 PAGES = (
-    Page("the newest entries", "", ""),
-    Page("filter by state", "?state=failed", "?state__exact=failed"),
+    Page("the newest entries", "", "", ""),
+    Page("filter by state", "?state=failed", "?state__exact=failed", "?state=failed"),
     Page(
         "filter by recipient",
         f"?recipient={million.RECIPIENT}",
@@ -48,6 +51,7 @@ PAGES = (
     ),
     Page(
         "search for something rare",
+        f"?q={million.RARE}",
         f"?q={million.RARE}",
         f"?q={million.RARE}",
         shows=f"one {million.RARE}",
@@ -67,9 +71,14 @@ def measure(around: Around) -> Iterator[Table]:
             Contender(PLAIN, _get(client, plain, page.shows)),
             Contender(OURS, _get(client, ours, "")),
         ]
+        if page.wagtail is not None:
+            theirs = reverse("plain_wagtail") + page.wagtail
+            contenders.append(Contender(WAGTAIL, _get(client, theirs, page.shows)))
         if not page.ours:
             nobody = f"{ours}?recipient=nobody@example.net"
             contenders.append(Contender(EMPTY, _get(client, nobody, "No email matches")))
+            site = reverse("wagtailsites:index")
+            contenders.append(Contender(FRAME, _get(client, site, "Sites")))
         if million.RARE in page.ours:
             contenders.append(Contender(FOLLOWED, _followed(client, ours)))
         samples = interleaved(contenders, ROUNDS)

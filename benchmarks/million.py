@@ -65,7 +65,7 @@ def _write(model: type[models.Model], values: Mapping[str, Any]) -> None:
         if not field.primary_key:
             given = values.get(field.attname)
             columns[field.column] = _literal(field) if given is None else given
-    numbers = f"SELECT n FROM generate_series(1, {COUNT}) AS n"
+    numbers = f"SELECT n FROM generate_series(1::bigint, {COUNT}) AS n"
     if connection.vendor == "sqlite":
         numbers = (
             "WITH RECURSIVE numbers(n) AS "

@@ -6,6 +6,8 @@ from django.contrib.admin import AdminSite, ModelAdmin
 from django.urls import include, path
 from wagtail import urls as wagtail_urls
 from wagtail.admin import urls as wagtailadmin_urls
+from wagtail.admin.auth import require_admin_access
+from wagtail.admin.views.generic import IndexView
 
 from wagtail_smtp.models import LogEntry
 
@@ -36,7 +38,23 @@ plain.register(LogEntry, LogAdmin)
 plain_recipients = AdminSite("plain_recipients")
 plain_recipients.register(LogEntry, RecipientAdmin)
 
+
+class WagtailListing(IndexView):
+    """The same with Wagtail's own listing."""
+
+    model = LogEntry
+    list_display: tuple[str, ...] = ("subject", "state", "created_at", "category", "via")
+    list_filter = ("state", "category")
+    search_fields: tuple[str, ...] = ("subject",)
+    is_searchable = True
+    index_url_name = index_results_url_name = "plain_wagtail"
+    default_ordering = "-id"
+    paginate_by = 50
+    page_title = "Log"
+
+
 urlpatterns = [
+    path("admin/plain/", require_admin_access(WagtailListing.as_view()), name="plain_wagtail"),
     path("plain/", plain.urls),
     path("plain-recipients/", plain_recipients.urls),
     path("admin/", include(wagtailadmin_urls)),

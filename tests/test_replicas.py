@@ -1,15 +1,17 @@
 """A project that reads from replicas: nothing that decides something may come from one."""
 
 import pytest
+from django.core import mail
 from django.core.mail import send_mail
 from django.core.management import call_command
 from django.db import connections
 from django.urls import reverse
 
 from tests.admin.conftest import admin_client, form_data
+from tests.admin.log_entries import make_entry, make_message, make_waiting
 from wagtail_smtp import live
 from wagtail_smtp.live.reload import revoke
-from wagtail_smtp.models import DeliverySettings, Secret, SettingsSet
+from wagtail_smtp.models import DeliverySettings, LogEntry, Secret, SettingsSet
 
 __all__ = ["admin_client"]
 
@@ -83,3 +85,25 @@ def test_the_admin(admin_client):
     admin_client.post(reverse(f"{NAMES}delete", args=[item.pk]))
     assert not SettingsSet.objects.exists()
     assert Secret.objects.get().owner == item.key
+
+
+def test_what_is_done_with_entries_of_the_log(admin_client, settings):
+    def post(name, entry):
+        # Where it leads is a page that may come from a replica.
+        return admin_client.post(reverse(f"wagtail_smtp_log:{name}", args=[entry.pk]))
+
+    routers, settings.DATABASE_ROUTERS = settings.DATABASE_ROUTERS, []
+    kept = [make_entry(message=make_message()) for _ in range(3)]
+    waiting = [make_waiting() for _ in range(2)]
+    settings.DATABASE_ROUTERS = routers
+    several = reverse("wagtail_bulk_action", args=["wagtail_smtp", "logentry", "resend"])
+    several += f"?id={kept[1].pk}&id={kept[2].pk}"
+    for path in (reverse("wagtail_smtp_log:resend", args=[kept[0].pk]), several):
+        assert admin_client.get(path).status_code == 200
+    assert post("resend", kept[0]).status_code == 302
+    admin_client.post(several)
+    assert len(mail.outbox) == 3
+    post("try_now", waiting[0])
+    post("cancel", waiting[1])
+    states = LogEntry.objects.using("default").filter(pk__in=[entry.pk for entry in waiting])
+    assert [*states.order_by("pk").values_list("state", flat=True)] == ["queued", "cancelled"]

@@ -6,6 +6,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from wagtail.admin.paginator import WagtailPaginator
+from wagtail.admin.staticfiles import versioned_static
+from wagtail.admin.ui.tables import Table
 from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
 
@@ -38,6 +40,15 @@ class CappedPaginator(WagtailPaginator):
         if self.object_list.is_capped:
             return _("More than %d log entries") % CAP
         return ngettext("%d log entry", "%d log entries", self.count) % self.count
+
+
+class LogTable(Table):
+    """Laid out anew on a narrow screen."""
+
+    classname = "listing smtp-log"
+
+    class Media:
+        css = {"all": [versioned_static("wagtail_smtp/log.css")]}
 
 
 class SearchedLog(permissions.RequireLog, generic.BaseListingView):
@@ -77,6 +88,7 @@ class LogView(SearchedLog):
     page_title = gettext_lazy("Delivery log")
     paginator_class = CappedPaginator
     paginate_by = PER_PAGE
+    table_class = LogTable
     verbose_name_plural = LogEntry._meta.verbose_name_plural
 
     def get_breadcrumbs_items(self):
@@ -97,13 +109,15 @@ class LogView(SearchedLog):
     def columns(self):
         columns = [
             Title("subject", accessor=str, label=_("Subject"), url_name=ENTRY,
-                  get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="200"),
+                  get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="30%"),
             Status("state", accessor=_state, label=_("State"),
                    primary=lambda entry: entry.state in WELL),
             Time("created_at", label=_("Time"), classname="w-whitespace-nowrap"),
-            Text("recipients", accessor=_recipients, label=_("Recipients")),
-            Text("category", accessor=_category, label=_("Category")),
-            Text("via", accessor=lambda entry: via_label(entry.via), label=_("Sent through")),
+            Text("recipients", accessor=_recipients, label=_("Recipients"),
+                 classname="smtp-log-recipients"),
+            Text("category", accessor=_category, label=_("Category"), classname="smtp-log-minor"),
+            Text("via", accessor=lambda entry: via_label(entry.via), label=_("Sent through"),
+                 classname="smtp-log-minor"),
         ]  # fmt: skip
         if self.may_resend:
             columns.insert(0, Checkbox("bulk_actions", obj_type="logentry"))

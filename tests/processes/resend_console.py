@@ -1,0 +1,69 @@
+"""A process in which many confirm the same resend at once."""
+
+import json
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+
+import django
+
+from tests.processes.console import Console, child_environment, migrate
+
+__all__ = ["ResendConsole", "migrate"]
+
+
+class ResendConsole(Console):
+    """Runs the functions of this module's lower half in a process of its own."""
+
+    def __enter__(self) -> "ResendConsole":
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.processes.resend_console"],
+            env=child_environment(self._environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+
+def claim_at_once(count: int, atomic: bool) -> list[int]:
+    """How many of ``count`` were first, and how many claims the audit log has.
+
+    Args:
+        atomic: each in a transaction, as with ATOMIC_REQUESTS, which is rolled back.
+    """
+    from django.db import connection, transaction
+    from wagtail.models import ModelLogEntry
+
+    from wagtail_smtp.admin import log_once
+    from wagtail_smtp.models import LogEntry
+
+    entry = LogEntry.objects.create(state="failed", category="form")
+    together = threading.Barrier(count)
+    was_first = []
+
+    def click() -> None:
+        together.wait(20)
+        with ExitStack() as stack:
+            stack.callback(connection.close)
+            if atomic:
+                stack.enter_context(transaction.atomic())
+            was_first.append(log_once.claim(entry, None, 0))
+            if atomic:
+                transaction.set_rollback(True)
+
+    clicks = [threading.Thread(target=click) for _ in range(count)]
+    for each in clicks:
+        each.start()
+    for each in clicks:
+        each.join()
+    claims = ModelLogEntry.objects.filter(action="wagtail_smtp.resend", object_id=str(entry.pk))
+    return [sum(was_first), claims.count()]
+
+
+if __name__ == "__main__":
+    django.setup()
+    for line in sys.stdin:
+        function, given = json.loads(line)
+        print(json.dumps(globals()[function](**given)), flush=True)  # noqa: T201
