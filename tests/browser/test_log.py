@@ -85,3 +85,23 @@ def _find(person):  # noqa: F811
     assert "Failed" in row.text_content()
     row.get_by_role("link").click()
     page.wait_for_url(re.compile(r"/email/log/\d+/$"))
+
+
+def test_the_listing_on_a_phone(person):  # noqa: F811
+    page = person.page
+    person.log_in()
+    person.send("On the phone")
+    page.set_viewport_size({"width": 390, "height": 844})
+    person.go(LOG)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    row = page.locator("#listing-results tbody tr").first
+    subject, recipients = row.locator(".title"), row.locator(".smtp-log-recipients")
+    assert subject.bounding_box()["width"] > 250
+    for cell in (subject, recipients):
+        box = cell.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    assert recipients.bounding_box()["y"] > subject.bounding_box()["y"]
+    assert not row.locator(".smtp-log-minor").first.is_visible()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert row.locator(".smtp-log-minor").first.is_visible()

@@ -8,7 +8,7 @@ from django.utils.formats import date_format, get_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.timezone import localtime
+from django.utils.timezone import template_localtime
 from django.utils.translation import gettext
 from wagtail.admin.templatetags.wagtailadmin_tags import timesince_simple
 from wagtail.admin.ui import tables
@@ -50,7 +50,7 @@ class Time(tables.DateColumn):
     """How long ago it was; the time itself is in a tooltip."""
 
     def render_cell_html(self, instance, parent_context):
-        at = localtime(self.get_value(instance))
+        at = template_localtime(self.get_value(instance))
         return format_html(
             '<td{}><button type="button" class="w-human-readable-date"'
             ' data-controller="w-tooltip" data-w-tooltip-content-value="{}"'

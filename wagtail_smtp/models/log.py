@@ -90,7 +90,7 @@ class LogEntry(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.subject or str(_("(no subject)"))
+        return self.subject.strip() or str(_("(no subject)"))
 
     @property
     def is_final(self) -> bool:
