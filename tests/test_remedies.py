@@ -12,7 +12,9 @@ from wagtail_smtp.diagnostics.remedies import CAUSES, explain
 from wagtail_smtp.exceptions import (
     DestinationRefused,
     MessageDeferred,
+    MessageOutcomeUnknown,
     MessageTooLarge,
+    RedirectError,
     SecretUnreadable,
 )
 
@@ -131,6 +133,9 @@ def test_causes(phase, cause, port, security, slug):
         (DestinationRefused("no"), "not-allowed"),
         (SecretUnreadable("no"), "password-unreadable"),
         (MessageTooLarge("no", phase="size"), "too-large"),
+        (RedirectError("no"), "redirected-to-nobody"),
+        (MessageOutcomeUnknown("no", phase="reply"), "outcome-unknown"),
+        (MessageDeferred("no", phase="pool"), "sessions-in-use"),
     ],
 )
 def test_errors_of_ours(error, slug):

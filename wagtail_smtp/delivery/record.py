@@ -15,7 +15,12 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Attempt, Recipient
 from wagtail_smtp.delivery import freeze, store
 from wagtail_smtp.delivery.passage import STATES, Passage
-from wagtail_smtp.exceptions import AttemptFailed, StorageFull
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    DestinationRefused,
+    SecretError,
+    StorageFull,
+)
 from wagtail_smtp.live import database, side, statements
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient
 from wagtail_smtp.models.log import SHOWN
@@ -34,6 +39,9 @@ _OF_RECIPIENTS: Mapping[str, str] = {
     State.REFUSED: RecipientState.REFUSED,
     State.UNKNOWN: RecipientState.UNKNOWN,
 }
+
+#: Where attempts end before any server is asked.
+_PHASES: Mapping[type[Exception], str] = {SecretError: "password", DestinationRefused: "address"}
 
 
 def record(
@@ -206,11 +214,16 @@ def attempts(made: Iterable[Attempt]) -> Iterable[LogAttempt]:
             began_at=began,
             seconds=attempt.seconds,
             state=_state_of(attempt),
-            phase=failed.phase if failed else "",
+            phase=failed.phase if failed else _phase(attempt.error),
             code=_code(failed.code) if failed else 0,
             reply=clip(_words(attempt), 2 * SHOWN),
         )
         began += timedelta(seconds=attempt.seconds)
+
+
+def _phase(error: Exception | None) -> str:
+    """Where an attempt ended that no server was asked in."""
+    return next((phase for kind, phase in _PHASES.items() if isinstance(error, kind)), "")
 
 
 def _code(code: int) -> int:

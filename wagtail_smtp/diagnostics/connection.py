@@ -58,6 +58,15 @@ NETWORK = (
         lambda failure: isinstance(failure.error, SecretError),
     ),
     Cause(
+        "sessions-in-use",
+        _("All connections to the server were in use"),
+        _(
+            "Try again in a moment. If it stays, raise WAGTAIL_SMTP['MAX_SESSIONS'], as far as "
+            "the server allows."
+        ),
+        lambda failure: failure.phase == "pool",
+    ),
+    Cause(
         "name-not-found",
         _("No server has this name"),
         _("Check the network host for typing errors, for example smtp.example.com."),

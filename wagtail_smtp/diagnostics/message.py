@@ -3,7 +3,7 @@
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.diagnostics.failure import Cause, Failure
-from wagtail_smtp.exceptions import MessageTooLarge
+from wagtail_smtp.exceptions import MessageOutcomeUnknown, MessageTooLarge, RedirectError
 
 
 def _rejected(failure: Failure) -> bool:
@@ -11,6 +11,21 @@ def _rejected(failure: Failure) -> bool:
 
 
 MESSAGE = (
+    Cause(
+        "redirected-to-nobody",
+        _("Mail is redirected, but to no usable address"),
+        _("Enter a report email in the settings set that redirects, or end the redirect."),
+        lambda f: isinstance(f.error, RedirectError),
+    ),
+    Cause(
+        "outcome-unknown",
+        _("The message was handed over, but the answer never came"),
+        _(
+            "It may have arrived, so it is not sent again by itself. Ask the recipient, then "
+            "resend it or leave it."
+        ),
+        lambda f: isinstance(f.error, MessageOutcomeUnknown),
+    ),
     Cause(
         "too-large",
         _("The message is larger than the server takes"),

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from django.core.mail import EmailMessage
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.formats import date_format
 
-from wagtail_smtp.categories import TEST
 from wagtail_smtp.diagnostics.failure import Cause
+from wagtail_smtp.diagnostics.recorded import cause_of
 from wagtail_smtp.diagnostics.run import LABELS, Report, try_set
+from wagtail_smtp.diagnostics.send import send_test
 from wagtail_smtp.exceptions import EmailDeliveryError
-from wagtail_smtp.models import LogEntry, SettingsSet
+from wagtail_smtp.live import current
+from wagtail_smtp.models import SettingsSet
 from wagtail_smtp.validation import is_email_address
 
 
@@ -49,7 +50,7 @@ class Command(BaseCommand):
         except EmailDeliveryError as error:
             raise CommandError(str(error)) from error
         if cause is not None:
-            raise CommandError(f"{cause.title}. {cause.advice} See {cause.page}.")
+            raise CommandError(_remedy(cause))
         self.stdout.write(self.style.SUCCESS("The server works."))
 
     def _show(self, report: Report) -> None:
@@ -61,23 +62,23 @@ class Command(BaseCommand):
         self.stdout.write(" – ".join(part for part in (line, *details, said) if part))
 
     def _send(self, address: str) -> None:
-        message = EmailMessage(
-            "Test email", "This is a test email, sent by manage.py smtp_test.", None, [address]
-        )
-        message.email_category = TEST  # type: ignore[attr-defined]
-        tests = LogEntry.objects.filter(category=TEST).order_by("-pk")
-        before = tests.values_list("pk", flat=True).first() or 0
-        try:
-            message.send()
-        except EmailDeliveryError as error:
-            raise CommandError(str(error)) from error
-        except Exception as error:  # a project's own backend raises what it likes
-            # Its words may hold what the server echoed, a password for one.
-            entry = tests.filter(pk__gt=before).first()
-            raise CommandError((entry and entry.reason) or type(error).__name__) from None
-        self.stdout.write(
-            self.style.SUCCESS("The message was accepted. The delivery log says by which server.")
-        )
+        told = send_test(address)
+        if told.waits:
+            entry = told.entry.pk if told.entry else 0
+            self.stdout.write(f"The message waits in the outbox, as entry {entry}. {told.words}")
+        elif told.words:
+            cause = told.entry and cause_of(told.entry, current().configuration)
+            raise CommandError(f"{told.words} {_remedy(cause)}" if cause else told.words)
+        else:
+            self.stdout.write(
+                self.style.SUCCESS(
+                    "The message was accepted. The delivery log says by which server."
+                )
+            )
+
+
+def _remedy(cause: Cause) -> str:
+    return f"{cause.title}. {cause.advice} See {cause.page}."
 
 
 def _plain(value: Any) -> str:

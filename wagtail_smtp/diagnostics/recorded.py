@@ -1,0 +1,107 @@
+"""Why a message of the delivery log was not sent, read back from what the log keeps.
+
+The log has the words of an exception, not the exception. What raised it is told by the words that
+Python and the plugin write, which are never translated.
+"""
+
+import re
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable
+
+from wagtail_smtp.configuration import Configuration
+from wagtail_smtp.diagnostics.failure import Cause, Failure
+from wagtail_smtp.diagnostics.remedies import explain
+from wagtail_smtp.exceptions import (
+    DestinationRefused,
+    MessageOutcomeUnknown,
+    MessageTooLarge,
+    RedirectError,
+    SecretError,
+)
+from wagtail_smtp.models import LogAttempt, LogEntry
+from wagtail_smtp.states import RecipientState, State
+from wagtail_smtp.transports import standard
+
+#: States that say more than any attempt.
+_OF_STATES: dict[str, type[Exception]] = {
+    State.BLOCKED: RedirectError,
+    State.TOO_LARGE: MessageTooLarge,
+    State.UNKNOWN: MessageOutcomeUnknown,
+}
+#: Phases that are none of a server's.
+_OF_PHASES: dict[str, type[Exception]] = {"password": SecretError, "address": DestinationRefused}
+
+
+def _unverified(code: int) -> Callable[[str], OSError]:
+    def make(words: str) -> OSError:
+        error = ssl.SSLCertVerificationError(1, words)
+        error.verify_code = code
+        return error
+
+    return make
+
+
+#: What words stand for; the first that fits.
+_OF_WORDS: tuple[tuple[str, Callable[[str], OSError]], ...] = (
+    ("connection refused|ConnectionRefusedError", ConnectionRefusedError),
+    (r"\[Errno -\d+\]|name or service not known|nodename nor|getaddrinfo|gaierror", socket.gaierror),
+    ("certificate has expired", _unverified(10)),
+    ("certificate verify failed: (hostname|ip address) mismatch", _unverified(62)),
+    ("certificate verify failed|SSLCertVerificationError", _unverified(20)),
+    (r"\[SSL|SSLError", ssl.SSLError),
+    ("offer STARTTLS", smtplib.SMTPNotSupportedError),
+    ("timed out|TimeoutError", TimeoutError),
+)
+
+
+def cause_of(entry: LogEntry, configuration: Configuration) -> Cause | None:
+    """Why the message of ``entry`` was not sent, or not to all; None: only its reason is known.
+
+    Args:
+        configuration: what is live, which knows the servers of its sets.
+    """
+    attempts = list(entry.attempts.all())
+    last = attempts[-1] if attempts else None
+    kind = _OF_STATES.get(entry.state)
+    if kind is not None:
+        return explain(Failure(error=kind("")))
+    if entry.state == State.PARTLY_SENT:
+        return _of_recipients(entry)
+    return None if last is None else _of_attempt(last, _server(entry, configuration))
+
+
+def _of_recipients(entry: LogEntry) -> Cause | None:
+    open_states = (RecipientState.REFUSED, RecipientState.DEFERRED)
+    row = next((each for each in entry.recipients.all() if each.state in open_states), None)
+    return row and explain(Failure("rcpt", row.code, row.reply))
+
+
+def _of_attempt(attempt: LogAttempt, server: tuple[str, int, str]) -> Cause | None:
+    phase, words = attempt.phase, attempt.reply
+    host, port, security = server
+    if phase in _OF_PHASES:
+        return explain(Failure(error=_OF_PHASES[phase](words)))
+    if not phase:
+        return None  # no server was asked
+    cause = None if attempt.code or phase == "pool" else _exception(words)
+    return explain(
+        Failure(phase, attempt.code, words, cause, host=host, port=port, security=security)
+    )
+
+
+def _exception(words: str) -> OSError:
+    for pattern, make in _OF_WORDS:
+        if re.search(pattern, words, re.IGNORECASE):
+            return make(words)
+    return OSError(words)
+
+
+def _server(entry: LogEntry, configuration: Configuration) -> tuple[str, int, str]:
+    """Host, port and security of what carried it, as far as they are known now."""
+    item = configuration.by_key().get(str(entry.set_key))
+    if item is not None and item.authentication != "default":
+        return item.host.lower(), item.port, item.security
+    own = standard.server() if item is not None or entry.set_key is None else None
+    return (own.host.lower(), own.port, own.security) if own else ("", 0, "")
