@@ -11,12 +11,19 @@ from wagtail_smtp.admin.log_actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
 from wagtail_smtp.admin.settings_sets import NoBulkDelete
+from wagtail_smtp.admin.summary import NotSentItem
 
 register_snippet(EmailGroup)
 # After Wagtail's own, which it takes the place of.
 hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 hooks.register("register_bulk_action", ResendSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
+
+
+@hooks.register("construct_homepage_summary_items")
+def add_to_summary(request, items):
+    """Say on the admin's home page how many messages were not sent."""
+    items.append(NotSentItem(request))
 
 
 @hooks.register("register_log_actions")
@@ -44,6 +51,7 @@ _LOG_ACTIONS = {
     "resend": (gettext_lazy("Resend"), gettext_lazy("Sent the message again")),
     "try_now": (gettext_lazy("Try now"), gettext_lazy("Made the message due")),
     "cancel": (gettext_lazy("Cancel sending"), gettext_lazy("Cancelled the message")),
+    "send_test_email": (gettext_lazy("Send test email"), gettext_lazy("Sent a test email")),
     "export": (gettext_lazy("Export"), gettext_lazy("Exported the delivery log")),
 }
 

@@ -1,32 +1,40 @@
-"""*Email delivery*: what is live, which mail goes where, and the delivery method."""
+"""*Email delivery*: what is live, which mail goes where, what became of it, and a test email."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django import forms
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.generic import TemplateView
 from wagtail.admin import messages
+from wagtail.admin.menu import MenuItem
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.failures import RECENT, last_failures
 from wagtail_smtp.admin.in_use import Overview
-from wagtail_smtp.admin.labels import category_label
-from wagtail_smtp.admin.versions import VersionsMenuItem
-from wagtail_smtp.categories import BUILT_IN
+from wagtail_smtp.admin.labels import category_choices
+from wagtail_smtp.admin.send_test import TestEmailForm, last_result, may_try, remember
+from wagtail_smtp.admin.volume import volume
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.candidates import FORCED
 from wagtail_smtp.delivery.explain import Explanation, explain
+from wagtail_smtp.diagnostics.send import send_test
+from wagtail_smtp.diagnostics.status import OVERDUE, outbox
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.look_up import NO_VERSION
-from wagtail_smtp.models import DeliverySettings
+from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports import standard
+
+INDEX = "wagtail_smtp_delivery:index"
 
 
 class MethodForm(forms.ModelForm):
@@ -79,18 +87,24 @@ class Row:
 def routing_table(overview):
     """Which mail goes where now, by category."""
     config = overview.live if overview.plan and overview.plan.live else NO_VERSION.configuration
-    return [
-        Row(category_label(category), explain(category, config))
-        for category in dict.fromkeys([*BUILT_IN, *conf.CATEGORIES])
-    ]
+    return [Row(label, explain(category, config)) for category, label in category_choices()]
 
 
-class DeliveryView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
-    """What is live, and the form of the delivery method."""
+class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
+    """Everything at a glance, and the form of the delivery method.
+
+    What is configured is shown to those who may see it, what became of messages to them and to
+    those who may see the log.
+    """
 
     template_name = "wagtail_smtp/delivery.html"
     page_title = gettext_lazy("Email delivery")
     header_icon = "mail"
+
+    def dispatch(self, request, *args, **kwargs):
+        if not permissions.may_see_delivery(request.user):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
 
     def get_breadcrumbs_items(self):
         return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
@@ -98,20 +112,41 @@ class DeliveryView(permissions.RequirePermission, WagtailAdminTemplateMixin, Tem
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
         overview = Overview.now()
-        user = self.request.user
-        server = standard.server()
-        context.update(
-            overview=overview,
-            rows=routing_table(overview),
-            forced=conf.forced_redirect(),
-            forced_source=FORCED,
-            unconfigured=server is not None and not server.is_configured,
-            standard=standard.description(),
-            may_change=user.has_perm(permissions.CHANGE_METHOD),
-            may_reload=user.has_perm(permissions.RELOAD),
-        )
+        may = self.request.user.has_perm
+        may_see = permissions.may_see(self.request.user)
+        may_see_log = may(permissions.VIEW_LOG)
+        context |= {
+            "overview": overview,
+            "may_see": may_see,
+            "may_see_log": may_see_log,
+            "may_change": may(permissions.CHANGE_METHOD),
+            "may_reload": may(permissions.RELOAD),
+            "may_test": may(permissions.SEND_TEST),
+            **(self._configured(overview) if may_see else {}),
+            **(_became(overview) if may_see or may_see_log else {}),
+        }
+        if context["may_test"]:
+            self._test(context)
         context.setdefault("form", MethodForm(instance=DeliverySettings.load()))
         return context
+
+    def _configured(self, overview):
+        server = standard.server()
+        return {
+            "live": overview.plan.live if overview.plan else None,
+            "has_sets": SettingsSet.objects.exists(),
+            "may_add": self.request.user.has_perm(permissions.ADD_SETS),
+            "rows": routing_table(overview),
+            "forced": conf.forced_redirect(),
+            "unconfigured": server is not None and not server.is_configured,
+            "standard": standard.description(),
+        }
+
+    def _test(self, context):
+        address = getattr(self.request.user, get_user_model().get_email_field_name(), "")
+        context.setdefault("test_form", TestEmailForm(initial={"recipient": address}))
+        if "tested" in self.request.GET:
+            context["result"] = last_result(self.request, context["overview"].live)
 
     def post(self, request, *args, **kwargs):
         if not request.user.has_perm(permissions.CHANGE_METHOD):
@@ -136,6 +171,64 @@ class DeliveryView(permissions.RequirePermission, WagtailAdminTemplateMixin, Tem
         return HttpResponseRedirect(request.path)
 
 
+def _became(overview):
+    """What became of messages lately, and what waits."""
+    counts, overdue = outbox()
+    return {
+        "failures": last_failures(overview.live),
+        "failure_days": RECENT.days,
+        "volume": volume(),
+        "waiting": counts.get("waiting", 0) + counts.get("claimed", 0),
+        "sending": counts.get("sending", 0),
+        "due_since": timezone.now() - timedelta(seconds=overdue) if overdue else None,
+        "is_stuck": overdue > OVERDUE.total_seconds(),
+        "is_queued": conf.DELIVERY == "queued" or conf.RETRY_DEFERRED,
+    }
+
+
+class SendTestView(DeliveryView):
+    """Sends the test email; the page then says which way it took."""
+
+    http_method_names = ["post", "options"]
+
+    def dispatch(self, request, *args, **kwargs):
+        if not request.user.has_perm(permissions.SEND_TEST):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+    def post(self, request, *args, **kwargs):
+        form = TestEmailForm(request.POST)
+        if not form.is_valid():
+            return self._refuse(_("No test email was sent."), form)
+        if wait := may_try(request.user):
+            text = ngettext(
+                "You have sent many test emails. Try again in %d second.",
+                "You have sent many test emails. Try again in %d seconds.",
+                wait,
+            )
+            return self._refuse(text % wait, form)
+        recipient, category = form.cleaned_data["recipient"], form.cleaned_data["category"]
+        # Before it is sent: what has left can't be taken back.
+        instance = DeliverySettings.load()
+        log(instance=instance, action="wagtail_smtp.send_test_email", data={"category": category})
+        remember(request, send_test(recipient, category), recipient)
+        result = last_result(request, Overview.now().live)
+        tell = {"info": messages.success, "warning": messages.warning, "critical": messages.error}
+        tell[result.status](request, result.headline)
+        return HttpResponseRedirect(f"{reverse(INDEX)}?tested#test-section")
+
+    def _refuse(self, text, form):
+        messages.validation_error(self.request, text, form)
+        return self.render_to_response(self.get_context_data(test_form=form))
+
+
+class DeliveryMenuItem(MenuItem):
+    """Shown to those who may see some of the page."""
+
+    def is_shown(self, request):
+        return permissions.may_see_delivery(request.user)
+
+
 class DeliveryViewSet(ViewSet):
     """Registers the page."""
 
@@ -144,7 +237,10 @@ class DeliveryViewSet(ViewSet):
     icon = "mail"
     menu_label = gettext_lazy("Email delivery")
     menu_name = "smtp-delivery"
-    menu_item_class = VersionsMenuItem
+    menu_item_class = DeliveryMenuItem
 
     def get_urlpatterns(self):
-        return [path("", self.construct_view(DeliveryView), name="index")]
+        return [
+            path("", self.construct_view(DeliveryView), name="index"),
+            path("test/", self.construct_view(SendTestView), name="test"),
+        ]

@@ -2,6 +2,7 @@
 
 from django.utils.translation import gettext_lazy as _
 
+from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.transports import standard
 
@@ -19,6 +20,11 @@ _BUILT_IN = {
 def category_label(slug: str) -> str:
     """The category's name for people; an unknown one is its own."""
     return str(conf.CATEGORIES.get(slug) or _BUILT_IN.get(slug, slug))
+
+
+def category_choices():
+    """Every category the site has, with its name for people."""
+    return [(slug, category_label(slug)) for slug in dict.fromkeys([*BUILT_IN, *conf.CATEGORIES])]
 
 
 def via_label(name: str) -> str:

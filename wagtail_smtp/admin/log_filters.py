@@ -9,10 +9,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
 
-from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.labels import category_choices, via_label
 from wagtail_smtp.admin.log_query import Wanted, find, is_recipient
-from wagtail_smtp.categories import BUILT_IN
-from wagtail_smtp.conf import conf
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.log import STATES
 from wagtail_smtp.transports import standard
@@ -21,11 +19,6 @@ from wagtail_smtp.transports import standard
 DAYS = 30
 #: A number that every database can compare with.
 _LARGEST = 2**63 - 1
-
-
-def _categories():
-    slugs = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES])
-    return [(slug, category_label(slug)) for slug in slugs]
 
 
 def _carriers():
@@ -40,7 +33,10 @@ class LogFilterSet(WagtailFilterSet):
         label=_("State"), choices=STATES, empty_label=_("All"), widget=forms.RadioSelect
     )
     category = django_filters.ChoiceFilter(
-        label=_("Category"), choices=_categories, empty_label=_("All"), widget=forms.RadioSelect
+        label=_("Category"),
+        choices=category_choices,
+        empty_label=_("All"),
+        widget=forms.RadioSelect,
     )
     via = django_filters.ChoiceFilter(
         label=_("Sent through"), choices=_carriers, empty_label=_("All"), widget=forms.RadioSelect

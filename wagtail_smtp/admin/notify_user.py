@@ -13,9 +13,7 @@ from wagtail.admin.views.generic import chooser
 from wagtail.admin.viewsets.chooser import ChooserViewSet
 from wagtail.admin.widgets import BaseChooser
 
-from wagtail_smtp.admin.permissions import CHANGE_SETS
-
-ADD_SETS = "wagtail_smtp.add_settingsset"
+from wagtail_smtp.admin.permissions import ADD_SETS, CHANGE_SETS
 
 
 class Permitted:

@@ -13,6 +13,7 @@ CHANGE_METHOD = "wagtail_smtp.change_deliverysettings"
 VIEW_VERSIONS = "wagtail_smtp.view_configurationversion"
 VIEW_SETS = "wagtail_smtp.view_settingsset"
 CHANGE_SETS = "wagtail_smtp.change_settingsset"
+ADD_SETS = "wagtail_smtp.add_settingsset"
 SEND_TEST = "wagtail_smtp.send_test_email"
 VIEW_LOG = "wagtail_smtp.view_logentry"
 VIEW_CONTENT = "wagtail_smtp.view_message_content"
@@ -26,6 +27,11 @@ SEE = (VIEW_SETS, CHANGE_SETS, RELOAD, CHANGE_METHOD, VIEW_VERSIONS)
 def may_see(user: Any) -> bool:
     """Whether the user may see sets, versions and what is live."""
     return any(user.has_perm(permission) for permission in SEE)
+
+
+def may_see_delivery(user: Any) -> bool:
+    """Whether the user may see the page *Email delivery*, or some of it."""
+    return may_see(user) or user.has_perm(SEND_TEST) or user.has_perm(VIEW_LOG)
 
 
 class RequirePermission(View):

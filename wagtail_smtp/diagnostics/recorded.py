@@ -46,7 +46,10 @@ def _unverified(code: int) -> Callable[[str], OSError]:
 #: What words stand for; the first that fits.
 _OF_WORDS: tuple[tuple[str, Callable[[str], OSError]], ...] = (
     ("connection refused|ConnectionRefusedError", ConnectionRefusedError),
-    (r"\[Errno -\d+\]|name or service not known|nodename nor|getaddrinfo|gaierror", socket.gaierror),
+    (
+        r"\[Errno -\d+\]|name or service not known|nodename nor|getaddrinfo|gaierror",
+        socket.gaierror,
+    ),
     ("certificate has expired", _unverified(10)),
     ("certificate verify failed: (hostname|ip address) mismatch", _unverified(62)),
     ("certificate verify failed|SSLCertVerificationError", _unverified(20)),
@@ -74,7 +77,7 @@ def cause_of(entry: LogEntry, configuration: Configuration) -> Cause | None:
 
 def _of_recipients(entry: LogEntry) -> Cause | None:
     open_states = (RecipientState.REFUSED, RecipientState.DEFERRED)
-    row = next((each for each in entry.recipients.all() if each.state in open_states), None)
+    row = entry.recipients.filter(state__in=open_states).order_by("pk").first()
     return row and explain(Failure("rcpt", row.code, row.reply))
 
 

@@ -77,7 +77,7 @@ def status() -> Status:
         ReloadRefused: the live version was written by a newer release.
     """
     plan = live.preview()
-    outbox, overdue = _outbox()
+    waiting, overdue = outbox()
     failures = _failures()
     forced = conf.forced_redirect()
     alarms = [str(problem) for problem in _live_problems()]
@@ -101,7 +101,7 @@ def status() -> Status:
         forced_redirect=forced,
         waiting_changes=tuple(map(str, plan.changes)),
         waiting_problems=tuple(map(str, plan.problems)),
-        outbox=outbox,
+        outbox=waiting,
         overdue=overdue,
         failures=failures,
         alarms=tuple(alarms),
@@ -125,7 +125,7 @@ def _set(item: Any) -> SetStatus:
     )
 
 
-def _outbox() -> tuple[dict[str, int], float]:
+def outbox() -> tuple[dict[str, int], float]:
     """How many messages in which state, and for how many seconds the oldest is due."""
     rows = OutboxMessage.objects.using(write_alias())
     counts = {row["state"]: row["n"] for row in rows.values("state").annotate(n=Count("pk"))}

@@ -1,0 +1,90 @@
+"""What was not sent lately, and what to do about it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.diagnostics.failure import Cause
+from wagtail_smtp.diagnostics.recorded import cause_of
+from wagtail_smtp.models import LogEntry
+from wagtail_smtp.states import State
+
+#: States of messages that did not reach everybody, for all that is known.
+NOT_SENT = (
+    State.FAILED,
+    State.REFUSED,
+    State.PARTLY_SENT,
+    State.UNKNOWN,
+    State.TOO_LARGE,
+    State.BLOCKED,
+)
+#: How many are listed, and how old they may be.
+LISTED = 10
+RECENT = timedelta(days=7)
+#: Entries of concurrent transactions may be numbered in another order than that of their times.
+_SLACK = 1000
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One of them; ``words`` may name people."""
+
+    entry: LogEntry
+    cause: Cause | None
+
+    @property
+    def category(self):
+        return category_label(self.entry.category)
+
+    @property
+    def via(self):
+        return via_label(self.entry.via) if self.entry.via else _("nothing: not sent")
+
+    @property
+    def words(self):
+        return self.entry.reason
+
+    @property
+    def url(self):
+        """Where the cause is described."""
+        return problem_url(self.cause)
+
+
+def problem_url(cause):
+    """Where a cause is described in the admin; empty: nowhere."""
+    try:
+        return f"{reverse('wagtail_smtp_problems:index')}#{cause.slug}" if cause else ""
+    except NoReverseMatch:
+        return ""
+
+
+def last_failures(configuration):
+    """The newest of the last week.
+
+    Args:
+        configuration: what is live, for the remedies.
+    """
+    since = timezone.now() - RECENT
+    keys = []
+    for state in NOT_SENT:
+        # One query each: all of them at once would sort every such entry there is.
+        newest = LogEntry.objects.filter(state=state).order_by("-id")
+        keys += [key for key, at in newest.values_list("pk", "created_at")[:LISTED] if at >= since]
+    rows = LogEntry.objects.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")
+    entries = rows.prefetch_related("attempts")
+    return [Failure(entry, cause_of(entry, configuration)) for entry in entries]
+
+
+def count_since(since: datetime) -> int:
+    """How many messages did not reach everybody since then."""
+    newer = LogEntry.objects.filter(created_at__gte=since).order_by("created_at")
+    first = newer.values_list("pk", flat=True).first()
+    if first is None:
+        return 0
+    # By the index of states, which knows the order of numbers but not of times.
+    rows = LogEntry.objects.filter(state__in=NOT_SENT, pk__gte=first - _SLACK)
+    return rows.filter(created_at__gte=since).count()

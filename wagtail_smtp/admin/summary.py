@@ -1,0 +1,25 @@
+"""What the admin's home page says of the site's email."""
+
+from datetime import timedelta
+
+from django.utils import timezone
+from wagtail.admin.site_summary import SummaryItem
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.failures import count_since
+
+#: How far back messages count.
+PERIOD = timedelta(hours=24)
+
+
+class NotSentItem(SummaryItem):
+    """How many messages were not sent lately, for those who may see the log."""
+
+    order = 900
+    template_name = "wagtail_smtp/summary.html"
+
+    def is_shown(self):
+        return self.request.user.has_perm(permissions.VIEW_LOG)
+
+    def get_context_data(self, parent_context):
+        return {"not_sent": count_since(timezone.now() - PERIOD)}
