@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.diagnostics.failure import Cause
@@ -42,7 +41,7 @@ class Failure:
 
     @property
     def via(self):
-        return via_label(self.entry.via) if self.entry.via else _("nothing: not sent")
+        return via_label(self.entry.via)
 
     @property
     def words(self):
