@@ -14,7 +14,10 @@ MESSAGE = (
     Cause(
         "redirected-to-nobody",
         _("Mail is redirected, but to no usable address"),
-        _("Enter a report email in the settings set that redirects, or end the redirect."),
+        _(
+            "Enter a report email in the settings set that redirects, or end the redirect. If the "
+            "project's settings force it, a developer has to name an address there."
+        ),
         lambda f: isinstance(f.error, RedirectError),
     ),
     Cause(
