@@ -12,12 +12,13 @@ from tests.admin.log_entries import make_entry
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from tests.smtp_server import free_port
+from wagtail_smtp import signals
 from wagtail_smtp.configuration import Attempt, Configuration
 from wagtail_smtp.delivery import record
 from wagtail_smtp.diagnostics.failure import Failure
 from wagtail_smtp.diagnostics.recorded import cause_of
 from wagtail_smtp.diagnostics.remedies import explain
-from wagtail_smtp.diagnostics.send import send_test
+from wagtail_smtp.diagnostics.send import _heard, send_test
 from wagtail_smtp.exceptions import (
     DestinationRefused,
     MessageDeferred,
@@ -155,3 +156,16 @@ def test_other_mail_is_not_taken_for_the_test(db):
     assert told.words == ""
     assert (told.entry.category, told.entry.subject) == ("invoice", "Test email")
     assert [message.to for message in mail.outbox] == [["other@example.org"], ["me@example.org"]]
+
+
+def test_mail_of_other_threads_is_not_taken_for_the_test(db):
+    message, other = (EmailMessage(headers={"Message-ID": key}) for key in ("<1@x>", "<2@x>"))
+
+    def tell(signal, message, **values):
+        signal.send(None, message=message, category="test", attempts=(), **values)
+
+    with _heard(message) as told:
+        tell(signals.message_sent, message, entry="its own")
+        tell(signals.message_failed, other, entry="another", error=OSError("no"))
+    tell(signals.message_sent, message, entry="afterwards")
+    assert (told.entry, told.words) == ("its own", "")

@@ -51,7 +51,7 @@ _LOG_ACTIONS = {
     "resend": (gettext_lazy("Resend"), gettext_lazy("Sent the message again")),
     "try_now": (gettext_lazy("Try now"), gettext_lazy("Made the message due")),
     "cancel": (gettext_lazy("Cancel sending"), gettext_lazy("Cancelled the message")),
-    "send_test_email": (gettext_lazy("Send test email"), gettext_lazy("Sent a test email")),
+    "test_delivery": (gettext_lazy("Send test email"), gettext_lazy("Sent a test email")),
     "export": (gettext_lazy("Export"), gettext_lazy("Exported the delivery log")),
 }
 

@@ -81,7 +81,7 @@ def test_only_who_may_sends_a_test_email(client, make_user, role):
     assert len(mail.outbox) == (SEND in role)
     if SEND not in role:
         assert response.url == reverse(HOME)
-        assert not ModelLogEntry.objects.filter(action="wagtail_smtp.send_test_email").exists()
+        assert not ModelLogEntry.objects.filter(action="wagtail_smtp.test_delivery").exists()
 
 
 def test_strangers_and_forged_requests_send_nothing(admin_client):
@@ -115,8 +115,11 @@ def test_it_goes_the_way_of_all_mail(admin_client, make_set, reload, smtp_server
     assert "The test email was sent." in text
     assert "Office: the first set that applies" in text
     assert reverse("wagtail_smtp_log:entry", args=[entry.pk]) in text
-    audit = ModelLogEntry.objects.get(action="wagtail_smtp.send_test_email")
-    assert (audit.user, audit.data) == (admin_client.user, {"category": "test"})
+    audit = ModelLogEntry.objects.get(action="wagtail_smtp.test_delivery")
+    assert (audit.user, audit.data) == (
+        admin_client.user,
+        {"address": "me@example.org", "category": "test"},
+    )
 
 
 def test_the_form_proposes_ones_own_address(admin_client):

@@ -209,8 +209,8 @@ class SendTestView(DeliveryView):
             return self._refuse(text % wait, form)
         recipient, category = form.cleaned_data["recipient"], form.cleaned_data["category"]
         # Before it is sent: what has left can't be taken back.
-        instance = DeliverySettings.load()
-        log(instance=instance, action="wagtail_smtp.send_test_email", data={"category": category})
+        data = {"address": recipient, "category": category}
+        log(instance=DeliverySettings.load(), action="wagtail_smtp.test_delivery", data=data)
         remember(request, send_test(recipient, category), recipient)
         result = last_result(request, Overview.now().live)
         tell = {"info": messages.success, "warning": messages.warning, "critical": messages.error}
