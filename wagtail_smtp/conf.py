@@ -50,6 +50,7 @@ DEFAULTS: Mapping[str, Any] = {
     "KEEP_LOG_DAYS": 90,
     "KEEP_MESSAGES_DAYS": 14,
     "MAX_STORED": 10**9,
+    "BANNERS": True,
 }
 
 #: Keys whose value is a number above zero: seconds, or a count.
@@ -212,6 +213,11 @@ class Conf:
     def RETRY_DEFERRED(self) -> bool:
         """Whether the outbox tries again what immediate delivery could not send."""
         return bool(self._get("RETRY_DEFERRED"))
+
+    @property
+    def BANNERS(self) -> bool:
+        """Whether the admin's pages tell of a redirect, of changes that wait, and of failures."""
+        return bool(self._get("BANNERS"))
 
     def _one_of(self, key: str, choices: tuple[str, ...]) -> str:
         value = self._get(key)

@@ -1,0 +1,295 @@
+"""The banner on the admin's pages: what it says, to whom, and that it never breaks a page."""
+
+import re
+from html import unescape
+
+import pytest
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from tests.admin.conftest import form_data
+from tests.admin.log_entries import make_entry
+from wagtail_smtp import live
+from wagtail_smtp.conf import REDIRECT_VARIABLE
+from wagtail_smtp.live import look_up
+from wagtail_smtp.models import ConfigurationVersion, SettingsSet
+
+HOME = "/admin/"
+ADDRESS = "qa@example.com"
+
+
+def banner(client, path=HOME):
+    """Kind and words of the banner on a page, or None."""
+    response = client.get(path)
+    assert response.status_code == 200
+    page = response.content.decode()
+    assert page.count('class="wsmtp-banner') <= 1
+    found = re.search(r'<section class="wsmtp-banner.*?</section>', page, re.DOTALL)
+    if found is None:
+        return None
+    kind = re.search(r'data-kind="(\w+)"', found[0])[1]
+    text = unescape(re.sub(r"<[^>]+>", " ", found[0]))
+    return kind, " ".join(text.split())
+
+
+@pytest.fixture
+def redirecting(make_set, reload):
+    """A live set that redirects all mail."""
+    item = make_set(name="Staging", redirect=True, reports=[ADDRESS])
+    reload()
+    return item
+
+
+@pytest.fixture
+def as_user(client, make_user):
+    """Log in as somebody with these permissions."""
+
+    def log_in(*codenames):
+        client.force_login(make_user(*codenames, name="+".join(codenames) or "editor"))
+        return client
+
+    return log_in
+
+
+def test_nothing_to_tell(admin_client):
+    assert banner(admin_client) is None
+
+
+def test_a_redirect_is_on(redirecting, admin_client, as_user):
+    text = f"All email is redirected to {ADDRESS}, by “Staging”. Details"
+    assert banner(admin_client) == ("redirect", text)
+    assert banner(as_user("view_settingsset")) == ("redirect", text)
+    text = "All email is redirected: none reaches its own recipients."
+    for role in ((), ("view_logentry",), ("access_admin",)):
+        assert banner(as_user(*role)) == ("redirect", text)
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/admin/password_reset/"])
+def test_nothing_before_the_login(redirecting, client, path):
+    page = client.get(path).content.decode()
+    assert "wsmtp-banner" not in page
+    assert ADDRESS not in page
+
+
+def test_nothing_for_people_without_the_admin(redirecting, client, make_user):
+    user = make_user("view_settingsset")
+    user.user_permissions.remove(user.user_permissions.get(codename="access_admin"))
+    client.force_login(user)
+    page = client.get("/admin/login/").content.decode()
+    assert ADDRESS not in page
+    assert client.get(HOME).status_code == 302
+
+
+def test_switched_off(redirecting, admin_client, configure):
+    configure(BANNERS=False)
+    assert banner(admin_client) is None
+
+
+def test_forced_by_the_settings(admin_client, as_user, configure):
+    many = [f"{number}@example.com" for number in range(5)]
+    configure(REDIRECT_ALL_TO=many)
+    text = "redirect all email to 0@example.com, 1@example.com, 2@example.com and 2 more."
+    assert text in banner(admin_client)[1]
+    assert "@" not in banner(as_user())[1]
+    configure(REDIRECT_ALL_TO=[])
+    for client in (as_user("view_logentry"), as_user("view_settingsset")):
+        assert "No email leaves" in banner(client)[1]
+
+
+def test_forced_by_the_environment(admin_client, monkeypatch):
+    monkeypatch.setenv(REDIRECT_VARIABLE, ADDRESS)
+    text = f"The project's settings redirect all email to {ADDRESS}. Details"
+    assert banner(admin_client) == ("redirect", text)
+
+
+def test_some_mail_is_redirected(make_set, reload, admin_client, as_user):
+    make_set(name="Shop", categories=["invoice"], redirect=True, reports=[ADDRESS], sort_order=2)
+    make_set(name="Office", sort_order=1)
+    reload()
+    assert banner(admin_client) is None  # the office carries invoices too
+    SettingsSet.objects.filter(name="Office").update(categories=["form"])
+    reload()
+    assert banner(admin_client)[1].startswith(f"Some email is redirected to {ADDRESS}, by “Shop”.")
+    assert banner(as_user())[1] == "Some email is redirected and doesn't reach its own recipients."
+
+
+def test_standard_delivery_knows_no_redirect_of_sets(redirecting, admin_client, reload):
+    data = {"method": "standard", "loaded_revision": "0"}
+    admin_client.post(reverse("wagtail_smtp_delivery:index"), data)
+    assert banner(admin_client)[0] == "redirect"
+    reload(end_redirect=True)
+    assert banner(admin_client) is None
+
+
+def test_the_redirect_is_true_right_after_a_reload(redirecting, admin_client, reload):
+    assert banner(admin_client)[0] == "redirect"
+    SettingsSet.objects.update(redirect=False)
+    reload(end_redirect=True)
+    assert banner(admin_client) is None
+
+
+def test_changes_wait(make_set, admin_client, as_user, reload):
+    make_set(name="Office")
+    reload()
+    assert banner(admin_client) is None
+    add = reverse("wagtailsnippets_wagtail_smtp_settingsset:add")
+    admin_client.post(add, form_data(name="Second"))
+    text = "1 change of the email settings is not live yet. Review and reload"
+    assert banner(admin_client) == ("waiting", text)
+    assert banner(as_user("reload_application")) == ("waiting", text)
+    assert banner(as_user("view_settingsset", "change_settingsset")) is None
+
+
+def test_what_was_counted_is_counted_anew_after_a_change(make_set, admin_client, reload):
+    first, second = make_set(name="First"), make_set(name="Second")
+    reload()
+    assert banner(admin_client) is None
+    url = reverse("wagtailsnippets_wagtail_smtp_settingsset:reorder", args=[second.pk])
+    admin_client.post(f"{url}?position=0")
+    assert banner(admin_client)[0] == "waiting"
+    url = reverse("wagtailsnippets_wagtail_smtp_settingsset:reorder", args=[first.pk])
+    admin_client.post(f"{url}?position=0")
+    assert banner(admin_client) is None
+
+
+def test_the_reload_page_says_it_at_length(make_set, admin_client):
+    make_set(name="Office")
+    assert banner(admin_client)[0] == "waiting"
+    assert banner(admin_client, reverse("wagtail_smtp_reload:index")) is None
+
+
+def test_the_most_severe_comes_first(redirecting, make_set, admin_client, reload):
+    make_entry(state="failed", via="Staging")
+    make_set(name="Waits")
+    assert banner(admin_client)[0] == "redirect"
+    SettingsSet.objects.filter(name="Staging").update(redirect=False)
+    reload(end_redirect=True)
+    assert banner(admin_client)[0] == "failed"
+
+
+def test_recent_messages_failed(admin_client, as_user):
+    make_entry(state="failed", via="Office")
+    kind, text = banner(admin_client)
+    assert kind == "failed"
+    assert "could not be sent through “Office”" in text
+    page = as_user("view_logentry").get(HOME).content.decode()
+    assert f'href="{reverse("wagtail_smtp_log:index")}?state=failed"' in page
+    page = as_user("view_settingsset").get(HOME).content.decode()
+    assert "could not be sent" in page
+    assert reverse("wagtail_smtp_log:index") not in page
+    assert banner(as_user()) is None
+    assert banner(as_user("redirect_mail")) is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "is_shown"),
+    [
+        ([{"state": "failed"}], True),
+        ([{"state": "unknown"}], True),
+        ([{"state": "blocked", "via": ""}], True),
+        # Nobody need look at these: they concern one recipient, or somebody was told.
+        ([{"state": "refused"}], False),
+        ([{"state": "deferred"}], False),
+        ([{"state": "too_large"}], False),
+        ([{"state": "failed", "ago": 2}], False),
+        # A server works again once it has carried a message.
+        ([{"state": "failed"}, {"state": "sent"}], False),
+        ([{"state": "sent"}, {"state": "failed"}], True),
+        ([{"state": "failed"}, {"state": "queued"}], True),
+        ([{"state": "failed"}, {"state": "sent", "via": "Other"}], True),
+        ([{"state": "blocked", "via": ""}, {"state": "sent"}], False),
+        # The newest may be well and another not.
+        ([{"state": "failed"}, {"state": "failed", "via": "B"}, {"state": "sent", "via": "B"}],
+         True),
+    ],
+)  # fmt: skip
+def test_which_failures_count(entries, is_shown, admin_client):
+    for entry in entries:
+        make_entry(**({"via": "Office"} | entry))
+    assert (banner(admin_client) is not None) is is_shown
+
+
+def test_a_version_nobody_can_read(redirecting, admin_client, as_user):
+    ConfigurationVersion.objects.update(format=99)
+    look_up.forget()
+    kind, text = banner(admin_client)
+    assert kind == "unavailable"
+    assert "can't be read" in text
+    assert banner(as_user()) is None
+
+
+@pytest.mark.parametrize(
+    "table", ["configurationversion", "settingsset", "deliverysettings", "log"]
+)
+def test_a_database_error_breaks_no_page(make_set, reload, admin_client, table):
+    make_set(name="Office")
+
+    def refuse(execute, sql, params, many, context):
+        if f"wagtail_smtp_{table}" in sql:
+            raise DatabaseError("no such table")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        response = admin_client.get(reverse("wagtailimages:index"))
+        assert response.status_code == 200
+    assert banner(admin_client)[0] == "waiting"
+
+
+def test_settings_that_are_no_dictionary_break_no_page(admin_client, settings):
+    settings.WAGTAIL_SMTP = ["BANNERS"]
+    assert banner(admin_client) is None
+
+
+def test_it_costs_a_query_or_two(make_set, reload, admin_client, as_user):
+    make_set(name="Office")
+    reload()
+    make_entry(state="failed", via="Office")
+    make_entry(state="sent", via="Office")
+
+    def queries(client):
+        client.get(HOME)  # what is remembered for a while
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            client.get(HOME)
+        return sum('FROM "wagtail_smtp_' in query["sql"] for query in captured)
+
+    assert queries(admin_client) == 2
+    assert queries(as_user()) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/images/chooser/",
+        "/admin/images/chooser/results/",
+        "/admin/images/results/",
+        "/admin/email/versions/results/",
+        "/admin/jsi18n/",
+        "/admin/sprite/",
+    ],
+)
+def test_parts_of_pages_have_none(redirecting, admin_client, path):
+    response = admin_client.get(path)
+    assert response.status_code == 200
+    assert b"wsmtp-banner" not in response.content
+
+
+@pytest.mark.parametrize(
+    "path", [HOME, "/admin/images/", "/admin/email/delivery/", "/admin/users/"]
+)
+def test_every_page_has_it_and_nothing_inline(redirecting, admin_client, path):
+    page = admin_client.get(path).content.decode()
+    part = re.search(r'<section class="wsmtp-banner.*?</section>', page, re.DOTALL)[0]
+    assert "<script" not in part
+    assert "style=" not in part
+    assert 'wagtail_smtp/banner.css"' in page
+    assert page.index('class="skiplink') < page.index("wsmtp-banner") < page.index("<main")
+
+
+def test_a_hostile_name_is_text(make_set, reload, admin_client):
+    make_set(name="<b>x</b>", redirect=True, reports=[ADDRESS])
+    reload()
+    assert "<b>x</b>" not in admin_client.get(HOME).content.decode()
+    assert live.live_version() is not None

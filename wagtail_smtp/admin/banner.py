@@ -1,0 +1,148 @@
+"""The banner on every page of the admin: the most severe of what somebody should know."""
+
+import logging
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from django.core.cache import cache
+from django.db import connections, transaction
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.trouble import latest_trouble
+from wagtail_smtp.conf import conf
+from wagtail_smtp.configuration import Configuration
+from wagtail_smtp.delivery.candidates import FORCED
+from wagtail_smtp.delivery.in_force import redirect_in_force
+from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.live import current, draft_configuration
+from wagtail_smtp.live.changes import difference
+from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.models import DeliverySettings
+
+logger = logging.getLogger(__name__)
+
+DELIVERY = "wagtail_smtp_delivery:index"
+RELOAD = "wagtail_smtp_reload:index"
+LOG = "wagtail_smtp_log:index"
+
+#: Report addresses that are named; the *Email delivery* page names all.
+NAMED = 3
+#: Seconds for which counted changes hold. A change made in the admin shows at once.
+_WAITING_HOLDS = 60
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What is shown; ``status`` is Wagtail's word for how bad it is."""
+
+    kind: str
+    text: str
+    status: str = "warning"
+    url: str = ""
+    link: str = ""
+
+
+def banner_for(request):
+    """The banner for this page and its reader, or None."""
+    user = getattr(request, "user", None)
+    if user is None or not user.has_perm("wagtailadmin.access_admin"):
+        return None
+    try:
+        return _find(request) if conf.BANNERS else None
+    except Exception:  # whatever is wrong with the email settings, the page must be shown
+        logger.warning("The banner about email can't be shown", exc_info=True)
+        return None
+
+
+def _find(request):
+    connection = connections[write_alias()]
+    with transaction.atomic(connection.alias) if connection.in_atomic_block else nullcontext():
+        try:
+            live = current()
+        except ConfigurationUnavailable:
+            return _unavailable(request.user)
+        return _redirect(live, request.user) or _waiting(live, request) or _failed(request.user)
+
+
+def _unavailable(user):
+    if not permissions.may_see(user):
+        return None
+    text = _("No email leaves, because the email settings in use can't be read.")
+    return Banner("unavailable", text, "critical", reverse(DELIVERY), _("Details"))
+
+
+def _redirect(live, user):
+    redirect = redirect_in_force(live.configuration)
+    if redirect is None:
+        return None
+    status = "critical" if redirect.is_blocked else "warning"
+    if not permissions.may_see(user):
+        return Banner("redirect", _without_addresses(redirect), status)
+    text = (_without_addresses if redirect.is_blocked else _with_addresses)(redirect)
+    return Banner("redirect", text, status, reverse(DELIVERY), _("Details"))
+
+
+def _without_addresses(redirect):
+    if redirect.is_blocked:
+        if redirect.is_all and not redirect.addresses:
+            return _("No email leaves: it is redirected, but no usable address is given.")
+        return _("Some email doesn't leave: it is redirected, but no usable address is given.")
+    if redirect.is_all:
+        return _("All email is redirected: none reaches its own recipients.")
+    return _("Some email is redirected and doesn't reach its own recipients.")
+
+
+def _with_addresses(redirect):
+    shown = ", ".join(redirect.addresses[:NAMED])
+    more = len(redirect.addresses) - NAMED
+    if more > 0:
+        shown = _("%(addresses)s and %(more)d more") % {"addresses": shown, "more": more}
+    if redirect.sources == (FORCED,):
+        return _("The project's settings redirect all email to %s.") % shown
+    values = {"addresses": shown, "names": ", ".join(redirect.sources)}
+    if redirect.is_all:
+        return _("All email is redirected to %(addresses)s, by “%(names)s”.") % values
+    return _("Some email is redirected to %(addresses)s, by “%(names)s”.") % values
+
+
+def _waiting(live, request):
+    url = reverse(RELOAD)
+    if request.path == url or not request.user.has_perm(permissions.RELOAD):
+        return None
+    number = _count_waiting(live)
+    if not number:
+        return None
+    text = ngettext(
+        "%d change of the email settings is not live yet.",
+        "%d changes of the email settings are not live yet.",
+        number,
+    )
+    return Banner("waiting", text % number, "info", url, _("Review and reload"))
+
+
+def _count_waiting(live):
+    # Whoever changes something counts this up (models.delivery_settings), so one query tells
+    # whether what was counted still holds. Read first: what changes meanwhile is counted anew.
+    counter = DeliverySettings.objects.filter(pk=1).values_list("lock_counter", flat=True).first()
+    key = f"wagtail_smtp.banner.waiting.{live.identity}.{counter}"
+    number = cache.get(key)
+    if number is None:
+        before = live.configuration if live.identity else Configuration()
+        number = len(difference(before, draft_configuration()))
+        cache.set(key, number, _WAITING_HOLDS)
+    return number
+
+
+def _failed(user):
+    may_view_log = user.has_perm(permissions.VIEW_LOG)
+    trouble = latest_trouble() if may_view_log or permissions.may_see(user) else None
+    if trouble is None:
+        return None
+    if may_view_log:
+        url, link = f"{reverse(LOG)}?state={trouble.state}", _("Show them")
+    else:
+        url, link = reverse(DELIVERY), _("Details")
+    return Banner("failed", str(trouble), "critical", url, link)
