@@ -112,8 +112,8 @@ def check_app_order(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            "'wagtail_smtp' stands below 'wagtail.admin' in INSTALLED_APPS, so no page of the admin "
-            "tells of a redirect.",
+            "'wagtail_smtp' stands below 'wagtail.admin' in INSTALLED_APPS, so the admin's pages "
+            "don't tell of a redirect.",
             hint="Move 'wagtail_smtp' above 'wagtail.admin'.",
             id="wagtail_smtp.E005",
         )

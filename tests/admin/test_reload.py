@@ -1,7 +1,12 @@
 """The reload pages, and who may see and do what."""
 
+import re
+from html import unescape
+
 import pytest
 from django.contrib.auth.models import AbstractUser, UserManager
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from wagtail.models import ModelLogEntry
 
@@ -63,10 +68,91 @@ def test_a_redirect_needs_its_permission(client, make_user, make_set):
 def test_an_unreadable_secret_refuses_the_reload(admin_client, make_set):
     make_set(name="Office")
     Secret.objects.update(ciphertext="broken")
-    page = admin_client.get(reverse(RELOAD)).content.decode()
-    assert "“Office” can&#x27;t be used" in page or "Office" in page
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "Office , Password: The settings set “Office” can't be used." in page
+    assert "enter the password again, save and reload. Open the set" in page
     confirm(admin_client)
     assert live.live_version() is None
+
+
+def test_only_those_who_may_mend_it_are_sent_to_the_form(client, make_user, make_set):
+    item = make_set(name="Office")
+    Secret.objects.update(ciphertext="broken")
+    edit = reverse("wagtailsnippets_wagtail_smtp_settingsset:edit", args=[item.pk])
+    client.force_login(make_user("reload_application", name="reloads"))
+    assert edit not in client.get(reverse(RELOAD)).content.decode()
+    client.force_login(make_user("reload_application", "change_settingsset", name="mends"))
+    assert edit in client.get(reverse(RELOAD)).content.decode()
+
+
+def _text(response):
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
+
+
+def test_where_mail_then_goes(admin_client, make_set):
+    make_set(name="Office")
+    confirm(admin_client)
+    make_set(name="Shop", categories=["invoice"], sort_order=-1)
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "Invoices Office Shop changes" in page
+    assert "Form pages Office no change" in page
+    make_set(name="Tests", redirect=True, reports=["qa@example.com"], sort_order=-2)
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "Form pages Office Tests, redirected to qa@example.com changes" in page
+
+
+def test_nothing_at_all_was_ever_set_up(admin_client):
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "No set is enabled, so nothing changes for the mail" in page
+
+
+def test_edits_that_making_live_again_would_undo(admin_client, make_set):
+    make_set(name="Office", authentication="none")
+    confirm(admin_client)
+    SettingsSet.objects.update(port=2525)
+    confirm(admin_client)
+    assert live.live_version().number == 2
+    SettingsSet.objects.update(timeout=77)
+    page = _text(admin_client.get(reverse("wagtail_smtp_reload:make_live", args=[1])))
+    lost = page.partition("Edits that are not in use yet would be lost:")[2]
+    assert "Timeout 77" in lost
+
+
+def test_each_version_says_what_it_changed_in_one_line(admin_client, make_set):
+    item = make_set(name="Office", host="a.example.com", authentication="none")
+    confirm(admin_client)
+    item.host, item.port = "b.example.com", 2525
+    item.save()
+    confirm(admin_client)
+    for number in range(4):
+        make_set(name=f"Set {number}")
+    confirm(admin_client)
+    page = _text(admin_client.get(reverse("wagtail_smtp_versions:index")))
+    assert "Set 0: Added; Set 1: Added; Set 2: Added and 1 more" in page
+    assert "Office: Changed (Network host, Port) Office: Changed (Network host: a.e" in page
+    assert "Office: Added" in page
+    ConfigurationVersion.objects.filter(number=1).delete()
+    page = _text(admin_client.get(reverse("wagtail_smtp_versions:index")))
+    assert "The version before it is no longer kept" in page
+
+
+def test_the_list_of_versions_asks_no_more_for_more_of_them(admin_client, make_set):
+    item = make_set(name="Office", authentication="none")
+    url = reverse("wagtail_smtp_versions:results")
+
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            assert admin_client.get(url).status_code == 200
+        return len(captured)
+
+    confirm(admin_client)
+    few = queries()
+    for port in range(5):
+        item.port = 1000 + port
+        item.save()
+        confirm(admin_client)
+    assert live.live_version().number == 6
+    assert queries() == few
 
 
 def test_an_earlier_version_is_made_live_again(admin_client, make_set):

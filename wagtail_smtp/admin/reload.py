@@ -1,5 +1,7 @@
 """Reload: show what would change, ask, and make it live."""
 
+from dataclasses import dataclass
+
 from django.http import HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
@@ -13,8 +15,31 @@ from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp import live
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.delivery.explain import RouteChange, compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
-from wagtail_smtp.models import ConfigurationVersion
+from wagtail_smtp.live.changes import field_label
+from wagtail_smtp.models import ConfigurationVersion, SettingsSet
+
+EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+
+
+@dataclass(frozen=True)
+class Concern:
+    """A problem where it can be mended: the set, the field as people call it, and its form."""
+
+    set_name: str
+    field: str
+    message: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: where mail of a category goes now, and then."""
+
+    label: str
+    change: RouteChange
 
 
 class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
@@ -42,10 +67,31 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
         started = plan.redirect.started
         return context | {
             "plan": plan,
+            "concerns": self._concerns(plan.problems),
+            "routes": [
+                Row(category_label(change.category), change)
+                for change in compare(plan.before, plan.target)
+            ],
             "version": version,
             "action_url": self.request.path,
             "not_permitted": started and not self.request.user.has_perm(permissions.REDIRECT),
         }
+
+    def _concerns(self, problems):
+        urls = {}
+        # What is wrong with an earlier version isn't mended by editing a set.
+        if self.get_version() is None and self.request.user.has_perm(permissions.CHANGE_SETS):
+            sets = SettingsSet.objects.filter(name__in=[p.set_name for p in problems])
+            urls = {item.name: reverse(EDIT, args=[item.pk]) for item in sets}
+        return [
+            Concern(
+                problem.set_name,
+                field_label(problem.field) if problem.field else "",
+                str(problem.message),
+                urls.get(problem.set_name, ""),
+            )
+            for problem in problems
+        ]
 
     def post(self, request, *args, **kwargs):
         options = {

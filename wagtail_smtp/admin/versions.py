@@ -1,5 +1,8 @@
 """*Versions*: what was live when, by whom, what changed, and the way back."""
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 from django.urls import path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
@@ -15,6 +18,23 @@ from wagtail_smtp.live.changes import difference
 from wagtail_smtp.live.draft import version_configuration
 from wagtail_smtp.models import ConfigurationVersion
 
+#: Changes that the one line names.
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a version changed: one line, and all of it where that says more."""
+
+    line: str
+    details: tuple[str, ...] = ()
+
+
+class ChangesColumn(Column):
+    """The line, with the rest to be unfolded."""
+
+    cell_template_name = "wagtail_smtp/version_changes.html"
+
 
 class VersionsView(permissions.RequirePermission, generic.BaseListingView):
     """The kept versions, the one in force first."""
@@ -28,14 +48,20 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
     paginate_by = 50
 
     def get_base_queryset(self):
-        return ConfigurationVersion.objects.select_related("created_by")
+        return ConfigurationVersion.objects.select_related("created_by__wagtail_userprofile")
 
     def get_breadcrumbs_items(self):
         return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
 
     @cached_property
+    def kept(self):
+        """Each kept version by its number with the one before it, the newest first."""
+        versions = list(ConfigurationVersion.objects.order_by("-number"))
+        return {version.number: before for version, before in pairwise([*versions, None])}
+
+    @cached_property
     def newest(self):
-        return ConfigurationVersion.objects.values_list("number", flat=True).first()
+        return next(iter(self.kept), None)
 
     @cached_property
     def columns(self):
@@ -44,7 +70,9 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
             DateColumn("created_at", label=_("Since")),
             UserColumn("created_by", label=_("By")),
             Column("reason", label=_("Reason")),
-            Column("changes", label=_("What changed"), accessor=_what_changed, width="40%"),
+            ChangesColumn(
+                "changes", label=_("What changed"), accessor=self._what_changed, width="40%"
+            ),
             Column("state", label=_("State"), accessor=self._state),
         ]
 
@@ -61,14 +89,28 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
             return None
         return reverse("wagtail_smtp_reload:make_live", args=(version.number,))
 
+    def _what_changed(self, version):
+        before = self.kept.get(version.number)
+        if before is None and version.number > 1:
+            return Changed(_("The version before it is no longer kept"))
+        try:
+            changes = difference(version_configuration(before), version_configuration(version))
+        except ValueError:
+            return Changed(_("Written by a newer release"))
+        return _summary(changes)
 
-def _what_changed(version):
-    before = ConfigurationVersion.objects.filter(number__lt=version.number).first()
-    try:
-        changes = difference(version_configuration(before), version_configuration(version))
-    except ValueError:
-        return _("Written by a newer release")
-    return "; ".join(map(str, changes)) or _("Nothing")
+
+def _summary(changes):
+    if not changes:
+        return Changed(_("Nothing"))
+    line = "; ".join(change.summary for change in changes[:NAMED])
+    if len(changes) > NAMED:
+        line = _("%(changes)s and %(more)d more") % {
+            "changes": line,
+            "more": len(changes) - NAMED,
+        }
+    details = tuple(map(str, changes))
+    return Changed(line, details if "; ".join(details) != line else ())
 
 
 class VersionsMenuItem(MenuItem):

@@ -1,14 +1,19 @@
-"""Which set would carry mail of a category, and why; for the admin and for smtp_explain."""
+"""Which set would carry mail of a category, and why; for the admin and for smtp_explain.
+
+And what another configuration would change about that, for the reload.
+"""
 
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
-from wagtail_smtp.categories import validate_category
+from wagtail_smtp.categories import BUILT_IN, validate_category
+from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.delivery.candidates import Redirect, Route, route
 from wagtail_smtp.exceptions import RedirectError
 from wagtail_smtp.live import current
+from wagtail_smtp.live.changes import UNNAMED, every_category
 from wagtail_smtp.transports import standard
 
 
@@ -43,6 +48,25 @@ class Explanation:
         """The name of what carries the mail first; empty if nothing leaves."""
         return "" if self.blocked else self.steps[0].name
 
+    @property
+    def carriers(self) -> tuple[str, ...]:
+        """The names of all that carries the mail or stands by, the first choice first."""
+        return tuple(step.name for step in self.steps if step.is_used)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """Where mail of a category goes now, and where it then goes."""
+
+    category: str
+    before: Explanation
+    after: Explanation
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether another server carries it, or others receive it."""
+        return _what_counts(self.before) != _what_counts(self.after)
+
 
 def explain(category: str, configuration: Configuration | None = None) -> Explanation:
     """Explain where mail of ``category`` goes.
@@ -68,6 +92,22 @@ def explain(category: str, configuration: Configuration | None = None) -> Explan
         if item not in way.candidates
     )
     return Explanation(category, reason(way), used + unused, way.redirect)
+
+
+def compare(before: Configuration, after: Configuration) -> tuple[RouteChange, ...]:
+    """For each category, where its mail goes with one configuration and with the other."""
+    named = every_category(before, after)
+    categories = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES, *named])
+    return tuple(
+        RouteChange(category, explain(category, before), explain(category, after))
+        for category in categories
+        if category != UNNAMED  # goes as mail of category "other" does
+    )
+
+
+def _what_counts(told: Explanation) -> tuple[object, ...]:
+    addresses = told.redirect.addresses if told.redirect else ()
+    return (told.carriers, addresses, bool(told.blocked))
 
 
 def reason(way: Route) -> str:

@@ -25,7 +25,7 @@ KIND_LABELS = {
 }
 
 #: A category no set can be limited to: stands for all that nobody has named.
-_UNNAMED = "-"
+UNNAMED = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,14 @@ class SetChange:
     def kind_label(self) -> str:
         """The kind in words."""
         return str(KIND_LABELS[self.kind])
+
+    @property
+    def summary(self) -> str:
+        """The change in a few words, without the fields' values."""
+        if self.kind != "changed":
+            return str(self)
+        labels = ", ".join(field.label for field in self.fields)
+        return f"{self.name}: {self.kind_label} ({labels})"
 
     def __str__(self) -> str:
         if self.kind == "added":
@@ -118,7 +126,7 @@ def field_label(name: str) -> str:
     """What people call a field of a set."""
     if name == "report_emails":
         return _("Report emails")
-    if name == "secret":
+    if name in ("secret", "password"):
         return _("Password")
     if name == "webhook_secret":
         return _("Secret of the delivery reports")
@@ -198,7 +206,7 @@ def redirect_change(before: Configuration, after: Configuration) -> RedirectChan
 def every_category(*configurations: Configuration) -> list[str]:
     """All categories with a name, and one that stands for all that nobody has named."""
     named = {c for config in configurations for item in config.sets for c in item.categories}
-    return sorted({*BUILT_IN, *conf.CATEGORIES, *named, _UNNAMED})
+    return sorted({*BUILT_IN, *conf.CATEGORIES, *named, UNNAMED})
 
 
 def _addresses(config: Configuration, category: str) -> tuple[str, ...]:
