@@ -284,7 +284,7 @@ def test_every_page_has_it_and_nothing_inline(redirecting, admin_client, path):
     part = re.search(r'<section class="wsmtp-banner.*?</section>', page, re.DOTALL)[0]
     assert "<script" not in part
     assert "style=" not in part
-    assert 'wagtail_smtp/banner.css"' in page
+    assert 'wagtail_smtp/pages.css"' in page
     assert page.index('class="skiplink') < page.index("wsmtp-banner") < page.index("<main")
 
 

@@ -89,6 +89,19 @@ def _text(response):
     return " ".join(unescape(re.sub(r"<[^>]+>", " ", response.content.decode())).split())
 
 
+def test_line_ends_of_a_browser_are_no_change(admin_client, make_set):
+    item = make_set(name="Office")
+    confirm(admin_client)
+    item.ca_certificates = item.ca_certificates.strip().replace("\n", "\r\n")
+    item.save()
+    assert live.preview().changes == ()
+    item.ca_certificates = ""
+    item.save()
+    assert [field.label for field in live.preview().changes[0].fields] == [
+        "Certificates of a private authority"
+    ]
+
+
 def test_where_mail_then_goes(admin_client, make_set):
     make_set(name="Office")
     confirm(admin_client)

@@ -1,6 +1,6 @@
 """*Versions*: what was live when, by whom, what changed, and the way back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from django.urls import path, reverse
@@ -28,6 +28,7 @@ class Changed:
 
     line: str
     details: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class ChangesColumn(Column):
@@ -66,12 +67,13 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
     @cached_property
     def columns(self):
         return [
-            TitleColumn("version", label=_("Version"), accessor=str),
+            TitleColumn(
+                "version", label=_("Version"), accessor=str, classname="w-whitespace-nowrap"
+            ),
             DateColumn("created_at", label=_("Since")),
             UserColumn("created_by", label=_("By")),
-            Column("reason", label=_("Reason")),
             ChangesColumn(
-                "changes", label=_("What changed"), accessor=self._what_changed, width="40%"
+                "changes", label=_("What changed"), accessor=self._what_changed, width="50%"
             ),
             Column("state", label=_("State"), accessor=self._state),
         ]
@@ -90,6 +92,9 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
         return reverse("wagtail_smtp_reload:make_live", args=(version.number,))
 
     def _what_changed(self, version):
+        return replace(self._changed(version), reason=version.reason)
+
+    def _changed(self, version):
         before = self.kept.get(version.number)
         if before is None and version.number > 1:
             return Changed(_("The version before it is no longer kept"))
