@@ -5,6 +5,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.db.models import Q
+from django.http import Http404
 from django.utils.translation import gettext_lazy
 from wagtail.admin.forms.choosers import BaseFilterForm
 from wagtail.admin.ui.tables import Column
@@ -98,6 +99,13 @@ class ChosenMultipleView(Permitted, chooser.ChosenMultipleView):
     """Not offered, but it has a URL."""
 
 
+class NoCreateView(chooser.CreateView):
+    """No user is made here; Wagtail's view would fail for want of a form."""
+
+    def dispatch(self, *args, **kwargs):
+        raise Http404
+
+
 class Widget(BaseChooser):
     """Shows nobody where no user's key was posted; the form says that it is invalid."""
 
@@ -125,6 +133,7 @@ class NotifyUserViewSet(ChooserViewSet):
     choose_results_view_class = ChooseResultsView
     chosen_view_class = ChosenView
     chosen_multiple_view_class = ChosenMultipleView
+    create_view_class = NoCreateView
 
     @property
     def model(self):

@@ -1,0 +1,331 @@
+"""Every URL of the plugin's admin and every role: who gets in, and who doesn't.
+
+A new URL needs a line in ``TABLE``; until it has one, a test fails. A new permission needs a line
+in ``ROLES``.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Permission, User
+from django.core import mail
+from django.db import transaction
+from django.test import Client
+from django.urls import get_resolver, reverse
+from wagtail.admin.views.bulk_action.registry import bulk_action_registry
+from wagtail.models import ModelLogEntry
+
+from tests.admin.conftest import form_data
+from tests.admin.log_entries import make_entry, make_message, make_waiting
+from wagtail_smtp import live, models
+from wagtail_smtp.models import LogEntry, SettingsSet
+
+ADD, CHANGE, DELETE, VIEW = (f"{verb}_settingsset" for verb in ("add", "change", "delete", "view"))
+METHOD, RELOAD, REDIRECT = "change_deliverysettings", "reload_application", "redirect_mail"
+VERSIONS, TEST = "view_configurationversion", "send_test_email"
+LOG, CONTENT, RESEND, EXPORT = (
+    "view_logentry",
+    "view_message_content",
+    "resend_message",
+    "export_log",
+)
+EVERYTHING = (ADD, CHANGE, DELETE, VIEW, METHOD, RELOAD, REDIRECT, VERSIONS, TEST)
+EVERYTHING += (LOG, CONTENT, RESEND, EXPORT)
+
+#: Who there is, with their permissions besides the access to the admin.
+ROLES: dict[str, tuple[str, ...]] = {
+    "editor": (),
+    "adder": (ADD,),
+    "copier": (ADD, VIEW),
+    "changer": (CHANGE,),
+    "deleter": (DELETE,),
+    "viewer of sets": (VIEW,),
+    "method changer": (METHOD,),
+    "reloader": (RELOAD,),
+    "redirecter": (REDIRECT,),
+    "viewer of versions": (VERSIONS,),
+    "test sender": (TEST,),
+    # All that can be had of the log, each way.
+    **{
+        " + ".join(given): given
+        for size in range(1, 5)
+        for given in itertools.combinations((LOG, CONTENT, RESEND, EXPORT), size)
+    },
+    "everything but the log": tuple(p for p in EVERYTHING if p not in (LOG, CONTENT, RESEND)),
+    "everything": EVERYTHING,
+}
+
+#: Alternatives, each a set of permissions that are needed together.
+Needed = tuple[frozenset[str], ...]
+
+
+def needs(*permissions: str) -> Needed:
+    """All of these."""
+    return (frozenset(permissions),)
+
+
+def any_of(*permissions: str) -> Needed:
+    """One of these."""
+    return tuple(frozenset({permission}) for permission in permissions)
+
+
+#: Refused to everybody, superusers included.
+NOBODY: Needed = ()
+SEE = any_of(VIEW, CHANGE, RELOAD, METHOD, VERSIONS)
+#: Wagtail's own rule: whoever copies must be able to see the original.
+COPY = (*needs(ADD, VIEW), *needs(ADD, CHANGE))
+
+
+@dataclass(frozen=True)
+class Page:
+    """What GET and POST need, and how to call it: ``arguments`` of the URL, what is posted.
+
+    What is posted must do something, or nothing would show that others can't.
+    """
+
+    get: Needed
+    post: Needed = NOBODY
+    arguments: Callable[["Site"], list[Any]] = field(default=lambda site: [])
+    data: Callable[["Site"], dict[str, Any]] = field(default=lambda site: {})
+    query: str = ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What there is to be seen and done."""
+
+    settings_set: SettingsSet
+    entry: LogEntry
+    waiting: LogEntry
+    user: User
+
+
+def a_set(site: Site) -> list[Any]:
+    return [site.settings_set.pk]
+
+
+def an_entry(site: Site) -> list[Any]:
+    return [site.entry.pk]
+
+
+def a_file(site: Site) -> list[Any]:
+    return [site.entry.pk, 1]
+
+
+def one_that_waits(site: Site) -> list[Any]:
+    return [site.waiting.pk]
+
+
+def a_user(site: Site) -> list[Any]:
+    return [site.user.pk]
+
+
+def a_form(site: Site) -> dict[str, Any]:
+    return form_data(name="Other", loaded_revision="0")
+
+
+def confirmation(site: Site, number: int | None = None) -> dict[str, Any]:
+    """What the reload page posts, for the sets as they stand or for an earlier version."""
+    version = number and models.ConfigurationVersion.objects.get(number=number)
+    return {"token": live.preview(version or None).token}
+
+
+SETS = "wagtailsnippets_wagtail_smtp_settingsset"
+NOTIFY = "wagtail_smtp_notify_user"
+TABLE = {
+    "wagtail_smtp_delivery:index": Page(
+        SEE, needs(METHOD), data=lambda site: {"method": "standard", "loaded_revision": "0"}
+    ),
+    f"{SETS}:list": Page(any_of(ADD, CHANGE, DELETE, VIEW)),
+    f"{SETS}:list_results": Page(any_of(ADD, CHANGE, DELETE, VIEW)),
+    f"{SETS}:add": Page(needs(ADD), needs(ADD), data=a_form),
+    f"{SETS}:copy": Page(COPY, COPY, a_set, a_form),
+    f"{SETS}:edit": Page(needs(CHANGE), needs(CHANGE), a_set, a_form),
+    f"{SETS}:delete": Page(needs(DELETE), needs(DELETE), a_set),
+    f"{SETS}:reorder": Page(NOBODY, needs(CHANGE), a_set, query="?position=0"),
+    f"{SETS}:usage": Page(needs(CHANGE), arguments=a_set),
+    f"{SETS}:history": Page(any_of(ADD, CHANGE, DELETE), arguments=a_set),
+    f"{SETS}:history_results": Page(any_of(ADD, CHANGE, DELETE), arguments=a_set),
+    f"{NOTIFY}:choose": Page(any_of(ADD, CHANGE)),
+    f"{NOTIFY}:choose_results": Page(any_of(ADD, CHANGE)),
+    f"{NOTIFY}:chosen": Page(any_of(ADD, CHANGE), arguments=a_user),
+    f"{NOTIFY}:chosen_multiple": Page(any_of(ADD, CHANGE)),
+    f"{NOTIFY}:create": Page(NOBODY),
+    "wagtail_smtp_versions:index": Page(SEE),
+    "wagtail_smtp_versions:results": Page(SEE),
+    "wagtail_smtp_reload:index": Page(needs(RELOAD), needs(RELOAD), data=confirmation),
+    "wagtail_smtp_reload:make_live": Page(
+        needs(RELOAD), needs(RELOAD), lambda site: [1], lambda site: confirmation(site, 1)
+    ),
+    "wagtail_smtp_log:index": Page(needs(LOG)),
+    "wagtail_smtp_log:results": Page(needs(LOG)),
+    "wagtail_smtp_log:export": Page(
+        needs(LOG, EXPORT), needs(LOG, EXPORT), data=lambda site: {"format": "csv"}
+    ),
+    "wagtail_smtp_log:entry": Page(needs(LOG), arguments=an_entry),
+    "wagtail_smtp_log:frame": Page(needs(LOG, CONTENT), arguments=an_entry),
+    "wagtail_smtp_log:source": Page(needs(LOG, CONTENT), arguments=an_entry),
+    "wagtail_smtp_log:download": Page(needs(LOG, CONTENT), arguments=an_entry),
+    "wagtail_smtp_log:attachment": Page(needs(LOG, CONTENT), arguments=a_file),
+    "wagtail_smtp_log:resend": Page(needs(LOG, RESEND), needs(LOG, RESEND), an_entry),
+    "wagtail_smtp_log:try_now": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_waits),
+    "wagtail_smtp_log:cancel": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_waits),
+    "bulk:logentry:resend": Page(needs(LOG, RESEND), needs(LOG, RESEND), an_entry),
+    "bulk:settingsset:delete": Page(NOBODY, NOBODY, a_set),
+}
+CALLS = [(name, method) for name in TABLE for method in ("get", "post")]
+
+
+def names_of_urls() -> set[str]:
+    """The names of all URLs of the plugin's, as the resolver and Wagtail's registry know them."""
+    found = set()
+
+    def walk(patterns: Any, spaces: tuple[str, ...]) -> None:
+        for pattern in patterns:
+            if hasattr(pattern, "url_patterns"):
+                inner = (pattern.namespace,) if pattern.namespace else ()
+                walk(pattern.url_patterns, spaces + inner)
+                continue
+            view = getattr(pattern.callback, "view_class", pattern.callback)
+            name = ":".join((*spaces, pattern.name or str(pattern.pattern)))
+            if "wagtail_smtp" in name or view.__module__.startswith("wagtail_smtp."):
+                found.add(name)
+
+    walk(get_resolver().url_patterns, ())
+    for model in apps.get_app_config("wagtail_smtp").get_models():
+        label = model._meta.model_name
+        actions = bulk_action_registry.get_bulk_actions_for_model("wagtail_smtp", label)
+        found |= {f"bulk:{label}:{action.action_type}" for action in actions}
+    return found
+
+
+def roles_for(name: str) -> dict[str, tuple[str, ...]]:
+    """The roles that can make a difference: each part of the log counts for the log only."""
+    if "log" in name:
+        return ROLES
+    parts = {LOG, CONTENT, RESEND, EXPORT}
+    return {role: given for role, given in ROLES.items() if not 1 < len(parts & set(given)) < 4}
+
+
+def url_of(name: str, site: Site) -> str:
+    page = TABLE[name]
+    arguments = page.arguments(site)
+    if name.startswith("bulk:"):
+        path = reverse("wagtail_bulk_action", args=["wagtail_smtp", *name.split(":")[1:]])
+        return f"{path}?id={arguments[0]}"
+    return reverse(name, args=arguments) + page.query
+
+
+@pytest.fixture
+def site(make_set) -> Site:
+    """Two sets, two versions, a failed message and one that waits; all with a canary in them."""
+    make_set(name="First", authentication="none")
+    item = make_set(name="canary-set", authentication="none")
+    live.reload()
+    SettingsSet.objects.update(timeout=20)
+    live.reload()
+    SettingsSet.objects.update(timeout=30)
+    files = [("canary.txt", "x", "text/plain")]
+    failed = make_entry("canary@example.org", subject="canary", message=make_message(files=files))
+    user = User.objects.create_user("canary-user", "canary@example.org", "pw")
+    return Site(item, failed, make_waiting(subject="canary"), user)
+
+
+def state() -> list[Any]:
+    """All that people can change here, but for the audit log."""
+    rows = [
+        list(model._base_manager.order_by("pk").values_list())
+        for model in apps.get_app_config("wagtail_smtp").get_models()
+        if model is not models.DeliverySettings
+    ]
+    method = models.DeliverySettings.load()
+    return [*rows, method.method, method.revision, User.objects.count(), len(mail.outbox)]
+
+
+def call(client: Client, name: str, method: str, site: Site) -> Any:
+    data = TABLE[name].data(site) if method == "post" else {}
+    return getattr(client, method)(url_of(name, site), data)
+
+
+def is_let_in(response: Any) -> bool:
+    if response.status_code == 302:
+        return response.url != reverse("wagtailadmin_home") and "/login/" not in response.url
+    assert response.status_code in (200, 400, 403, 404, 405)
+    return response.status_code == 200
+
+
+def is_allowed(name: str, method: str, permissions: tuple[str, ...]) -> bool:
+    return any(needed <= set(permissions) for needed in getattr(TABLE[name], method))
+
+
+def wrong(user: User | None, name: str, method: str, site: Site, *, allowed: bool) -> str:
+    """What is wrong with the answer that ``user`` gets; empty: nothing. Nothing stays of it."""
+    client = Client()
+    with transaction.atomic():
+        if user is not None:
+            client.force_login(user)
+        before, audited = state(), ModelLogEntry.objects.count()
+        response = call(client, name, method, site)
+        content = b"".join(response) if response.streaming else response.content
+        after = state()
+        transaction.set_rollback(True)
+        problems = []
+        if is_let_in(response) is not allowed:
+            problems.append(f"is {'not ' * allowed}let in ({response.status_code})")
+        if before != after and (method == "get" or not allowed):
+            problems.append("changes something")
+        if not allowed and b"canary" in content:
+            problems.append("sees something")
+        mail.outbox.clear()
+    if not allowed and ModelLogEntry.objects.count() != audited:
+        problems.append("is in the audit log")
+    return ", ".join(problems)
+
+
+def test_every_url_is_in_the_table():
+    assert names_of_urls() == set(TABLE)
+
+
+def test_every_permission_is_a_role(db):
+    known = {permission for permissions in ROLES.values() for permission in permissions}
+    offered = Permission.objects.filter(content_type__app_label="wagtail_smtp")
+    assert set(offered.values_list("codename", flat=True)) <= known
+
+
+@pytest.mark.parametrize(("name", "method"), CALLS)
+def test_every_role(site, make_user, name, method):
+    found = {}
+    for role, permissions in roles_for(name).items():
+        allowed = is_allowed(name, method, permissions)
+        user = make_user(*permissions, name=role)
+        found[role] = wrong(user, name, method, site, allowed=allowed)
+    boss = User.objects.create_superuser("boss", "boss@example.com", "pw")
+    allowed = bool(getattr(TABLE[name], method))
+    found["superuser"] = wrong(boss, name, method, site, allowed=allowed)
+    # With every permission of the plugin, but without the admin's.
+    outsider = make_user(*EVERYTHING, name="outsider")
+    outsider.user_permissions.remove(Permission.objects.get(codename="access_admin"))
+    found["outsider"] = wrong(outsider, name, method, site, allowed=False)
+    found["anonymous"] = wrong(None, name, method, site, allowed=False)
+    assert {role: problem for role, problem in found.items() if problem} == {}
+
+
+@pytest.mark.parametrize("name", [name for name, page in TABLE.items() if page.post])
+def test_nothing_happens_without_a_token_against_forgery(site, admin_client, name):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_client.user)
+    before = state()
+    assert call(client, name, "post", site).status_code == 403
+    assert state() == before
+
+
+@pytest.mark.parametrize("name", [name for name, page in TABLE.items() if page.post])
+def test_what_is_posted_here_does_something(site, admin_client, name):
+    """Else the table would prove nothing."""
+    before, audited = state(), ModelLogEntry.objects.count()
+    call(admin_client, name, "post", site)
+    assert state() != before or ModelLogEntry.objects.count() > audited
