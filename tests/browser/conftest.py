@@ -49,11 +49,17 @@ def free_ports(count: int) -> int:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo keeps its data."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="session")
+def demo(demo_folder: Path) -> Iterator[str]:
     """The running demo's address, with data of its own."""
     browser_path()
     port = free_ports(4)
-    folder = tmp_path_factory.mktemp("demo")
+    folder = demo_folder
     environment = {
         **{k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
         "DEMO_DIR": str(folder),

@@ -21,9 +21,9 @@ class Person:
     def go(self, path):
         self.page.goto(self.url + path)
 
-    def log_in(self):
+    def log_in(self, name="admin"):
         self.go("/admin/login/")
-        self.page.fill("#id_username", "admin")
+        self.page.fill("#id_username", name)
         self.page.fill("#id_password", "demo")
         self.page.get_by_role("button", name="Sign in").click()
         self.page.wait_for_url("**/admin/")
