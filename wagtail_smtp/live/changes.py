@@ -119,11 +119,15 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
             yield FieldChange(field_label(name))
         elif name == "ca_certificates":
             # A browser sends other line ends than were stored; they mean nothing.
-            if before.binding()["ca"] != after.binding()["ca"]:
+            if _lines(old) != _lines(new):
                 yield FieldChange(field_label(name))
         else:
             show = _SHOW.get(name, _plain)
             yield FieldChange(field_label(name), show(old), show(new))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def field_label(name: str) -> str:
