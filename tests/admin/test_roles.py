@@ -138,7 +138,14 @@ SETS = "wagtailsnippets_wagtail_smtp_settingsset"
 NOTIFY = "wagtail_smtp_notify_user"
 TABLE = {
     "wagtail_smtp_delivery:index": Page(
-        SEE, needs(METHOD), data=lambda site: {"method": "standard", "loaded_revision": "0"}
+        (*SEE, *needs(TEST), *needs(LOG)),
+        needs(METHOD),
+        data=lambda site: {"method": "standard", "loaded_revision": "0"},
+    ),
+    "wagtail_smtp_delivery:test": Page(
+        NOBODY,
+        needs(TEST),
+        data=lambda site: {"recipient": "new@example.org", "category": "security"},
     ),
     f"{SETS}:list": Page(any_of(ADD, CHANGE, DELETE, VIEW)),
     f"{SETS}:list_results": Page(any_of(ADD, CHANGE, DELETE, VIEW)),
@@ -205,7 +212,7 @@ def names_of_urls() -> set[str]:
 
 def roles_for(name: str) -> dict[str, tuple[str, ...]]:
     """The roles that can make a difference: each part of the log counts for the log only."""
-    if "log" in name:
+    if "log" in name or "delivery" in name:
         return ROLES
     parts = {LOG, CONTENT, RESEND, EXPORT}
     return {role: given for role, given in ROLES.items() if not 1 < len(parts & set(given)) < 4}
