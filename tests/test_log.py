@@ -170,7 +170,7 @@ def test_what_is_stored_can_be_read_by_its_key_alone(make_set, reload, configure
         store.load(entry)
 
 
-@pytest.mark.parametrize("name", ["entry", "save_recipients", "save_attempts"])
+@pytest.mark.parametrize("name", ["entry", "recipients", "attempts"])
 def test_a_log_that_fails_stops_nothing(server, monkeypatch, caplog, name):
     def fail(*args, **kwargs):
         raise DatabaseError("no")

@@ -145,7 +145,7 @@ class Erasure:
                 if stored is None:
                     continue
                 try:
-                    message = store.opened(stored)
+                    message = store.opened(stored.content)
                 except MessageUnreadable:
                     self.counts["unreadable"] += 1
                     continue

@@ -180,22 +180,22 @@ def _work(pause: str, skew: float, conf: dict[str, Any], wait: Callable[[], obje
             waited.append(True)
             wait()
 
-    def begin_(token: Any, window: Any) -> Any:
+    def begin_(token: Any, window: Any, *along: Any) -> Any:
         once("claimed")
-        return begin(token, window)
+        return begin(token, window, *along)
 
-    def send_(worker: Any, token: Any, held: Any, results: Any) -> None:
+    def send_(worker: Any, token: Any, held: Any, *more: Any) -> None:
         once("sending", held)
-        send(worker, token, held, results)
+        send(worker, token, held, *more)
 
     def settle_(results: Any) -> Any:
         once("answered", results)
-        again = settle(results)
+        told = settle(results)
         once("settled", results)
-        return again
+        return told
 
     claims.begin, work.Worker._send, work.settle = begin_, send_, settle_  # type: ignore[method-assign]
-    call_command("smtp_outbox", work=True)
+    call_command("smtp_outbox", work=True, threads=1)
 
 
 def _set_clock(skew: float, now: Callable[[], datetime] | None = None) -> Callable[[], datetime]:

@@ -1,12 +1,13 @@
 """What became of a message, written into the delivery log. Never in the way of sending."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from email.utils import parseaddr
 
 from django.core.mail import EmailMessage
 from django.db import Error, transaction
+from django.db.models import Model
 from django.utils import timezone
 
 from wagtail_smtp import reports
@@ -18,6 +19,7 @@ from wagtail_smtp.delivery.passage import STATES, Passage
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     DestinationRefused,
+    EmailDeliveryError,
     SecretError,
     StorageFull,
 )
@@ -30,9 +32,8 @@ from wagtail_smtp.validation import ascii_address
 
 logger = logging.getLogger(__name__)
 
-#: Rows of one INSERT: SQLite takes 32,766 values, older ones 999.
-_ROWS = 100
-
+#: Of recipients who have not got the message and may yet.
+_UNDECIDED = (RecipientState.NOT_SENT, RecipientState.DEFERRED)
 #: What a recipient's state is if nothing else is known of it.
 _OF_RECIPIENTS: Mapping[str, str] = {
     State.SENT: RecipientState.SENT,
@@ -57,7 +58,18 @@ def record(
             entry then says *deferred*.
     """
     try:
-        return side.write(lambda: _save(passage, resend_of, retry), database.write_alias())
+        kept = entry(passage)
+        kept.resend_of = resend_of
+        rows: list[Model] = [*recipients(passage), *attempts(passage.attempts)]
+        alias = database.write_alias()
+        if retry is not None:
+            side.write(lambda: _save_waiting(kept, rows, retry), alias)
+        elif kept.category != SECURITY and conf.stores(kept.state):
+            # A security message is stored only while the outbox will still try it.
+            side.write(lambda: _save_with(kept, rows, passage.message), alias)
+        else:
+            side.insert(kept, rows, alias)
+        return kept
     except Exception:
         reports.failure(logger, "The delivery log could not be written; sending goes on.")
         return None
@@ -74,49 +86,25 @@ def is_taken_care_of(entry: LogEntry | None) -> bool:
     return entry.state == State.TOO_LARGE and is_known and hasattr(entry, "stored")
 
 
-def _save(
-    passage: Passage, resend_of: LogEntry | None, retry: Callable[[LogEntry], None] | None
-) -> LogEntry:
-    kept = entry(passage)
-    kept.resend_of = resend_of
-    if retry is not None:
-        kept.state = State.DEFERRED
-    kept.save(force_insert=True)
-    rows = list(recipients(passage))
-    if retry is not None:
-        for row in rows:
-            if row.state in (RecipientState.NOT_SENT, RecipientState.DEFERRED):
-                row.state = RecipientState.WAITING
-    save_recipients(kept, rows)
-    save_attempts(kept, passage.attempts)
-    if retry is not None:
-        retry(kept)
-    # A security message is stored only while the outbox will still try it.
-    elif kept.category != SECURITY and conf.stores(kept.state):
-        try:
-            # In a savepoint: a message too large for the database must not take the entry along.
-            with transaction.atomic(using=database.write_alias()):
-                store.keep(kept, freeze.freeze(passage.message).content)
-        except (StorageFull, ValueError, Error) as error:
-            logger.warning("The message of entry %s is not stored: %s", kept.pk, error)
-    return kept
-
-
-def save_recipients(kept: LogEntry, rows: Iterable[LogRecipient]) -> None:
-    """Store the recipients of an entry."""
-    rows = list(rows)
+def _save_waiting(kept: LogEntry, rows: Sequence[Model], retry: Callable[[LogEntry], None]) -> None:
+    """An entry whose message the outbox will try again."""
+    kept.state = State.DEFERRED
     for row in rows:
-        row.entry = kept
-    for start in range(0, len(rows), _ROWS):
-        statements.insert(rows[start : start + _ROWS])
+        if isinstance(row, LogRecipient) and row.state in _UNDECIDED:
+            row.state = RecipientState.WAITING
+    statements.insert_all(kept, rows)
+    retry(kept)
 
 
-def save_attempts(kept: LogEntry, made: Iterable[Attempt]) -> None:
-    """Store the attempts of an entry."""
-    rows = list(attempts(made))
-    for row in rows:
-        row.entry = kept
-    statements.insert(rows)
+def _save_with(kept: LogEntry, rows: Sequence[Model], message: EmailMessage) -> None:
+    """An entry and its message."""
+    statements.insert_all(kept, rows)
+    try:
+        # In a savepoint: a message too large for the database must not take the entry along.
+        with transaction.atomic(using=database.write_alias()):
+            store.keep(kept, freeze.freeze(message).content)
+    except (StorageFull, ValueError, Error) as error:
+        logger.warning("The message of entry %s is not stored: %s", kept.pk, error)
 
 
 def entry(passage: Passage) -> LogEntry:
@@ -157,7 +145,8 @@ def _size(letter: Letter | None) -> int:
 
 def _reason(passage: Passage) -> str:
     if passage.failure is not None:
-        return str(passage.failure) or type(passage.failure).__name__
+        # What the message was handed to may have raised anything, and told its secrets in it.
+        return _told(passage.failure, is_ours=not passage.was_handed_over)
     not_sent = passage.outcome.not_sent if passage.outcome else ()
     return f"{not_sent[0].code} {not_sent[0].reply}" if not_sent else ""
 
@@ -233,8 +222,14 @@ def _code(code: int) -> int:
 
 def _words(attempt: Attempt) -> str:
     if attempt.error is not None:
-        return getattr(attempt.error, "reply", "") or str(attempt.error)
+        return getattr(attempt.error, "reply", "") or _told(attempt.error)
     return attempt.outcome.reply if attempt.outcome else ""
+
+
+def _told(error: Exception, *, is_ours: bool = False) -> str:
+    """The words of an error of ours, the name of any other."""
+    name = type(error).__name__
+    return str(error) or name if is_ours or isinstance(error, EmailDeliveryError) else name
 
 
 def _state_of(attempt: Attempt) -> State:

@@ -35,16 +35,16 @@ def load(entry: LogEntry) -> FrozenMessage:
     Raises:
         MessageUnreadable: it isn't stored, its key is gone, or it is damaged.
     """
-    stored = StoredMessage.objects.using(database.write_alias()).filter(entry=entry).first()
-    if stored is None:
+    stored = StoredMessage.objects.using(database.write_alias()).filter(entry=entry)
+    return opened(stored.values_list("content", flat=True).first())
+
+
+def opened(content: bytes | None) -> FrozenMessage:
+    """The message in a row's content, None if there is no row; errors as those of :func:`load`."""
+    if content is None:
         raise MessageUnreadable("The message is not stored any more.")
-    return opened(stored)
-
-
-def opened(stored: StoredMessage) -> FrozenMessage:
-    """The message in a row; errors as those of :func:`load`."""
     try:
-        return freeze.thaw(crypto.unseal(bytes(stored.content)))
+        return freeze.thaw(crypto.unseal(bytes(content)))
     except SecretUnreadable as error:
         raise MessageUnreadable(
             "The stored message can't be decrypted: the key it was stored with is gone."

@@ -7,14 +7,15 @@ is closed after a while without work.
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
-from wagtail_smtp.live import threads
+from wagtail_smtp.live import statements, threads
 
 #: Seconds that a caller waits, and that a statement or a lock may take over there.
 _PATIENCE = 5
@@ -32,6 +33,9 @@ _BOUNDS = {
     ),
     "mysql": (f"SET SESSION innodb_lock_wait_timeout = {_STATEMENT}",),
 }
+
+#: The same for one transaction.
+_LOCAL = {"postgresql": "; ".join(_BOUNDS["postgresql"]).replace("SET ", "SET LOCAL ")}
 
 T = TypeVar("T")
 
@@ -51,12 +55,24 @@ def write(work: Callable[[], T], alias: str) -> T:
     return _in_transaction(lambda: _bounded(work, connections[alias]), alias)
 
 
+def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
+    """Insert ``parent`` and the rows of it, as :func:`write` would, in fewer round trips.
+
+    Raises:
+        as :func:`write`.
+    """
+    connection = connections[alias]
+    if threads.runs_event_loop() or _needs_another(connection):
+        _side.call(lambda: statements.insert_all(parent, rows), alias)
+    else:
+        statements.insert_all(parent, rows, before=_LOCAL.get(connection.vendor, ""))
+
+
 def _bounded(work: Callable[[], T], connection: BaseDatabaseWrapper) -> T:
     """Nothing of ours waits long for a lock on the caller's connection either."""
-    if connection.vendor == "postgresql":
-        local = "; ".join(_BOUNDS["postgresql"]).replace("SET ", "SET LOCAL ")
+    if bounds := _LOCAL.get(connection.vendor):
         with connection.cursor() as cursor:
-            cursor.execute(local)
+            cursor.execute(bounds)
     return work()
 
 

@@ -14,7 +14,7 @@ from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Recorder
 from wagtail_smtp.delivery.shape import prepare
-from wagtail_smtp.live import database, side, threads
+from wagtail_smtp.live import database, side, statements, threads
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import settle, tasks
 from wagtail_smtp.states import RecipientState, State
@@ -53,8 +53,7 @@ def accept(
 
     def put() -> None:
         with transaction.atomic(using=database.write_alias()):
-            entry.save(force_insert=True)
-            record.save_recipients(entry, recipients)
+            statements.insert_all(entry, recipients)
             store.keep(entry, frozen.content)
             _add(entry, classification)
 

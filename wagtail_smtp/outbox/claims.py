@@ -5,22 +5,24 @@ another state, has lost the row and leaves it alone. A row becomes *sending* in 
 its own before its first octet leaves, and nobody claims it from then on.
 """
 
+import functools
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connections, transaction
-from django.db.models import F, QuerySet, prefetch_related_objects
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from wagtail_smtp.conf import conf
-from wagtail_smtp.live import database
-from wagtail_smtp.models import LogEntry, OutboxMessage
+from wagtail_smtp.live import database, statements
+from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.states import State
 
 Row = OutboxMessage
 _State = OutboxMessage.State
+_TABLE = OutboxMessage._meta.db_table
 
 
 def rows() -> "QuerySet[OutboxMessage]":
@@ -33,32 +35,51 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
 
     Times are the database's, so that a worker's own clock may be wrong.
     """
-    alias = database.write_alias()
     token = token or uuid.uuid4()
-    # SQLite's clock shows milliseconds: a message of this very one is due.
-    free = rows().filter(state=_State.WAITING, due_at__lte=Now() + timedelta(milliseconds=1))
-    first = free.order_by("priority", "due_at", "id")
-    until = Now() + timedelta(seconds=conf.OUTBOX_LEASE)
-    mark = {"state": _State.CLAIMED, "token": token, "lease_until": until}
-    if connections[alias].features.has_select_for_update_skip_locked:
-        with transaction.atomic(using=alias):
-            locked = first.select_for_update(skip_locked=True)
-            keys = list(locked.values_list("pk", flat=True)[:limit])
-            free.filter(pk__in=keys).update(**mark)
-    else:
-        # No transaction: SQLite lets none write that has read what another changed since. A
-        # faster worker may have taken some meanwhile, so the condition is checked again.
-        keys = list(first.values_list("pk", flat=True)[:limit])
-        free.filter(pk__in=keys).update(**mark)
-    if not keys:
+    if not _mark_due(limit, token):
         return token, []
     mine = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=Now())
     return token, list(mine.select_related("entry").order_by("priority", "due_at", "id"))
 
 
-def load(window: Sequence[OutboxMessage]) -> None:
-    """Fetch the stored messages of ``window``; of no more at a time, since they may be large."""
-    prefetch_related_objects([row.entry for row in window], "stored")
+def _mark_due(limit: int, token: uuid.UUID) -> int:
+    """Make up to ``limit`` messages that are due those of ``token``; how many that were."""
+    connection = connections[database.write_alias()]
+    until = _in_seconds(conf.OUTBOX_LEASE)
+    # SQLite's clock shows milliseconds: a message of this very one is due.
+    now = _in_seconds(0.001)
+    if connection.vendor != "mysql":
+        # One statement, so that nobody comes in between.
+        skip = connection.features.has_select_for_update_skip_locked
+        sql = (
+            f"WITH due AS (SELECT id FROM {_TABLE} WHERE state = %s AND due_at <= {now.sql}"  # noqa: S608
+            f" ORDER BY priority, due_at, id LIMIT %s{' FOR UPDATE SKIP LOCKED' * skip})"
+            f" UPDATE {_TABLE} SET state = %s, token = %s, lease_until = {until.sql}"
+            " WHERE id IN (SELECT id FROM due)"
+        )
+        marks = (
+            *statements.adapted(Row, {"state": str(_State.CLAIMED), "token": token}),
+            *until.values,
+        )
+        values = [_State.WAITING.value, *now.values, limit, *marks]
+        return statements.run(statements.Statement(sql, values))
+    # It doesn't select from a table that it updates.
+    free = rows().filter(state=_State.WAITING, due_at__lte=Now() + timedelta(milliseconds=1))
+    with transaction.atomic(using=connection.alias):
+        due = free.order_by("priority", "due_at", "id")
+        if connection.features.has_select_for_update_skip_locked:
+            due = due.select_for_update(skip_locked=True)
+        keys = list(due.values_list("pk", flat=True)[:limit])
+        lease = Now() + timedelta(seconds=conf.OUTBOX_LEASE)
+        # Of an older one a faster worker may have taken some meanwhile.
+        return free.filter(pk__in=keys).update(state=_State.CLAIMED, token=token, lease_until=lease)
+
+
+def load(window: Sequence[OutboxMessage]) -> dict[int, bytes]:
+    """The stored messages of ``window`` by entry; of no more at a time: they may be large."""
+    stored = StoredMessage.objects.using(database.write_alias())
+    found = stored.filter(entry__in=[row.entry_id for row in window])
+    return {key: bytes(content) for key, content in found.values_list("entry_id", "content")}
 
 
 def free_abandoned() -> None:
@@ -68,24 +89,56 @@ def free_abandoned() -> None:
     )
 
 
-def begin(token: uuid.UUID, window: Sequence[OutboxMessage]) -> list[OutboxMessage]:
-    """Those of ``window`` that are still ours, now *sending*; to be called in a transaction."""
+def begin(
+    token: uuid.UUID,
+    window: Sequence[OutboxMessage],
+    along: Sequence[statements.Statement] = (),
+) -> list[OutboxMessage]:
+    """Those of ``window`` that are still ours, now *sending*.
+
+    Args:
+        along: what is done together with that, or not at all.
+    """
+    if not window:
+        statements.run(*along)
+        return []
     keys = [row.pk for row in window]
-    held = rows().filter(pk__in=keys, token=token, state=_State.CLAIMED, lease_until__gte=Now())
-    count = held.update(
-        state=_State.SENDING, lease_until=Now() + timedelta(seconds=conf.OUTBOX_LEASE)
-    )
-    if count == len(keys):
+    if statements.run(_sending(token, keys), *along) == len(keys):
         return list(window)
-    ours = set(
-        rows().filter(pk__in=keys, token=token, state=_State.SENDING).values_list("pk", flat=True)
-    )
+    held = rows().filter(pk__in=keys, token=token, state=_State.SENDING)
+    ours = set(held.values_list("pk", flat=True))
     return [row for row in window if row.pk in ours]
+
+
+def _sending(token: uuid.UUID, keys: Sequence[int]) -> statements.Statement:
+    """Those of the messages that are claimed, and whose lease holds, are *sending*."""
+    until, now = _in_seconds(conf.OUTBOX_LEASE), _in_seconds(0)
+    sql = (
+        f"UPDATE {_TABLE} SET state = %s, lease_until = {until.sql}"  # noqa: S608
+        f" WHERE id IN {statements.places(len(keys))}"
+        f" AND token = %s AND state = %s AND lease_until >= {now.sql}"
+    )
+    held = statements.adapted(Row, {"token": token, "state": str(_State.CLAIMED)})
+    values = [str(_State.SENDING), *until.values, *keys, *held, *now.values]
+    return statements.Statement(sql, values)
+
+
+@functools.lru_cache(maxsize=16)
+def _from_now(alias: str, seconds: float) -> statements.Statement:
+    moment = Now() + timedelta(seconds=seconds) if seconds else Now()
+    return statements.expression(alias, moment)
+
+
+def _in_seconds(seconds: float) -> statements.Statement:
+    """The database's own time then, as an expression."""
+    return _from_now(database.write_alias(), seconds)
 
 
 def extend(token: uuid.UUID) -> None:
     """Renew the lease of all that is held by ``token``."""
-    rows().filter(token=token).update(lease_until=Now() + timedelta(seconds=conf.OUTBOX_LEASE))
+    # By state, which has an index; the token has none.
+    held = rows().filter(token=token, state__in=(_State.CLAIMED, _State.SENDING))
+    held.update(lease_until=Now() + timedelta(seconds=conf.OUTBOX_LEASE))
 
 
 def give_back(token: uuid.UUID) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from django.db import connections
 
+from wagtail_smtp.outbox.supply import Supply
 from wagtail_smtp.outbox.work import Worker
 
 
@@ -12,7 +13,8 @@ class Crew:
     """``number`` workers, each in a thread of its own but the first, which is the caller's."""
 
     def __init__(self, number: int) -> None:
-        self._workers = [Worker() for _ in range(number)]
+        supply = Supply()
+        self._workers = [Worker(supply) for _ in range(number)]
 
     def stop(self) -> None:
         """Let the windows in hand be the last; from a signal handler or another thread."""

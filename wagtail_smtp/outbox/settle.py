@@ -2,12 +2,13 @@
 
 import logging
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import DataError, IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
@@ -21,7 +22,8 @@ from wagtail_smtp.exceptions import (
     SecretError,
 )
 from wagtail_smtp.live import database, statements
-from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
+from wagtail_smtp.live.statements import Statement
+from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox import claims
 from wagtail_smtp.states import RecipientState, State
 
@@ -56,24 +58,25 @@ class Result:
     passage: Passage
 
 
-def settle(results: Sequence[Result]) -> list[OutboxMessage]:
-    """Write down what became of a window; to be called in a transaction.
+def settle(results: Sequence[Result]) -> list[Statement]:
+    """What is to be run to write down what became of a window.
 
-    Returns:
-        Those that will be tried again.
+    What takes more than statements is written at once: unless all are plain, to be called in the
+    transaction in which they are run.
     """
-    simple = [result for result in results if _is_simple(result)]
-    others = [result for result in results if not _is_simple(result)]
-    _settle_sent(simple)
-    again = [result.row for result in others if _settle_one(result)]
-    rows = []
+    plain = [result for result in results if is_plain(result)]
     for result in results:
-        made = list(record.attempts(result.passage.attempts))
-        for attempt in made:
+        if not is_plain(result):
+            _settle_one(result)
+    attempts = list(_attempts(results))
+    return [*_sent(plain), *([statements.insert(attempts)] if attempts else [])]
+
+
+def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
+    for result in results:
+        for attempt in record.attempts(result.passage.attempts):
             attempt.entry_id = result.row.entry_id
-        rows += made
-    statements.insert(rows)
-    return again
+            yield attempt
 
 
 def settle_alone(result: Result) -> None:
@@ -81,17 +84,19 @@ def settle_alone(result: Result) -> None:
     alias = database.write_alias()
     try:
         with transaction.atomic(using=alias):
-            settle([result])
+            # A statement that writes comes first: SQLite waits for its turn only then.
+            claims.extend(result.row.token)
+            statements.run(*settle([result]))
     except (DataError, IntegrityError):
         logger.exception("The outcome of entry %s is kept without details.", result.row.entry_id)
         with transaction.atomic(using=alias):
             result.row.entry.state = record.entry(result.passage).state
             values = {"state": result.row.entry.state, "changed_at": timezone.now()}
-            statements.update(LogEntry, "id", [result.row.entry_id], values)
-            _forget([result.row.entry], result.row.entry.state)
+            told = statements.update(LogEntry, "id", [result.row.entry_id], values)
+            statements.run(told, *_forget([result.row.entry], result.row.entry.state))
 
 
-def _is_simple(result: Result) -> bool:
+def is_plain(result: Result) -> bool:
     """Whether everybody got the message at the first try, and no redirect changed who that is."""
     outcome = result.passage.outcome
     return (
@@ -102,7 +107,7 @@ def _is_simple(result: Result) -> bool:
     )
 
 
-def _settle_sent(results: Sequence[Result]) -> None:
+def _sent(results: Sequence[Result]) -> Iterator[Statement]:
     """All those that left the same way at once."""
     ways: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for result in results:
@@ -122,18 +127,20 @@ def _settle_sent(results: Sequence[Result]) -> None:
             "reason": "",
             "changed_at": now,
         }
-        statements.update(LogEntry, "id", keys, values)
+        yield statements.update(LogEntry, "id", keys, values)
         got = {"state": RecipientState.SENT, "changed_at": now}
-        statements.update(LogRecipient, "entry_id", keys, got)
-    _forget([result.row.entry for result in results], State.SENT)
+        yield statements.update(LogRecipient, "entry_id", keys, got)
+    yield from _forget([result.row.entry for result in results], State.SENT)
 
 
-def _settle_one(result: Result) -> bool:
-    """One message; whether it is tried again."""
+def _settle_one(result: Result) -> None:
+    """One message, for which more is to be known than that it was sent."""
     row, passage, entry = result.row, result.passage, result.row.entry
     told = record.entry(passage)
-    known = ("via", "set_key", "version", "redirected_by", "reason")
-    for name in (*known, "sender") if passage.letter is not None else known:
+    known = ["via", "set_key", "version", "redirected_by", "reason"]
+    if passage.letter is not None:
+        known.append("sender")
+    for name in known:
         setattr(entry, name, getattr(told, name))
     left = claims.time_left(row)
     again = is_passing(passage) and left > timedelta()
@@ -143,42 +150,58 @@ def _settle_one(result: Result) -> bool:
     recipients = _settle_recipients(entry, passage, again)
     entry.state = State.DEFERRED if again else _whole(told.state, recipients)
     entry.changed_at = timezone.now()
-    entry.save()
+    # Not all: somebody may have been erased from the rest meanwhile.
+    entry.save(using=database.write_alias(), update_fields=[*known, "state", "changed_at"])
     if not again:
-        _forget([entry], entry.state)
-    return again
+        statements.run(*_forget([entry], entry.state))
+
+
+def recipients_of(entry: LogEntry) -> "QuerySet[LogRecipient]":
+    """The recipients of an entry, read where they are written."""
+    return LogRecipient.objects.using(database.write_alias()).filter(entry=entry)
 
 
 def _settle_recipients(entry: LogEntry, passage: Passage, again: bool) -> list[LogRecipient]:
     """Bring the recipients up to date; all of the envelope's."""
-    stored = {
-        item.address: item for item in entry.recipients.filter(role=LogRecipient.Role.ENVELOPE)
-    }
-    told = {item.address: item for item in record.recipients(passage, kept_from=False)}
+    stored = _numbered(recipients_of(entry).filter(role=LogRecipient.Role.ENVELOPE))
+    told = _numbered(record.recipients(passage, kept_from=False))
     waits = RecipientState.WAITING if again else RecipientState.NOT_SENT
     now = timezone.now()
-    for address, item in told.items():
-        kept = stored.setdefault(address, item)
+    for which, item in told.items():
+        kept = stored.setdefault(which, item)
         if kept is not item and kept.state in SETTLED:
             continue
         undecided = item.state in (RecipientState.NOT_SENT, RecipientState.DEFERRED)
         kept.state = waits if undecided else item.state
         kept.code, kept.reply, kept.changed_at = item.code, item.reply, now
     if passage.route.redirect is not None:
-        for address, item in stored.items():
-            if address not in told and item.state not in SETTLED:
+        for which, item in stored.items():
+            if which not in told and item.state not in SETTLED:
                 item.role, item.state = LogRecipient.Role.TO, RecipientState.REDIRECTED
     elif not again:
         for item in stored.values():
             if item.state == RecipientState.WAITING:
                 item.state = RecipientState.NOT_SENT
-    LogRecipient.objects.bulk_update(
+    LogRecipient.objects.using(database.write_alias()).bulk_update(
         [item for item in stored.values() if item.pk is not None],
         ["role", "state", "code", "reply", "changed_at"],
         batch_size=200,
     )
-    record.save_recipients(entry, [item for item in stored.values() if item.pk is None])
+    new = [item for item in stored.values() if item.pk is None]
+    for item in new:
+        item.entry_id = entry.pk
+    statements.insert_rows(new)
     return [item for item in stored.values() if item.role == LogRecipient.Role.ENVELOPE]
+
+
+def _numbered(items: Iterable[LogRecipient]) -> dict[tuple[str, int], LogRecipient]:
+    """By address and its occurrence: ``A@x`` and ``a@x`` are two to the server."""
+    found: dict[tuple[str, int], LogRecipient] = {}
+    counts: Counter[str] = Counter()
+    for item in items:
+        found[item.address, counts[item.address]] = item
+        counts[item.address] += 1
+    return found
 
 
 def _whole(state: State, recipients: Iterable[LogRecipient]) -> State:
@@ -191,12 +214,12 @@ def _whole(state: State, recipients: Iterable[LogRecipient]) -> State:
     return state
 
 
-def _forget(entries: Sequence[LogEntry], state: str) -> None:
+def _forget(entries: Sequence[LogEntry], state: str) -> Iterator[Statement]:
     """Take messages that are through out of the outbox, and out of the store where that is due."""
     if not entries:
         return
-    statements.delete(OutboxMessage, "entry_id", [entry.pk for entry in entries])
+    yield statements.delete(OutboxMessage, "entry_id", [entry.pk for entry in entries])
     is_stored = conf.stores(state)
     gone = [entry.pk for entry in entries if entry.category == SECURITY or not is_stored]
     if gone:
-        statements.delete(StoredMessage, "entry_id", gone)
+        yield statements.delete(StoredMessage, "entry_id", gone)

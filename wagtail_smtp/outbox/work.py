@@ -4,7 +4,7 @@ import logging
 import queue
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -20,18 +20,21 @@ from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Line
 from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError, MessageUnreadable
-from wagtail_smtp.live import database
+from wagtail_smtp.live import database, statements
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.settle import SETTLED, Result, settle, settle_alone
+from wagtail_smtp.outbox.settle import (
+    SETTLED,
+    Result,
+    is_plain,
+    recipients_of,
+    settle,
+    settle_alone,
+)
+from wagtail_smtp.outbox.supply import Supply, Window
 from wagtail_smtp.states import RecipientState, State
 
 logger = logging.getLogger(__name__)
-
-#: Messages claimed at a time, and of these *sending* at a time: so many become *unknown* at the
-#: most when a worker dies.
-CLAIM = 100
-WINDOW = 10
 
 
 class Worker:
@@ -39,15 +42,18 @@ class Worker:
 
     ``again_at`` is when those it put back are to be tried again. ``is_through`` says whether
     nothing that is due was left behind.
+
+    Args:
+        supply: shared with other workers of the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, supply: Supply | None = None) -> None:
         self._line = Line()
+        self._supply = supply or Supply()
         # Not an Event: a signal that comes while it is waited for would wait for itself.
         self._stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_stopped = False
-        #: Claims that could not be given back, since the database was gone.
-        self._owed: set[uuid.UUID] = set()
+        self._looked_at = 0.0
         self.again_at: list[datetime] = []
         self.is_through = False
 
@@ -77,94 +83,73 @@ class Worker:
     def work_off(self, seconds: float | None = None) -> int:
         """Deliver all that is due, or what fits into so many seconds; how many messages."""
         deadline = None if seconds is None else time.monotonic() + seconds
-        done, self.is_through = 0, False
-        while not self._is_stopped:
-            self._give_back()
-            give_up_lost()
-            claims.free_abandoned()
-            token = uuid.uuid4()
-            self._owed.add(token)
-            rows = claims.claim(CLAIM, token)[1]
-            if not rows:
-                self._owed.discard(token)
-                self.is_through = True
-                break
-            try:
-                done += self._deliver(token, rows, deadline)
-            finally:
-                self._give_back()
-            if deadline is not None and time.monotonic() > deadline:
-                break
-        return done
-
-    def _give_back(self) -> None:
+        self._looked_at, self.is_through = 0.0, False
+        self._supply.pay()
         try:
-            for token in tuple(self._owed):
-                claims.give_back(token)
-                self._owed.discard(token)
-        except Error:
-            logger.exception("Messages that were claimed can't be given back yet.")
-            # What the claim's transaction left is known to be no use.
-            close_old_connections()
+            return self._deliver(deadline)
+        finally:
+            if not self.is_through:
+                self._supply.give_back()
 
-    def _deliver(
-        self, token: uuid.UUID, rows: Sequence[OutboxMessage], deadline: float | None
-    ) -> int:
+    def _deliver(self, deadline: float | None) -> int:
         done = 0
         results: list[Result] = []
-        for window in _windows(rows):
-            # At least one, however little time there is.
-            is_over = bool(done) and deadline is not None and time.monotonic() > deadline
-            if self._is_stopped or is_over:
-                break
-            try:
-                # A window's at a time, since messages may be large; before anything is begun.
-                claims.load(window)
-            except Error:
-                logger.exception("Messages of the outbox can't be read.")
-                close_old_connections()
-                break
-            # One transaction: the outcome of the last window, and that this one is sending.
-            held = self._write(token, results, window)
-            results = []
-            try:
-                self._send(token, held, results)
-            except BaseException:
-                # A signal's exception; a task system's, whose time is over. Only the message in
-                # hand may have left, or not.
+        window = None
+        try:
+            while window := self._next(bool(done), deadline):
                 try:
-                    claims.take_back(token, held[len(results) + 1 :])
-                finally:
-                    self._write(token, results, ())
-                raise
-            done += len(results)
-        self._write(token, results, ())
+                    # A window's at a time, since messages may be large; before it is begun.
+                    contents = claims.load(window.rows)
+                except Error:
+                    logger.exception("Messages of the outbox can't be read.")
+                    close_old_connections()
+                    break
+                # One transaction: the outcome of the last window, and that this one is sending.
+                due, results = results, []
+                held = self._write(window.token, due, window.rows)
+                self._supply.begun(window)
+                try:
+                    self._send(window.token, held, contents, results)
+                except BaseException:
+                    # A signal's exception; a task system's, whose time is over. Only the message
+                    # in hand may have left, or not.
+                    claims.take_back(window.token, held[len(results) + 1 :])
+                    raise
+                done += len(results)
+        finally:
+            if results:
+                self._write(results[0].row.token, results, ())
         return done
 
+    def _next(self, has_worked: bool, deadline: float | None) -> Window | None:
+        # At least one window, however little time there is.
+        is_over = has_worked and deadline is not None and time.monotonic() > deadline
+        if self._is_stopped or is_over:
+            return None
+        if time.monotonic() - self._looked_at > conf.OUTBOX_POLL:
+            give_up_lost()
+            claims.free_abandoned()
+            self._looked_at = time.monotonic()
+        window = self._supply.next()
+        self.is_through = window is None
+        return window
+
     def _write(
-        self, token: uuid.UUID, results: Sequence[Result], window: Sequence[OutboxMessage]
+        self, token: uuid.UUID, results: Sequence[Result], rows: Sequence[OutboxMessage]
     ) -> list[OutboxMessage]:
         """Settle and begin. What has left must be written down: a dead database is waited for."""
         give_up = time.monotonic() + conf.OUTBOX_LEASE / 2
-        due, tried = results, results
+        due, is_first = results, True
         while True:
             try:
-                with transaction.atomic(using=database.write_alias()):
-                    # A statement that writes comes first: SQLite waits for its turn only then.
-                    held = claims.begin(token, window) if window else []
-                    if not window:
-                        claims.extend(token)
-                    if due is not results:
-                        written = claims.written([result.row for result in results])
-                        due = [result for result in results if result.row.pk not in written]
-                    settle(due)
+                held = _written(token, due, rows, is_first=is_first)
                 break
             except (DataError, IntegrityError):
                 # The database is there, but doesn't take one of the outcomes as it is.
                 logger.exception("Outcomes can't be written down together; now one by one.")
                 for result in results:
                     settle_alone(result)
-                results = due = ()
+                due = ()
             except Error:
                 is_idle = self._is_stopped and not results
                 if is_idle or time.monotonic() > give_up:
@@ -172,8 +157,8 @@ class Worker:
                 logger.exception("Outcomes can't be written down yet; trying again.")
                 time.sleep(1)
                 close_old_connections()
-                due = ()
-        self._tell(tried)
+                is_first = False
+        self._tell(results)
         return held
 
     def _tell(self, results: Sequence[Result]) -> None:
@@ -185,7 +170,13 @@ class Worker:
             if entry.state == State.FAILED:
                 _alert(entry)
 
-    def _send(self, token: uuid.UUID, rows: Sequence[OutboxMessage], results: list[Result]) -> None:
+    def _send(
+        self,
+        token: uuid.UUID,
+        rows: Sequence[OutboxMessage],
+        contents: Mapping[int, bytes],
+        results: list[Result],
+    ) -> None:
         self._line.begin()
         renewed = time.monotonic()
         for row in rows:
@@ -197,23 +188,26 @@ class Worker:
                     # What has left is known only here, so nothing may end this now.
                     logger.exception("The lease of the outbox's messages can't be renewed.")
                     close_old_connections()
-            results.append(Result(row, self._pass_on(row)))
+            results.append(Result(row, self._pass_on(row, contents.get(row.entry_id))))
 
-    def _pass_on(self, row: OutboxMessage) -> Passage:
+    def _pass_on(self, row: OutboxMessage, content: bytes | None) -> Passage:
         classification = Classification(row.category, row.category_source)
         if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
             # A late reset link is of use to others alone.
             late = EmailDeliveryError("It could not be sent in time.")
             return Passage.of_nothing(classification, late)
         try:
-            message = store.opened(row.entry.stored)
-        except (MessageUnreadable, StoredMessage.DoesNotExist) as error:
+            message = store.opened(content)
+        except MessageUnreadable as error:
             return Passage.of_nothing(classification, error)
         settled: set[str] = set()
         if row.tries:
-            envelope = row.entry.recipients.filter(role=LogRecipient.Role.ENVELOPE)
             try:
-                settled = set(envelope.filter(state__in=SETTLED).values_list("address", flat=True))
+                settled = set(
+                    recipients_of(row.entry)
+                    .filter(role=LogRecipient.Role.ENVELOPE, state__in=SETTLED)
+                    .values_list("address", flat=True)
+                )
             except Error as error:
                 unknown = ConfigurationUnavailable("Who has the message already can't be read.")
                 unknown.__cause__ = error
@@ -221,9 +215,28 @@ class Worker:
         return self._line.pass_on(message, classification, settled)
 
 
-def _windows(rows: Sequence[OutboxMessage]) -> Iterator[Sequence[OutboxMessage]]:
-    for start in range(0, len(rows), WINDOW):
-        yield rows[start : start + WINDOW]
+def _written(
+    token: uuid.UUID, results: Sequence[Result], rows: Sequence[OutboxMessage], *, is_first: bool
+) -> list[OutboxMessage]:
+    """Write the results down and begin ``rows``, together or not at all; those that are held.
+
+    Args:
+        is_first: the results are certainly not written down.
+    """
+    if is_first and all(map(is_plain, results)):
+        return claims.begin(token, rows, settle(results))
+    with transaction.atomic(using=database.write_alias()):
+        # A statement that writes comes first: SQLite waits for its turn only then.
+        if rows:
+            held = claims.begin(token, rows)
+        else:
+            held = []
+            claims.extend(token)
+        if not is_first:
+            written = claims.written([result.row for result in results])
+            results = [result for result in results if result.row.pk not in written]
+        statements.run(*settle(results))
+    return held
 
 
 def give_up_lost() -> int:
@@ -240,9 +253,8 @@ def give_up_lost() -> int:
             entry.reason = "The process that was sending the message ended."
             entry.changed_at = timezone.now()
             entry.save(update_fields=["state", "reason", "changed_at"])
-            entry.recipients.filter(state=RecipientState.WAITING).update(
-                state=RecipientState.UNKNOWN
-            )
+            waiting = recipients_of(entry).filter(state=RecipientState.WAITING)
+            waiting.update(state=RecipientState.UNKNOWN)
             if entry.category == SECURITY or not conf.stores(State.UNKNOWN):
                 StoredMessage.objects.filter(entry=entry).delete()
         _alert(entry)

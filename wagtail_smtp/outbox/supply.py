@@ -1,0 +1,91 @@
+"""What the workers of a process have claimed together, handed out a window at a time.
+
+Claimed by each for itself, a hundred messages would leave with one worker while others idle.
+"""
+
+import logging
+import threading
+import uuid
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import Error, close_old_connections
+
+from wagtail_smtp.models import OutboxMessage
+from wagtail_smtp.outbox import claims
+
+logger = logging.getLogger(__name__)
+
+#: Messages claimed at a time, and of these *sending* at a time in each thread: so many become
+#: *unknown* at the most when a worker dies.
+CLAIM = 100
+WINDOW = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Messages that become *sending* together, and the token they are held by."""
+
+    token: uuid.UUID
+    rows: Sequence[OutboxMessage]
+
+
+class Supply:
+    """Shared by the threads of a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: deque[Window] = deque()
+        #: Windows not begun, of each claim.
+        self._open: Counter[uuid.UUID] = Counter()
+        #: Claims that are to be given back: what of them is not begun.
+        self._owed: set[uuid.UUID] = set()
+
+    def next(self) -> Window | None:
+        """The next window; None: nothing is due.
+
+        Raises:
+            django.db.Error: the outbox can't be read.
+        """
+        # One claims for all; the others would find nothing, or less.
+        with self._lock:
+            if not self._windows:
+                self._claim()
+            return self._windows.popleft() if self._windows else None
+
+    def _claim(self) -> None:
+        token = uuid.uuid4()
+        # It may be done although the connection is lost over it.
+        self._owed.add(token)
+        rows = claims.claim(CLAIM, token)[1]
+        self._owed.discard(token)
+        for start in range(0, len(rows), WINDOW):
+            self._windows.append(Window(token, rows[start : start + WINDOW]))
+            self._open[token] += 1
+
+    def begun(self, window: Window) -> None:
+        """Nothing of the window is left to be given back."""
+        with self._lock:
+            self._open[window.token] -= 1
+            self._open += Counter()  # without those that are through
+
+    def give_back(self) -> None:
+        """Let others have what is not begun. Windows already handed out will begin empty."""
+        with self._lock:
+            self._windows.clear()
+            self._owed.update(self._open)
+            self._open.clear()
+        self.pay()
+
+    def pay(self) -> None:
+        """Give back what could not be given back before, since the database was gone."""
+        with self._lock:
+            try:
+                for token in tuple(self._owed):
+                    claims.give_back(token)
+                    self._owed.discard(token)
+            except Error:
+                logger.exception("Messages that were claimed can't be given back yet.")
+                # What the claim's transaction left is known to be no use.
+                close_old_connections()
