@@ -58,7 +58,12 @@ def test_a_commit_whose_answer_is_lost(make_set, reload, monkeypatch, reply):
 
     settled = []
     settle = work.settle
-    monkeypatch.setattr(work, "settle", lambda results: (settle(results), settled.extend(results)))
+
+    def settle_(results):
+        settled.extend(results)
+        return settle(results)
+
+    monkeypatch.setattr(work, "settle", settle_)
     faults = [Fault("rcpt", "refuse", reply, times=1)] if reply else []
     with HostileServer(faults=faults) as server:
         make_set(server, timeout=2)
@@ -88,7 +93,7 @@ def test_a_lease_that_cannot_be_renewed(server, configure, monkeypatch):
     token, rows = claims.claim(10)
     claims.begin(token, rows)
     results = []
-    worker._send(token, rows, results)
+    worker._send(token, rows, claims.load(rows), results)
     worker.close()
     assert [result.passage.state for result in results] == ["sent"] * 3
 
@@ -102,10 +107,10 @@ def test_a_signal_between_two_messages(server, monkeypatch):
     _queue(5)
     pass_on = Worker._pass_on
 
-    def interrupted(worker, row):
+    def interrupted(worker, row, content):
         if row.entry.subject == "2":
             raise Killed
-        return pass_on(worker, row)
+        return pass_on(worker, row, content)
 
     monkeypatch.setattr(Worker, "_pass_on", interrupted)
     with pytest.raises(Killed):
@@ -152,6 +157,7 @@ def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
         configure(OUTBOX_LEASE=0.001)  # after which it doesn't try any more
         with pytest.raises(OperationalError):
             worker.work_off()
+    configure(OUTBOX_LEASE=60)
     OutboxMessage.objects.update(lease_until="2100-01-01T00:00:00Z")
     assert set(OutboxMessage.objects.values_list("state", flat=True)) == {"claimed"}
     assert worker.work_off() == 3

@@ -57,11 +57,8 @@ def _mark_due(limit: int, token: uuid.UUID) -> int:
             f" UPDATE {_TABLE} SET state = %s, token = %s, lease_until = {until.sql}"
             " WHERE id IN (SELECT id FROM due)"
         )
-        marks = (
-            *statements.adapted(Row, {"state": str(_State.CLAIMED), "token": token}),
-            *until.values,
-        )
-        values = [_State.WAITING.value, *now.values, limit, *marks]
+        mark = statements.adapted(Row, {"state": str(_State.CLAIMED), "token": token})
+        values = [str(_State.WAITING), *now.values, limit, *mark, *until.values]
         return statements.run(statements.Statement(sql, values))
     # It doesn't select from a table that it updates.
     free = rows().filter(state=_State.WAITING, due_at__lte=Now() + timedelta(milliseconds=1))

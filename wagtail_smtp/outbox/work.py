@@ -108,6 +108,9 @@ class Worker:
                 due, results = results, []
                 held = self._write(window.token, due, window.rows)
                 self._supply.begun(window)
+                if len(held) < len(window.rows):
+                    # Cancelled, or the lease ran out: those are free again after a look.
+                    self._looked_at = 0.0
                 try:
                     self._send(window.token, held, contents, results)
                 except BaseException:
