@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.db import models as orm
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from wagtail_smtp.live import database
+from wagtail_smtp.live import database, turns
 
 #: A model class.
 Model = Any
@@ -46,15 +46,25 @@ def run(*statements: Statement) -> int:
     if not statements:
         return 0
     connection = connections[database.write_alias()]
+    if connection.vendor == "postgresql" and len(statements) > 1:
+        return _run_together(connection, statements)
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        return turns.take(lambda cursor: _run_in_turn(cursor, statements), connection)
+    around = transaction.atomic(using=connection.alias) if statements[1:] else nullcontext()
+    with around, connection.cursor() as cursor:
+        return _run_in_turn(cursor, statements)
+
+
+def _run_in_turn(cursor: Any, statements: Sequence[Statement]) -> int:
+    counts = []
+    for statement in statements:
+        cursor.execute(statement.sql, statement.values)
+        counts.append(int(cursor.rowcount))
+    return counts[0]
+
+
+def _run_together(connection: BaseDatabaseWrapper, statements: Sequence[Statement]) -> int:
     first, *others = statements
-    if not others or connection.vendor != "postgresql":
-        around = transaction.atomic(using=connection.alias) if others else nullcontext()
-        with around, connection.cursor() as cursor:
-            cursor.execute(first.sql, first.values)
-            count = cursor.rowcount
-            for statement in others:
-                cursor.execute(statement.sql, statement.values)
-        return int(count)
     parts = [f"s0 AS ({first.sql} RETURNING 1)"]
     parts += [f"s{number} AS ({other.sql})" for number, other in enumerate(others, 1)]
     values = [value for statement in statements for value in statement.values]

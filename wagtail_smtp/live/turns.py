@@ -1,0 +1,69 @@
+"""Writing into SQLite, which has one writer: the threads of a process take turns, and one commits
+for all who wait. Each by itself they would sleep until the file is free, and wait for the disk.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+
+
+class _Job:
+    """What one thread wants done, and what came of it."""
+
+    __slots__ = ("is_done", "result", "work")
+
+    def __init__(self, work: Callable[[Any], int]) -> None:
+        self.work = work
+        self.result = 0
+        self.is_done = False
+
+
+class _Turns:
+    """Shared by the threads of a process."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._jobs: deque[_Job] = deque()
+
+    def take(self, work: Callable[[Any], int], connection: Any) -> int:
+        mine = _Job(work)
+        self._jobs.append(mine)
+        with self._turn:
+            if not mine.is_done:
+                self._do_all(mine, connection)
+        return mine.result
+
+    def _do_all(self, mine: _Job, connection: Any) -> None:
+        jobs = []
+        while self._jobs:
+            jobs.append(self._jobs.popleft())
+        try:
+            with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+                for job in jobs:
+                    job.result = job.work(cursor)
+        except BaseException:
+            # The others have a turn of their own, and their own errors.
+            self._jobs.extendleft(job for job in reversed(jobs) if job is not mine)
+            raise
+        for job in jobs:
+            job.is_done = True
+
+
+_turns = _Turns()
+# The parent's threads don't exist in the child, and one of them may have had its turn.
+os.register_at_fork(after_in_child=lambda: _turns.__init__())  # type: ignore[misc]
+
+
+def take(work: Callable[[Any], int], connection: Any) -> int:
+    """Call ``work`` with a cursor, in a transaction that other threads' work may share.
+
+    The cursor may be another thread's. What is returned is committed.
+
+    Raises:
+        django.db.Error: as ``work``, or somebody's whose work shared the transaction, does.
+    """
+    return _turns.take(work, connection)
