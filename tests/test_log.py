@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
 from django.db import DatabaseError, transaction
 
 from tests.hostile import HostileServer
@@ -181,6 +182,32 @@ def test_a_log_that_fails_stops_nothing(server, monkeypatch, caplog, name):
         # The caller's transaction goes on.
         assert LogEntry.objects.count() == 0
     assert "delivery log could not be written" in caplog.text
+
+
+class Telltale(BaseEmailBackend):
+    def send_messages(self, messages):
+        raise RuntimeError("https://user:hunter2@example.com said no")
+
+
+def test_what_a_backend_of_the_projects_says_is_not_kept(db, configure):
+    """It may be anything, a password in a URL too."""
+    configure(STANDARD={"BACKEND": f"{__name__}.Telltale"})
+    with pytest.raises(RuntimeError):
+        _send()
+    entry = LogEntry.objects.get()
+    assert (entry.state, entry.reason) == ("unknown", "RuntimeError")
+    assert entry.attempts.get().reply == "RuntimeError"
+
+
+def test_very_many_recipients(make_set, reload):
+    addresses = [f"user{number}@example.org" for number in range(250)]
+    with HostileServer() as server:
+        make_set(server)
+        reload()
+        _send(*addresses)
+    entry = LogEntry.objects.get()
+    assert _recipients(entry) == dict.fromkeys(addresses, "sent")
+    assert entry.attempts.count() == 1
 
 
 def test_a_server_that_refuses_everybody(make_set, reload):

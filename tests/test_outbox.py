@@ -147,6 +147,24 @@ def test_only_those_who_wait_get_it_again(make_set, reload):
     assert set(_recipients(entry).values()) == {"sent"}
 
 
+def test_two_spellings_of_an_address_have_a_state_each(make_set, reload):
+    """To the server they are two; the outbox takes them for one rather than send twice."""
+    later = (("Ann@example.org", "450 4.2.1 Later"),)
+    with HostileServer(faults=[Fault("rcpt", "recipients", replies=later, times=2)]) as server:
+        _live(make_set, reload, server)
+        _send("ann@example.org", "Ann@example.org")
+        _work()
+        rows = LogEntry.objects.get().recipients.order_by("id")
+        assert [row.state for row in rows] == ["sent", "waiting"]
+        _due_now()
+        _work()
+        assert [received.recipients for received in server.received] == [["ann@example.org"]]
+    entry = LogEntry.objects.get()
+    assert entry.state == "partly_sent"
+    assert [row.state for row in entry.recipients.order_by("id")] == ["sent", "not_sent"]
+    assert not OutboxMessage.objects.exists()
+
+
 def test_in_the_end_it_is_given_up_and_told(make_set, reload, configure, admins):
     configure(OUTBOX_MAX_AGE=0.001, COOL_DOWN=0.001)
     fault = Fault("end", "refuse", "451 4.3.0 Later", times=1)

@@ -9,9 +9,19 @@ from django.urls import reverse
 
 from tests.admin.conftest import admin_client, form_data
 from tests.admin.log_entries import make_entry, make_message, make_waiting
+from tests.hostile import HostileServer
+from tests.hostile_faults import Fault
 from wagtail_smtp import live
 from wagtail_smtp.live.reload import revoke
-from wagtail_smtp.models import DeliverySettings, LogEntry, Secret, SettingsSet
+from wagtail_smtp.models import (
+    DeliverySettings,
+    LogEntry,
+    OutboxMessage,
+    Secret,
+    SettingsSet,
+)
+from wagtail_smtp.outbox import claims
+from wagtail_smtp.outbox.work import give_up_lost
 
 __all__ = ["admin_client"]
 
@@ -54,6 +64,25 @@ def test_reload_and_back(smtp_server, make_set):
     call_command("smtp_status")
     revoke(item.key)
     assert len(smtp_server.received) == 1
+
+
+def test_the_outbox(make_set, configure, settings):
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    later = (("later@example.org", "450 4.2.1 Later"),)
+    with HostileServer(faults=[Fault("rcpt", "recipients", replies=later, times=2)]) as server:
+        make_set(server)
+        live.reload()
+        send_mail("Hi", "Body", None, ["now@example.org", "later@example.org"])
+        for state in ("deferred", "sent"):
+            call_command("smtp_outbox", "--once", "--threads", "1")
+            entries = LogEntry.objects.using("default")
+            assert entries.values_list("state", flat=True).get() == state
+            OutboxMessage.objects.using("default").update(due_at="2020-01-01T00:00:00Z")
+        send_mail("Hi", "Body", None, ["lost@example.org"])
+        claims.begin(*claims.claim(1))
+        OutboxMessage.objects.using("default").update(lease_until="2020-01-01T00:00:00Z")
+        assert give_up_lost() == 1
 
 
 def test_the_admin(admin_client):
