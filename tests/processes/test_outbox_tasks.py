@@ -61,12 +61,13 @@ def test_the_database_and_its_worker(database: dict[str, str]) -> None:
             made.console("queue", subjects=[f"{made.prefix}-never"], rollback=True)
             wait_until(lambda: len(made.arrived) == 25)
             assert made.console("until_empty", prefix=made.prefix, timeout=5) == []
+            # A worker that is stopped just when it takes a task leaves that running for ever.
+            wait_until(lambda: {status for status, _ in made.console("tasks")} == {"SUCCESSFUL"})
             assert worker.poll() is None
         assert made.account() == {"sent": 25}
         tasks = made.console("tasks")
         # One for the transaction, and one or two for what the server deferred.
         assert 2 <= len(tasks) <= 3
-        assert {status for status, _given in tasks} <= {"SUCCESSFUL", "READY"}
         # Nothing of a message, nor a secret, stands in a task.
         assert {json.dumps(json.loads(given)) for _status, given in tasks} == {
             '{"args": [], "kwargs": {}}'

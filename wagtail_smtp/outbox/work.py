@@ -181,9 +181,9 @@ class Worker:
         results: list[Result],
     ) -> None:
         self._line.begin()
-        renewed = time.monotonic()
+        renewed, patience = time.monotonic(), conf.OUTBOX_LEASE / 4
         for row in rows:
-            if time.monotonic() - renewed > conf.OUTBOX_LEASE / 4:
+            if time.monotonic() - renewed > patience:
                 try:
                     claims.extend(token)
                     renewed = time.monotonic()
