@@ -71,7 +71,9 @@ ERRORS = [
 def test_the_same_cause(db, make_set, error, port, security):
     item = make_set(name="Office", port=port, security=security)
     entry = make_entry(set_key=item.key)
-    record.save_attempts(entry, [Attempt("Office", 0.1, str(item.key), error=error)])
+    for row in record.attempts([Attempt("Office", 0.1, str(item.key), error=error)]):
+        row.entry = entry
+        row.save()
     live = Configuration(sets=(item.frozen(()),))
     found = cause_of(entry, live)
     assert found == explain(Failure.of(error, item.host, port, security))

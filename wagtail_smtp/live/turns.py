@@ -5,10 +5,10 @@ for all who wait. Each by itself they would sleep until the file is free, and wa
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import Error, transaction
 
 
 class _Job:
@@ -42,15 +42,22 @@ class _Turns:
         while self._jobs:
             jobs.append(self._jobs.popleft())
         try:
-            with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-                for job in jobs:
-                    job.result = job.work(cursor)
-        except BaseException:
-            # The others have a turn of their own, and their own errors.
+            _do(jobs, connection)
+        except BaseException as error:
+            # The others have a turn of their own.
             self._jobs.extendleft(job for job in reversed(jobs) if job is not mine)
-            raise
+            if len(jobs) == 1 or not isinstance(error, Error):
+                raise
+            # It may be theirs, which is none of this thread's business.
+            _do([mine], connection)
+
+
+def _do(jobs: Sequence[_Job], connection: Any) -> None:
+    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         for job in jobs:
-            job.is_done = True
+            job.result = job.work(cursor)
+    for job in jobs:
+        job.is_done = True
 
 
 _turns = _Turns()
@@ -64,6 +71,6 @@ def take(work: Callable[[Any], int], connection: Any) -> int:
     The cursor may be another thread's. What is returned is committed.
 
     Raises:
-        django.db.Error: as ``work``, or somebody's whose work shared the transaction, does.
+        django.db.Error: as ``work`` does.
     """
     return _turns.take(work, connection)
