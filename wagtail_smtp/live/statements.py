@@ -74,8 +74,9 @@ def _run_together(connection: BaseDatabaseWrapper, statements: Sequence[Statemen
 
 
 def insert_rows(rows: Sequence[orm.Model]) -> None:
-    """Insert rows, however many; their keys are not read back."""
-    run(*map(insert, _groups(rows)))
+    """Insert rows, however many, in the open transaction; their keys are not read back."""
+    for group in _groups(rows):
+        run(insert(group))
 
 
 def insert_all(parent: orm.Model, rows: Sequence[orm.Model], before: str = "") -> None:
