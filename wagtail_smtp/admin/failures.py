@@ -9,6 +9,7 @@ from django.utils import timezone
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.diagnostics.failure import Cause
 from wagtail_smtp.diagnostics.recorded import cause_of
+from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.states import State
 
@@ -68,22 +69,27 @@ def last_failures(configuration):
         configuration: what is live, for the remedies.
     """
     since = timezone.now() - RECENT
+    # Read where it is written: a test email's own failure is to be in it.
+    entries = LogEntry.objects.using(write_alias())
     keys = []
     for state in NOT_SENT:
         # One query each: all of them at once would sort every such entry there is.
-        newest = LogEntry.objects.filter(state=state).order_by("-id")
+        newest = entries.filter(state=state).order_by("-id")
         keys += [key for key, at in newest.values_list("pk", "created_at")[:LISTED] if at >= since]
-    rows = LogEntry.objects.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")
-    entries = rows.prefetch_related("attempts")
-    return [Failure(entry, cause_of(entry, configuration)) for entry in entries]
+    rows = entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")
+    return [
+        Failure(entry, cause_of(entry, configuration))
+        for entry in rows.prefetch_related("attempts")
+    ]
 
 
 def count_since(since: datetime) -> int:
     """How many messages did not reach everybody since then."""
-    newer = LogEntry.objects.filter(created_at__gte=since).order_by("created_at")
+    entries = LogEntry.objects.using(write_alias())
+    newer = entries.filter(created_at__gte=since).order_by("created_at")
     first = newer.values_list("pk", flat=True).first()
     if first is None:
         return 0
     # By the index of states, which knows the order of numbers but not of times.
-    rows = LogEntry.objects.filter(state__in=NOT_SENT, pk__gte=first - _SLACK)
+    rows = entries.filter(state__in=NOT_SENT, pk__gte=first - _SLACK)
     return rows.filter(created_at__gte=since).count()

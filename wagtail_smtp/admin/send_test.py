@@ -18,6 +18,7 @@ from wagtail_smtp.delivery.candidates import FORCED
 from wagtail_smtp.delivery.explain import explain
 from wagtail_smtp.diagnostics.failure import Cause
 from wagtail_smtp.diagnostics.recorded import cause_of
+from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.states import State
 from wagtail_smtp.validation import is_email_address
@@ -102,7 +103,11 @@ def last_result(request, configuration):
     kept = request.session.get(KEY)
     if kept is None:
         return None
-    entry = LogEntry.objects.filter(pk=kept["entry"]).first() if kept["entry"] else None
+    entry = (
+        LogEntry.objects.using(write_alias()).filter(pk=kept["entry"]).first()
+        if kept["entry"]
+        else None
+    )
     if entry is None:
         return _without_entry(kept["words"])
     status, headline = _headline(entry)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from wagtail_smtp.admin.labels import via_label
 from wagtail_smtp.admin.log_query import Wanted, find
+from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.states import State
 
@@ -63,7 +64,7 @@ def _find():
         for number in find(Wanted(state=state, since=since), _LOOKED_AT).numbers
     ]
     newest = {}
-    for entry in LogEntry.objects.filter(pk__in=numbers).order_by("-pk"):
+    for entry in LogEntry.objects.using(write_alias()).filter(pk__in=numbers).order_by("-pk"):
         newest.setdefault(entry.via, entry)
     for entry in newest.values():
         if not _works_again(entry):
@@ -72,6 +73,6 @@ def _find():
 
 
 def _works_again(entry):
-    later = LogEntry.objects.filter(pk__gt=entry.pk, state__in=_WORKS)
+    later = LogEntry.objects.using(write_alias()).filter(pk__gt=entry.pk, state__in=_WORKS)
     # What was blocked had no server; anything that left says that it works again.
     return (later.filter(via=entry.via) if entry.via else later).exists()

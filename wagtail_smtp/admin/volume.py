@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import get_language_bidi
 from django.utils.translation import gettext_lazy as _
 
+from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.log import STATES
 from wagtail_smtp.states import PENDING, State
@@ -170,7 +171,7 @@ def _earlier(days):
 
 def _count(day):
     """Number of messages by state of one day: a stretch of the index of times."""
-    rows = LogEntry.objects.filter(
+    rows = LogEntry.objects.using(write_alias()).filter(
         created_at__gte=_midnight(day), created_at__lt=_midnight(day + timedelta(days=1))
     )
     return dict(rows.order_by().values_list("state").annotate(number=Count("pk")))
