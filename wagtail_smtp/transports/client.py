@@ -6,10 +6,12 @@ smtplib serves for greeting, STARTTLS and AUTH, but each reply is read by our ow
 
 import base64
 import binascii
+import math
 import re
 import smtplib
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -40,9 +42,13 @@ class Client(smtplib.SMTP):
     wire: Wire
     at: StageName
 
-    def __init__(self, config: TransportConfig, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, config: TransportConfig, context: ssl.SSLContext, until: float = math.inf
+    ) -> None:
         self._config = config
         self._context = context
+        #: Monotonic time after which nothing is waited for.
+        self._until = until
         super().__init__(
             local_hostname=ascii_host(config.ehlo_name or DNS_NAME.get_fqdn()),
             timeout=config.timeout,
@@ -61,19 +67,22 @@ class Client(smtplib.SMTP):
         self.at = "resolve"
         with _phase("connect", config.name):
             self.addresses = guard.resolve(
-                config.host, config.port, any_port=config.is_standard_server
+                config.host,
+                config.port,
+                any_port=config.is_standard_server,
+                within=None if self._until == math.inf else self._left(),
             )
             yield self.at
             self.at = "connect"
             self._host = config.host
-            self.sock = guard.connect(self.addresses, config.timeout)
+            self.sock = guard.connect(self.addresses, min(config.timeout, self._left() / 2))
             yield self.at
         if config.security == "ssl":
             self._encrypt(self.sock)
             yield self.at
         self.at = "greeting"
         assert self.sock is not None
-        self.wire = Wire(self.sock, config.timeout)
+        self.wire = Wire(self.sock, config.timeout, self._until)
         self._greet()
         yield self.at
         if config.security == "starttls":
@@ -83,6 +92,10 @@ class Client(smtplib.SMTP):
             self.at = "auth"
             self.log_in()
             yield self.at
+
+    def _left(self) -> float:
+        """Seconds until nothing is waited for; never 0, which would mean not to wait."""
+        return max(self._until - time.monotonic(), 0.001)
 
     def getreply(self) -> tuple[int, bytes]:
         """The next reply, read by our own reader."""
@@ -104,6 +117,7 @@ class Client(smtplib.SMTP):
 
     def _encrypt(self, sock: socket.socket) -> ssl.SSLSocket:
         self.at = "tls"
+        sock.settimeout(min(self._config.timeout, self._left()))
         with _phase("tls", self._config.name):
             encrypted = self._context.wrap_socket(sock, server_hostname=self._host)
         self.sock = encrypted
@@ -125,7 +139,7 @@ class Client(smtplib.SMTP):
             # Replies injected before TLS would be read as if encrypted (CVE-2011-0411).
             if not self.wire.is_quiet():
                 raise smtplib.SMTPServerDisconnected("the server sent data ahead of the handshake")
-        self.wire = Wire(self._encrypt(self.wire.sock), self._config.timeout)
+        self.wire = Wire(self._encrypt(self.wire.sock), self._config.timeout, self._until)
         self.helo_resp = self.ehlo_resp = None
         self.esmtp_features = {}
         self.does_esmtp = False

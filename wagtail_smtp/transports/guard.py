@@ -5,7 +5,9 @@ site runs in. Nothing else in the plugin opens a socket.
 """
 
 import ipaddress
+import queue
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -31,18 +33,21 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
 
-def resolve(host: str, port: int, *, any_port: bool = False) -> list[Address]:
+def resolve(
+    host: str, port: int, *, any_port: bool = False, within: float | None = None
+) -> list[Address]:
     """The allowed addresses of ``host``, as getaddrinfo gives them.
 
     Args:
         any_port: the host was named by a developer in the project's settings, so any
             port of it is fine. Metadata and link-local stay refused.
+        within: seconds to wait for name servers; None: as long as the system does.
 
     Raises:
         DestinationRefused: every address of the host is one the plugin doesn't connect to.
         OSError: the name can't be resolved.
     """
-    found = socket.getaddrinfo(ascii_host(host), port, type=socket.SOCK_STREAM)
+    found = _look_up(ascii_host(host), port, within)
     allowed: list[Address] = [
         item for item in found if is_allowed(item[4][0], port, any_port=any_port)
     ]
@@ -52,6 +57,28 @@ def resolve(host: str, port: int, *, any_port: bool = False) -> list[Address]:
             "internal servers with WAGTAIL_SMTP['ALLOWED_NETWORKS']."
         )
     return allowed
+
+
+def _look_up(host: str, port: int, within: float | None) -> list[Address]:
+    if within is None:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # The system's resolver can't be interrupted, only left behind.
+    answers: queue.SimpleQueue[list[Address] | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, name="wagtail-smtp-resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=within)
+    except queue.Empty:
+        raise socket.gaierror(socket.EAI_AGAIN, "no name server answered in time") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def connect(addresses: Sequence[Address], timeout: float) -> socket.socket:

@@ -4,6 +4,7 @@ smtplib's own reader is not used: its buffer hides a reply that came unasked, af
 every later reply would be taken for the one before it.
 """
 
+import math
 import smtplib
 import socket
 import ssl
@@ -40,12 +41,13 @@ class Wire:
     """A connected socket with a reply reader. Used by one thread at a time.
 
     ``timeout`` is in seconds and bounds each wait: one reply, however slowly its octets
-    come, and one write without progress.
+    come, and one write without progress. ``until``, a monotonic time, bounds all of them.
     """
 
-    def __init__(self, sock: socket.socket, timeout: float) -> None:
+    def __init__(self, sock: socket.socket, timeout: float, until: float = math.inf) -> None:
         self._sock = sock
         self._timeout = timeout
+        self._until = until
         self._buffer = b""
         sock.settimeout(timeout)
 
@@ -94,7 +96,7 @@ class Wire:
             self._sock.settimeout(self._timeout)
 
     def _read_reply(self, wait: float) -> Reply:
-        deadline = time.monotonic() + wait
+        deadline = min(time.monotonic() + wait, self._until)
         lines: list[bytes] = []
         first = b""
         while len(lines) < MAX_LINES:
@@ -120,6 +122,9 @@ class Wire:
                 return line
             if time.monotonic() > deadline:
                 raise TimeoutError("timed out")
+            if self._until < math.inf:
+                # A wait that began late may not outlast the time for all.
+                self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
             data = self._sock.recv(MAX_LINE)
             if not data:
                 raise smtplib.SMTPServerDisconnected("the server closed the connection")
