@@ -147,6 +147,11 @@ def test_a_short_password_is_in_no_words_either(password):
             assert said == "5.7.8 No: … ?"
 
 
+def test_words_that_look_like_base64_stay():
+    said = b"5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled"
+    assert words(_scrubbed(Reply(535, said), "me", CANARY)) == said.decode()
+
+
 def test_a_password_that_is_cut_is_in_no_words():
     said = b"x" * 10 + b" " + b"." * 485 + CANARY.encode()
     shown = words(_scrubbed(Reply(535, said), "me", CANARY))

@@ -10,6 +10,7 @@ from wagtail.snippets.models import register_snippet
 from wagtail_smtp.admin.log_actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
+from wagtail_smtp.admin.problems import ProblemsViewSet
 from wagtail_smtp.admin.settings_sets import NoBulkDelete
 from wagtail_smtp.admin.summary import NotSentItem
 
@@ -18,6 +19,7 @@ register_snippet(EmailGroup)
 hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 hooks.register("register_bulk_action", ResendSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
+hooks.register("register_admin_viewset", ProblemsViewSet)
 
 
 @hooks.register("construct_homepage_summary_items")
@@ -30,6 +32,8 @@ def add_to_summary(request, items):
 def register_log_actions(actions):
     """Name the plugin's entries in Wagtail's audit log."""
     actions.register_action("wagtail_smtp.reload")(_Reload)
+    actions.register_action("wagtail_smtp.test_connection")(_TestConnection)
+    actions.register_action("wagtail_smtp.send_test_email")(_SendTestEmail)
     actions.register_action(
         "wagtail_smtp.reorder", gettext_lazy("Move"), gettext_lazy("Moved in the order")
     )
@@ -61,6 +65,26 @@ class _Reload(LogFormatter):
 
     def format_message(self, log_entry):
         return _("Version %s made live") % log_entry.data.get("number", "")
+
+
+class _TestConnection(LogFormatter):
+    label = gettext_lazy("Test connection")
+
+    def format_message(self, log_entry):
+        return _("Tested the connection to %s") % log_entry.data.get("server", "")
+
+
+class _SendTestEmail(LogFormatter):
+    label = gettext_lazy("Send test email")
+
+    def format_message(self, log_entry):
+        # Written before it is tried, so that no test goes without an entry.
+        recipients = ", ".join(log_entry.data.get("recipients", ()))
+        address = log_entry.data.get("address", "")
+        if recipients == address:
+            return _("Tried to send a test email to %s") % address
+        text = _("Tried to send a test email to %(address)s, redirected to %(recipients)s")
+        return text % {"address": address, "recipients": recipients}
 
 
 @hooks.register("register_permissions")

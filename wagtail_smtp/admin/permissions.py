@@ -12,8 +12,8 @@ REDIRECT = "wagtail_smtp.redirect_mail"
 CHANGE_METHOD = "wagtail_smtp.change_deliverysettings"
 VIEW_VERSIONS = "wagtail_smtp.view_configurationversion"
 VIEW_SETS = "wagtail_smtp.view_settingsset"
-CHANGE_SETS = "wagtail_smtp.change_settingsset"
 ADD_SETS = "wagtail_smtp.add_settingsset"
+CHANGE_SETS = "wagtail_smtp.change_settingsset"
 SEND_TEST = "wagtail_smtp.send_test_email"
 VIEW_LOG = "wagtail_smtp.view_logentry"
 VIEW_CONTENT = "wagtail_smtp.view_message_content"
@@ -32,6 +32,16 @@ def may_see(user: Any) -> bool:
 def may_see_delivery(user: Any) -> bool:
     """Whether the user may see the page *Email delivery*, or some of it."""
     return may_see(user) or user.has_perm(SEND_TEST) or user.has_perm(VIEW_LOG)
+
+
+def may_send_through(user: Any) -> bool:
+    """Whether the user may send a test email through a stored set."""
+    return user.has_perm(SEND_TEST) and (user.has_perm(VIEW_SETS) or user.has_perm(CHANGE_SETS))
+
+
+def may_test(user: Any) -> bool:
+    """Whether the user may test the connection of a stored set."""
+    return user.has_perm(CHANGE_SETS) or may_send_through(user)
 
 
 class RequirePermission(View):

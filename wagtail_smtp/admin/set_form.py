@@ -15,6 +15,7 @@ from wagtail.admin.forms import WagtailAdminModelForm
 from wagtail.admin.staticfiles import versioned_static
 from wagtail.log_actions import registry
 
+from wagtail_smtp import configuration, crypto
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
@@ -176,6 +177,24 @@ class SettingsSetForm(WagtailAdminModelForm):
 
     def _uses_password(self):
         return self.cleaned_data["authentication"] == SettingsSet.Authentication.PASSWORD
+
+    @sensitive_variables()
+    def typed(self):
+        """The valid form's set as plain values, and its secret, which is typed or stored or None.
+
+        Nothing is saved. A typed password is encrypted for this destination, like a stored one.
+        """
+        reports = [form.cleaned_data for form in self._enabled_report_emails()]
+        reports.sort(key=lambda values: values.get("ORDER") or 0)
+        item = self.instance.frozen(
+            [configuration.ReportEmail(values["address"]) for values in reports]
+        )
+        secret = None
+        if password := self.cleaned_data.get("password"):
+            secret = Secret(ciphertext=crypto.encrypt(password, item.binding()))
+        elif not self.cleaned_data.get("remove_password"):
+            secret = Secret.objects.filter(pk=self.instance.secret_id).first()
+        return item, secret
 
     @sensitive_variables()
     def save(self, commit=True):

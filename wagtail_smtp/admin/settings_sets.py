@@ -19,10 +19,11 @@ from wagtail.log_actions import log
 from wagtail.snippets.bulk_actions.snippet_bulk_action import SnippetBulkAction
 from wagtail.snippets.views import snippets
 
-from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin import permissions, set_tests
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
 from wagtail_smtp.admin.set_form import SettingsSetForm
+from wagtail_smtp.admin.set_test_parts import OffersTests, test_buttons
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.reload import revoke
 from wagtail_smtp.live.restore import free_name
@@ -76,12 +77,12 @@ class NotInUseYet:
 
 
 @method_decorator(sensitive_post_parameters("password"), name="dispatch")
-class AddView(LockedPost, NotInUseYet, snippets.CreateView):
+class AddView(LockedPost, NotInUseYet, OffersTests, snippets.CreateView):
     """A new set."""
 
 
 @method_decorator(sensitive_post_parameters("password"), name="dispatch")
-class CopyView(LockedPost, NotInUseYet, snippets.CopyView):
+class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
     """A new set that begins with another's values, all but its password and name."""
 
     def get_initial_form_instance(self):
@@ -95,7 +96,7 @@ class CopyView(LockedPost, NotInUseYet, snippets.CopyView):
 
 
 @method_decorator(sensitive_post_parameters("password"), name="dispatch")
-class EditView(LockedPost, NotInUseYet, snippets.EditView):
+class EditView(LockedPost, NotInUseYet, OffersTests, snippets.EditView):
     """Edit a set."""
 
 
@@ -170,6 +171,10 @@ class IndexView(snippets.IndexView):
             Column("host", label=_("Host"), accessor=_host),
             Column("sender", label=_("Sender"), accessor=_sender),
         ]
+
+    def get_list_more_buttons(self, instance):
+        # Beside Edit (10), before Copy (20) and Delete (30).
+        return [*super().get_list_more_buttons(instance), *test_buttons(instance, self.request)]
 
     @cached_property
     def header_buttons(self):
@@ -290,6 +295,12 @@ class SettingsSetViewSet(snippets.SnippetViewSet):
     edit_handler = EDIT_HANDLER
     index_template_name = "wagtail_smtp/settings_sets/index.html"
     index_results_template_name = "wagtail_smtp/settings_sets/index_results.html"
+    create_template_name = "wagtail_smtp/settings_sets/create.html"
+    edit_template_name = "wagtail_smtp/settings_sets/edit.html"
+
+    def get_urlpatterns(self):
+        """Wagtail's own, and the tests'."""
+        return [*super().get_urlpatterns(), *set_tests.urlpatterns(self)]
 
     def register_chooser_viewset(self):
         """Nothing chooses a set, and the chooser's pages ask for no permission."""

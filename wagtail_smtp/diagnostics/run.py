@@ -54,19 +54,23 @@ def try_set(item: SettingsSet, address: str | None = None) -> Iterator[Report]:
         RedirectError: mail is redirected, but to no usable address.
     """
     config = item.frozen(ReportEmail.objects.filter(settings_set=item))
-    return try_server(config, transport_config(config, item.secret), address)
+    server = transport_config(config, item.secret)
+    letter = None
+    if address is not None:
+        letter = letter_for(config, server.username, address, redirect_of(config))
+    return try_server(config, server, letter)
 
 
 @sensitive_variables()
 def try_server(
-    item: SettingsSetConfig, server: TransportConfig, address: str | None = None
+    item: SettingsSetConfig, server: TransportConfig, letter: Letter | None = None
 ) -> Iterator[Report]:
-    """Try a server; the arguments of :func:`try_set` as plain values."""
-    sender = effective_sender(item) or server.username
-    letter = None
-    if address is not None:
-        letter = letter_for(item, server.username, address)
-        sender = letter.envelope.sender
+    """Try the server of a set that is given as plain values, stored or not.
+
+    Args:
+        letter: the test email, from :func:`letter_for`; None: none is sent.
+    """
+    sender = letter.envelope.sender if letter else effective_sender(item) or server.username
     for stage in check(server, sender if is_email_address(sender) else "", letter):
         if stage.error is None:
             yield Report(stage)
@@ -86,17 +90,16 @@ def redirect_of(item: SettingsSetConfig) -> Redirect | None:
     return typed or redirect_for(current().configuration, TEST)
 
 
-def letter_for(item: SettingsSetConfig, username: str, address: str) -> Letter:
-    """The test email as the set would send it.
-
-    Raises:
-        RedirectError: it is redirected, but to no usable address.
-    """
+def letter_for(
+    item: SettingsSetConfig, username: str, address: str, redirect: Redirect | None
+) -> Letter:
+    """The test email to ``address`` as the set would send it, redirected as :func:`redirect_of`
+    says."""
     message = EmailMessage(
         _("Test email"),
         _("This is a test email of the settings set “%s”.") % item.name,
         None,
         [address],
     )
-    shaped, envelope = shape(prepare(message), item, redirect_of(item), username)
+    shaped, envelope = shape(prepare(message), item, redirect, username)
     return Letter(shaped, envelope)

@@ -34,6 +34,8 @@ StageName = Literal[
 _TRY_ANOTHER = (500, 501, 502, 503, 504, 534)
 #: What may be base64 of something secret.
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
+#: What looks like it but reads as words, such as Authentication or SmtpClientAuthentication.
+_WORDS = re.compile(r"[A-Za-z]?[a-z]{3,}(?:[A-Z][a-z]{3,})*|[A-Z]+")
 
 
 class Client(smtplib.SMTP):
@@ -221,7 +223,11 @@ def _scrubbed(reply: Reply, username: str, password: str) -> Reply:
     said = reply.words.decode("utf-8", "replace")
     for secret in sorted(secrets - {""}, key=len, reverse=True):
         said = said.replace(secret, "…")
-    return Reply(reply.code, _BASE64.sub("…", said).encode())
+    return Reply(reply.code, _BASE64.sub(_unless_words, said).encode())
+
+
+def _unless_words(found: re.Match[str]) -> str:
+    return found[0] if _WORDS.fullmatch(found[0]) else "…"
 
 
 @contextmanager

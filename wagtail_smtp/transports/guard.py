@@ -60,10 +60,12 @@ def resolve(
 
 
 def _look_up(host: str, port: int, within: float | None) -> list[Address]:
+    found: Any
     if within is None:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return list(found)
     # The system's resolver can't be interrupted, only left behind.
-    answers: queue.SimpleQueue[list[Address] | Exception] = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
@@ -73,12 +75,12 @@ def _look_up(host: str, port: int, within: float | None) -> list[Address]:
 
     threading.Thread(target=ask, name="wagtail-smtp-resolve", daemon=True).start()
     try:
-        answer = answers.get(timeout=within)
+        found = answers.get(timeout=within)
     except queue.Empty:
         raise socket.gaierror(socket.EAI_AGAIN, "no name server answered in time") from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if isinstance(found, Exception):
+        raise found
+    return list(found)
 
 
 def connect(addresses: Sequence[Address], timeout: float) -> socket.socket:

@@ -1,0 +1,32 @@
+"""*Problems and remedies*: every cause a test may name, with what to do; what remedies link to."""
+
+from django.urls import path
+from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.admin.viewsets.base import ViewSet
+
+from wagtail_smtp.diagnostics.remedies import CAUSES
+
+
+class ProblemsView(WagtailAdminTemplateMixin, TemplateView):
+    """The documentation of the causes; it tells nothing of this site, so all may read it."""
+
+    template_name = "wagtail_smtp/problems.html"
+    page_title = gettext_lazy("Problems and remedies")
+    header_icon = "help"
+    extra_context = {"causes": CAUSES}
+
+    def get_breadcrumbs_items(self):
+        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
+
+
+class ProblemsViewSet(ViewSet):
+    """Registers the page, without a place in the menu."""
+
+    name = "wagtail_smtp_problems"
+    url_prefix = "email/problems"
+    icon = "help"
+
+    def get_urlpatterns(self):
+        return [path("", self.construct_view(ProblemsView), name="index")]

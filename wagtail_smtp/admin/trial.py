@@ -1,0 +1,94 @@
+"""What is tested: a set as it is stored or typed, with its password, and a test email or none."""
+
+from dataclasses import dataclass, field, replace
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_variables
+
+from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
+from wagtail_smtp.delivery.candidates import FORCED
+from wagtail_smtp.diagnostics.run import letter_for, redirect_of, try_server
+from wagtail_smtp.diagnostics.senders import sender_hints
+from wagtail_smtp.live import draft_configuration
+from wagtail_smtp.live.resolve import transport_config
+from wagtail_smtp.transports.base import Letter
+
+TYPED, STORED = "typed", "stored"
+
+_PASSWORDS = {
+    TYPED: gettext_lazy("Tested with the password that you typed."),
+    STORED: gettext_lazy("Tested with the stored password."),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A test that is ready to be run; whatever it needs of the database was looked up before.
+
+    Attributes:
+        letter: the test email; None: the connection alone is tested.
+        notes: what to know about it beside its stages, in words.
+        success: what is said when all stages are done.
+    """
+
+    item: SettingsSetConfig
+    server: TransportConfig = field(repr=False)
+    letter: Letter | None
+    notes: tuple
+    success: str
+
+    @classmethod
+    @sensitive_variables()
+    def of(cls, item, secret, password, address=None):
+        """Make it ready.
+
+        Args:
+            item: the set as plain values.
+            secret: its password, stored or not.
+            password: whether that was typed or stored; one of the names in this module.
+            address: who gets a test email; None: nobody.
+
+        Raises:
+            EmailDeliveryError: the password can't be used, a redirect has no usable address, or
+                what is live, which may redirect, can't be known.
+        """
+        server = transport_config(item, secret)
+        notes = [_login(item, password), *_hints(item)]
+        if address is None:
+            return cls(item, server, None, tuple(notes), _("The server works."))
+        redirect = redirect_of(item)
+        letter = letter_for(item, server.username, address, redirect)
+        if redirect is not None:
+            notes.insert(0, _redirected(redirect, address))
+        success = _("The server took the test email for %s.")
+        recipients = ", ".join(letter.envelope.recipients)
+        return cls(item, server, letter, tuple(notes), success % recipients)
+
+    def reports(self):
+        """The stages, as they are done."""
+        return try_server(self.item, self.server, self.letter)
+
+
+def _login(item, password):
+    if item.authentication == "none":
+        return _("Tested without logging in.")
+    if item.authentication == "default":
+        return _("Tested with the default credentials: those of the site's own server.")
+    return str(_PASSWORDS[password])
+
+
+def _hints(item):
+    """What to know of this set's sender, beside the sets as they stand."""
+    draft = draft_configuration()
+    sets = {each.key: each for each in draft.sets} | {item.key: item}
+    hints = sender_hints(replace(draft, sets=tuple(sets.values())))
+    return [str(hint.message) for hint in hints if hint.set_name == item.name]
+
+
+def _redirected(redirect, address):
+    if redirect.source == FORCED:
+        text = _("The project's settings redirect all mail, so the test email did not go to %s.")
+        return text % address
+    text = _("“%(set)s” redirects its mail, so the test email did not go to %(address)s.")
+    return text % {"set": redirect.source, "address": address}
