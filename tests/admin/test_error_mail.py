@@ -8,8 +8,13 @@ from django.core import mail
 from django.urls import reverse
 
 from tests.admin.conftest import form_data
+from tests.admin.test_set_tests import SETS, lines, typed
+from tests.hostile import HostileServer
+from wagtail_smtp import crypto
+from wagtail_smtp.admin import set_tests, test_stream, trial
 from wagtail_smtp.admin.set_form import SettingsSetForm
 from wagtail_smtp.models import Secret, SettingsSet
+from wagtail_smtp.transports import check, client
 
 ADD = "wagtailsnippets_wagtail_smtp_settingsset:add"
 EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
@@ -21,11 +26,13 @@ def error_mails(admins):
     from django.utils.log import AdminEmailHandler
 
     handler = AdminEmailHandler(include_html=True)
-    logger = logging.getLogger("django.request")
-    logger.addHandler(handler)
+    loggers = [logging.getLogger(name) for name in ("django.request", "wagtail_smtp")]
+    for logger in loggers:
+        logger.addHandler(handler)
     mail.outbox = []
     yield mail.outbox
-    logger.removeHandler(handler)
+    for logger in loggers:
+        logger.removeHandler(handler)
 
 
 #: Everything that a save runs through while the password is at hand.
@@ -75,11 +82,63 @@ def test_the_mail_to_admins_has_no_password(
 
     assert response.status_code == 500
     # Django's own handler has written one as well, without frames.
-    written = [
-        part
-        for message in error_mails
-        for part in (message.body, *(body for body, _kind in message.alternatives))
-    ]
+    written = texts(error_mails)
     assert len(written) >= 3
     assert all("the disk is full" in part for part in written)
+    assert not any("canary-5f1e" in part for part in written)
+
+
+def texts(mails):
+    """All parts of the mails."""
+    return [
+        part
+        for message in mails
+        for part in (message.body, *(body for body, _kind in message.alternatives))
+    ]
+
+
+#: What a test runs through before it answers, and after that.
+BROKEN_TESTS = {
+    "SettingsSetForm.clean": SettingsSetForm,
+    "SettingsSetForm.typed": SettingsSetForm,
+    "SettingsSet.frozen": SettingsSet,
+    "crypto.encrypt": crypto,
+    "crypto.decrypt": crypto,
+    "trial.transport_config": trial,
+    "trial._hints": trial,
+    "set_tests.log": set_tests,
+}
+BROKEN_STREAMS = {
+    "Client.steps": client.Client,
+    "Client._authenticate": client.Client,
+    "check._found": check,
+    "test_stream._stage": test_stream,
+}
+
+
+@pytest.mark.parametrize("page", ["new", "typed"])
+@pytest.mark.parametrize("broken", [*BROKEN_TESTS, *BROKEN_STREAMS])
+def test_a_test_that_breaks_off_mails_no_password(
+    admin_client, make_set, error_mails, monkeypatch, broken, page
+):
+    with HostileServer() as server:
+        item = make_set(server)
+        data = typed(server, name="New", password="canary-5f1e")
+        url = reverse(f"{SETS}:test_new")
+        if page == "typed":
+            url, data = reverse(f"{SETS}:test_typed", args=[item.pk]), data | {"loaded_revision": 0}
+
+        def fail(*args, **kwargs):
+            raise RuntimeError("the disk is full")
+
+        where = (BROKEN_TESTS | BROKEN_STREAMS)[broken]
+        monkeypatch.setattr(where, broken.partition(".")[2], fail)
+        admin_client.raise_request_exception = False
+        response = admin_client.post(url, data)
+        if broken in BROKEN_TESTS:
+            assert response.status_code == 500
+        else:
+            assert not lines(response)[-1]["ok"]
+    written = texts(error_mails)
+    assert any("the disk is full" in part for part in written)
     assert not any("canary-5f1e" in part for part in written)

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/x-ndjson"
 _HEADERS = {
-    "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     # nginx would keep the lines back until there are enough of them.
     "X-Accel-Buffering": "no",

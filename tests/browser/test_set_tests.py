@@ -1,0 +1,221 @@
+"""Testing a server from the form of its set, as a person does it."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from example_site import places
+from tests.browser.test_main_job import LIST, _authority, person
+from tests.hostile import HostileServer
+from tests.hostile_faults import Fault
+from tests.smtp_server import CA_PEM
+
+__all__ = ["person"]
+pytestmark = pytest.mark.browser
+
+
+def button(page, name):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def title(page, text):
+    """Wait until the test says what came of it."""
+    expect(page.get_by_role("heading", name=text, exact=True)).to_be_visible(timeout=25_000)
+
+
+def fill(page, **values):
+    for name, value in values.items():
+        field = page.locator(f"[name={name}]")
+        if not field.is_visible():
+            panel = page.locator("section[data-panel]", has=field)
+            panel.locator("[data-panel-toggle]").first.click()
+        field.fill(value)
+
+
+def new_set(person, server, **values):
+    person.go(LIST + "add/")
+    page = person.page
+    page.locator("#id_preset").select_option(label="Fastmail")
+    page.locator("#id_security").select_option(server.security)
+    known = {"host": server.host, "port": str(server.port), "username": server.username}
+    known |= {"password": server.password, "ca_certificates": CA_PEM}
+    fill(page, **(known | values))
+
+
+def test_first_set_up(person, demo):
+    """Wrong password, remedy, right password, saved, reloaded, and mail arrives there."""
+    page = person.page
+    person.log_in()
+    person.go(LIST + "add/")
+    page.locator("#id_preset").select_option(label="Mailgun")
+    page.locator("#id_security").select_option("starttls")
+    port = int(demo.rpartition(":")[2]) + places.NEWSLETTER.offset
+    fill(
+        page,
+        name="First server",
+        host="127.0.0.1",
+        port=str(port),
+        username=places.NEWSLETTER.username,
+        password="wrong",
+        sender_address="first@example.com",
+        ca_certificates=_authority(page, person),
+    )
+    button(page, "Test & save").click()
+    title(page, "Test failed")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The server refused the username or password")
+    expect(page.get_by_text("Nothing was saved.")).to_be_visible()
+    with page.context.expect_page() as opened:
+        alert.get_by_role("link").click()
+    expect(opened.value.locator("#login-refused")).to_be_visible()
+    opened.value.close()
+    assert "/add/" in page.url
+
+    fill(page, password=places.NEWSLETTER.password)
+    button(page, "Test & save").click()
+    page.wait_for_url(f"**{LIST}*")
+    assert "Not in use yet" in page.inner_text("body")
+
+    handle = page.locator("tr", has_text="First server").locator("[data-w-orderable-target=handle]")
+    handle.focus()
+    for _each in range(page.locator("tbody tr").count() - 1):
+        handle.press("ArrowUp")
+    with page.expect_response(re.compile("reorder")):
+        handle.press("Enter")
+    person.go("/admin/email/reload/")
+    person.reload()
+    person.send("set up")
+    mail = person.newest_mail()
+    assert "Newsletter provider" in mail
+    assert re.search(r"MAIL FROM\s+first@example.com", mail)
+
+
+def test_mixed_up_encryption_and_its_remedy(person):
+    page = person.page
+    person.log_in()
+    with HostileServer(security="starttls") as server:
+        new_set(person, server, name="Mixed up")
+        page.locator("#id_security").select_option("ssl")
+        fill(page, port=str(server.port))
+        button(page, "Test only").click()
+        title(page, "Test failed")
+        expect(page.get_by_role("alert")).to_contain_text("Choose STARTTLS for this port")
+        page.locator("#id_security").select_option("starttls")
+        fill(page, port=str(server.port))
+        button(page, "Test only").click()
+        title(page, "Test passed")
+        stages = page.locator(".wsmtp-test__stage")
+        expect(stages.filter(has_text="Encryption")).to_contain_text("valid until")
+        expect(page.get_by_text("Tested with the password that you typed.")).to_be_visible()
+        expect(page.get_by_role("alert").get_by_role("link")).to_have_count(0)
+        assert page.locator("#id_password").input_value() == server.password
+    person.go(LIST)
+    assert "Mixed up" not in page.inner_text("main")
+
+
+def test_send_test_email_from_the_form_and_from_the_listing(person):
+    page = person.page
+    person.log_in()
+    with HostileServer() as server:
+        new_set(person, server, name="Mailing", sender_address="mailing@example.com")
+        button(page, "Send test email").first.click()
+        address = page.get_by_label("Send test email to")
+        expect(address).to_be_focused()
+        expect(address).to_have_value("admin@example.com")
+        address.fill("nobody")
+        address.press("Enter")
+        expect(page.get_by_text("Enter a valid email address.")).to_be_visible()
+        expect(address).to_be_focused()
+        assert server.connections == 0
+        address.fill("me@example.org")
+        address.press("Enter")
+        title(page, "Test passed")
+        expect(page.get_by_text("took the test email for me@example.org.")).to_be_visible()
+        expect(page.get_by_text("Enter a valid email address.")).to_have_count(0)
+        [received] = server.received
+        assert (received.sender, received.recipients) == ("mailing@example.com", ["me@example.org"])
+
+        person.save()
+        for name, heading in (("Test connection", "Test connection"), ("Send test email",) * 2):
+            person.go(LIST)
+            row = page.locator("tr", has_text="Mailing")
+            row.get_by_role("button", name="More options").click()
+            page.get_by_role("link", name=name).click()
+            button(page, heading).click()
+            title(page, "Test passed")
+            expect(page.get_by_text("Tested with the stored password.")).to_be_visible()
+        assert server.received[-1].recipients == ["admin@example.com"]
+        assert len(server.received) == 2
+
+
+def test_a_hanging_server_can_be_left_and_what_was_typed_stays(person):
+    page = person.page
+    person.log_in()
+    with HostileServer(faults=[Fault("banner", "hang", times=1)]) as server:
+        new_set(person, server, name="Hanging", timeout="2")
+        button(page, "Test only").click()
+        expect(page.locator(".wsmtp-test__stage")).to_have_count(2)
+        title(page, "Testing …")
+        expect(page.get_by_role("heading", name="Testing …")).to_be_focused()
+        expect(button(page, "Test & save")).to_have_attribute("aria-disabled", "true")
+        # A second click, by keyboard or mouse, begins nothing.
+        button(page, "Test & save").click(force=True)
+        button(page, "Cancel").click()
+        title(page, "Cancelled")
+        expect(button(page, "Test & save")).not_to_have_attribute("aria-disabled", "true")
+        expect(page.locator("#id_name")).to_have_value("Hanging")
+        assert server.connections == 1
+
+        # Until the server's side has noticed, the next test is refused; then it works.
+        for _each in range(20):
+            button(page, "Test only").click()
+            heading = page.get_by_role("heading", name=re.compile("Not tested|Test passed"))
+            expect(heading).to_be_visible(timeout=25_000)
+            if heading.inner_text() == "Test passed":
+                break
+            expect(page.get_by_role("alert")).to_contain_text("still running")
+            page.wait_for_timeout(500)
+        title(page, "Test passed")
+
+
+def test_it_works_again_after_a_network_error(person):
+    page = person.page
+    person.log_in()
+    with HostileServer() as server:
+        new_set(person, server, name="Offline")
+        page.context.set_offline(True)
+        button(page, "Test & save").click()
+        title(page, "Not tested")
+        expect(page.get_by_role("alert")).to_contain_text("Check the network and try again")
+        page.context.set_offline(False)
+        page.context.clear_cookies()
+        button(page, "Test & save").click()
+        expect(page.get_by_role("alert")).to_contain_text("You may have been logged out")
+        assert page.locator("#id_name").input_value() == "Offline"
+        assert server.connections == 0
+
+
+def test_errors_stand_at_their_fields_and_what_is_changed_meanwhile_is_not_saved(person):
+    page = person.page
+    person.log_in()
+    with HostileServer(faults=[Fault("banner", "slow", delay=0.05)]) as server:
+        new_set(person, server, name="", ehlo_name="a b")
+        button(page, "Test only").click()
+        title(page, "Not tested")
+        field = page.locator("#id_name")
+        expect(field).to_be_focused()
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(page.locator("[data-field]", has=field)).to_contain_text("This field is required.")
+        expect(page.get_by_text("Enter a host name, for example www.example.com.")).to_be_visible()
+
+        fill(page, name="Changing", ehlo_name="")
+        button(page, "Test & save").click()
+        title(page, "Testing …")
+        fill(page, sender_name="typed while it ran")
+        title(page, "Test passed")
+        expect(page.get_by_role("alert")).to_contain_text("Something was changed")
+        expect(field).not_to_have_attribute("aria-invalid", "true")
+        assert "/add/" in page.url
+        button(page, "Test & save").click()
+        page.wait_for_url(f"**{LIST}*")
