@@ -26,6 +26,8 @@ def error_mails(admins):
     from django.utils.log import AdminEmailHandler
 
     handler = AdminEmailHandler(include_html=True)
+    # Mail about warnings, of which one would be that this mail fails, has no end.
+    handler.setLevel(logging.ERROR)
     loggers = [logging.getLogger(name) for name in ("django.request", "wagtail_smtp")]
     for logger in loggers:
         logger.addHandler(handler)

@@ -268,7 +268,7 @@ EDIT_HANDLER = ObjectList(
             heading=gettext_lazy("More settings"),
             classname="collapsed",
         ),
-        FieldPanel("loaded_revision"),
+        FieldPanel("loaded_revision", classname="w-hidden"),
     ],
     base_form_class=SettingsSetForm,
     attrs={"data-controller": "wsmtp-set-form"},
