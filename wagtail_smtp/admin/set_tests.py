@@ -7,7 +7,7 @@ from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import TemplateView, View
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.log_actions import log
@@ -31,7 +31,6 @@ class RunsTest(View):
     response is read.
     """
 
-    @sensitive_variables()
     def begin(self, request, kind):
         """Make the test ready and return the response that runs it."""
         address = None
@@ -102,7 +101,6 @@ class TypedTestView(RunsTest):
             return None
         return SettingsSet.objects.filter(pk=self.kwargs["pk"]).first()
 
-    @sensitive_variables()
     def subject(self):
         instance = self.stored()
         if instance is None:

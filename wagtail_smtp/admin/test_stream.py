@@ -15,7 +15,6 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp import reports
 from wagtail_smtp.diagnostics.run import LABELS
@@ -143,9 +142,8 @@ class Lines:
             raise StopIteration
         return line
 
-    @sensitive_variables()
     def following(self):
-        """The next line, or None. What is marked here covers all that the test runs through."""
+        """The next line, or None."""
         line = None
         with self._busy:
             # The request's own language and time zone ended with the view.

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.candidates import FORCED
@@ -39,7 +38,6 @@ class Trial:
     success: str
 
     @classmethod
-    @sensitive_variables()
     def of(cls, item, secret, password, address=None):
         """Make it ready.
 
