@@ -11,12 +11,12 @@ import threading
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
-from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from wagtail_smtp import reports
+from wagtail_smtp.admin.failures import problem_url
 from wagtail_smtp.diagnostics.run import LABELS
 from wagtail_smtp.exceptions import DestinationRefused
 
@@ -79,7 +79,7 @@ def _stage(report):
         line["remedy"] = {
             "title": str(report.cause.title),
             "advice": str(report.cause.advice),
-            "url": f"{reverse('wagtail_smtp_problems:index')}#{report.cause.slug}",
+            "url": problem_url(report.cause),
         }
     return line
 
