@@ -106,7 +106,7 @@ def test_a_cache_that_is_down_stops_nobody(admin_client, ask, monkeypatch):
     assert lines(ask(admin_client))[-1]["ok"]
 
 
-def test_a_cache_that_keeps_nothing(admin_client, ask, settings, monkeypatch):
+def test_a_cache_that_keeps_nothing(admin_client, ask, monkeypatch):
     from django.core.cache.backends.dummy import DummyCache
 
     monkeypatch.setattr(test_limit, "cache", DummyCache("", {}))

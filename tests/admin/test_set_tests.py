@@ -167,12 +167,12 @@ def test_mixed_up_encryption(admin_client, security):
     assert "SSL/TLS" in last["remedy"]["advice"]
 
 
-def test_default_credentials(admin_client, settings):
+def test_default_credentials(admin_client, configure):
     with HostileServer(security="none") as server:
         options = {"host": "localhost", "port": server.port, "username": server.username}
         options |= {"password": server.password}
         backend = "django.core.mail.backends.smtp.EmailBackend"
-        settings.WAGTAIL_SMTP |= {"STANDARD": {"BACKEND": backend, "OPTIONS": options}}
+        configure(STANDARD={"BACKEND": backend, "OPTIONS": options})
         locked = dict.fromkeys(["host", "port", "security", "username", "password"])
         data = form_data(authentication="default", test="connection", **locked)
         *_stages, end = lines(admin_client.post(reverse(NEW), data))
