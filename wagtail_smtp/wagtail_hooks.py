@@ -9,9 +9,9 @@ from wagtail.snippets.models import register_snippet
 
 from wagtail_smtp.admin.log_actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
+from wagtail_smtp.admin.no_bulk_delete import NoBulkDelete
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
 from wagtail_smtp.admin.problems import ProblemsViewSet
-from wagtail_smtp.admin.settings_sets import NoBulkDelete
 from wagtail_smtp.admin.summary import NotSentItem
 
 register_snippet(EmailGroup)

@@ -2,7 +2,7 @@
 
 from django.contrib.admin.utils import unquote
 from django.db import transaction
-from django.http import Http404, JsonResponse
+from django.http import JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.decorators import method_decorator
@@ -16,7 +16,6 @@ from wagtail.admin.panels import FieldPanel, FieldRowPanel, InlinePanel, MultiFi
 from wagtail.admin.ui.tables import Column, StatusTagColumn
 from wagtail.admin.widgets.button import HeaderButton
 from wagtail.log_actions import log
-from wagtail.snippets.bulk_actions.snippet_bulk_action import SnippetBulkAction
 from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions, set_tests
@@ -115,17 +114,6 @@ class DeleteView(LockedPost, snippets.DeleteView):
     def delete_action(self):
         super().delete_action()
         revoke(self.object.key)
-
-
-class NoBulkDelete(SnippetBulkAction):
-    """Takes the place of Wagtail's: it shows names to anybody, and the listing has no boxes."""
-
-    display_name = aria_label = ""
-    action_type = "delete"
-    models = [SettingsSet]
-
-    def dispatch(self, *args, **kwargs):
-        raise Http404
 
 
 class ReorderView(snippets.ReorderView):
