@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help test lint unit soak test-newest bench
+.PHONY: help demo demo-reset demo-venv test lint unit soak matrix messages test-newest bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -48,6 +48,17 @@ unit: $(VENV)/.installed  ## Run the tests alone
 soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server that fails, on each database
 	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest tests/processes/test_outbox_soak.py
 
+# Interpreters that pyenv keeps out of PATH are found as well.
+matrix: $(VENV)/.installed  ## Run the tests but the browser's on all that is supported: tox.ini; an hour and more
+	$(BIN)/python -m pip install --quiet 'tox>=4.21'
+	$(BIN)/tox run --discover $$(ls -d $$HOME/.pyenv/versions/*/bin/python 2>/dev/null)
+
+LANGUAGE := de
+messages: $(VENV)/.installed  ## Collect the texts for a language and compile them: make messages LANGUAGE=fr (needs gettext)
+	mkdir -p wagtail_smtp/locale
+	cd wagtail_smtp && ../$(BIN)/python -m django makemessages --locale $(LANGUAGE) --add-location file
+	cd wagtail_smtp && ../$(BIN)/python -m django compilemessages --locale $(LANGUAGE)
+
 NEWEST := .venv-newest
 
 $(NEWEST)/.installed: pyproject.toml
@@ -68,5 +79,5 @@ $(BENCH)/.installed: pyproject.toml
 	  $(BENCH)/bin/python -m pip install --quiet --upgrade pip && \
 	  $(BENCH)/bin/python -m pip install --quiet --editable '.[bench]' && touch $@
 
-bench: $(BENCH)/.installed  ## Measure speed beside other ways to send, in six minutes; QUESTION=threads asks one
+bench: $(BENCH)/.installed  ## Measure speed beside other ways to send, in fifteen minutes; QUESTION=threads asks one
 	@$(BENCH)/bin/python -m benchmarks $(QUESTION)

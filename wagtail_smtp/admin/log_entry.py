@@ -198,7 +198,7 @@ def _role(row):
 
 
 def _seconds(row):
-    return _("%.2f\N{NO-BREAK SPACE}s") % row.seconds
+    return _("%.2f s") % row.seconds
 
 
 _RECIPIENT_COLUMNS = [
