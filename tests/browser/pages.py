@@ -1,0 +1,34 @@
+"""Every page of the plugin as a browser can open it, by name."""
+
+from collections.abc import Iterator
+
+from tests.browser.test_main_job import LIST
+
+LOG = "/admin/email/log/"
+
+
+def every_page(person) -> Iterator[tuple[str, str]]:
+    """Name and path of each page; the site has a set, a version and a log entry."""
+    yield "email-delivery", "/admin/email/delivery/"
+    yield "settings-sets", LIST
+    yield "add-a-set", LIST + "add/"
+    edit = _first(person, LIST, "tbody .title a")
+    yield "edit-a-set", edit
+    for view in ("copy", "delete", "history"):
+        yield f"{view}-a-set", edit.replace("/edit/", f"/{view}/")
+    yield "delivery-log", LOG
+    yield "delivery-log-filtered", LOG + "?state=sent&recipient=example.com"
+    yield "delivery-log-empty", LOG + "?recipient=nobody@example.org"
+    yield "export", LOG + "export/"
+    entry = _first(person, LOG, "tbody .title a")
+    yield "log-entry", entry
+    yield "resend", entry + "resend/"
+    yield "source", entry + "source/"
+    yield "versions", "/admin/email/versions/"
+    yield "reload", "/admin/email/reload/"
+    yield "make-live", "/admin/email/reload/version/1/"
+
+
+def _first(person, path: str, selector: str) -> str:
+    person.go(path)
+    return person.page.locator(selector).first.get_attribute("href")

@@ -1,0 +1,54 @@
+"""Every page of the plugin, seen by axe, in light and dark, on a desk and on a phone."""
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+
+from tests.browser.pages import every_page
+from tests.browser.test_main_job import person
+
+__all__ = ["person"]
+pytestmark = pytest.mark.browser
+
+#: Wagtail's own, round every page of its admin; not for us to mend.
+NOT_OURS = ["#wagtail-sidebar", "[data-sprite]", ".w-progress"]
+PHONE = {"width": 390, "height": 844}
+
+
+def violations(page) -> list[str]:
+    """What axe finds in the page, a line each with rule, element and reason."""
+    page.evaluate(AXE_SCRIPT)
+    found = page.evaluate(
+        "([exclude]) => axe.run({exclude: exclude.map(each => [each])})", [NOT_OURS]
+    )["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:160]}: {node['failureSummary'][:300]}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(person, scheme):
+    page = person.page
+    person.log_in()
+    person.send("so that there is a log entry")
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    found = []
+    for name, path in every_page(person):
+        person.go(path)
+        page.wait_for_load_state("networkidle")
+        found += [f"{name}: {line}" for line in violations(page)]
+    assert not found, "\n".join(found)
+
+
+def test_nothing_is_wider_than_a_phone(person):
+    page = person.page
+    person.log_in()
+    person.send("so that there is a log entry")
+    page.set_viewport_size(PHONE)
+    wide = []
+    for name, path in every_page(person):
+        person.go(path)
+        if page.evaluate("document.documentElement.scrollWidth") > PHONE["width"]:
+            wide.append(name)
+    assert wide == []
