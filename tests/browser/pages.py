@@ -14,7 +14,7 @@ def every_page(person) -> Iterator[tuple[str, str]]:
     yield "add-a-set", LIST + "add/"
     edit = _first(person, LIST, "tbody .title a")
     yield "edit-a-set", edit
-    for view in ("copy", "delete", "history"):
+    for view in ("copy", "delete", "history", "test-connection", "send-test-email"):
         yield f"{view}-a-set", edit.replace("/edit/", f"/{view}/")
     yield "delivery-log", LOG
     yield "delivery-log-filtered", LOG + "?state=sent&recipient=example.com"
@@ -23,7 +23,7 @@ def every_page(person) -> Iterator[tuple[str, str]]:
     entry = _first(person, LOG, "tbody .title a")
     yield "log-entry", entry
     yield "resend", entry + "resend/"
-    yield "source", entry + "source/"
+    yield "problems", "/admin/email/problems/"
     yield "versions", "/admin/email/versions/"
     yield "reload", "/admin/email/reload/"
     yield "make-live", "/admin/email/reload/version/1/"
