@@ -51,6 +51,7 @@ DEFAULTS: Mapping[str, Any] = {
     "KEEP_MESSAGES_DAYS": 14,
     "MAX_STORED": 10**9,
     "BANNERS": True,
+    "REPORTS_PER_MINUTE": 3000,
 }
 
 #: Keys whose value is a number above zero: seconds, or a count.
@@ -190,6 +191,8 @@ class Conf:
     KEEP_MESSAGES_DAYS = _Count()
     #: Octets that stored messages may take in all.
     MAX_STORED = _Count()
+    #: Requests with delivery reports that are taken for one set.
+    REPORTS_PER_MINUTE = _Count()
 
     @property
     def DELIVERY(self) -> str:

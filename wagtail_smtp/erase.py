@@ -10,13 +10,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from email.utils import formataddr, getaddresses
+from functools import partial
 from typing import Any
 
 from django.db import models, transaction
 from django.db.models import F, Q
 
 from wagtail_smtp import crypto
-from wagtail_smtp.delivery import freeze, record, store
+from wagtail_smtp.delivery import freeze, record, reported, store
 from wagtail_smtp.delivery.frozen import FrozenMessage
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.live import database
@@ -71,6 +72,7 @@ class Erasure:
             rf"|(?<=(?<!{_LOCAL})['`*{{|])(?:{either})(?=['`*}}|])",
             re.IGNORECASE,
         )
+        self._clean = partial(self._named.sub, ERASED)
 
     def run(self) -> None:
         """Erase; or find out what would be erased."""
@@ -80,6 +82,8 @@ class Erasure:
             self._erase(entry, is_about=False)
         for entry in self._messages_naming():
             self._erase(entry, is_about=True)
+        if not self._dry_run:
+            reported.erase(self._stored_as, ERASED, self._clean, None)
         store.forget()
 
     def configured(self) -> Iterator[str]:
@@ -213,7 +217,7 @@ class Erasure:
         }
         for name, addresses in kept.items():
             setattr(message, name, addresses)
-        message.subject = self._named.sub(ERASED, message.subject)
+        message.subject = self._clean(message.subject)
         message.extra_headers = dict(self._headers_without(message.extra_headers))
         values, _content = message.wagtail_smtp_frozen
         changed = {
@@ -232,9 +236,9 @@ class Erasure:
             rest = [pair for pair in listed if not self._is_it(pair[1])]
             is_list = all(is_email_address(address) for _name, address in listed)
             if not is_list or len(rest) == len(listed):
-                yield name, self._named.sub(ERASED, value)
+                yield name, self._clean(value)
             elif rest:
-                yield name, self._named.sub(ERASED, ", ".join(map(formataddr, rest)))
+                yield name, self._clean(", ".join(map(formataddr, rest)))
 
     def _value_without(self, value: Any) -> Any:
         """A provider's attribute without what is kept under the address, or is just that."""
@@ -250,7 +254,7 @@ class Erasure:
                 for item in value
                 if not (isinstance(item, str) and self._is_it(item))
             ]
-        return self._named.sub(ERASED, value) if isinstance(value, str) else value
+        return self._clean(value) if isinstance(value, str) else value
 
     def _anonymise(self, entry: LogEntry, waited: bool, is_whole: bool) -> None:
         mine = _of(entry, LogRecipient).filter(address=self._stored_as)
@@ -263,10 +267,11 @@ class Erasure:
         for model in (LogRecipient, LogAttempt):
             for row in _of(entry, model):
                 if self._names(row.reply):
-                    row.reply = self._named.sub(ERASED, row.reply)
+                    row.reply = self._clean(row.reply)
                     row.save(update_fields=["reply"])
+        reported.erase(self._stored_as, ERASED, self._clean, entry.pk)
         for name in ("sender", "subject", "reason"):
-            setattr(entry, name, self._named.sub(ERASED, getattr(entry, name)))
+            setattr(entry, name, self._clean(getattr(entry, name)))
         if is_whole:
             entry.sender = entry.subject = entry.message_id = ""
         entry.save(update_fields=["sender", "subject", "reason", "message_id"])

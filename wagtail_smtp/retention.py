@@ -24,9 +24,16 @@ from django.db.models.functions import Now
 
 from wagtail_smtp import signals
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery import store
+from wagtail_smtp.delivery import reported, store
 from wagtail_smtp.live import database, threads
-from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
+from wagtail_smtp.models import (
+    DeliveryEvent,
+    LogAttempt,
+    LogEntry,
+    LogRecipient,
+    OutboxMessage,
+    StoredMessage,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +78,9 @@ class Sweep:
         entries, more_entries = self._next(LogEntry, keep_log)
         dropped = _drop(entries)
         left_out = len(some) < len(messages) or dropped < len(entries)
-        return Pruned(dropped, len(some), more_messages or more_entries or left_out)
+        more_reports = reported.sweep(timedelta(days=min(keep_log, _FOR_EVER)))
+        more = more_messages or more_entries or more_reports or left_out
+        return Pruned(dropped, len(some), more)
 
     def _next(self, model: type[models.Model], days: float) -> tuple[list[int], bool]:
         """Keys of the next rows that are due and not held, and whether there are more."""
@@ -125,7 +134,7 @@ def _drop(keys: Sequence[int]) -> int:
     with transaction.atomic(using=database.write_alias()):
         # SQLite wants a transaction that writes to begin with that.
         _delete(StoredMessage.objects.filter(entry__in=keys))
-        for model in (LogRecipient, LogAttempt):
+        for model in (DeliveryEvent, LogRecipient, LogAttempt):
             rows = model.objects.using(database.write_alias()).filter(entry__in=keys).order_by()
             some = list(rows.values_list("pk", flat=True)[:_ROWS])
             _delete(model.objects.filter(pk__in=some))

@@ -14,7 +14,7 @@ from wagtail_smtp import reports
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Attempt, Recipient
-from wagtail_smtp.delivery import freeze, store
+from wagtail_smtp.delivery import freeze, reported, store
 from wagtail_smtp.delivery.passage import STATES, Passage
 from wagtail_smtp.exceptions import (
     AttemptFailed,
@@ -67,6 +67,8 @@ def record(
         elif kept.category != SECURITY and conf.stores(kept.state):
             # A security message is stored only while the outbox will still try it.
             side.write(lambda: _save_with(kept, rows, passage.message), alias)
+        elif any(getattr(row, "provider_id", "") for row in rows):
+            side.write(lambda: _insert(kept, rows), alias)
         else:
             side.insert(kept, rows, alias)
         return kept
@@ -86,19 +88,25 @@ def is_taken_care_of(entry: LogEntry | None) -> bool:
     return entry.state == State.TOO_LARGE and is_known and hasattr(entry, "stored")
 
 
+def _insert(kept: LogEntry, rows: Sequence[Model]) -> None:
+    """An entry, with what its provider has reported already."""
+    statements.insert_all(kept, rows)
+    reported.catch_up(kept, [row for row in rows if isinstance(row, LogRecipient)])
+
+
 def _save_waiting(kept: LogEntry, rows: Sequence[Model], retry: Callable[[LogEntry], None]) -> None:
     """An entry whose message the outbox will try again."""
     kept.state = State.DEFERRED
     for row in rows:
         if isinstance(row, LogRecipient) and row.state in _UNDECIDED:
             row.state = RecipientState.WAITING
-    statements.insert_all(kept, rows)
+    _insert(kept, rows)
     retry(kept)
 
 
 def _save_with(kept: LogEntry, rows: Sequence[Model], message: EmailMessage) -> None:
     """An entry and its message."""
-    statements.insert_all(kept, rows)
+    _insert(kept, rows)
     try:
         # In a savepoint: a message too large for the database must not take the entry along.
         with transaction.atomic(using=database.write_alias()):

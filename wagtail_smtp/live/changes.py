@@ -113,9 +113,10 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
     for field in fields(SettingsSetConfig):
         name = field.name
         old, new = getattr(before, name), getattr(after, name)
-        if name == "key" or old == new:
+        # What reports must prove is no part of sending, and in force without a reload.
+        if name in ("key", "webhook_secret") or old == new:
             continue
-        if name in ("secret", "webhook_secret"):
+        if name == "secret":
             yield FieldChange(field_label(name))
         elif name == "ca_certificates":
             # A browser sends other line ends than were stored; they mean nothing.
@@ -136,8 +137,6 @@ def field_label(name: str) -> str:
         return _("Report emails")
     if name in ("secret", "password"):
         return _("Password")
-    if name == "webhook_secret":
-        return _("Secret of the delivery reports")
     return str(capfirst(SettingsSet._meta.get_field(name).verbose_name))
 
 

@@ -29,6 +29,9 @@ from wagtail_smtp.models import ConfigurationVersion, DeliverySettings, Secret, 
 
 logger = logging.getLogger(__name__)
 
+#: The fields of a set that name a stored secret.
+SECRETS = ("secret", "webhook_secret")
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
@@ -209,32 +212,35 @@ def _discard_old() -> None:
     kept = list(ConfigurationVersion.objects.order_by("-number")[:VERSIONS_KEPT])
     for oldest in kept[-1:]:
         ConfigurationVersion.objects.filter(number__lt=oldest.number).delete()
-    used = {
-        item["secret"]
-        for version in kept
-        for item in version.content.get("sets", ())
-        if isinstance(item, dict) and item.get("secret")
-    }
-    used.update(SettingsSet.objects.exclude(secret=None).values_list("secret_id", flat=True))
+    used = set[int]().union(*map(_secrets_of, kept))
+    for name in SECRETS:
+        used.update(SettingsSet.objects.exclude(**{name: None}).values_list(name, flat=True))
     Secret.objects.exclude(pk__in=used).delete()
     forget_revoked()
+
+
+def _secrets_of(version: ConfigurationVersion) -> set[int]:
+    sets = [item for item in version.content.get("sets", ()) if isinstance(item, dict)]
+    return {item[name] for item in sets for name in SECRETS if item.get(name)}
 
 
 def forget_revoked() -> None:
     """Empty the removed secrets that the version in force doesn't need."""
     live = live_version()
-    needed = {item.get("secret") for item in live.content.get("sets", ())} if live else set()
+    needed = _secrets_of(live) if live else set()
     revoked = Secret.objects.filter(revoked_at__isnull=False).exclude(ciphertext="")
-    revoked.exclude(pk__in=needed - {None}).update(ciphertext="")
+    revoked.exclude(pk__in=needed).update(ciphertext="")
 
 
 def revoke(owner: Any) -> None:
     """Remove all passwords ever entered for the set with key ``owner``.
 
     Those in older versions can't be used again at once; the live one until it's replaced
-    by a reload.
+    by a reload. What delivery reports of a set prove stays for as long as there is the set.
     """
-    Secret.objects.filter(owner=owner, revoked_at=None).update(revoked_at=timezone.now())
+    reports = SettingsSet.objects.exclude(webhook_secret=None).values("webhook_secret")
+    entered = Secret.objects.filter(owner=owner, revoked_at=None)
+    entered.exclude(pk__in=reports).update(revoked_at=timezone.now())
     forget_revoked()
 
 

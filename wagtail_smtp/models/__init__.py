@@ -1,7 +1,7 @@
 """What is stored: sets and method as they stand, secrets, and the versions in force."""
 
 from wagtail_smtp.models.delivery_settings import DeliverySettings
-from wagtail_smtp.models.log import LogAttempt, LogEntry, LogRecipient, StoredMessage
+from wagtail_smtp.models.log import DeliveryEvent, LogAttempt, LogEntry, LogRecipient, StoredMessage
 from wagtail_smtp.models.outbox import OutboxMessage
 from wagtail_smtp.models.report_email import ReportEmail
 from wagtail_smtp.models.secret import Secret
@@ -10,6 +10,7 @@ from wagtail_smtp.models.version import ConfigurationVersion
 
 __all__ = [
     "ConfigurationVersion",
+    "DeliveryEvent",
     "DeliverySettings",
     "LogAttempt",
     "LogEntry",

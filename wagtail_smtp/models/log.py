@@ -11,7 +11,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.states import PENDING, RecipientState, State
+from wagtail_smtp.states import PENDING, RecipientState, Reported, State
 
 #: The states as people read them.
 STATES = [
@@ -35,6 +35,21 @@ RECIPIENT_STATES = [
     (RecipientState.UNKNOWN, _("Unknown")),
     (RecipientState.NOT_SENT, _("Not sent")),
     (RecipientState.REDIRECTED, _("Redirected")),
+]
+REPORTS = [
+    (Reported.QUEUED, _("Queued")),
+    (Reported.SENT, _("Sent")),
+    (Reported.DEFERRED, _("Deferred")),
+    (Reported.DELIVERED, _("Delivered")),
+    (Reported.OPENED, _("Opened")),
+    (Reported.CLICKED, _("Clicked")),
+    (Reported.UNSUBSCRIBED, _("Unsubscribed")),
+    (Reported.REJECTED, _("Rejected")),
+    (Reported.FAILED, _("Failed")),
+    (Reported.BOUNCED, _("Bounced")),
+    (Reported.COMPLAINED, _("Reported as spam")),
+    (Reported.AUTORESPONDED, _("Automatic reply")),
+    (Reported.SUBSCRIBED, _("Subscribed")),
 ]
 
 #: Characters of a subject, name or reply that the log keeps.
@@ -64,6 +79,10 @@ class LogEntry(models.Model):
     redirected_by = models.CharField(_("redirected by"), max_length=100, blank=True)
     #: Why it is in its state, in the server's words or ours.
     reason = models.CharField(_("reason"), max_length=SHOWN * 2, blank=True)
+    #: The highest that was reported of a recipient (:data:`wagtail_smtp.states.RANKS`).
+    reported = models.CharField(
+        _("reported"), max_length=16, choices=REPORTS, blank=True, default="", editable=False
+    )
     resend_of = models.ForeignKey(
         "self",
         null=True,
@@ -87,6 +106,7 @@ class LogEntry(models.Model):
             models.Index(fields=["state", "-id"], name="wagtail_smtp_log_state"),
             models.Index(fields=["category", "-id"], name="wagtail_smtp_log_category"),
             models.Index(fields=["via", "-id"], name="wagtail_smtp_log_via"),
+            models.Index(fields=["reported", "-id"], name="wagtail_smtp_log_reported"),
         ]
 
     def __str__(self) -> str:
@@ -116,6 +136,16 @@ class LogRecipient(models.Model):
     code = models.PositiveSmallIntegerField(default=0)
     reply = models.CharField(max_length=SHOWN * 2, blank=True)
     changed_at = models.DateTimeField(default=timezone.now)
+    #: What the provider calls the message, for this recipient.
+    provider_id = models.CharField(
+        max_length=255, blank=True, default="", db_index=True, editable=False
+    )
+    #: What the provider told afterwards, when that happened, and why.
+    reported = models.CharField(
+        max_length=16, choices=REPORTS, blank=True, default="", editable=False
+    )
+    reported_at = models.DateTimeField(null=True, editable=False)
+    reported_reason = models.CharField(max_length=SHOWN * 2, blank=True, default="", editable=False)
 
     class Meta:
         default_permissions = ()
@@ -165,3 +195,46 @@ class StoredMessage(models.Model):
 
     def __str__(self) -> str:
         return f"Message of entry {self.entry_id}"
+
+
+class DeliveryEvent(models.Model):
+    """One report of a provider about a message; without an entry, it waits for one.
+
+    No key of it is enforced by the database: a report may come while its entry is pruned.
+    """
+
+    entry = models.ForeignKey(
+        LogEntry, null=True, on_delete=models.CASCADE, db_constraint=False, related_name="events"
+    )
+    #: None: the provider doesn't say whom it is about.
+    recipient = models.ForeignKey(
+        LogRecipient,
+        null=True,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        related_name="events",
+    )
+    set_key = models.UUIDField()
+    #: What makes it the same report when it comes again.
+    digest = models.CharField(max_length=64, unique=True)
+    event_id = models.CharField(max_length=SHOWN, blank=True)
+    #: The provider's, without angle brackets.
+    message_id = models.CharField(max_length=SHOWN, blank=True)
+    #: The key of the entry, where the provider returns what was sent along.
+    entry_key = models.UUIDField(null=True)
+    address = models.CharField(max_length=SHOWN, blank=True)
+    type = models.CharField(max_length=16, choices=REPORTS)
+    happened_at = models.DateTimeField()
+    #: In the words of the provider, or of the recipient's server.
+    reason = models.CharField(max_length=SHOWN * 2, blank=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        ordering = ["happened_at", "id"]
+        indexes = [
+            models.Index(fields=["set_key", "message_id"], name="wagtail_smtp_event_message")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.get_type_display()}"

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery import record
+from wagtail_smtp.delivery import record, reported
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
@@ -152,6 +152,7 @@ def _settle_one(result: Result) -> None:
     entry.changed_at = timezone.now()
     # Not all: somebody may have been erased from the rest meanwhile.
     entry.save(using=database.write_alias(), update_fields=[*known, "state", "changed_at"])
+    reported.catch_up(entry, recipients)
     if not again:
         statements.run(*_forget([entry], entry.state))
 

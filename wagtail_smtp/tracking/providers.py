@@ -1,0 +1,196 @@
+"""Which providers report, and what proves that it is them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext_lazy as _
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """How one provider reports.
+
+    Attributes:
+        slug: the transport, and django-anymail's module.
+        view: the name of django-anymail's view.
+        key: what that view calls the provider's signing key; empty: it signs nothing.
+        key_label: what the provider calls it.
+        needs_key: without it no report is accepted.
+        url_option: what the view calls the address that was entered at the provider.
+        options: the view's other options. All of them are named, so that nothing is taken from
+            the project's settings for django-anymail.
+        blind: the kinds of report that don't say whom of several recipients they are about;
+            None: all of them.
+        asks_by: methods, HEAD besides, by which it finds out whether somebody is there.
+        steps: what to do at the provider, a text for people as ``key_label`` is.
+    """
+
+    slug: str
+    label: str
+    view: str
+    steps: Any
+    key: str = ""
+    key_label: Any = ""
+    needs_key: bool = False
+    url_option: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    blind: frozenset[str] | None = frozenset()
+    asks_by: tuple[str, ...] = ()
+
+    def build(self, basic_auth: str, key: str, url: str) -> Any:
+        """One of django-anymail's views, for one request.
+
+        Raises:
+            ImportError: django-anymail, or what it needs for this provider, is not installed.
+        """
+        options = dict(self.options) | {"webhook_secret": [basic_auth]}
+        if self.key:
+            options[self.key] = key or None
+        if self.url_option:
+            options[self.url_option] = url
+        return import_string(f"anymail.webhooks.{self.slug}.{self.view}")(**options)
+
+    def names_recipient(self, kind: str) -> bool:
+        """Whether a report of this kind says whom it is about."""
+        return self.blind is not None and kind not in self.blind
+
+
+_PROVIDERS = (
+    Provider(
+        "amazon_ses",
+        "Amazon SES",
+        "AmazonSESTrackingWebhookView",
+        _(
+            "Make an Amazon SNS topic with an HTTPS subscription to this address, and let the "
+            "configuration set publish its events to the topic. The subscription is confirmed "
+            "by itself."
+        ),
+        options={
+            "auto_confirm_sns_subscriptions": True,
+            "session_params": {},
+            "client_params": {},
+        },
+        blind=frozenset({"opened", "clicked"}),
+    ),
+    Provider(
+        "brevo",
+        "Brevo",
+        "BrevoTrackingWebhookView",
+        _("Transactional, Settings, Webhook: add this address, with the events you want."),
+    ),
+    Provider(
+        "mailersend",
+        "MailerSend",
+        "MailerSendTrackingWebhookView",
+        _("Domains, Manage, Webhooks: add this address, then enter its signing secret here."),
+        key="signing_secret",
+        key_label=_("Signing secret"),
+        needs_key=True,
+    ),
+    Provider(
+        "mailgun",
+        "Mailgun",
+        "MailgunTrackingWebhookView",
+        _(
+            "Sending, Webhooks: add this address for each event you want. The key stands under "
+            "API security."
+        ),
+        key="webhook_signing_key",
+        key_label=_("HTTP webhook signing key"),
+        needs_key=True,
+        options={"api_key": None},
+    ),
+    Provider(
+        "mailjet",
+        "Mailjet",
+        "MailjetTrackingWebhookView",
+        _("Account settings, Event notifications: enter this address for each event you want."),
+    ),
+    Provider(
+        "mailtrap",
+        "Mailtrap",
+        "MailtrapTrackingWebhookView",
+        _("Settings, Webhooks: add this address in the JSON format, then enter its secret here."),
+        key="tracking_secret",
+        key_label=_("Signature secret"),
+    ),
+    Provider(
+        "mandrill",
+        "Mandrill",
+        "MandrillCombinedWebhookView",
+        _(
+            "Settings, Webhooks: add this address, exactly as it was shown with its secret, then "
+            "enter the key of the webhook here."
+        ),
+        key="webhook_key",
+        key_label=_("Webhook key"),
+        needs_key=True,
+        url_option="webhook_url",
+    ),
+    Provider(
+        "postal",
+        "Postal",
+        "PostalTrackingWebhookView",
+        _(
+            "Webhooks: add this address. The public key is what follows p= in the server's "
+            "DKIM record."
+        ),
+        key="webhook_key",
+        key_label=_("Public key"),
+        needs_key=True,
+    ),
+    Provider(
+        "postmark",
+        "Postmark",
+        "PostmarkTrackingWebhookView",
+        _("Servers, Message streams, Webhooks: add this address, with the events you want."),
+    ),
+    Provider(
+        "resend",
+        "Resend",
+        "ResendTrackingWebhookView",
+        _("Webhooks: add this address, then enter its signing secret here."),
+        key="signing_secret",
+        key_label=_("Signing secret"),
+        blind=None,
+    ),
+    Provider(
+        "sendgrid",
+        "SendGrid",
+        "SendGridTrackingWebhookView",
+        _(
+            "Settings, Mail settings, Event webhooks: add this address, turn on the signed event "
+            "webhook, then enter its verification key here."
+        ),
+        key="tracking_webhook_verification_key",
+        key_label=_("Verification key"),
+    ),
+    Provider(
+        "sparkpost",
+        "SparkPost",
+        "SparkPostTrackingWebhookView",
+        _(
+            "Webhooks: add this address, with basic authentication by the user name and password "
+            "that were shown, and the events you want."
+        ),
+        options={"track_initial_open_as_opened": False},
+    ),
+    Provider(
+        "unisender_go",
+        "Unisender Go",
+        "UnisenderGoTrackingWebhookView",
+        _("Webhooks: add this address. Reports are signed with the API key of the project."),
+        key="api_key",
+        key_label=_("API key"),
+        needs_key=True,
+        asks_by=("GET",),
+    ),
+)
+PROVIDERS: Mapping[str, Provider] = {item.slug: item for item in _PROVIDERS}
+
+
+def basic_auth(request: Any) -> str | None:
+    """User name and password that came with a request, as ``user:password``."""
+    return cast("str | None", import_string("anymail.utils.get_request_basic_auth")(request))
