@@ -97,3 +97,11 @@ def test_unconfigured_standard_delivery(given):
     backend = "django.core.mail.backends.smtp.EmailBackend"
     given(STANDARD={"BACKEND": backend, "OPTIONS": options})
     assert ids(checks.check_standard) == ["wagtail_smtp.W002"]
+
+
+def test_a_site_that_takes_no_reports_is_told_how(settings):
+    assert checks.check_report_urls() == []
+    settings.ROOT_URLCONF = "tests.processes.site"
+    (message,) = checks.check_report_urls()
+    assert message.id == "wagtail_smtp.I001"
+    assert not message.is_serious()

@@ -2,15 +2,18 @@
 
 import functools
 import ipaddress
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from cryptography.fernet import Fernet
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from wagtail_smtp.categories import validate_category
@@ -200,6 +203,24 @@ def check_forced_redirect(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_report_urls(**kwargs: Any) -> list[CheckMessage]:
+    """Providers can report deliveries, where they may be in use."""
+    if find_spec("anymail") is None:
+        return []
+    try:
+        reverse("wagtail_smtp:reports", args=[uuid.UUID(int=0), "provider"])
+    except NoReverseMatch:
+        return [
+            Info(
+                "Providers can't report what became of messages.",
+                hint="Add path('email/reports/', include('wagtail_smtp.urls')) to the project's "
+                "URLs, outside the admin; or silence this if no provider is used.",
+                id="wagtail_smtp.I001",
+            )
+        ]
+    return []
+
+
 def _if_readable(check: Callable[..., list[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
     """The check, silent where nothing can be read at all: then :func:`check_keys` says so."""
 
@@ -218,4 +239,5 @@ ALL = (
     _if_readable(check_standard),
     _if_readable(check_backends),
     _if_readable(check_forced_redirect),
+    check_report_urls,
 )

@@ -12,6 +12,7 @@ from wagtail_smtp.admin.menu import EmailGroup
 from wagtail_smtp.admin.no_bulk_delete import NoBulkDelete
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
 from wagtail_smtp.admin.problems import ProblemsViewSet
+from wagtail_smtp.admin.reports import ReportsViewSet
 from wagtail_smtp.admin.summary import NotSentItem
 
 register_snippet(EmailGroup)
@@ -20,6 +21,7 @@ hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 hooks.register("register_bulk_action", ResendSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
 hooks.register("register_admin_viewset", ProblemsViewSet)
+hooks.register("register_admin_viewset", ReportsViewSet)
 
 
 @hooks.register("construct_homepage_summary_items")
@@ -56,6 +58,14 @@ _LOG_ACTIONS = {
     "try_now": (gettext_lazy("Try now"), gettext_lazy("Made the message due")),
     "cancel": (gettext_lazy("Cancel sending"), gettext_lazy("Cancelled the message")),
     "test_delivery": (gettext_lazy("Send test email"), gettext_lazy("Sent a test email")),
+    "report_secret": (
+        gettext_lazy("New report secret"),
+        gettext_lazy("Made a new secret of the delivery reports"),
+    ),
+    "report_key": (
+        gettext_lazy("Report key"),
+        gettext_lazy("Changed the signing key of the delivery reports"),
+    ),
     "export": (gettext_lazy("Export"), gettext_lazy("Exported the delivery log")),
 }
 

@@ -11,7 +11,7 @@ from wagtail.admin.ui.tables import Column, StatusTagColumn, Table
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.widgets.button import HeaderButton
 
-from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin import log_reports, permissions
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.admin.log_list import INDEX, WELL
 from wagtail_smtp.admin.log_message import KeptMessage
@@ -112,6 +112,7 @@ class EntryView(LogObject):
             "is_cut": len(recipients) > LISTED,
             "listed": LISTED,
             "attempts": Table(_columns(_ATTEMPT_COLUMNS, attempts), attempts),
+            **log_reports.of_entry(entry),
             **self._message(),
         }
 
@@ -205,6 +206,7 @@ _RECIPIENT_COLUMNS = [
     Column("address", label=gettext_lazy("Address")),
     StatusTagColumn("state", accessor="get_state_display", label=gettext_lazy("State"),
                     primary=lambda row: row.state in _WELL),
+    log_reports.RECIPIENT_COLUMN,
     Column("role", accessor=_role, label=gettext_lazy("Role")),
     Column("reply", accessor=_words, label=gettext_lazy("The server's words"), width="180"),
 ]  # fmt: skip

@@ -11,10 +11,13 @@ from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
 
 from wagtail_smtp.admin.labels import category_choices, via_label
 from wagtail_smtp.admin.log_query import Wanted, find, is_recipient
+from wagtail_smtp.admin.log_reports import CHOICES
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.log import STATES
 from wagtail_smtp.transports import standard
 
+#: Filters with one value.
+_BY_VALUE = ("state", "category", "via", "reported", "recipient")
 #: Days in which a subject is looked for, unless others are chosen.
 DAYS = 30
 #: A number that every database can compare with.
@@ -41,6 +44,9 @@ class LogFilterSet(WagtailFilterSet):
     via = django_filters.ChoiceFilter(
         label=_("Sent through"), choices=_carriers, empty_label=_("All"), widget=forms.RadioSelect
     )
+    reported = django_filters.ChoiceFilter(
+        label=_("Reported"), choices=CHOICES, empty_label=_("All"), widget=forms.RadioSelect
+    )
     created_at = django_filters.DateFromToRangeFilter(label=_("Date"), widget=DateRangePickerWidget)
     recipient = django_filters.CharFilter(
         label=_("Recipient"), help_text=_("A whole address, or a domain.")
@@ -57,7 +63,7 @@ class LogFilterSet(WagtailFilterSet):
         given = self.form.cleaned_data
         period = given.get("created_at")
         return Wanted(
-            **{name: given.get(name) or "" for name in ("state", "category", "via", "recipient")},
+            **{name: given.get(name) or "" for name in _BY_VALUE},
             since=period.start if period else None,
             until=period.stop if period else None,
             before=_number(self.data.get("before", "")),

@@ -11,7 +11,7 @@ from wagtail.admin.ui.tables import Table
 from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
 
-from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin import log_reports, permissions
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.admin.log_columns import Checkbox, Status, Text, Time, Title
 from wagtail_smtp.admin.log_filters import DAYS, LogFilterSet, search
@@ -162,8 +162,8 @@ class LogView(SearchedLog):
 def _recipients(entry):
     shown = f"{entry.recipient} +{entry.more}" if entry.more else entry.recipient
     if entry.redirected_by:
-        return format_html("{} ({})", shown, _("redirected"))
-    return shown
+        shown = format_html("{} ({})", shown, _("redirected"))
+    return log_reports.marked(shown, entry)
 
 
 def _state(entry):

@@ -34,6 +34,7 @@ class Wanted:
     state: str = ""
     category: str = ""
     via: str = ""
+    reported: str = ""
     recipient: str = ""
     subject: str = ""
     since: datetime | None = None
@@ -43,8 +44,8 @@ class Wanted:
     @property
     def conditions(self):
         """Look-ups of fields that an index leads with."""
-        named = {"state": self.state, "category": self.category, "via": self.via}
-        return {name: value for name, value in named.items() if value}
+        names = ("state", "category", "via", "reported")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     @property
     def times(self):

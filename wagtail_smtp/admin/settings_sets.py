@@ -23,6 +23,7 @@ from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
 from wagtail_smtp.admin.set_form import SettingsSetForm
 from wagtail_smtp.admin.set_test_parts import OffersTests, test_buttons
+from wagtail_smtp.admin.webhook_panel import ReportsPanel
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.reload import revoke
 from wagtail_smtp.live.restore import free_name
@@ -256,6 +257,7 @@ EDIT_HANDLER = ObjectList(
             heading=gettext_lazy("More settings"),
             classname="collapsed",
         ),
+        ReportsPanel(heading=gettext_lazy("Delivery reports")),
         FieldPanel("loaded_revision", classname="w-hidden"),
     ],
     base_form_class=SettingsSetForm,

@@ -1,9 +1,12 @@
 """Which providers report, and what proves that it is them."""
 
+import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
@@ -18,6 +21,7 @@ class Provider:
         key: what that view calls the provider's signing key; empty: it signs nothing.
         key_label: what the provider calls it.
         needs_key: without it no report is accepted.
+        is_public: it is a public key, given as the middle of a PEM file.
         url_option: what the view calls the address that was entered at the provider.
         options: the view's other options. All of them are named, so that nothing is taken from
             the project's settings for django-anymail.
@@ -34,6 +38,7 @@ class Provider:
     key: str = ""
     key_label: Any = ""
     needs_key: bool = False
+    is_public: bool = False
     url_option: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     blind: frozenset[str] | None = frozenset()
@@ -51,6 +56,18 @@ class Provider:
         if self.url_option:
             options[self.url_option] = url
         return import_string(f"anymail.webhooks.{self.slug}.{self.view}")(**options)
+
+    def bare_key(self, key: str) -> str:
+        """A key as the view wants it: of a public one, without what stands around it."""
+        if not self.is_public:
+            return key.strip()
+        return "".join(re.sub("-----[A-Z ]+-----", "", key).split())
+
+    def check_key(self, key: str) -> None:
+        """Raises whatever the provider's library does, if this can't be one of its keys."""
+        self.build("reports:password", key, "https://www.example.com/")
+        if self.is_public:
+            load_der_public_key(base64.b64decode(key, validate=True))
 
     def names_recipient(self, kind: str) -> bool:
         """Whether a report of this kind says whom it is about."""
@@ -140,6 +157,7 @@ _PROVIDERS = (
         key="webhook_key",
         key_label=_("Public key"),
         needs_key=True,
+        is_public=True,
     ),
     Provider(
         "postmark",
@@ -166,6 +184,7 @@ _PROVIDERS = (
         ),
         key="tracking_webhook_verification_key",
         key_label=_("Verification key"),
+        is_public=True,
     ),
     Provider(
         "sparkpost",
