@@ -79,7 +79,6 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
 
     permission = permissions.CHANGE_SETS
     template_name = "wagtail_smtp/reports/set.html"
-    page_title = gettext_lazy("Delivery reports")
     header_icon = "mail"
 
     @cached_property
@@ -93,16 +92,15 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
     def provider(self):
         return PROVIDERS[self.item.transport]
 
-    @property
-    def page_subtitle(self):
-        return str(self.item)
+    def get_page_title(self):
+        return _("Delivery reports of “%s”") % self.item
 
     def get_breadcrumbs_items(self):
         return [
             *self.breadcrumbs_items,
             {"url": reverse(INDEX), "label": _("SMTP settings")},
             {"url": reverse(EDIT, args=[self.item.pk]), "label": str(self.item)},
-            {"url": "", "label": self.get_page_title()},
+            {"url": "", "label": _("Delivery reports")},
         ]
 
     @sensitive_variables()
