@@ -50,7 +50,9 @@ def test_only_post_reports(reporter):
     assert other.client.get(other.url).status_code == 200
 
 
-def test_no_session_cookie_or_token_is_needed(reporter):
+def test_no_session_cookie_or_token_is_needed(reporter, settings):
+    login_wall = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, login_wall]
     it = reporter()
     it.client = Client(enforce_csrf_checks=True)
     assert it.send(delivered(it)).status_code == 200

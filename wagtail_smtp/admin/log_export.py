@@ -27,6 +27,7 @@ _HEADINGS = {
     "subject": gettext_lazy("Subject"),
     "recipients": gettext_lazy("Recipients"),
     "via": gettext_lazy("Sent through"),
+    "reported": gettext_lazy("Reported"),
     "message_id": gettext_lazy("Message-ID"),
     "reason": gettext_lazy("Reason"),
 }
@@ -109,6 +110,7 @@ def _rows(numbers):
                 "subject": entry.subject,
                 "recipients": _joined(addresses.get(entry.pk, [])),
                 "via": via_label(entry.via),
+                "reported": entry.get_reported_display(),
                 "message_id": entry.message_id,
                 "reason": entry.reason,
             }

@@ -35,7 +35,7 @@ _COLUMNS = [
         label=gettext_lazy("Reported"),
         primary=lambda row: row.type in WELL,
     ),
-    Column("reason", label=gettext_lazy("Words")),
+    Column("reason", label=gettext_lazy("Words"), width="180"),
 ]
 
 

@@ -100,7 +100,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
             *self.breadcrumbs_items,
             {"url": reverse(INDEX), "label": _("SMTP settings")},
             {"url": reverse(EDIT, args=[self.item.pk]), "label": str(self.item)},
-            {"url": "", "label": _("Delivery reports")},
+            {"url": "", "label": self.get_page_title()},
         ]
 
     @sensitive_variables()
