@@ -238,7 +238,7 @@ def test_export(admin_client, file_format):
     heading, newest, first = export(admin_client, file_format)
     assert heading == [
         "Time", "State", "Category", "Subject", "Recipients", "Sent through", "Message-ID",
-        "Reason",
+        "Reason", "Reported",
     ]  # fmt: skip
     assert newest[1:6] == ["Failed", "Invoices", "Your invoice", "real@example.org", "Office"]
     assert newest[7] == "no"

@@ -27,9 +27,9 @@ _HEADINGS = {
     "subject": gettext_lazy("Subject"),
     "recipients": gettext_lazy("Recipients"),
     "via": gettext_lazy("Sent through"),
-    "reported": gettext_lazy("Reported"),
     "message_id": gettext_lazy("Message-ID"),
     "reason": gettext_lazy("Reason"),
+    "reported": gettext_lazy("Reported"),
 }
 
 
@@ -110,9 +110,9 @@ def _rows(numbers):
                 "subject": entry.subject,
                 "recipients": _joined(addresses.get(entry.pk, [])),
                 "via": via_label(entry.via),
-                "reported": entry.get_reported_display(),
                 "message_id": entry.message_id,
                 "reason": entry.reason,
+                "reported": entry.get_reported_display(),
             }
 
 
