@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from email.utils import formataddr, getaddresses
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from django.db import models, transaction
@@ -76,9 +77,7 @@ class Erasure:
 
     def run(self) -> None:
         """Erase; or find out what would be erased."""
-        for entry in self._entries_to():
-            self._erase(entry, is_about=False)
-        for entry in self._entries_naming():
+        for entry in chain(self._entries_to(), self._entries_naming()):
             self._erase(entry, is_about=False)
         for entry in self._messages_naming():
             self._erase(entry, is_about=True)
