@@ -133,6 +133,19 @@ def test_a_request_that_is_too_large_is_not_read(reporter, monkeypatch, settings
     assert it.send(delivered(it)).status_code == 200
 
 
+def test_a_stranger_is_not_read_at_all(reporter, monkeypatch):
+    monkeypatch.setattr(receive, "MAX_SIZE", 10)  # more would be answered with 413
+    for slug in ("postmark", "amazon_ses"):
+        it = reporter(slug)
+        for header in ("Bearer x", "Basic", "Basic !", "Basic cmVwb3J0czp3cm9uZw=="):
+            post = it.sample.post(delivered(it))
+            headers = post.headers | {"Authorization": header}
+            answer = it.client.post(
+                it.url, data=post.body, content_type=post.content_type, headers=headers
+            )
+            assert answer.status_code == 400
+
+
 def test_a_batch_that_is_too_long_is_refused(reporter, monkeypatch):
     it = reporter("mailjet")
     monkeypatch.setattr(receive, "MAX_REPORTS", 3)

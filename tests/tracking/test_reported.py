@@ -195,6 +195,7 @@ def named(monkeypatch):
     monkeypatch.setattr(record, "recipients", recipients)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_reports_that_come_before_the_entry_wait_for_it(named):
     reported.take([told("delivered", 1), told("opened", 2)])
     assert DeliveryEvent.objects.filter(entry=None).count() == 2

@@ -204,7 +204,12 @@ class DeliveryEvent(models.Model):
     """
 
     entry = models.ForeignKey(
-        LogEntry, null=True, on_delete=models.CASCADE, db_constraint=False, related_name="events"
+        LogEntry,
+        null=True,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        db_index=False,  # the one below begins with it
+        related_name="events",
     )
     #: None: the provider doesn't say whom it is about.
     recipient = models.ForeignKey(
@@ -233,7 +238,8 @@ class DeliveryEvent(models.Model):
         default_permissions = ()
         ordering = ["happened_at", "id"]
         indexes = [
-            models.Index(fields=["set_key", "message_id"], name="wagtail_smtp_event_message")
+            # Those of an entry; and those without one, of a set and of a message.
+            models.Index(fields=["entry", "set_key", "message_id"], name="wagtail_smtp_event_entry")
         ]
 
     def __str__(self) -> str:

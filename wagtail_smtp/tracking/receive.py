@@ -143,7 +143,7 @@ def _turned_away(
     Who doesn't know it uses up nothing of what the provider may send.
     """
     given = basic_auth(request)
-    if given is None and provider.slug == "amazon_ses":
+    if provider.slug == "amazon_ses" and not request.META.get("HTTP_AUTHORIZATION"):
         return None  # the view asks for it, which is when Amazon sends it
     if not constant_time_compare(given or "", proof.basic_auth):
         _tell(key, provider.slug, None)
