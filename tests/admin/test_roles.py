@@ -105,6 +105,7 @@ class Site:
     entry: LogEntry
     waiting: LogEntry
     user: User
+    provider: SettingsSet
 
 
 def a_set(site: Site) -> list[Any]:
@@ -113,6 +114,10 @@ def a_set(site: Site) -> list[Any]:
 
 def an_entry(site: Site) -> list[Any]:
     return [site.entry.pk]
+
+
+def a_provider(site: Site) -> list[Any]:
+    return [site.provider.pk]
 
 
 def a_file(site: Site) -> list[Any]:
@@ -172,6 +177,9 @@ TABLE = {
     "wagtail_smtp_reload:make_live": Page(
         needs(RELOAD), needs(RELOAD), lambda site: [1], lambda site: confirmation(site, 1)
     ),
+    "wagtail_smtp_reports:set": Page(
+        needs(CHANGE), needs(CHANGE), a_provider, lambda site: {"renew": "1"}
+    ),
     "wagtail_smtp_log:index": Page(needs(LOG)),
     "wagtail_smtp_log:results": Page(needs(LOG)),
     "wagtail_smtp_log:export": Page(
@@ -190,6 +198,8 @@ TABLE = {
 }
 #: What they allow depends on what is posted: test_set_test_permissions.py has their table.
 ELSEWHERE = {f"{SETS}:{name}" for name, _kind in TESTS}
+#: Not for people: providers prove themselves there, see tests/tracking.
+PUBLIC = {"wagtail_smtp:reports"}
 CALLS = [(name, method) for name in TABLE for method in ("get", "post")]
 
 
@@ -245,7 +255,8 @@ def site(make_set) -> Site:
     files = [("canary.txt", "x", "text/plain")]
     failed = make_entry("canary@example.org", subject="canary", message=make_message(files=files))
     user = User.objects.create_user("canary-user", "canary@example.org", "pw")
-    return Site(item, failed, make_waiting(subject="canary"), user)
+    provider = make_set(name="canary-provider", transport="postmark", enabled=False)
+    return Site(item, failed, make_waiting(subject="canary"), user, provider)
 
 
 def state() -> list[Any]:
@@ -300,7 +311,7 @@ def wrong(user: User | None, name: str, method: str, site: Site, *, allowed: boo
 
 
 def test_every_url_is_in_the_table():
-    assert names_of_urls() == set(TABLE) | ELSEWHERE
+    assert names_of_urls() == {*TABLE, *ELSEWHERE, *PUBLIC}
 
 
 def test_every_permission_is_a_role(db):
