@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-reset demo-venv test lint unit soak matrix messages test-newest bench
+.PHONY: help demo demo-reset demo-venv test lint unit soak screenshots matrix messages test-newest bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -47,6 +47,9 @@ unit: $(VENV)/.installed  ## Run the tests alone
 
 soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server that fails, on each database
 	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest tests/processes/test_outbox_soak.py
+
+screenshots: $(VENV)/.installed  ## Make the pictures of README and docs anew
+	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
 # Interpreters that pyenv keeps out of PATH are found as well.
 matrix: $(VENV)/.installed  ## Run the tests but the browser's on all that is supported: tox.ini; an hour and more
