@@ -34,6 +34,7 @@ MEDIA_URL = "/media/"
 MEDIA_ROOT = places.DIRECTORY / "media"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 WAGTAIL_SITE_NAME = "wagtail-smtp demo"
+WAGTAIL_GRAVATAR_PROVIDER_URL = None  # nothing of the demo leaves the machine
 WAGTAILADMIN_BASE_URL = f"http://{places.HOST}:{places.site_port()}"
 
 INSTALLED_APPS = [
