@@ -25,6 +25,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
     MessageTooLarge,
+    MessageUnsupported,
     SecretError,
 )
 
@@ -50,7 +51,7 @@ def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
 def _concerns_server(error: Exception) -> bool:
     """Whether the server or its settings failed, not this message or its recipients."""
     if isinstance(error, AttemptFailed):
-        is_of_message = isinstance(error, MessageRefused | MessageTooLarge)
+        is_of_message = isinstance(error, MessageRefused | MessageTooLarge | MessageUnsupported)
         return not is_of_message and error.phase != "rcpt"
     return isinstance(error, SecretError | DestinationRefused)
 

@@ -79,8 +79,15 @@ class SettingsSetConfig:
         """The enabled report addresses, in order."""
         return tuple(report.address for report in self.report_emails if report.enabled)
 
+    @property
+    def is_provider(self) -> bool:
+        """Whether a provider carries its mail by its own interface, not a server by SMTP."""
+        return self.transport != "smtp"
+
     def binding(self) -> dict[str, str]:
         """Where the password may go: it is stored with this and compared at every use."""
+        if self.is_provider:
+            return provider_binding(self.transport, self.provider, self.ca_certificates)
         return destination_binding(
             self.host, self.port, self.security, self.ca_certificates, self.username
         )
@@ -161,9 +168,27 @@ def destination_binding(
         "host": host.strip().rstrip(".").lower(),
         "port": str(port),
         "security": security,
-        "ca": "\n".join(line.strip() for line in ca_certificates.split("\n") if line.strip()),
+        "ca": _lines(ca_certificates),
         "username": username,
     }
+
+
+#: Options of providers that change neither where a key goes nor whose it is.
+_UNBOUND = frozenset(
+    {"configuration_set_name", "message_stream", "sender_domain", "sandbox_id", "subaccount"}
+)
+
+
+def provider_binding(
+    transport: str, options: Mapping[str, str], ca_certificates: str
+) -> dict[str, str]:
+    """What a provider's keys are bound to: whose they are, and where they go."""
+    bound = {name: str(value) for name, value in options.items() if value and name not in _UNBOUND}
+    return {**bound, "transport": transport, "ca": _lines(ca_certificates)}
+
+
+def _lines(text: str) -> str:
+    return "\n".join(line.strip() for line in text.split("\n") if line.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +213,7 @@ class Recipient:
     """One envelope recipient and what became of the message for it.
 
     ``phase``, ``code`` and ``reply`` are those of :class:`~wagtail_smtp.exceptions.AttemptFailed`
-    and empty where it was sent.
+    and empty where it was sent. ``provider_id`` is what a provider calls the message.
     """
 
     address: str
@@ -196,6 +221,7 @@ class Recipient:
     code: int = 0
     reply: str = ""
     phase: str = ""
+    provider_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@
         └── AttemptFailed             one server, with phase and its words
             ├── MessageDeferred       not taken this time; a retry is safe
             ├── MessageRefused        the server said no for good; a retry won't help
+            │   └── SendCancelled     a project's own receiver cancelled it; nothing was sent
             ├── MessageTooLarge       more than the server takes; nothing was sent
+            ├── MessageUnsupported    this way can't carry such a message; nothing was sent
             └── MessageOutcomeUnknown handed over, no answer: a retry may send it twice
 
     Exception
@@ -128,6 +130,14 @@ class MessageDeferred(AttemptFailed):
 
 class MessageRefused(AttemptFailed):
     """The server refused the message or every recipient for good."""
+
+
+class SendCancelled(MessageRefused):
+    """A receiver of django-anymail's ``pre_send`` wants the message not to be sent."""
+
+
+class MessageUnsupported(AttemptFailed):
+    """Whatever carries it can't carry this kind of message; another set may."""
 
 
 class MessageTooLarge(AttemptFailed):

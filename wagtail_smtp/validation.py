@@ -82,8 +82,12 @@ def is_host(value: str) -> bool:
 
 
 def problems(item: SettingsSetConfig) -> list[Problem]:
-    """Everything wrong with one set by its values alone, each at its field."""
-    found = [*_server(item), *_credentials(item), *_sender(item), *_use(item)]
+    """Everything wrong with one set by its values alone, each at its field.
+
+    What a provider's own options must be, :mod:`wagtail_smtp.transports.provider_config` knows.
+    """
+    of_smtp = () if item.is_provider else (*_server(item), *_credentials(item))
+    found = [*_common(item), *of_smtp, *_sender(item), *_use(item)]
     return [problem.named(item.name) for problem in found]
 
 
@@ -97,10 +101,13 @@ def _server(item: SettingsSetConfig) -> Iterator[Problem]:
             )
         if not 1 <= item.port <= 65535:
             yield Problem(_("Enter a port between 1 and 65535."), "port")
-    if not 1 <= item.timeout <= 300:
-        yield Problem(_("Enter a time between 1 and 300 seconds."), "timeout")
     if item.ehlo_name and not is_ehlo_name(item.ehlo_name):
         yield Problem(_("Enter a host name, for example www.example.com."), "ehlo_name")
+
+
+def _common(item: SettingsSetConfig) -> Iterator[Problem]:
+    if not 1 <= item.timeout <= 300:
+        yield Problem(_("Enter a time between 1 and 300 seconds."), "timeout")
     if item.ca_certificates and not _is_pem(item.ca_certificates):
         yield Problem(
             _("Enter certificates in PEM format, from BEGIN CERTIFICATE to END CERTIFICATE."),
@@ -167,6 +174,8 @@ def effective_sender(item: SettingsSetConfig) -> str:
     """The address the set sends from: its own, else its username if that is one, else ``""``."""
     if item.sender_address:
         return item.sender_address
+    if item.is_provider:
+        return ""
     if item.authentication == "password" and is_email_address(item.username):
         return item.username
     return ""

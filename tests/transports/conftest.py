@@ -10,7 +10,8 @@ from tests.hostile import HostileServer
 from tests.smtp_server import CA_PEM
 from wagtail_smtp.configuration import Outcome, TransportConfig
 from wagtail_smtp.transports.base import Envelope, Letter
-from wagtail_smtp.transports.smtp import SMTPTransport, close_all
+from wagtail_smtp.transports.process import close_all
+from wagtail_smtp.transports.smtp import SMTPTransport
 
 MakeTransport = Callable[..., SMTPTransport]
 

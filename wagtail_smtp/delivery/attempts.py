@@ -16,6 +16,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
     MessageTooLarge,
+    MessageUnsupported,
     SecretError,
 )
 from wagtail_smtp.transports.availability import UNREACHABLE
@@ -27,7 +28,10 @@ logger = logging.getLogger(__name__)
 Candidate = SettingsSetConfig | None
 
 #: After these nothing was taken, and another server may do better.
-_GO_ON = (MessageDeferred, MessageTooLarge, DestinationRefused, SecretError)
+_GO_ON = (MessageDeferred, MessageTooLarge, MessageUnsupported, DestinationRefused, SecretError)
+#: What is so of the message as a whole only if it is so of every candidate: one that could not
+#: be reached may have room for it, or know what to do with it.
+_OF_EACH = (MessageTooLarge, MessageUnsupported)
 
 
 class Attempts:
@@ -66,18 +70,17 @@ class Attempts:
         """
         failure: EmailDeliveryError | None = None
         for candidate in self._in_order():
-            if candidate is None and (self._settled or self._left_out):
+            if _is_black_box(candidate) and (self._settled or self._left_out):
                 failure = failure or MessageDeferred(
-                    "Standard delivery can't be told to leave out those who have it already.",
+                    f"{candidate.name if candidate else STANDARD} can't be told to leave out those "
+                    "who have it already.",
                     phase="standard",
                 )
-                break
+                continue
             try:
                 outcome = self._attempt(candidate)
             except _GO_ON as error:
-                # Too large is a message only where that is so of every candidate: one that could
-                # not be reached may have room for it.
-                if failure is None or not isinstance(error, MessageTooLarge):
+                if failure is None or not isinstance(error, _OF_EACH):
                     failure = error
                 logger.warning("Message of category %s: %s", self._way.category, error)
                 continue
@@ -154,6 +157,11 @@ class Attempts:
         if isinstance(failure, AttemptFailed):
             failure.recipients = tuple(self._states.values())
         raise failure
+
+
+def _is_black_box(candidate: Candidate) -> bool:
+    """Whether it takes the recipients from the message itself, all of them."""
+    return candidate is None or candidate.is_provider
 
 
 def _note(transport: Transport, error: AttemptFailed) -> bool:

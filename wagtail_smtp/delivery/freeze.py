@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.mail import EmailMessage
+from django.utils.functional import Promise
 
 from wagtail_smtp.delivery.frozen import FrozenMessage, is_mime
 from wagtail_smtp.exceptions import MessageUnreadable
@@ -35,6 +36,8 @@ ATTRIBUTES = (
     "template_id",
     "track_clicks",
     "track_opens",
+    # Not a provider's: which of its headers were fixed here.
+    "wagtail_smtp_fixed",
 )
 #: Headers that are made anew from a message's fields.
 _FIELDS = frozenset({"subject", "from", "to", "cc", "bcc", "reply-to"})
@@ -103,11 +106,19 @@ def _attributes(message: EmailMessage) -> dict[str, Any]:
         if hasattr(value, "isoformat"):
             value = value.isoformat()
         try:
-            json.dumps(value)
+            found[name] = json.loads(json.dumps(value, default=_plain, allow_nan=False))
         except (TypeError, ValueError) as error:
             raise ValueError(f"The message's {name} can't be stored: {error}") from error
-        found[name] = value
     return found
+
+
+def _plain(value: Any) -> Any:
+    """What JSON doesn't know: translations in the language of now, and lists of other kinds."""
+    if isinstance(value, Promise):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 def thaw(content: bytes) -> "FrozenMessage":

@@ -5,6 +5,7 @@ import email.policy
 import functools
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from email.message import Message, MIMEPart
 from email.mime.base import MIMEBase
 from typing import Any, cast
@@ -32,7 +33,7 @@ class FrozenMessage(EmailMultiAlternatives):
             headers=dict(values["headers"]),
         )
         for name, value in values["attributes"].items():
-            setattr(self, name, value)
+            setattr(self, name, _moment(value) if name == "send_at" else value)
         # One name that no cleaning of attributes takes for a provider's.
         self.wagtail_smtp_frozen = (values, content)
 
@@ -110,6 +111,14 @@ class FrozenMessage(EmailMultiAlternatives):
                 self.attach_alternative(part.get_content(), _mimetype(part))
             else:
                 self.attach(cast(Any, part if _MODERN else _legacy(part)))
+
+
+def _moment(value: Any) -> Any:
+    """A time as backends take it, if it is one; they take numbers and words of their own, too."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return value
 
 
 @functools.lru_cache(maxsize=256)

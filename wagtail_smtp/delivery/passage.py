@@ -15,6 +15,7 @@ from wagtail_smtp.exceptions import (
     MessageRefused,
     MessageTooLarge,
     RedirectError,
+    SendCancelled,
 )
 from wagtail_smtp.states import State
 from wagtail_smtp.transports.base import Letter
@@ -70,6 +71,7 @@ _OURS = (EmailDeliveryError, ValueError, ImproperlyConfigured)
 #: The states that errors stand for.
 STATES: Mapping[type[Exception], State] = {
     MessageOutcomeUnknown: State.UNKNOWN,
+    SendCancelled: State.CANCELLED,
     MessageRefused: State.REFUSED,
     MessageTooLarge: State.TOO_LARGE,
     RedirectError: State.BLOCKED,

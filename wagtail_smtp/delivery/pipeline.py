@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -11,15 +12,16 @@ from wagtail_smtp import reports
 from wagtail_smtp.categories import ALERT, ERROR
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Outcome
-from wagtail_smtp.delivery import limit, record
+from wagtail_smtp.delivery import carriable, limit, record
 from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.attempts import Attempts, Candidate
 from wagtail_smtp.delivery.candidates import Route, route
 from wagtail_smtp.delivery.classify import Classification, classify
 from wagtail_smtp.delivery.frozen import FrozenMessage
 from wagtail_smtp.delivery.passage import Passage
+from wagtail_smtp.delivery.redirect import require_held
 from wagtail_smtp.delivery.shape import handed_back, prepare, shape
-from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.exceptions import ConfigurationUnavailable, SendCancelled
 from wagtail_smtp.live import LiveConfiguration, current, threads
 from wagtail_smtp.live.look_up import NO_VERSION
 from wagtail_smtp.models import LogEntry
@@ -60,7 +62,7 @@ class Line:
         return classify(message, self._category)
 
     def deliver(self, message: EmailMessage, classification: Classification | None = None) -> bool:
-        """Send one message now; False if it has no recipients.
+        """Send one message now; False if it has no recipients, or the project cancelled it.
 
         Args:
             classification: where it is known already.
@@ -78,6 +80,8 @@ class Line:
             announce(passage, entry)
         if passage.failure is None or record.is_taken_care_of(entry):
             return True
+        if isinstance(passage.failure, SendCancelled):
+            return False
         # Callers of the project's own backend know its errors.
         raise getattr(passage.failure, "original", None) or passage.failure
 
@@ -149,16 +153,19 @@ class Line:
         def send(item: Candidate, by: Transport, attempts: Attempts) -> Outcome:
             username = getattr(getattr(by, "config", None), "username", "")
             shaped, envelope = shape(tried.prepared, item, way.redirect, username)
-            tried.letter = letter = Letter(shaped, attempts.remaining(envelope))
+            carriable.require(tried.prepared, item, way)
+            hold = partial(require_held, redirect=way.redirect) if way.redirect else None
+            tried.letter = letter = Letter(shaped, attempts.remaining(envelope), hold)
             if not letter.envelope.recipients:
                 return Outcome(by.name)  # all who are to get it now have it already
             limit.check(letter, item)
-            if item is None and isinstance(shaped, FrozenMessage):
-                shaped.unpack()
-            elif item is not None:
+            is_black_box = item is None or item.is_provider
+            if item is not None:
                 letter.content  # noqa: B018 written before anything is handed over
+            if is_black_box and isinstance(shaped, FrozenMessage):
+                shaped.unpack()
             tried.was_handed_over = True
-            with handed_back(tried.message, shaped) if item is None else nullcontext():
+            with handed_back(tried.message, shaped) if is_black_box else nullcontext():
                 return by.send(letter, patience)
 
         return Attempts(way, transport, send, settled)

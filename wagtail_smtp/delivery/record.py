@@ -181,6 +181,7 @@ def recipients(passage: Passage, *, kept_from: bool = True) -> Iterable[LogRecip
             item.state if item else default,
             code=_code(item.code) if item else 0,
             reply=clip(item.reply, 2 * SHOWN) if item else "",
+            provider_id=item.provider_id if item else "",
         )
     if kept_from and passage.route.redirect is not None:
         yield from redirected(message)

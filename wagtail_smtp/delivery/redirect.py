@@ -13,7 +13,7 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 from wagtail_smtp.delivery.candidates import Redirect
 from wagtail_smtp.exceptions import RedirectError
-from wagtail_smtp.transports import mime, standard
+from wagtail_smtp.transports import mime
 from wagtail_smtp.validation import ascii_address
 
 SUBJECT_PREFIX = "[Redirected] "
@@ -55,6 +55,9 @@ _REMOVED_PREFIXES = (
     *("x-mc-", "x-mailgun-", "x-mj-", "x-pm-", "x-mailin-", "x-sib-"),
 )
 
+#: Headers of ours that name the real recipients.
+_ORIGINALS = ("X-Original-To", "X-Original-Cc", "X-Original-Reply-To", "X-Original-Bcc")
+
 #: What backends read from a message that names people, or may.
 _NAMES_PEOPLE = (
     "merge_data",
@@ -77,6 +80,7 @@ _HARMLESS = frozenset(
         "email_category",
         # What a stored message is written from; its headers are the fields that were redirected.
         "wagtail_smtp_frozen",
+        "wagtail_smtp_fixed",
         "tags",
         "metadata",
         "template_id",
@@ -100,12 +104,15 @@ def copied(message: EmailMessage) -> EmailMessage:
     return copied
 
 
-def apply(message: EmailMessage, redirect: Redirect, black_box_sender: str | None) -> None:
+def apply(
+    message: EmailMessage, redirect: Redirect, *, is_black_box: bool, envelope_sender: str = ""
+) -> None:
     """Let ``message`` reach the redirect's addresses alone.
 
     Args:
-        black_box_sender: the envelope sender, where something carries the message that
-            takes everything from it; None: it is sent as the bytes its class writes.
+        is_black_box: something carries the message that takes everything from it; otherwise it
+            is sent as the bytes its class writes.
+        envelope_sender: for a black box that takes that from the message, too.
 
     Raises:
         RedirectError: it would reach somebody else all the same.
@@ -114,18 +121,32 @@ def apply(message: EmailMessage, redirect: Redirect, black_box_sender: str | Non
         "X-Original-To": _shown(message, "To", message.to),
         "X-Original-Cc": _shown(message, "Cc", message.cc),
         "X-Original-Reply-To": _shown(message, "Reply-To", message.reply_to),
+        "X-Original-Bcc": f"{len(message.bcc)} recipients" if message.bcc else "",
     }
-    if message.bcc:
-        originals["X-Original-Bcc"] = f"{len(message.bcc)} recipients"
     message.extra_headers = {
         name: value for name, value in message.extra_headers.items() if not _is_removed(name)
     }
     message.extra_headers.update({name: value for name, value in originals.items() if value})
     message.to, message.cc, message.bcc, message.reply_to = list(redirect.addresses), [], [], []
     message.subject = f"{SUBJECT_PREFIX}{message.subject}"
-    _drop_attributes(message, also_unknown=black_box_sender is not None)
-    if black_box_sender is not None and standard.takes_envelope_sender():
-        _set_envelope_sender(message, black_box_sender)
+    _drop_attributes(message, also_unknown=is_black_box)
+    if envelope_sender:
+        _set_envelope_sender(message, envelope_sender)
+    _require_redirected(message, redirect)
+
+
+def require_held(message: EmailMessage, redirect: Redirect) -> None:
+    """Refuse a redirected message that was changed since so that it may reach somebody else.
+
+    Raises:
+        RedirectError: it was.
+    """
+    for name in _NAMES_PEOPLE:
+        if getattr(message, name, None):
+            raise _not_redirected(f"a receiver sets {name}")
+    for name in message.extra_headers:
+        if _is_removed(name) and name not in _ORIGINALS:
+            raise _not_redirected(f"a receiver sets the header {name}")
     _require_redirected(message, redirect)
 
 

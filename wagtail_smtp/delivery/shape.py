@@ -14,7 +14,7 @@ from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.delivery.candidates import Redirect
 from wagtail_smtp.delivery.classify import HEADER
 from wagtail_smtp.delivery.redirect import FIELDS, apply, copied
-from wagtail_smtp.transports import mime
+from wagtail_smtp.transports import mime, standard
 from wagtail_smtp.transports.base import Envelope
 from wagtail_smtp.validation import ascii_address, effective_sender, is_email_address
 
@@ -50,6 +50,8 @@ def prepare(message: EmailMessage) -> EmailMessage:
     if "message-id" not in present:
         fixed["Message-ID"] = make_msgid(domain=str(DNS_NAME))
     prepared.extra_headers = fixed | given
+    # A stored message knows already which of its headers are ours.
+    prepared.wagtail_smtp_fixed = (*fixed, *getattr(message, "wagtail_smtp_fixed", ()))
     return prepared
 
 
@@ -75,7 +77,8 @@ def shape(
 
     Args:
         prepared: from :func:`prepare`; it is not changed.
-        item: the set that will carry it; None: standard delivery, which keeps the sender.
+        item: the set that will carry it; None: standard delivery, which keeps the sender. That
+            and providers are black boxes, which take from the message what they like.
         redirect: who receives it instead.
         username: what the set logs in with; may be its sender address.
 
@@ -92,7 +95,13 @@ def shape(
     # Under a redirect bounces would tell a stranger of it.
     sender = own or (settings.DEFAULT_FROM_EMAIL if redirect is not None else shaped.from_email)
     if redirect is not None:
-        apply(shaped, redirect, black_box_sender=sender if item is None else None)
+        in_from = item is None and standard.takes_envelope_sender()
+        apply(
+            shaped,
+            redirect,
+            is_black_box=item is None or item.is_provider,
+            envelope_sender=str(sender) if in_from else "",
+        )
         recipients: Iterable[str] = redirect.addresses
     else:
         recipients = shaped.recipients()

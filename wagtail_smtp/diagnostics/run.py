@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
@@ -11,6 +12,7 @@ from django.views.decorators.debug import sensitive_variables
 from wagtail_smtp.categories import TEST
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.candidates import Redirect, redirect_for
+from wagtail_smtp.delivery.redirect import require_held
 from wagtail_smtp.delivery.shape import prepare, shape
 from wagtail_smtp.diagnostics.failure import Cause, Failure
 from wagtail_smtp.diagnostics.remedies import explain
@@ -19,6 +21,8 @@ from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ReportEmail, SettingsSet
 from wagtail_smtp.transports.base import Letter
 from wagtail_smtp.transports.check import Stage, check
+from wagtail_smtp.transports.check_provider import check_provider
+from wagtail_smtp.transports.provider_config import ProviderConfig
 from wagtail_smtp.validation import effective_sender, is_email_address
 
 #: The stages as people read them.
@@ -63,7 +67,7 @@ def try_set(item: SettingsSet, address: str | None = None) -> Iterator[Report]:
 
 @sensitive_variables()
 def try_server(
-    item: SettingsSetConfig, server: TransportConfig, letter: Letter | None = None
+    item: SettingsSetConfig, server: TransportConfig | ProviderConfig, letter: Letter | None = None
 ) -> Iterator[Report]:
     """Try the server of a set that is given as plain values, stored or not.
 
@@ -71,12 +75,21 @@ def try_server(
         letter: the test email, from :func:`letter_for`; None: none is sent.
     """
     sender = letter.envelope.sender if letter else effective_sender(item) or server.username
-    for stage in check(server, sender if is_email_address(sender) else "", letter):
+    for stage in _stages(server, sender if is_email_address(sender) else "", letter):
         if stage.error is None:
             yield Report(stage)
         else:
             failure = Failure.of(stage.error, server.host, server.port, server.security)
             yield Report(stage, explain(failure))
+
+
+@sensitive_variables()
+def _stages(
+    server: TransportConfig | ProviderConfig, sender: str, letter: Letter | None
+) -> Iterator[Stage]:
+    if isinstance(server, ProviderConfig):
+        return check_provider(server, letter)
+    return check(server, sender, letter)
 
 
 def redirect_of(item: SettingsSetConfig) -> Redirect | None:
@@ -102,4 +115,5 @@ def letter_for(
         [address],
     )
     shaped, envelope = shape(prepare(message), item, redirect, username)
-    return Letter(shaped, envelope)
+    hold = partial(require_held, redirect=redirect) if redirect is not None else None
+    return Letter(shaped, envelope, hold)

@@ -13,6 +13,7 @@ from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.states import State
 from wagtail_smtp.transports import standard
+from wagtail_smtp.transports.providers import label as transport_label
 
 #: How far back failures count.
 RECENT = timedelta(hours=1)
@@ -115,10 +116,11 @@ def _live_problems() -> Any:
 
 
 def _set(item: Any) -> SetStatus:
-    is_default = item.authentication == "default"
+    is_default = item.authentication == "default" and not item.is_provider
+    server = transport_label(item.transport) if item.is_provider else f"{item.host}:{item.port}"
     return SetStatus(
         name=item.name,
-        server=standard.description() if is_default else f"{item.host}:{item.port}",
+        server=standard.description() if is_default else server,
         categories=item.categories,
         backup=item.backup,
         redirects_to=item.report_addresses if item.redirect else (),

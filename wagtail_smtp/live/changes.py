@@ -13,6 +13,8 @@ from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.models import DeliverySettings, SettingsSet
+from wagtail_smtp.transports.providers import PROVIDERS
+from wagtail_smtp.transports.providers import label as transport_label
 
 Kind = Literal["added", "removed", "changed", "moved", "method"]
 
@@ -117,11 +119,13 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
         if name in ("key", "webhook_secret") or old == new:
             continue
         if name == "secret":
-            yield FieldChange(field_label(name))
+            yield FieldChange(_("Keys") if after.is_provider else field_label(name))
         elif name == "ca_certificates":
             # A browser sends other line ends than were stored; they mean nothing.
             if _lines(old) != _lines(new):
                 yield FieldChange(field_label(name))
+        elif name == "provider":
+            yield _provider_change(before, after)
         else:
             show = _SHOW.get(name, _plain)
             yield FieldChange(field_label(name), show(old), show(new))
@@ -152,6 +156,17 @@ def _reports(value: Any) -> str:
     )
 
 
+def _provider_change(before: SettingsSetConfig, after: SettingsSetConfig) -> FieldChange:
+    old, new = (_provider_options(item) for item in (before, after))
+    return FieldChange(field_label("provider"), old, new)
+
+
+def _provider_options(item: SettingsSetConfig) -> str:
+    provider = PROVIDERS.get(item.transport)
+    labels = {option.name: option.label for option in provider.options} if provider else {}
+    return ", ".join(f"{labels.get(name, name)}: {v}" for name, v in item.provider.items() if v)
+
+
 def _options(value: Any) -> str:
     return ", ".join(f"{name}: {option}" for name, option in value.items())
 
@@ -172,7 +187,7 @@ def _user(key: Any) -> str:
 
 _SHOW: dict[str, Callable[[Any], str]] = {
     "report_emails": _reports,
-    "provider": _options,
+    "transport": transport_label,
     "oauth": _options,
     "categories": lambda value: ", ".join(value) or _("all mail"),
     "max_size": _megabytes,

@@ -15,9 +15,11 @@ from wagtail_smtp import configuration
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import database, threads
-from wagtail_smtp.live.resolve import transport_config
+from wagtail_smtp.live.resolve import transport_config, transport_of
 from wagtail_smtp.models import ConfigurationVersion, Secret
-from wagtail_smtp.transports.smtp import SMTPTransport, close_all
+from wagtail_smtp.transports.anymail import AnymailTransport
+from wagtail_smtp.transports.process import close_all
+from wagtail_smtp.transports.smtp import SMTPTransport
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +46,9 @@ class LiveConfiguration:
         self.identity = identity
         self.configuration = configuration
         self._secrets = secrets or {}
-        self._transports: dict[str, SMTPTransport] = {}
+        self._transports: dict[str, SMTPTransport | AnymailTransport] = {}
 
-    def transport(self, item: SettingsSetConfig) -> SMTPTransport:
+    def transport(self, item: SettingsSetConfig) -> SMTPTransport | AnymailTransport:
         """The transport of one of this configuration's sets.
 
         Raises:
@@ -58,11 +60,11 @@ class LiveConfiguration:
         secret = self._secrets.get(item.secret) if item.secret else None
         config = transport_config(item, secret)
         if transport is None:
-            return self._transports.setdefault(item.key, SMTPTransport(config))
+            return self._transports.setdefault(item.key, transport_of(config))
         # Default credentials follow Django's settings, which tests may override.
         if transport.config != config:
             transport.close()
-            transport = self._transports[item.key] = SMTPTransport(config)
+            transport = self._transports[item.key] = transport_of(config)
         return transport
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from wagtail.log_actions import log
 
 from wagtail_smtp import signals, validation
 from wagtail_smtp.conf import VERSIONS_KEPT
-from wagtail_smtp.configuration import Configuration, Problem
+from wagtail_smtp.configuration import Configuration, Problem, TransportConfig
 from wagtail_smtp.exceptions import (
     RedirectNotPermitted,
     RedirectWouldEnd,
@@ -26,6 +26,7 @@ from wagtail_smtp.live.changes import RedirectChange, SetChange, difference, red
 from wagtail_smtp.live.draft import draft_configuration, live_version, version_configuration
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ConfigurationVersion, DeliverySettings, Secret, SettingsSet
+from wagtail_smtp.transports import provider_config
 
 logger = logging.getLogger(__name__)
 
@@ -178,12 +179,13 @@ def _problems(target: Configuration) -> Iterator[Problem]:
             secret.ciphertext = ""
     for item in target.sets:
         yield from validation.problems(item)
+        yield from provider_config.problems(item)
         try:
             config = transport_config(item, stored.get(item.secret) if item.secret else None)
         except SecretError as error:
             yield Problem(str(error), "password", item.name)
             continue
-        if config.is_standard_server:
+        if isinstance(config, TransportConfig) and config.is_standard_server:
             found = validation.login_without_tls(config.security, config.host, config.username)
             yield from (problem.named(item.name) for problem in found)
 

@@ -1,5 +1,8 @@
 """A settings set with its secret: what its transport needs."""
 
+import json
+from collections.abc import Mapping
+
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
@@ -7,31 +10,26 @@ from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
 from wagtail_smtp.exceptions import SecretError, SecretUnreadable
 from wagtail_smtp.models import Secret
 from wagtail_smtp.transports import standard
+from wagtail_smtp.transports.anymail import AnymailTransport
+from wagtail_smtp.transports.provider_config import ProviderConfig
+from wagtail_smtp.transports.providers import PROVIDERS
+from wagtail_smtp.transports.smtp import SMTPTransport
 
 
 @sensitive_variables()
-def transport_config(item: SettingsSetConfig, secret: Secret | None) -> TransportConfig:
+def transport_config(
+    item: SettingsSetConfig, secret: Secret | None
+) -> TransportConfig | ProviderConfig:
     """Everything a transport for ``item`` needs, the password in plain text included.
 
     Raises:
         SecretError: the password can't be used; the message names the set and the remedy.
     """
+    if item.is_provider:
+        return _provider(item, secret)
     if item.authentication == "default":
         return _standard_server(item)
-    password = ""
-    if item.authentication == "password":
-        try:
-            if secret is None:
-                raise SecretUnreadable(_("No password is stored."))
-            password = secret.reveal(item.binding())
-        except SecretError as error:
-            raise type(error)(
-                _(
-                    "The settings set “%(name)s” can't be used. %(why)s Open it, enter the "
-                    "password again, save and reload."
-                )
-                % {"name": item.name, "why": error}
-            ) from None
+    password = _revealed(item, secret) if item.authentication == "password" else ""
     return TransportConfig(
         name=item.name,
         host=item.host,
@@ -43,6 +41,65 @@ def transport_config(item: SettingsSetConfig, secret: Secret | None) -> Transpor
         username=item.username if item.authentication == "password" else "",
         password=password,
     )
+
+
+def transport_of(config: TransportConfig | ProviderConfig) -> SMTPTransport | AnymailTransport:
+    """The transport that carries a set's messages."""
+    if isinstance(config, ProviderConfig):
+        return AnymailTransport(config)
+    return SMTPTransport(config)
+
+
+@sensitive_variables()
+def _revealed(item: SettingsSetConfig, secret: Secret | None) -> str:
+    try:
+        if secret is None:
+            raise SecretUnreadable(_("No password is stored."))
+        return secret.reveal(item.binding())
+    except SecretError as error:
+        raise type(error)(
+            _(
+                "The settings set “%(name)s” can't be used. %(why)s Open it, enter the "
+                "password again, save and reload."
+            )
+            % {"name": item.name, "why": error}
+        ) from None
+
+
+@sensitive_variables()
+def _provider(item: SettingsSetConfig, secret: Secret | None) -> ProviderConfig:
+    try:
+        keys = keys_in(_revealed(item, secret))
+        provider = PROVIDERS[item.transport]
+        wanted = {option.name for option in provider.options if option.is_secret}
+        if not wanted <= keys.keys():
+            raise ValueError
+    except (ValueError, KeyError):
+        raise SecretUnreadable(
+            _("The settings set “%(name)s” lacks a key. Open it, enter the keys, save and reload.")
+            % {"name": item.name}
+        ) from None
+    return ProviderConfig(
+        name=item.name,
+        slug=item.transport,
+        options=dict(item.provider),
+        secrets={name: keys[name] for name in wanted},
+        timeout=item.timeout,
+        ca_certificates=item.ca_certificates,
+    )
+
+
+@sensitive_variables()
+def keys_in(revealed: str) -> Mapping[str, str]:
+    """A provider's keys by their option's name, from what its secret holds.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    keys = json.loads(revealed)
+    if not isinstance(keys, dict):
+        raise ValueError("no keys")
+    return {str(name): str(value) for name, value in keys.items()}
 
 
 @sensitive_variables()

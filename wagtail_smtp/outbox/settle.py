@@ -97,11 +97,15 @@ def settle_alone(result: Result) -> None:
 
 
 def is_plain(result: Result) -> bool:
-    """Whether everybody got the message at the first try, and no redirect changed who that is."""
+    """Whether everybody got the message at the first try, and no redirect changed who that is.
+
+    And nothing is to be noted of each: a provider gives its messages names.
+    """
     outcome = result.passage.outcome
     return (
         outcome is not None
         and not outcome.not_sent
+        and not any(item.provider_id for item in outcome.recipients)
         and result.row.tries == 0
         and result.passage.route.redirect is None
     )
@@ -175,6 +179,7 @@ def _settle_recipients(entry: LogEntry, passage: Passage, again: bool) -> list[L
         undecided = item.state in (RecipientState.NOT_SENT, RecipientState.DEFERRED)
         kept.state = waits if undecided else item.state
         kept.code, kept.reply, kept.changed_at = item.code, item.reply, now
+        kept.provider_id = item.provider_id
     if passage.route.redirect is not None:
         for which, item in stored.items():
             if which not in told and item.state not in SETTLED:
@@ -185,7 +190,7 @@ def _settle_recipients(entry: LogEntry, passage: Passage, again: bool) -> list[L
                 item.state = RecipientState.NOT_SENT
     LogRecipient.objects.using(database.write_alias()).bulk_update(
         [item for item in stored.values() if item.pk is not None],
-        ["role", "state", "code", "reply", "changed_at"],
+        ["role", "state", "code", "reply", "changed_at", "provider_id"],
         batch_size=200,
     )
     new = [item for item in stored.values() if item.pk is None]

@@ -1,6 +1,7 @@
 """The contract of a transport."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,11 +24,22 @@ class Envelope:
 
 
 class Letter:
-    """A message as one candidate gets it, with its envelope. Written once, for log and wire."""
+    """A message as one candidate gets it, with its envelope. Written once, for log and wire.
 
-    def __init__(self, message: EmailMessage, envelope: Envelope) -> None:
+    Args:
+        hold: raises RedirectError for a message that no longer goes where a redirect sends it.
+            A project's own receivers may change a message on its way to a provider.
+    """
+
+    def __init__(
+        self,
+        message: EmailMessage,
+        envelope: Envelope,
+        hold: Callable[[EmailMessage], None] | None = None,
+    ) -> None:
         self.message = message
         self.envelope = envelope
+        self.hold = hold
 
     @functools.cached_property
     def content(self) -> bytes:

@@ -84,7 +84,7 @@ def _found(name: str, client: Client) -> tuple[str, dict[str, Any]]:
     if name == "resolve":
         return "", {"addresses": tuple(dict.fromkeys(a[4][0] for a in client.addresses))}
     if name == "tls":
-        return "", _certificate(client.sock)
+        return "", certificate(client.sock)
     if name == "greeting":
         said = (client.ehlo_resp or client.helo_resp or b"").partition(b"\n")[0]
         offers = tuple(sorted(word.upper() for word in client.esmtp_features))
@@ -92,10 +92,11 @@ def _found(name: str, client: Client) -> tuple[str, dict[str, Any]]:
     return "", {}
 
 
-def _certificate(sock: Any) -> dict[str, Any]:
-    certificate = sock.getpeercert() or {}
-    issuer = dict(pair for part in certificate.get("issuer", ()) for pair in part)
-    expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
+def certificate(sock: Any) -> dict[str, Any]:
+    """What is shown of the certificate of an encrypted connection."""
+    found = sock.getpeercert() or {}
+    issuer = dict(pair for part in found.get("issuer", ()) for pair in part)
+    expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), UTC)
     return {
         "issuer": issuer.get("organizationName") or issuer.get("commonName", ""),
         "expires": expires,

@@ -10,26 +10,47 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import MessageDeferred
-from wagtail_smtp.transports.session import SMTPSession
 
 
-class _Turn:
+class Session(Protocol):
+    """What a pool has to know of a session."""
+
+    is_broken: bool
+    messages: int
+    used_at: float
+    expires_at: float
+
+    def is_usable(self) -> bool:
+        """Whether the next message may go over it."""
+
+    def close(self) -> None:
+        """Close it; never raises."""
+
+    def abandon(self) -> None:
+        """Close its descriptors without a word, after a fork."""
+
+
+S = TypeVar("S", bound=Session)
+
+
+class _Turn(Generic[S]):
     """The place of one who waits, woken with a session or with leave to open one."""
 
     __slots__ = ("is_due", "session")
 
     def __init__(self) -> None:
         self.is_due = threading.Event()
-        self.session: SMTPSession | None = None
+        self.session: S | None = None
 
 
-class Pool:
+class Pool(Generic[S]):
     """At most ``conf.MAX_SESSIONS`` sessions, opened by ``open_session`` when needed."""
 
-    def __init__(self, open_session: Callable[[], SMTPSession], name: str) -> None:
+    def __init__(self, open_session: Callable[[], S], name: str) -> None:
         self._open_session = open_session
         self._name = name
         self._is_retired = False
@@ -39,15 +60,15 @@ class Pool:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._idle: list[SMTPSession] = []
-        self._leased: set[SMTPSession] = set()
+        self._idle: list[S] = []
+        self._leased: set[S] = set()
         #: Sessions that are open or being opened.
         self._count = 0
-        self._waiting: deque[_Turn] = deque()
+        self._waiting: deque[_Turn[S]] = deque()
         self._timer: threading.Timer | None = None
 
     @contextlib.contextmanager
-    def lease(self, *, new: bool = False) -> Iterator[tuple[SMTPSession, bool]]:
+    def lease(self, *, new: bool = False) -> Iterator[tuple[S, bool]]:
         """A session for one message, and whether it was used before.
 
         Args:
@@ -62,7 +83,7 @@ class Pool:
         finally:
             self._release(session)
 
-    def _acquire(self, new: bool) -> tuple[SMTPSession, bool]:
+    def _acquire(self, new: bool) -> tuple[S, bool]:
         session = self._take()
         while session is not None:
             if not new and not _has_aged(session) and session.is_usable():
@@ -82,7 +103,7 @@ class Pool:
             self._leased.add(session)
         return session, False
 
-    def _take(self) -> SMTPSession | None:
+    def _take(self) -> S | None:
         """An idle session, or None with leave to open one; waits for either."""
         with self._lock:
             if self._idle:
@@ -90,7 +111,7 @@ class Pool:
             if self._count < self._limit() and not self._waiting:
                 self._count += 1
                 return None
-            turn = _Turn()
+            turn = _Turn[S]()
             self._waiting.append(turn)
         if not turn.is_due.wait(conf.SESSION_WAIT):
             with self._lock:
@@ -103,11 +124,11 @@ class Pool:
                     )
         return turn.session
 
-    def _lend(self, session: SMTPSession) -> SMTPSession:
+    def _lend(self, session: S) -> S:
         self._leased.add(session)
         return session
 
-    def _exchange(self, session: SMTPSession) -> SMTPSession | None:
+    def _exchange(self, session: S) -> S | None:
         """Close an unusable session; another idle one, or None: its place is free to use."""
         with self._lock:
             self._leased.discard(session)
@@ -117,7 +138,7 @@ class Pool:
         session.close()
         return other
 
-    def _release(self, session: SMTPSession) -> None:
+    def _release(self, session: S) -> None:
         is_kept = not session.is_broken and session.messages < conf.SESSION_MAX_MESSAGES
         with self._lock:
             self._leased.discard(session)
@@ -139,7 +160,7 @@ class Pool:
             self._count += 1
             self._wake(None)
 
-    def _wake(self, session: SMTPSession | None) -> None:
+    def _wake(self, session: S | None) -> None:
         turn = self._waiting.popleft()
         turn.session = session
         turn.is_due.set()
@@ -166,7 +187,7 @@ class Pool:
             session.close()
         return True
 
-    def _drop_idle(self, number: int) -> list[SMTPSession]:
+    def _drop_idle(self, number: int) -> list[S]:
         """Take the ``number`` oldest idle sessions out; the caller closes them."""
         dropped, self._idle = self._idle[: max(0, number)], self._idle[max(0, number) :]
         self._count -= len(dropped)
@@ -214,6 +235,6 @@ class Pool:
             session.abandon()
 
 
-def _has_aged(session: SMTPSession) -> bool:
+def _has_aged(session: Session) -> bool:
     now = time.monotonic()
     return now >= session.expires_at or now - session.used_at >= conf.SESSION_MAX_IDLE

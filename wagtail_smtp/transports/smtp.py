@@ -1,11 +1,8 @@
 """SMTP as a transport: pooled sessions, transactions of a bounded size, safe repetition."""
 
-import atexit
-import os
 import re
 import ssl
 import threading
-import weakref
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,6 +14,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
 )
+from wagtail_smtp.transports import process
 from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import Envelope, Letter
 from wagtail_smtp.transports.exchange import ChunkingRefused
@@ -49,7 +47,7 @@ class SMTPTransport:
         self._ssl_context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
         self._pool = Pool(self._open, config.name)
-        _transports.add(self)
+        process.register(self)
 
     def _context(self) -> ssl.SSLContext:
         # Built once: loading the system's authorities takes longer than sending a message.
@@ -164,21 +162,3 @@ def _not_tried(addresses: Sequence[str], error: AttemptFailed) -> list[Recipient
     if isinstance(error, MessageOutcomeUnknown):
         return [Recipient(address, "deferred", phase="pool") for address in addresses]
     return _states(addresses, error)
-
-
-_transports: "weakref.WeakSet[SMTPTransport]" = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for transport in list(_transports):
-        transport.after_fork()
-
-
-@atexit.register
-def close_all() -> None:
-    """Close all sessions of this process."""
-    for transport in list(_transports):
-        transport.close()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -24,6 +24,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
 )
+from wagtail_smtp.transports.anymail import hold_redirect
 from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import Letter
 
@@ -68,6 +69,8 @@ class StandardTransport:
             backend = self._opened()
         except OSError as error:
             raise _failure(MessageDeferred, error, "connect") from error
+        if hasattr(backend, "build_message_payload"):  # django-anymail's
+            hold_redirect(backend, letter)
         try:
             count = backend.send_messages([letter.message])
         except Exception as error:

@@ -1,0 +1,267 @@
+"""The providers that django-anymail knows: what each needs, and where it is reached.
+
+A pure table. django-anymail itself is imported when it is used: it need not be installed.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+#: What a developer types where django-anymail is missing.
+INSTALL = 'pip install "wagtail-smtp[anymail]"'
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a provider; ``name`` is the one that its backend gives it.
+
+    Attributes:
+        kind: ``text``, ``url``, ``domain`` or ``region``: what it must look like.
+        choices: pairs of value and label; empty: anything may be typed.
+        default: what is used where nothing is typed.
+    """
+
+    name: str
+    label: Any
+    is_secret: bool = False
+    is_required: bool = True
+    kind: str = "text"
+    choices: tuple[tuple[str, Any], ...] = ()
+    default: str = ""
+    hint: Any = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider of django-anymail.
+
+    Attributes:
+        slug: the module of its backend, and what a set's ``transport`` says.
+        options: what a set has to say.
+        url: where it is reached, if no option says so; may name options in braces.
+        fixed: options of its backend that a set can't change. They are given all the same:
+            what is not given is taken from the project's ``ANYMAIL`` setting.
+    """
+
+    slug: str
+    label: Any
+    options: tuple[Option, ...]
+    url: str = ""
+    hint: Any = ""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def backend(self) -> str:
+        """The dotted path of its backend."""
+        return f"anymail.backends.{self.slug}.EmailBackend"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its backend can be imported."""
+        try:
+            importlib.import_module(f"anymail.backends.{self.slug}")
+        except ImportError:
+            return False
+        return True
+
+
+def _key(name: str, label: Any = "", hint: Any = "") -> Option:
+    return Option(name, label or _("API key"), is_secret=True, hint=hint)
+
+
+def _at(*choices: tuple[str, Any]) -> Option:
+    return Option("api_url", _("Region"), choices=choices, default=choices[0][0], kind="url")
+
+
+_NO_WORKAROUND_CHANGES = {"workaround_display_name_bugs": True}
+
+PROVIDERS: Mapping[str, Provider] = {
+    provider.slug: provider
+    for provider in (
+        Provider(
+            "amazon_ses",
+            "Amazon SES",
+            (
+                Option("region_name", _("Region"), kind="region", hint=_("For example eu-west-1.")),
+                Option("aws_access_key_id", _("Access key ID")),
+                _key("aws_secret_access_key", _("Secret access key")),
+                Option(
+                    "configuration_set_name",
+                    _("Configuration set"),
+                    is_required=False,
+                    hint=_("Needed for delivery reports."),
+                ),
+            ),
+            url="https://email.{region_name}.amazonaws.com/",
+            hint=_(
+                "The user of the access key needs the permission ses:SendEmail, and "
+                "ses:SendBulkEmail for templates."
+            ),
+            fixed={"message_tag_name": None},
+        ),
+        Provider(
+            "brevo",
+            "Brevo",
+            (_key("api_key", hint=_("A version 3 API key, not the SMTP key.")),),
+            url="https://api.brevo.com/v3/",
+            fixed=_NO_WORKAROUND_CHANGES | {"prevent_header_encoding_bugs": True},
+        ),
+        Provider(
+            "mailersend",
+            "MailerSend",
+            (_key("api_token", _("API token")),),
+            url="https://api.mailersend.com/v1/",
+            fixed={"batch_send_mode": None},
+        ),
+        Provider(
+            "mailgun",
+            "Mailgun",
+            (
+                _key("api_key", hint=_("An API key, or a domain's sending key.")),
+                _at(
+                    ("https://api.mailgun.net/v3", _("United States")),
+                    ("https://api.eu.mailgun.net/v3", _("European Union")),
+                ),
+                Option(
+                    "sender_domain",
+                    _("Sending domain"),
+                    is_required=False,
+                    kind="domain",
+                    hint=_("As Mailgun knows it. Empty: the domain of each message's sender."),
+                ),
+            ),
+        ),
+        Provider(
+            "mailjet",
+            "Mailjet",
+            (Option("api_key", _("API key")), _key("secret_key", _("Secret key"))),
+            url="https://api.mailjet.com/v3.1/",
+        ),
+        Provider(
+            "mailtrap",
+            "Mailtrap",
+            (
+                _key("api_token", _("API token")),
+                Option(
+                    "sandbox_id",
+                    _("Sandbox ID"),
+                    is_required=False,
+                    hint=_("Given: messages go to that sandbox and to nobody else."),
+                ),
+            ),
+        ),
+        Provider(
+            "mandrill",
+            "Mailchimp Transactional (Mandrill)",
+            (_key("api_key"),),
+            url="https://mandrillapp.com/api/1.0",
+        ),
+        Provider(
+            "postal",
+            "Postal",
+            (
+                Option("api_url", _("API URL"), kind="url", hint=_("Where your Postal runs.")),
+                _key("api_key"),
+            ),
+        ),
+        Provider(
+            "postmark",
+            "Postmark",
+            (
+                _key("server_token", _("Server API token")),
+                Option(
+                    "message_stream",
+                    _("Message stream"),
+                    is_required=False,
+                    hint=_("Empty: the server's transactional stream."),
+                ),
+            ),
+            url="https://api.postmarkapp.com/",
+            fixed={"use_bulk_api": False, "generate_message_id": False},
+        ),
+        Provider(
+            "resend",
+            "Resend",
+            (_key("api_key"),),
+            url="https://api.resend.com/",
+            fixed={"verify_attachment_extensions": True},
+        ),
+        Provider(
+            "scaleway",
+            "Scaleway",
+            (
+                _key("secret_key", _("Secret key")),
+                Option("project_id", _("Project ID")),
+                Option(
+                    "region",
+                    _("Region"),
+                    default="fr-par",
+                    choices=(("fr-par", _("Paris")),),
+                ),
+            ),
+            url="https://api.scaleway.com/transactional-email/v1alpha1/regions/{region}/",
+        ),
+        Provider(
+            "sendgrid",
+            _("SendGrid (no longer supported by django-anymail)"),
+            (
+                _key("api_key"),
+                _at(
+                    ("https://api.sendgrid.com/v3/", _("Global")),
+                    ("https://api.eu.sendgrid.com/v3/", _("European Union")),
+                ),
+            ),
+            hint=_(
+                "It works, but django-anymail no longer tests it. For plain email, SMTP with the "
+                "SendGrid preset is the safer choice."
+            ),
+            fixed={
+                # Empty, not None: that would be taken from the project's settings.
+                "username": "",
+                "password": "",
+                "generate_message_id": True,
+                "merge_field_format": None,
+            },
+        ),
+        Provider(
+            "sparkpost",
+            "SparkPost",
+            (
+                _key("api_key"),
+                _at(
+                    ("https://api.sparkpost.com/api/v1/", _("United States")),
+                    ("https://api.eu.sparkpost.com/api/v1/", _("European Union")),
+                ),
+                Option("subaccount", _("Subaccount"), is_required=False),
+            ),
+        ),
+        Provider(
+            "unisender_go",
+            "Unisender Go",
+            (
+                Option(
+                    "api_url",
+                    _("API URL"),
+                    kind="url",
+                    hint=_("Depends on your account; it is shown there."),
+                ),
+                _key("api_key"),
+            ),
+            fixed=_NO_WORKAROUND_CHANGES | {"generate_message_id": True},
+        ),
+    )
+}
+
+
+def label(slug: str) -> str:
+    """What people call a transport."""
+    provider = PROVIDERS.get(slug)
+    return str(provider.label) if provider else slug.upper()
+
+
+def field_name(slug: str, option: str) -> str:
+    """The form's field of an option."""
+    return f"provider_{slug}_{option}"
