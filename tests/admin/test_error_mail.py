@@ -8,10 +8,13 @@ from django.core import mail
 from django.urls import reverse
 
 from tests.admin.conftest import form_data
+from tests.admin.test_provider_form import posted
 from tests.admin.test_set_tests import SETS, lines, typed
 from tests.hostile import HostileServer
+from tests.provider_server import CANARY, PROVIDERS
 from wagtail_smtp import crypto
 from wagtail_smtp.admin import set_tests, test_stream, trial
+from wagtail_smtp.admin.provider_form import ProviderForm
 from wagtail_smtp.admin.set_form import SettingsSetForm
 from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports import check, client
@@ -83,11 +86,31 @@ def test_the_mail_to_admins_has_no_password(
     )
 
     assert response.status_code == 500
+    _require_without("canary-5f1e", error_mails)
+
+
+@pytest.mark.parametrize("slug", PROVIDERS)
+@pytest.mark.parametrize(
+    "broken", ["Secret.store", "ProviderForm.clean", "ProviderForm._check_keys", "CharField.clean"]
+)
+def test_the_mail_to_admins_has_no_key(admin_client, error_mails, monkeypatch, broken, slug):
+    def fail(*args, **kwargs):
+        raise RuntimeError("the disk is full")
+
+    kinds = {"Secret": Secret, "ProviderForm": ProviderForm, "CharField": forms.CharField}
+    kind, _dot, name = broken.partition(".")
+    monkeypatch.setattr(kinds[kind], name, fail)
+    admin_client.raise_request_exception = False
+    assert admin_client.post(reverse(ADD), posted(slug)).status_code == 500
+    _require_without(CANARY, error_mails)
+
+
+def _require_without(canary, error_mails):
     # Django's own handler has written one as well, without frames.
     written = texts(error_mails)
     assert len(written) >= 3
     assert all("the disk is full" in part for part in written)
-    assert not any("canary-5f1e" in part for part in written)
+    assert not any(canary in part for part in written)
 
 
 def texts(mails):

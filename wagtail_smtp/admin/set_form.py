@@ -11,12 +11,13 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
-from wagtail.admin.forms import WagtailAdminModelForm
 from wagtail.admin.staticfiles import versioned_static
 from wagtail.log_actions import registry
 
 from wagtail_smtp import configuration, crypto
 from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.admin.provider_form import SECRET_FIELDS as KEY_FIELDS
+from wagtail_smtp.admin.provider_form import SMTP, ProviderForm
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import SecretError
@@ -25,8 +26,11 @@ from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.presets import PRESETS
 
+#: Fields whose values no error report may show.
+SECRET_FIELDS = ("password", *KEY_FIELDS)
 
-class SettingsSetForm(WagtailAdminModelForm):
+
+class SettingsSetForm(ProviderForm):
     """Add, copy or edit one settings set."""
 
     preset = forms.ChoiceField(
@@ -74,7 +78,7 @@ class SettingsSetForm(WagtailAdminModelForm):
         self._offer_default_credentials()
         # What the column holds on every database.
         self.fields["max_size"].validators.append(MaxValueValidator(32767))
-        if self.instance.secret_id is None:
+        if self.instance.secret_id is None or self.instance.transport != SMTP:
             del self.fields["remove_password"]
         default = SettingsSet.Authentication.DEFAULT
         is_offered = default in [value for value, _label in self.fields["authentication"].choices]
@@ -190,25 +194,35 @@ class SettingsSetForm(WagtailAdminModelForm):
             [configuration.ReportEmail(values["address"]) for values in reports]
         )
         secret = None
-        if password := self.cleaned_data.get("password"):
-            secret = Secret(ciphertext=crypto.encrypt(password, item.binding()))
-        elif not self.cleaned_data.get("remove_password"):
+        if value := self.typed_secret():
+            secret = Secret(ciphertext=crypto.encrypt(value, item.binding()))
+        elif not self.removes_secret:
             secret = Secret.objects.filter(pk=self.instance.secret_id).first()
         return item, secret
 
     @sensitive_variables()
+    def typed_secret(self):
+        """What is typed of the password or the keys, as it is stored; empty: nothing."""
+        if self.uses_provider:
+            return self.typed_keys()
+        return self.cleaned_data.get("password") if self._uses_password() else ""
+
+    @property
+    def removes_secret(self):
+        """Whether what is stored is to be removed."""
+        return any(self.cleaned_data.get(name) for name in ("remove_password", "remove_keys"))
+
+    @sensitive_variables()
     def save(self, commit=True):
         item = self.instance
-        typed = self.cleaned_data.get("password")
-        if not self._uses_password():
-            item.secret = None
-        elif typed:
+        typed, removed = self.typed_secret(), self.removes_secret
+        if typed:
             item.secret = Secret.store(typed, item.frozen(()).binding(), item.key)
-        elif self.cleaned_data.get("remove_password"):
+        elif removed or not (self.uses_provider or self._uses_password()):
             item.secret = None
         item.stamp(self.for_user)
         saved = super().save(commit)
-        if self.cleaned_data.get("remove_password") and not typed:
+        if removed and not typed:
             revoke(item.key)
         return saved
 
@@ -218,7 +232,9 @@ class SettingsSetForm(WagtailAdminModelForm):
         labels = [
             str(capfirst(self.fields[name].label or name))
             for name in self.changed_data
-            if name in self.fields and name not in ("loaded_revision", "preset")
+            if name in self.fields
+            and name not in ("loaded_revision", "preset")
+            and name not in self.unused
         ]
         if self.formsets["report_emails"].has_changed():
             labels.append(_("Report emails"))

@@ -13,6 +13,7 @@ from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.set_form import SECRET_FIELDS
 from wagtail_smtp.admin.set_test_parts import URLS, AddressForm
 from wagtail_smtp.admin.test_limit import NotNow, Running
 from wagtail_smtp.admin.test_stream import problem, stream
@@ -77,7 +78,7 @@ class RunsTest(View):
         """The stored set, or None for one that isn't."""
 
 
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+@method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
 class TypedTestView(RunsTest):
     """Tests what stands in the form of a set, whether it is stored yet or not."""
 
@@ -114,7 +115,7 @@ class TypedTestView(RunsTest):
         item, secret = form.typed()
         if item.authentication == "password" and secret is None:
             return problem(422, _NOT_TESTED, {"password": [_("Enter the password.")]})
-        return item, secret, TYPED if form.cleaned_data.get("password") else STORED
+        return item, secret, TYPED if form.typed_secret() else STORED
 
 
 _NOT_TESTED = gettext_lazy("Nothing was tested, since the form has errors.")

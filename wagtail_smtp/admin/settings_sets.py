@@ -7,7 +7,6 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
@@ -18,10 +17,11 @@ from wagtail.admin.widgets.button import HeaderButton
 from wagtail.log_actions import log
 from wagtail.snippets.views import snippets
 
-from wagtail_smtp.admin import permissions, set_tests
+from wagtail_smtp.admin import permissions, set_cells, set_tests
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
-from wagtail_smtp.admin.set_form import SettingsSetForm
+from wagtail_smtp.admin.provider_form import FOR, FOR_SMTP, OWN_SERVERS, PANEL, SMTP
+from wagtail_smtp.admin.set_form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.admin.set_test_parts import OffersTests, test_buttons
 from wagtail_smtp.admin.webhook_panel import ReportsPanel
 from wagtail_smtp.live.database import write_alias
@@ -76,12 +76,12 @@ class NotInUseYet:
         return item
 
 
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+@method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
 class AddView(LockedPost, NotInUseYet, OffersTests, snippets.CreateView):
     """A new set."""
 
 
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+@method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
 class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
     """A new set that begins with another's values, all but its password and name."""
 
@@ -95,7 +95,7 @@ class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
         return copied
 
 
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+@method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
 class EditView(LockedPost, NotInUseYet, OffersTests, snippets.EditView):
     """Edit a set."""
 
@@ -156,9 +156,10 @@ class IndexView(snippets.IndexView):
             self._get_title_column("name"),
             StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
             Column("changes", label=_("Changes"), accessor=overview.changes),
-            Column("redirect", label=_("Redirect"), accessor=_redirect),
-            Column("host", label=_("Host"), accessor=_host),
-            Column("sender", label=_("Sender"), accessor=_sender),
+            Column("redirect", label=_("Redirect"), accessor=set_cells.redirect),
+            Column("transport", label=_("Transport"), accessor=set_cells.transport),
+            Column("host", label=_("Host"), accessor=set_cells.host),
+            Column("sender", label=_("Sender"), accessor=set_cells.sender),
         ]
 
     def get_list_more_buttons(self, instance):
@@ -193,33 +194,26 @@ class IndexView(snippets.IndexView):
         return context
 
 
-def _host(item):
-    if item.authentication == SettingsSet.Authentication.DEFAULT:
-        return _("the site's own server")
-    return f"{item.host}:{item.port}"
-
-
-def _sender(item):
-    name, address = item.sender_name, item.sender_address
-    return format_html("{} {}", name, f"<{address}>" if address and name else address)
-
-
-def _redirect(item):
-    return _("On") if item.redirect else ""
-
-
 EDIT_HANDLER = ObjectList(
     [
         FieldPanel("name"),
         FieldPanel("enabled"),
         MultiFieldPanel(
             [
-                FieldPanel("preset"),
-                FieldPanel("host"),
-                FieldRowPanel([FieldPanel("port"), FieldPanel("security"), FieldPanel("timeout")]),
+                FieldPanel("transport"),
+                FieldPanel("preset", attrs=FOR_SMTP),
+                FieldPanel("host", attrs=FOR_SMTP),
+                FieldRowPanel(
+                    [
+                        FieldPanel("port", attrs=FOR_SMTP),
+                        FieldPanel("security", attrs=FOR_SMTP),
+                        FieldPanel("timeout"),
+                    ]
+                ),
             ],
             heading=gettext_lazy("Server"),
         ),
+        PANEL,
         MultiFieldPanel(
             [
                 FieldPanel("authentication"),
@@ -228,6 +222,7 @@ EDIT_HANDLER = ObjectList(
                 FieldPanel("remove_password"),
             ],
             heading=gettext_lazy("Credentials"),
+            attrs=FOR_SMTP,
         ),
         MultiFieldPanel(
             [
@@ -246,9 +241,9 @@ EDIT_HANDLER = ObjectList(
         ),
         MultiFieldPanel(
             [
-                FieldPanel("ca_certificates"),
-                FieldPanel("ehlo_name"),
-                FieldPanel("bounce_address"),
+                FieldPanel("ca_certificates", attrs={FOR: " ".join((SMTP, *OWN_SERVERS))}),
+                FieldPanel("ehlo_name", attrs=FOR_SMTP),
+                FieldPanel("bounce_address", attrs=FOR_SMTP),
                 FieldPanel("max_size"),
                 FieldPanel("notify_user", widget=NotifyUserViewSet().widget_class),
                 FieldPanel("categories"),
@@ -261,7 +256,7 @@ EDIT_HANDLER = ObjectList(
         FieldPanel("loaded_revision", classname="w-hidden"),
     ],
     base_form_class=SettingsSetForm,
-    attrs={"data-controller": "wsmtp-set-form"},
+    attrs={"data-controller": "wsmtp-set-form wsmtp-provider-form"},
 )
 
 

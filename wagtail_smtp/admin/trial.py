@@ -12,12 +12,17 @@ from wagtail_smtp.diagnostics.senders import sender_hints
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.provider_config import ProviderConfig
 
 TYPED, STORED = "typed", "stored"
 
 _PASSWORDS = {
     TYPED: gettext_lazy("Tested with the password that you typed."),
     STORED: gettext_lazy("Tested with the stored password."),
+}
+_KEYS = {
+    TYPED: gettext_lazy("Tested with the key that you typed."),
+    STORED: gettext_lazy("Tested with the stored key."),
 }
 
 
@@ -32,7 +37,7 @@ class Trial:
     """
 
     item: SettingsSetConfig
-    server: TransportConfig = field(repr=False)
+    server: TransportConfig | ProviderConfig = field(repr=False)
     letter: Letter | None
     notes: tuple
     success: str
@@ -54,7 +59,7 @@ class Trial:
         server = transport_config(item, secret)
         notes = [_login(item, password), *_hints(item)]
         if address is None:
-            return cls(item, server, None, tuple(notes), _("The server works."))
+            return cls(item, server, None, tuple(notes), _connected(item))
         redirect = redirect_of(item)
         letter = letter_for(item, server.username, address, redirect)
         if redirect is not None:
@@ -68,7 +73,15 @@ class Trial:
         return try_server(self.item, self.server, self.letter)
 
 
+def _connected(item):
+    if item.is_provider:
+        return _("The provider can be reached. Whether it knows the key, a test email tells.")
+    return _("The server works.")
+
+
 def _login(item, password):
+    if item.is_provider:
+        return str(_KEYS[password])
     if item.authentication == "none":
         return _("Tested without logging in.")
     if item.authentication == "default":

@@ -13,7 +13,10 @@ DOCUMENTATION = "docs/problems.md"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is known of a failure. ``port`` and ``security`` are those of the server."""
+    """What is known of a failure. ``port`` and ``security`` are those of the server.
+
+    ``is_provider``: a provider by its own interface, no server by SMTP.
+    """
 
     phase: str = ""
     code: int = 0
@@ -23,6 +26,7 @@ class Failure:
     host: str = ""
     port: int = 0
     security: str = ""
+    is_provider: bool = False
 
     @classmethod
     def of(cls, error: BaseException, host: str, port: int, security: str) -> "Failure":

@@ -7,8 +7,9 @@ differ and change; enhanced status codes (RFC 3463) are looked at first.
 from wagtail_smtp.diagnostics.connection import ENCRYPTION, LOGIN, NETWORK
 from wagtail_smtp.diagnostics.failure import Cause, Failure
 from wagtail_smtp.diagnostics.message import MESSAGE
+from wagtail_smtp.diagnostics.provider import PROVIDER
 
-CAUSES: tuple[Cause, ...] = (*NETWORK, *ENCRYPTION, *LOGIN, *MESSAGE)
+CAUSES: tuple[Cause, ...] = (*NETWORK, *ENCRYPTION, *PROVIDER, *LOGIN, *MESSAGE)
 
 
 def explain(failure: Failure) -> Cause:

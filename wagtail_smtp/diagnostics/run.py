@@ -1,7 +1,7 @@
 """Testing a settings set as it stands: the stages of its server, each failure with its remedy."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from django.core.mail import EmailMessage
@@ -80,6 +80,7 @@ def try_server(
             yield Report(stage)
         else:
             failure = Failure.of(stage.error, server.host, server.port, server.security)
+            failure = replace(failure, is_provider=item.is_provider)
             yield Report(stage, explain(failure))
 
 

@@ -23,6 +23,7 @@ from wagtail_smtp.exceptions import (
     MessageDeferred,
     MessageOutcomeUnknown,
     MessageRefused,
+    RedirectError,
 )
 from wagtail_smtp.transports.anymail import hold_redirect
 from wagtail_smtp.transports.availability import Availability
@@ -75,7 +76,7 @@ class StandardTransport:
             count = backend.send_messages([letter.message])
         except Exception as error:
             self.close()
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not isinstance(error, RedirectError):
                 raise _judge(error) from error
             raise
         # Some backends return None, against Django's documentation; only a 0 is a no.
