@@ -15,6 +15,7 @@ from tests.smtp_server import CA_PEM
 from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.delivery import freeze
 from wagtail_smtp.delivery.shape import prepare
+from wagtail_smtp.diagnostics.recorded import cause_of
 from wagtail_smtp.diagnostics.run import try_set
 from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
@@ -22,6 +23,7 @@ from wagtail_smtp.exceptions import (
     MessageUnsupported,
     RedirectError,
 )
+from wagtail_smtp.live import current
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, Secret
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.process import close_all
@@ -354,6 +356,7 @@ class TestTemplates:
         entry = LogEntry.objects.get()
         assert entry.state == "failed"
         assert name in entry.reason
+        assert cause_of(entry, current().configuration).slug == "not-supported"
 
     @pytest.mark.parametrize("name", ["tags", "metadata", "track_opens", "esp_extra"])
     def test_smtp_leaves_out_what_doesnt_matter(self, make_set, smtp_server, reload, name):

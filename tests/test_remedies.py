@@ -59,6 +59,17 @@ WORDS = [
     ("mail", 432, "4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent"
      "_sending for more information.", OUTLOOK, "rate-limited"),
     ("reply", 550, "5.4.5 Daily user sending quota exceeded. - gsmtp", GMAIL, "rate-limited"),
+    ("unsupported", 0, "Postal does not support metadata", "", "not-supported"),
+    ("auth", 401, "Unauthenticated.", "api.mailersend.com", "key-refused"),
+    ("auth", 500, "Invalid_Key", "mandrillapp.com", "key-refused"),
+    ("data", 429, "Too many requests", "api.resend.com", "provider-limit"),
+    ("mail", 403, "Domain sandbox1.mailgun.org is not allowed to send: Free accounts are for test "
+     "purposes only. Please upgrade or add the address to authorized recipients", "",
+     "provider-sandbox"),
+    ("mail", 402, "not_enough_credits", "api.brevo.com", "provider-account"),
+    ("mail", 403, "The from address does not match a verified Sender Identity.",
+     "api.sendgrid.com", "sender-not-verified"),
+    ("mail", 400, "MessageRejected: Email address is not verified.", "", "sender-not-verified"),
     ("rcpt", 552, "5.2.2 The email account that you tried to reach is over quota.", GMAIL,
      "mailbox-full"),
     ("rcpt", 452, "4.2.2 Mailbox full", "", "mailbox-full"),
@@ -140,6 +151,13 @@ def test_causes(phase, cause, port, security, slug):
 )
 def test_errors_of_ours(error, slug):
     assert explain(Failure.of(error, "mail.example.com", 587, "starttls")).slug == slug
+
+
+@pytest.mark.parametrize("code", [500, 503])
+def test_what_only_a_provider_says(code):
+    provider = Failure("data", code, "oops", is_provider=True)
+    assert explain(provider).slug == "provider-trouble"
+    assert explain(Failure("data", code, "oops")).slug != "provider-trouble"
 
 
 def test_each_cause_is_tested_and_documented():

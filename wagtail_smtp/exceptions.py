@@ -96,7 +96,7 @@ class AttemptFailed(EmailDeliveryError):
     Attributes:
         phase: where it failed: ``pool``, ``connect``, ``banner``, ``ehlo``, ``starttls``,
             ``tls``, ``auth``, ``size``, ``reset``, ``mail``, ``rcpt``, ``data``, ``body``,
-            ``reply``, or ``standard`` for the project's own backend.
+            ``reply``, ``unsupported``, or ``standard`` for the project's own backend.
         code: the server's reply code, 0 if it gave none.
         reply: the server's words, cleaned of control characters.
         recipients: the state of each recipient, where they differ.

@@ -23,7 +23,7 @@ def require(message: EmailMessage, item: SettingsSetConfig | None, way: Route) -
     """Refuse to send half of a message: over SMTP nothing fills in templates.
 
     Raises:
-        MessageUnsupported: phase ``data``.
+        MessageUnsupported: phase ``unsupported``.
     """
     found = [name for name in NEEDS_PROVIDER if getattr(message, name, None) is not None]
     if not found or (item is not None and item.is_provider):
@@ -33,5 +33,5 @@ def require(message: EmailMessage, item: SettingsSetConfig | None, way: Route) -
     raise MessageUnsupported(
         _("“%(set)s” sends by SMTP, where nothing fills in a provider's template: %(what)s.")
         % {"set": item.name if item else standard.NAME, "what": ", ".join(found)},
-        phase="data",
+        phase="unsupported",
     )

@@ -16,6 +16,15 @@ def _is_key_refused(failure: Failure) -> bool:
 
 PROVIDER = (
     Cause(
+        "not-supported",
+        _("This set can't carry such a message"),
+        _(
+            "Templates and data of each recipient's own need a set whose transport is a provider, "
+            "and not every provider knows every feature. Use such a set for this mail."
+        ),
+        lambda f: f.phase == "unsupported",
+    ),
+    Cause(
         "key-refused",
         _("The provider doesn't know this key"),
         _(

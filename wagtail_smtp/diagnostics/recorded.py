@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from wagtail_smtp.configuration import Configuration
+from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.diagnostics.failure import Cause, Failure
 from wagtail_smtp.diagnostics.remedies import explain
 from wagtail_smtp.exceptions import (
@@ -72,7 +72,10 @@ def cause_of(entry: LogEntry, configuration: Configuration) -> Cause | None:
         return explain(Failure(error=kind("")))
     if entry.state == State.PARTLY_SENT:
         return _of_recipients(entry)
-    return None if last is None else _of_attempt(last, _server(entry, configuration))
+    if last is None:
+        return None
+    item = configuration.by_key().get(str(entry.set_key))
+    return _of_attempt(last, _server(entry, item), item is not None and item.is_provider)
 
 
 def _of_recipients(entry: LogEntry) -> Cause | None:
@@ -81,7 +84,9 @@ def _of_recipients(entry: LogEntry) -> Cause | None:
     return row and explain(Failure("rcpt", row.code, row.reply))
 
 
-def _of_attempt(attempt: LogAttempt, server: tuple[str, int, str]) -> Cause | None:
+def _of_attempt(
+    attempt: LogAttempt, server: tuple[str, int, str], is_provider: bool
+) -> Cause | None:
     phase, words = attempt.phase, attempt.reply
     host, port, security = server
     if phase in _OF_PHASES:
@@ -90,7 +95,16 @@ def _of_attempt(attempt: LogAttempt, server: tuple[str, int, str]) -> Cause | No
         return None  # no server was asked
     cause = None if attempt.code or phase == "pool" else _exception(words)
     return explain(
-        Failure(phase, attempt.code, words, cause, host=host, port=port, security=security)
+        Failure(
+            phase,
+            attempt.code,
+            words,
+            cause,
+            host=host,
+            port=port,
+            security=security,
+            is_provider=is_provider,
+        )
     )
 
 
@@ -101,9 +115,10 @@ def _exception(words: str) -> OSError:
     return OSError(words)
 
 
-def _server(entry: LogEntry, configuration: Configuration) -> tuple[str, int, str]:
+def _server(entry: LogEntry, item: SettingsSetConfig | None) -> tuple[str, int, str]:
     """Host, port and security of what carried it, as far as they are known now."""
-    item = configuration.by_key().get(str(entry.set_key))
+    if item is not None and item.is_provider:
+        return "", 443, "ssl"
     if item is not None and item.authentication != "default":
         return item.host.lower(), item.port, item.security
     own = standard.server() if item is not None or entry.set_key is None else None

@@ -178,7 +178,7 @@ def _never_sent(
         error, AnymailUnsupportedFeature | AnymailSerializationError | AnymailInvalidAddress
     ):
         words = _scrubbed(config, " ".join(map(str, error.args)))
-        return MessageUnsupported(f"{config.name}: {words}", phase="data", reply=words)
+        return MessageUnsupported(f"{config.name}: {words}", phase="unsupported", reply=words)
     if progress.at == "":
         # A receiver of pre_send, or the message itself; its callers know their own error.
         words = f"{config.name}: {type(error).__name__} before anything was sent."
