@@ -57,6 +57,11 @@ HOSTS = (
 )
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *args: Any) -> None:
+        """Say nothing: clients may go away."""
+
+
 class ProviderServer:
     """Start with ``with``. ``answer`` may be replaced at any time."""
 
@@ -120,7 +125,7 @@ class ProviderServer:
                 """Say nothing."""
 
         self._context = server_context(*HOSTS)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
