@@ -147,6 +147,25 @@ class TestRedirect:
         assert states["real.one@example.org"] == states["hidden@example.org"] == "redirected"
         assert states["qa@example.com"] == "sent"
 
+    def test_nothing_unknown_is_handed_over(self, provider, provider_set, reload):
+        from anymail.signals import pre_send
+
+        provider_set("mailgun", redirect=True, reports=["qa@example.com"])
+        reload()
+        provider.answer = PROVIDERS["mailgun"].accepted([])
+        seen = []
+
+        def look(message: Any, **kwargs: Any) -> None:
+            seen.append(set(vars(message)))
+
+        pre_send.connect(look)
+        try:
+            message(more_recipients=["real@example.org"], tags=["known"]).send()
+        finally:
+            pre_send.disconnect(look)
+        assert "tags" in seen[0]
+        assert "more_recipients" not in seen[0]
+
     @pytest.mark.parametrize(
         "change",
         [

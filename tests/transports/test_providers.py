@@ -86,6 +86,8 @@ def test_accepted(provider, slug):
     assert message.anymail_status.status <= {"sent", "queued"}
     answer = message.anymail_status.esp_response
     assert CANARY not in repr(answer if isinstance(answer, dict) else vars(answer))
+    # It holds the headers.
+    assert getattr(answer, "request", None) is None
 
 
 @every_provider
@@ -253,6 +255,16 @@ def test_no_proxy_of_the_machine(configure, monkeypatch):
             send(transport("amazon_ses"))
             assert len(server.requests) == 2
         assert proxy.connections == 0
+
+
+def test_no_login_of_the_machine(provider, monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    provider.answer = PROVIDERS["brevo"].accepted([])
+    send(transport("brevo"))
+    assert "Authorization" not in provider.requests[0].headers
 
 
 def test_no_setting_of_the_project_is_used(provider, settings, monkeypatch):
