@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 
 from tests.admin.conftest import form_data
-from tests.provider_server import CANARY, PROVIDERS
+from tests.provider_server import CANARY, PROVIDERS, Answer, ProviderServer
 from wagtail_smtp import live
 from wagtail_smtp.admin.provider_form import SECRET_FIELDS
 from wagtail_smtp.models import LogEntry, Secret, SettingsSet
@@ -344,3 +344,49 @@ def test_all_secret_fields_are_hidden_from_error_reports():
 
     assert set(set_form.SECRET_FIELDS) == {"password", *SECRET_FIELDS}
     assert len(SECRET_FIELDS) == len(PROVIDERS)
+
+
+class TestTests:
+    """The buttons of the form, with what is typed and with what is stored."""
+
+    def _test(self, client, data, pk=None):
+        from tests.admin.test_set_tests import SETS, lines
+
+        name, args = ("test_new", []) if pk is None else ("test_typed", [pk])
+        response = client.post(reverse(f"{SETS}:{name}", args=args), data)
+        found = lines(response)
+        assert CANARY not in json.dumps(found)
+        return found
+
+    def test_a_typed_and_a_stored_key(self, admin_client):
+        with ProviderServer(PROVIDERS["postal"].accepted(["me@example.org"]), tls=False) as server:
+            where = {"provider_postal_api_url": server.url}
+            data = posted("postal", test="email", test_address="me@example.org", **where)
+            found = self._test(admin_client, data)
+            assert found[-1]["ok"], found
+            assert "the key that you typed" in json.dumps(found)
+            assert server.requests[0].headers["X-Server-API-Key"] == CANARY
+
+            admin_client.post(reverse(ADD), posted("postal", **where))
+            item = SettingsSet.objects.get()
+            data = posted("postal", keys={}, loaded_revision=str(item.revision), **where)
+            found = self._test(admin_client, data, item.pk)
+            assert found[-1]["ok"], found
+            assert "the stored key" in json.dumps(found)
+            assert "a test email tells" in json.dumps(found)
+
+    def test_the_stored_key_goes_nowhere_else(self, admin_client):
+        with ProviderServer(Answer(), tls=False) as server:
+            admin_client.post(reverse(ADD), posted("postal"))
+            item = SettingsSet.objects.get()
+            data = posted(
+                "postal",
+                keys={},
+                loaded_revision=str(item.revision),
+                test="email",
+                test_address="me@example.org",
+                provider_postal_api_url=server.url,
+            )
+            found = self._test(admin_client, data, item.pk)
+            assert "provider_postal_api_key" in json.dumps(found)
+            assert server.connections == 0

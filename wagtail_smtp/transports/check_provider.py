@@ -12,13 +12,13 @@ from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.anymail import AnymailTransport
 from wagtail_smtp.transports.base import Letter
-from wagtail_smtp.transports.check import Stage, certificate
+from wagtail_smtp.transports.check import LONGEST, Stage, certificate
 from wagtail_smtp.transports.client import StageName
 from wagtail_smtp.transports.provider_config import ProviderConfig
 from wagtail_smtp.transports.smtp import ssl_context
 
 #: Seconds of one wait, however patient the set is when it sends mail.
-_WAIT = 5.0
+_WAIT = 3.0
 
 
 @sensitive_variables()
@@ -34,9 +34,10 @@ def check_provider(config: ProviderConfig, letter: Letter | None = None) -> Iter
     config = replace(config, timeout=min(config.timeout, _WAIT))
     at: StageName = "resolve"
     began = time.monotonic()
+    deadline = began + LONGEST
     sock: socket.socket | None = None
     try:
-        addresses = guard.resolve(config.host, config.port)
+        addresses = guard.resolve(config.host, config.port, within=_WAIT)
         found = {"addresses": tuple(dict.fromkeys(item[4][0] for item in addresses))}
         yield Stage(at, time.monotonic() - began, details=found)
         at, began = "connect", time.monotonic()
@@ -50,7 +51,7 @@ def check_provider(config: ProviderConfig, letter: Letter | None = None) -> Iter
             yield Stage(at, time.monotonic() - began, details=certificate(sock))
         if letter is not None:
             at, began = "message", time.monotonic()
-            yield from _send(config, letter)
+            yield from _send(config, letter, deadline - began)
     except EmailDeliveryError as error:
         said = getattr(error, "reply", "")
         yield Stage(at, time.monotonic() - began, said, error=error)
@@ -65,11 +66,13 @@ def check_provider(config: ProviderConfig, letter: Letter | None = None) -> Iter
 
 
 @sensitive_variables()
-def _send(config: ProviderConfig, letter: Letter) -> Iterator[Stage]:
+def _send(config: ProviderConfig, letter: Letter, within: float) -> Iterator[Stage]:
+    # Half of the time for connecting once more, which takes four waits at most.
+    config = replace(config, timeout=min(config.timeout, within / 8))
     transport = AnymailTransport(config)
     began = time.monotonic()
     try:
-        outcome = transport.send(letter, 2 * _WAIT)
+        outcome = transport.send(letter, within / 2)
     finally:
         transport.close()
     seconds = time.monotonic() - began
