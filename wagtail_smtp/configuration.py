@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 #: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
 FORMAT = 4
@@ -20,7 +20,7 @@ _ADDED = frozenset(
 
 Method = Literal["custom", "standard"]
 Security = Literal["starttls", "ssl", "none"]
-Authentication = Literal["none", "password", "default"]
+Authentication = Literal["none", "password", "default", "oauth2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,13 @@ class SettingsSetConfig:
 
     def binding(self) -> dict[str, str]:
         """Where the password may go: it is stored with this and compared at every use."""
-        return destination_binding(
+        binding = destination_binding(
             self.host, self.port, self.security, self.ca_certificates, self.username
         )
+        if self.authentication == "oauth2":
+            # Who gives the token, for which client, and by which URLs.
+            binding |= {f"oauth {name}": value for name, value in self.oauth.items()}
+        return binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,24 @@ def destination_binding(
     }
 
 
+class TokenSource(Protocol):
+    """Where a transport gets the access tokens that it logs in with."""
+
+    def current(self) -> str:
+        """A token that is valid now, renewed ahead of its end.
+
+        Raises:
+            TokenRefused: there is none; the error says why.
+        """
+
+    def renewed(self, rejected: str) -> str | None:
+        """Another token than the one that a server has rejected; None: that one is too new.
+
+        Raises:
+            TokenRefused: there is none; the error says why.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class TransportConfig:
     """All that one SMTP transport needs, secrets included; never stored."""
@@ -179,6 +201,8 @@ class TransportConfig:
     ca_certificates: str = ""
     username: str = ""
     password: str = field(default="", repr=False)
+    #: With OAuth 2, instead of a password.
+    tokens: TokenSource | None = field(default=None, repr=False, compare=False)
     #: The project's own server: a developer named it, so any port will do.
     is_standard_server: bool = False
 

@@ -15,6 +15,7 @@
         ├── DestinationRefused        the address may not be connected to; nothing was sent
         └── AttemptFailed             one server, with phase and its words
             ├── MessageDeferred       not taken this time; a retry is safe
+            │   └── TokenRefused      OAuth 2: no access token to log in with
             ├── MessageRefused        the server said no for good; a retry won't help
             ├── MessageTooLarge       more than the server takes; nothing was sent
             └── MessageOutcomeUnknown handed over, no answer: a retry may send it twice
@@ -124,6 +125,17 @@ class AttemptFailed(EmailDeliveryError):
 
 class MessageDeferred(AttemptFailed):
     """The message was not taken this time."""
+
+
+class TokenRefused(MessageDeferred):
+    """OAuth 2: there is no access token to log in with, so nothing was sent.
+
+    ``reason`` is one of :data:`wagtail_smtp.oauth.REASONS`, ``reply`` the provider's words.
+    """
+
+    def __init__(self, message: str, *, reason: str = "refused", reply: str = "") -> None:
+        super().__init__(message, phase="auth", reply=reply)
+        self.reason = reason
 
 
 class MessageRefused(AttemptFailed):

@@ -23,9 +23,13 @@ class Failure:
     host: str = ""
     port: int = 0
     security: str = ""
+    #: Whether the login was one with OAuth 2.
+    by_token: bool = False
 
     @classmethod
-    def of(cls, error: BaseException, host: str, port: int, security: str) -> "Failure":
+    def of(
+        cls, error: BaseException, host: str, port: int, security: str, *, by_token: bool = False
+    ) -> "Failure":
         """That of an error which ended an attempt."""
         failed = error if isinstance(error, AttemptFailed) else None
         return cls(
@@ -37,6 +41,7 @@ class Failure:
             host=host.lower(),
             port=port,
             security=security,
+            by_token=by_token,
         )
 
     def says(self, *patterns: str) -> bool:

@@ -7,8 +7,16 @@ differ and change; enhanced status codes (RFC 3463) are looked at first.
 from wagtail_smtp.diagnostics.connection import ENCRYPTION, LOGIN, NETWORK
 from wagtail_smtp.diagnostics.failure import Cause, Failure
 from wagtail_smtp.diagnostics.message import MESSAGE
+from wagtail_smtp.diagnostics.tokens import LOGIN_WITH_TOKEN, TOKENS
 
-CAUSES: tuple[Cause, ...] = (*NETWORK, *ENCRYPTION, *LOGIN, *MESSAGE)
+CAUSES: tuple[Cause, ...] = (
+    *TOKENS,
+    *NETWORK,
+    *ENCRYPTION,
+    *LOGIN_WITH_TOKEN,
+    *LOGIN,
+    *MESSAGE,
+)
 
 
 def explain(failure: Failure) -> Cause:

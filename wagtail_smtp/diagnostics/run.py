@@ -75,7 +75,13 @@ def try_server(
         if stage.error is None:
             yield Report(stage)
         else:
-            failure = Failure.of(stage.error, server.host, server.port, server.security)
+            failure = Failure.of(
+                stage.error,
+                server.host,
+                server.port,
+                server.security,
+                by_token=server.tokens is not None,
+            )
             yield Report(stage, explain(failure))
 
 

@@ -1,10 +1,13 @@
 """A settings set with its secret: what its transport needs."""
 
+from dataclasses import replace
+
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
 from wagtail_smtp.exceptions import SecretError, SecretUnreadable
+from wagtail_smtp.live import tokens
 from wagtail_smtp.models import Secret
 from wagtail_smtp.transports import standard
 
@@ -18,6 +21,8 @@ def transport_config(item: SettingsSetConfig, secret: Secret | None) -> Transpor
     """
     if item.authentication == "default":
         return _standard_server(item)
+    if item.authentication == "oauth2":
+        return _with_tokens(item, secret)
     password = ""
     if item.authentication == "password":
         try:
@@ -32,6 +37,11 @@ def transport_config(item: SettingsSetConfig, secret: Secret | None) -> Transpor
                 )
                 % {"name": item.name, "why": error}
             ) from None
+    username = item.username if item.authentication == "password" else ""
+    return replace(_server(item), username=username, password=password)
+
+
+def _server(item: SettingsSetConfig) -> TransportConfig:
     return TransportConfig(
         name=item.name,
         host=item.host,
@@ -40,8 +50,17 @@ def transport_config(item: SettingsSetConfig, secret: Secret | None) -> Transpor
         timeout=item.timeout,
         ehlo_name=item.ehlo_name,
         ca_certificates=item.ca_certificates,
-        username=item.username if item.authentication == "password" else "",
-        password=password,
+    )
+
+
+@sensitive_variables()
+def _with_tokens(item: SettingsSetConfig, secret: Secret | None) -> TransportConfig:
+    value = tokens.reveal(item, secret)
+    is_stored = secret is None or secret.pk is not None
+    return replace(
+        _server(item),
+        username=item.username,
+        tokens=tokens.source(item, value, is_stored=is_stored),
     )
 
 
