@@ -6,6 +6,7 @@ They are the extra ``oauth`` and imported when they are needed, so the plugin ru
 import json
 import secrets
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,7 +89,10 @@ def ask(client: Client, redirect_uri: str, state: str) -> Asked:
     """
     with refusals.told_of(client.name, client.secret):
         if client.settings.provider == "microsoft":
-            with _microsoft_app(client) as app:
+            with _microsoft_app(client) as app, warnings.catch_warnings():
+                # It advises form_post, by which the browser would come back without its session:
+                # cookies that are SameSite=Lax, Django's default, don't go along.
+                warnings.filterwarnings("ignore", message="response_mode=")
                 flow = app.initiate_auth_code_flow(
                     [client.settings.microsoft.consent_scope],
                     redirect_uri=redirect_uri,
