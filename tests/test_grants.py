@@ -19,7 +19,8 @@ from tests.smtp_server import CA_PEM, server_context
 from wagtail_smtp import oauth
 from wagtail_smtp.exceptions import DestinationRefused, TokenRefused
 from wagtail_smtp.oauth import OAuth
-from wagtail_smtp.transports import grants, http
+from wagtail_smtp.transports import grants
+from wagtail_smtp.transports import token_http as http
 from wagtail_smtp.transports.grants import Client
 
 LOGIN = "https://login.microsoftonline.com/contoso.example"

@@ -32,7 +32,7 @@ They inherit what callers of Django's mail functions already catch, so that
 
 import smtplib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wagtail_smtp.configuration import Problem, Recipient
@@ -133,8 +133,10 @@ class TokenRefused(MessageDeferred):
     ``reason`` is one of :data:`wagtail_smtp.oauth.REASONS`, ``reply`` the provider's words.
     """
 
-    def __init__(self, message: str, *, reason: str = "refused", reply: str = "") -> None:
-        super().__init__(message, phase="auth", reply=reply)
+    def __init__(
+        self, message: str, *, reason: str = "refused", phase: str = "auth", **values: Any
+    ) -> None:
+        super().__init__(message, phase=phase, **values)
         self.reason = reason
 
 

@@ -13,6 +13,7 @@ from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.oauth_form import SECRET_FIELDS
 from wagtail_smtp.admin.set_test_parts import URLS, AddressForm
 from wagtail_smtp.admin.test_limit import NotNow, Running
 from wagtail_smtp.admin.test_stream import problem, stream
@@ -77,7 +78,7 @@ class RunsTest(View):
         """The stored set, or None for one that isn't."""
 
 
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+@method_decorator(sensitive_post_parameters("password", *SECRET_FIELDS), name="dispatch")
 class TypedTestView(RunsTest):
     """Tests what stands in the form of a set, whether it is stored yet or not."""
 

@@ -19,8 +19,10 @@ from wagtail.log_actions import log
 from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions, set_tests
+from wagtail_smtp.admin.consent_panel import token_notices
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
+from wagtail_smtp.admin.oauth_form import OAUTH_PANEL, SECRET_FIELDS
 from wagtail_smtp.admin.set_form import SettingsSetForm
 from wagtail_smtp.admin.set_test_parts import OffersTests, test_buttons
 from wagtail_smtp.admin.webhook_panel import ReportsPanel
@@ -76,12 +78,12 @@ class NotInUseYet:
         return item
 
 
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+@method_decorator(sensitive_post_parameters("password", *SECRET_FIELDS), name="dispatch")
 class AddView(LockedPost, NotInUseYet, OffersTests, snippets.CreateView):
     """A new set."""
 
 
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+@method_decorator(sensitive_post_parameters("password", *SECRET_FIELDS), name="dispatch")
 class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
     """A new set that begins with another's values, all but its password and name."""
 
@@ -95,7 +97,7 @@ class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
         return copied
 
 
-@method_decorator(sensitive_post_parameters("password"), name="dispatch")
+@method_decorator(sensitive_post_parameters("password", *SECRET_FIELDS), name="dispatch")
 class EditView(LockedPost, NotInUseYet, OffersTests, snippets.EditView):
     """Edit a set."""
 
@@ -186,6 +188,7 @@ class IndexView(snippets.IndexView):
         )
         context["deleted_but_live"] = overview.deleted_but_live
         context["refusal"] = overview.refusal
+        context["tokens"] = token_notices()
         context["empty_text"] = (
             _("Email leaves by the site's own server (%s). Add a server to change that.")
             % standard.description()
@@ -229,6 +232,7 @@ EDIT_HANDLER = ObjectList(
             ],
             heading=gettext_lazy("Credentials"),
         ),
+        OAUTH_PANEL,
         MultiFieldPanel(
             [
                 FieldPanel("sender_name"),

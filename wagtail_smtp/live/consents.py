@@ -71,6 +71,11 @@ def is_consent_missing(item: SettingsSetConfig) -> bool:
     return not rows.exclude(ciphertext="").exists()
 
 
+def has_any(owner: Any) -> bool:
+    """Whether there is a token that could be removed."""
+    return bool(OAuthToken.objects.filter(owner=owner, revoked_at=None).exists())
+
+
 @sensitive_variables()
 def keep(item: SettingsSetConfig, token: Token) -> None:
     """Store the token of a consent to this set as it stands; it is in use at once."""

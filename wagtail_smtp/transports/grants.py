@@ -153,9 +153,9 @@ def _token(found: Mapping[str, Any], refresh: str) -> Token:
 
 
 def _session(client: Client) -> Any:
-    from wagtail_smtp.transports import http
+    from wagtail_smtp.transports import token_http
 
-    return http.Session(_token_url(client), client.ca_certificates)
+    return token_http.Session(_token_url(client), client.ca_certificates)
 
 
 def _token_url(client: Client) -> str:
