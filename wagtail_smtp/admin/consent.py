@@ -10,7 +10,6 @@ from django.shortcuts import get_object_or_404
 from django.urls import include, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
@@ -47,7 +46,6 @@ class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
 
     permission = permissions.CHANGE_SETS
     template_name = "wagtail_smtp/consent/connect.html"
-    page_title = gettext_lazy("Connect")
     header_icon = "key"
 
     def dispatch(self, request, *args, **kwargs):
@@ -56,8 +54,8 @@ class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
             self.item = get_object_or_404(sets, pk=kwargs["pk"])
         return super().dispatch(request, *args, **kwargs)
 
-    def get_page_subtitle(self):
-        return self.item.name
+    def get_page_title(self):
+        return _("Connect “%s”") % self.item.name
 
     def get_breadcrumbs_items(self):
         edit = {"url": reverse(EDIT_URL, args=[self.item.pk]), "label": self.item.name}

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
-from wagtail.admin.panels import FieldPanel, FieldRowPanel, MultiFieldPanel
+from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 from wagtail.admin.staticfiles import versioned_static
 
 from wagtail_smtp.admin.consent_panel import ConsentPanel
@@ -22,12 +22,12 @@ SECRET_FIELDS = ("oauth_client_secret", "oauth_service_account")
 _PROVIDERS = [
     ("microsoft", gettext_lazy("Microsoft 365")),
     ("google", gettext_lazy("Google Workspace")),
-    ("other", gettext_lazy("Another provider, by its addresses")),
+    ("other", gettext_lazy("Another provider")),
 ]
 _FLOWS = [
-    ("client", gettext_lazy("The site logs in as itself (client credentials)")),
-    ("service_account", gettext_lazy("The site logs in with a service account")),
-    ("consent", gettext_lazy("A person consents once in the browser")),
+    ("client", gettext_lazy("The site logs in as itself")),
+    ("service_account", gettext_lazy("By a service account")),
+    ("consent", gettext_lazy("A person consents once")),
 ]
 _CLOUDS = [
     ("global", gettext_lazy("Worldwide")),
@@ -195,7 +195,8 @@ def _only(name: str, *when: str):
 
 OAUTH_PANEL = MultiFieldPanel(
     [
-        FieldRowPanel([FieldPanel("oauth_provider"), FieldPanel("oauth_flow")]),
+        FieldPanel("oauth_provider"),
+        FieldPanel("oauth_flow"),
         _only("cloud", "microsoft"),
         _only("tenant", "microsoft"),
         _only("client_id", "microsoft", "other", "google-consent"),
@@ -207,5 +208,9 @@ OAUTH_PANEL = MultiFieldPanel(
         ConsentPanel(),
     ],
     heading=gettext_lazy("OAuth 2"),
+    help_text=gettext_lazy(
+        "The username above is the mailbox that logs in. The sender address below may be another "
+        "one, if that mailbox may send as it."
+    ),
     attrs={"data-controller": "wsmtp-oauth-form"},
 )
