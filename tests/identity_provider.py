@@ -32,8 +32,8 @@ class IdentityProvider:
         lifetime: seconds that an access token is valid for.
         refuse: answer of the token endpoint instead of a token: error and description.
         hang: set: the token endpoint doesn't answer.
+        delay: seconds that it takes.
         asked: the forms that the token endpoint got, secrets left out.
-        users: who consented last, by client.
     """
 
     client_id: str = "site"
@@ -45,6 +45,7 @@ class IdentityProvider:
     rotates: bool = True
     body: bytes | None = None
     redirect_to: str = ""
+    delay: float = 0
     asked: list[dict[str, str]] = field(default_factory=list)
     access: dict[str, float] = field(default_factory=dict)
     refresh: set[str] = field(default_factory=set)
@@ -174,6 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         if urlsplit(self.path).path == "/authorize":
             self._go(self.it.decide(form))
             return
+        time.sleep(self.it.delay)
         while self.it.hang.is_set():
             time.sleep(0.02)
         if self.it.redirect_to:

@@ -249,6 +249,14 @@ def test_a_missing_extra_says_what_to_install(monkeypatch):
         grants.obtain(microsoft("client"))
 
 
+def test_without_the_extra_a_set_is_refused(monkeypatch):
+    settings = microsoft("client").settings.as_dict()
+    assert list(oauth.problems(settings)) == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    [problem] = oauth.problems(settings)
+    assert (problem.field, "wagtail-smtp[oauth]" in str(problem)) == ("authentication", True)
+
+
 # The session, on a real wire
 
 

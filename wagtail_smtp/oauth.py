@@ -3,6 +3,7 @@
 Pure values and rules; :mod:`wagtail_smtp.transports.oauth2` gets the tokens.
 """
 
+import importlib.util
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
@@ -130,12 +131,28 @@ def problems(values: Mapping[str, str]) -> Iterator[Problem]:
     if item.flow not in FLOWS.get(item.provider, ()):
         yield Problem(_("This provider has no such way to log in."), "oauth_flow")
         return
+    if not _is_installed(item):
+        yield Problem(
+            _("OAuth 2 needs more software. A developer installs it: wagtail-smtp[oauth]"),
+            "authentication",
+        )
     if item.provider == "microsoft":
         yield from _microsoft(item)
     if item.provider == "other":
         yield from _other(item)
     if item.flow != "service_account" and not _WITHOUT_SPACES.match(item.client_id):
         yield Problem(_("Enter the client ID that the provider shows."), "oauth_client_id")
+
+
+def _is_installed(item: OAuth) -> bool:
+    """Whether the libraries are there that speak with this provider."""
+    needed = {"microsoft": "msal", "google": "google.auth", "other": "authlib"}[item.provider]
+    if item.provider == "google" and item.needs_consent:
+        needed = "authlib"
+    try:
+        return all(importlib.util.find_spec(name) for name in (needed, "requests"))
+    except ImportError:  # of the package around it
+        return False
 
 
 def _microsoft(item: OAuth) -> Iterator[Problem]:
