@@ -1,20 +1,33 @@
 """OAuth 2 from the identity provider to the mail server, the whole way."""
 
+import sys
 import threading
 import time
+import traceback
 
 import pytest
+from django.core import serializers
 from django.core.mail import send_mail
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter
+from wagtail.models import ModelLogEntry
 
 from tests.hostile import HostileServer
 from tests.identity_provider import IdentityProvider
 from wagtail_smtp import live
 from wagtail_smtp.exceptions import MessageDeferred, ReloadRefused, TokenRefused
 from wagtail_smtp.live import consents, look_up, tokens
-from wagtail_smtp.models import OAuthToken, Secret, SettingsSet
-from wagtail_smtp.transports import grants, oauth2
+from wagtail_smtp.models import (
+    ConfigurationVersion,
+    LogAttempt,
+    LogEntry,
+    OAuthToken,
+    Secret,
+    SettingsSet,
+)
+from wagtail_smtp.transports import grants, oauth2, token_http
 
 
 @pytest.fixture
@@ -204,8 +217,6 @@ def test_a_refusal_ahead_of_the_end_is_told_while_mail_leaves(
 
 
 def test_a_provider_that_hangs_is_bounded(make_oauth_set, provider, monkeypatch):
-    from wagtail_smtp.transports import token_http
-
     monkeypatch.setattr(token_http, "LONGEST", 0.5)
     make_oauth_set()
     live.reload()
@@ -216,6 +227,59 @@ def test_a_provider_that_hangs_is_bounded(make_oauth_set, provider, monkeypatch)
     assert time.monotonic() - began < 5
     assert caught.value.reason == "unreachable"
     assert provider.client_secret not in str(caught.value)
+
+
+def test_a_provider_that_hangs_costs_no_mail_while_the_token_is_valid(
+    make_oauth_set, provider, mail_server, monkeypatch
+):
+    monkeypatch.setattr(token_http, "LONGEST", 0.5)
+    make_oauth_set("consent")
+    live.reload()
+    spend(3300)
+    provider.hang.set()
+    for _ in range(3):
+        close_sessions()
+        assert send() == 1
+    # The first message waited for it, and noted that for the others.
+    assert OAuthToken.objects.get().refusal["reason"] == "unreachable"
+    provider.hang.clear()
+    assert len(mail_server.received) == 3
+
+
+def report_of_failing_send():
+    """Django's, whose frames begin here, where nothing secret is at hand."""
+    try:
+        send()
+    except MessageDeferred:
+        reporter = ExceptionReporter(RequestFactory().get("/"), *sys.exc_info())
+        return (
+            reporter.get_traceback_html()
+            + reporter.get_traceback_text()
+            + "".join(traceback.format_exc())
+        )
+    raise AssertionError("it was sent")
+
+
+@pytest.mark.parametrize("refusal", ["provider", "server"])
+def test_no_secret_in_an_error_report(
+    make_oauth_set, provider, mail_server, caplog, refusal, monkeypatch
+):
+    item = make_oauth_set("consent")
+    live.reload()
+    kept = tokens.Rows(item.frozen(())).load().token
+    hidden = [provider.client_secret, kept.refresh, kept.access]
+    if refusal == "provider":
+        spend(4000)
+        provider.refuse = ("invalid_grant", f"echo {kept.refresh} {provider.client_secret}")
+    else:
+        mail_server.takes_token = lambda user, token: False
+    told = report_of_failing_send() + caplog.text
+    told += repr(list(LogEntry.objects.values())) + repr(list(LogAttempt.objects.values()))
+    told += repr(list(ModelLogEntry.objects.values()))
+    told += serializers.serialize("json", [*OAuthToken.objects.all(), *Secret.objects.all()])
+    told += serializers.serialize("json", ConfigurationVersion.objects.all())
+    for secret in hidden:
+        assert secret not in told
 
 
 @pytest.mark.parametrize("body", [b"x" * 300_000, b"<html>", b"[]", b"{}", b'{"access_token":""}'])

@@ -99,6 +99,11 @@ class Client(smtplib.SMTP):
         """Seconds until nothing is waited for; never 0, which would mean not to wait."""
         return max(self._until - time.monotonic(), 0.001)
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it logs in with OAuth 2."""
+        return self._config.tokens is not None
+
     def getreply(self) -> tuple[int, bytes]:
         """The next reply, read by our own reader."""
         reply = self.wire.read_reply()
