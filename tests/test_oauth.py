@@ -1,7 +1,6 @@
 """OAuth 2 from the identity provider to the mail server, the whole way."""
 
 import sys
-import threading
 import time
 import traceback
 
@@ -317,36 +316,6 @@ def test_a_rollback_loses_no_rotated_token(make_oauth_set, provider, mail_server
     spend(4000)
     close_sessions()
     assert send() == 1  # by the refresh token that came inside the transaction
-
-
-@pytest.mark.django_db(transaction=True)
-def test_threads_renew_once(make_oauth_set, provider, mail_server, tmp_path):
-    item = make_oauth_set("consent")
-    spend(4000)
-    config = item.frozen(())
-    secret = tokens.reveal(config, item.secret)
-    got, failed = [], []
-    start = threading.Barrier(6)
-
-    def renew():
-        from django.db import connection
-
-        try:
-            start.wait(5)
-            got.append(tokens.source(config, secret).current())
-        except Exception as error:
-            failed.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=renew) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert failed == []
-    assert len(set(got)) == 1
-    assert [form["grant_type"] for form in provider.asked].count("refresh_token") == 1
 
 
 def test_a_reload_without_consent_is_refused(make_oauth_set):

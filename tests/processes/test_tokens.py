@@ -49,6 +49,13 @@ def test_processes_renew_once(database, provider, server):
     assert len(server.received) == 2
 
 
+def test_threads_renew_once(database, provider, server):
+    with TokenConsole(database) as console:
+        prepare(console, provider, server)
+        assert len(set(console("tokens_of_threads", count=6))) == 1
+    assert [form["grant_type"] for form in provider.asked] == ["refresh_token"]
+
+
 def test_a_rollback_loses_no_token_that_was_renewed_inside(database, provider, server):
     with TokenConsole(database) as console:
         prepare(console, provider, server)

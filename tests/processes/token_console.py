@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 from typing import Any
 
@@ -48,6 +49,30 @@ def send(subject: str, *, roll_back: bool = False) -> str:
     except OSError as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def tokens_of_threads(count: int) -> list[str]:
+    """The token that each of so many threads gets at the same time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from django.db import connection
+
+    from wagtail_smtp import live
+
+    [item] = live.current().configuration.sets
+    tokens = live.current().transport(item).config.tokens
+    assert tokens is not None
+    together = threading.Barrier(count)
+
+    def get(_number: int) -> str:
+        try:
+            together.wait(10)
+            return tokens.current()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(get, range(count)))
 
 
 def end_token() -> int:
