@@ -105,6 +105,7 @@ class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
         begun = request.session.get(_SESSION, {})
         begun[state] = crypto.encrypt(json.dumps(kept), _binding(request, state))
         request.session[_SESSION] = dict(list(begun.items())[-_BEGUN:])
+        log(instance=self.item, action="wagtail_smtp.connect")
         return HttpResponseRedirect(asked.url)
 
 
