@@ -30,7 +30,7 @@ def test_from_a_password_to_oauth(person, provider, server):  # noqa: F811
     page = person.page
     person.log_in()
     _add_password_set(person, server)
-    page.get_by_role("link", name="Review and reload").click()
+    page.get_by_role("link", name="Review and reload").first.click()
     person.reload()
     person.send("by password")
     assert server.logins[-1] == ("user@example.com", server.password)
