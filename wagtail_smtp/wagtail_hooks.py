@@ -68,7 +68,6 @@ _LOG_ACTIONS = {
         gettext_lazy("Report key"),
         gettext_lazy("Changed the signing key of the delivery reports"),
     ),
-    "consent": (gettext_lazy("Connect"), gettext_lazy("Connected by OAuth 2")),
     "connect": (gettext_lazy("Connect"), gettext_lazy("Went to the provider for a consent")),
     "consent": (gettext_lazy("Consent"), gettext_lazy("Connected by OAuth 2")),
     "export": (gettext_lazy("Export"), gettext_lazy("Exported the delivery log")),

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('wagtail_smtp', '0005_providers'),
+        ('wagtail_smtp', '0007_tracking'),
     ]
 
     operations = [
