@@ -263,11 +263,11 @@ def site(make_set) -> Site:
     failed = make_entry("canary@example.org", subject="canary", message=make_message(files=files))
     user = User.objects.create_user("canary-user", "canary@example.org", "pw")
     provider = make_set(name="canary-provider", transport="postmark", enabled=False)
-    return Site(item, failed, make_waiting(subject="canary"), user, provider)
     urls = {name: f"https://canary.example/{name}" for name in ("authorize_url", "token_url")}
     oauth = {"provider": "other", "flow": "consent", "client_id": "canary"} | urls
     other = make_set(name="canary-oauth", authentication="oauth2", oauth=oauth, enabled=False)
-    return Site(item, failed, make_waiting(subject="canary"), user, other)
+    waiting = make_waiting(subject="canary")
+    return Site(item, failed, waiting, user, provider, other)
 
 
 def state() -> list[Any]:
