@@ -9,7 +9,7 @@ import contextlib
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.hostile_connection import Connection
@@ -39,12 +39,15 @@ class HostileServer:
     auth: bool = True
     faults: Sequence[Fault] = ()
     mechanisms: Sequence[str] = MECHANISMS
+    #: Says of a user and an access token whether they may log in; for XOAUTH2 and OAUTHBEARER.
+    takes_token: Callable[[str, str], bool] = lambda user, token: False
     host: str = "127.0.0.1"
     port: int = 0
     connections: int = 0
     received: list[Received] = field(default_factory=list)
     writes: list[int] = field(default_factory=list)
     logins: list[tuple[str, str]] = field(default_factory=list)
+    tokens: list[tuple[str, str]] = field(default_factory=list)
     transcript: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 

@@ -134,12 +134,28 @@ class Session:
             given = _decoded(initial) if initial else self._ask(b"")
             _identity, name, password = given.split(b"\0")
             return name.decode(), password.decode()
+        if mechanism in ("XOAUTH2", "OAUTHBEARER"):
+            return self._token(mechanism, _decoded(initial) if initial else self._ask(b""))
         if mechanism == "LOGIN":
             name = _decoded(initial) if initial else self._ask(b"Username:")
             return name.decode(), self._ask(b"Password:").decode()
         name, _, digest = self._ask(_CHALLENGE).rpartition(b" ")
         right = hmac.new(self._server.password.encode(), _CHALLENGE, "md5").hexdigest()
         return name.decode(), self._server.password if digest.decode() == right else ""
+
+    def _token(self, mechanism: str, given: bytes) -> tuple[str, str]:
+        """The pair that is expected if the token is taken; its error first if it isn't."""
+        found = re.search(
+            r"(?:user=|a=)([^,\x01]+).*auth=Bearer ([^\x01]+)\x01\x01", given.decode(), re.S
+        )
+        user, token = (found[1], found[2]) if found else ("", "")
+        if self._server.takes_token(user, token):
+            self._server.tokens.append((user, token))
+            return self._server.username, self._server.password
+        answer = self._ask(b'{"status":"400","schemes":"Bearer"}')
+        if answer != (b"" if mechanism == "XOAUTH2" else b"\1"):
+            self._server.violations.append(f"{answer!r} answers the error of {mechanism}")
+        return user, ""
 
     def _ask(self, challenge: bytes) -> bytes:
         self._wire.reply("334 " + base64.b64encode(challenge).decode())

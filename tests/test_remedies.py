@@ -16,7 +16,9 @@ from wagtail_smtp.exceptions import (
     MessageTooLarge,
     RedirectError,
     SecretUnreadable,
+    TokenRefused,
 )
+from wagtail_smtp.oauth import REASONS
 
 GMAIL, OUTLOOK = "smtp.gmail.com", "smtp.office365.com"
 
@@ -139,6 +141,27 @@ def test_causes(phase, cause, port, security, slug):
 
 
 @pytest.mark.parametrize(
+    ("code", "reply", "slug"),
+    [
+        (535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the "
+         "Tenant. Visit https://aka.ms/smtp_auth_disabled", "smtp-auth-disabled"),
+        (535, "5.7.3 Authentication unsuccessful", "token-not-taken"),
+        (535, "5.7.8 Username and Password not accepted. - gsmtp", "token-not-taken"),
+        (454, "4.7.0 Too many login attempts, please try again later.", "login-limited"),
+    ],
+)  # fmt: skip
+def test_logins_with_a_token(code, reply, slug):
+    failure = Failure("auth", code, reply, host=OUTLOOK, port=587, by_token=True)
+    assert explain(failure).slug == slug
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_refused_tokens(reason):
+    failure = Failure.of(TokenRefused("no", reason=reason), OUTLOOK, 587, "starttls")
+    assert explain(failure).slug == f"oauth-{reason}"
+
+
+@pytest.mark.parametrize(
     ("error", "slug"),
     [
         (DestinationRefused("no"), "not-allowed"),
@@ -161,7 +184,7 @@ def test_what_only_a_provider_says(code):
 
 
 def test_each_cause_is_tested_and_documented():
-    tested = {row[4] for row in WORDS}
+    tested = {row[4] for row in WORDS} | {f"oauth-{reason}" for reason in REASONS}
     source = Path(__file__).read_text()
     page = (Path(__file__).parent.parent / "docs" / "problems.md").read_text()
     for cause in CAUSES:

@@ -43,6 +43,7 @@ def test_all_is_well(make_set, reload):
             "categories": ["form"],
             "backup": True,
             "redirects_to": [],
+            "token": "",
         }
     ]
     assert len(told["waiting_changes"]) == 1

@@ -6,6 +6,7 @@ cache that all processes share, that holds for the whole site, otherwise for eac
 
 import hashlib
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -41,6 +42,7 @@ def connect() -> None:
 def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
     if category == ALERT:
         return  # an alert about an alert would never end
+    tell()
     for attempt in attempts:
         if attempt.recovered:
             _recovered(attempt.via)
@@ -94,6 +96,40 @@ def _recovered(via: str) -> None:
             _("Email: “%(name)s” works again") % {"name": via},
             _("Email leaves through “%(name)s” again.") % {"name": via},
         )
+
+
+#: Refused tokens that ADMINS are still to be told of: set, and why.
+_refused: deque[tuple[str, str]] = deque(maxlen=20)
+
+
+def token_refused(via: str, why: str) -> None:
+    """Note that a set's access token could not be renewed, while the old one is still valid.
+
+    ADMINS are told with the next :func:`tell`: a message is on its way, and an alert about its
+    server would wait for the session that it holds.
+    """
+    _refused.append((via, why))
+
+
+def tell() -> None:
+    """Tell ADMINS of what was noted."""
+    while _refused:
+        via, why = _refused.popleft()
+        if _is_first(f"{via}.token"):
+            _send(
+                _("Email: “%(name)s” will fail soon") % {"name": via},
+                "\n\n".join(
+                    (
+                        _(
+                            "The access token of “%(name)s” could not be renewed. Email leaves as "
+                            "long as the old one is valid, which may be for minutes only."
+                        )
+                        % {"name": via},
+                        why,
+                        _("Open the settings set in the admin: it says what to do."),
+                    )
+                ),
+            )
 
 
 def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:

@@ -16,8 +16,8 @@ class WagtailSMTPConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and watch which threads Django cleans up after."""
-        from wagtail_smtp import alerts, checks, retention
-        from wagtail_smtp.live import threads
+        from wagtail_smtp import alerts, checks, retention, signals
+        from wagtail_smtp.live import consents, threads
 
         for check in checks.ALL:
             register(check, "wagtail_smtp")
@@ -25,3 +25,4 @@ class WagtailSMTPConfig(AppConfig):
         request_finished.connect(threads.end_request, dispatch_uid="wagtail_smtp")
         alerts.connect()
         retention.connect()
+        signals.outbox_idle.connect(consents.renew_when_idle, dispatch_uid="wagtail_smtp.consents")

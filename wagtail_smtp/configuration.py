@@ -8,7 +8,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
+
+from wagtail_smtp.bindings import destination_binding, provider_binding
 
 #: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
 FORMAT = 4
@@ -20,7 +22,7 @@ _ADDED = frozenset(
 
 Method = Literal["custom", "standard"]
 Security = Literal["starttls", "ssl", "none"]
-Authentication = Literal["none", "password", "default"]
+Authentication = Literal["none", "password", "default", "oauth2"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,13 @@ class SettingsSetConfig:
         """Where the password may go: it is stored with this and compared at every use."""
         if self.is_provider:
             return provider_binding(self.transport, self.provider, self.ca_certificates)
-        return destination_binding(
+        binding = destination_binding(
             self.host, self.port, self.security, self.ca_certificates, self.username
         )
+        if self.authentication == "oauth2":
+            # Who gives the token, for which client, and by which URLs.
+            binding |= {f"oauth {name}": value for name, value in self.oauth.items()}
+        return binding
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,36 +165,22 @@ def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
     return SettingsSetConfig(**values)
 
 
-def destination_binding(
-    host: str, port: int, security: str, ca_certificates: str, username: str
-) -> dict[str, str]:
-    """The destination a password is bound to, in a form that equal destinations share."""
-    return {
-        "transport": "smtp",
-        "host": host.strip().rstrip(".").lower(),
-        "port": str(port),
-        "security": security,
-        "ca": _lines(ca_certificates),
-        "username": username,
-    }
+class TokenSource(Protocol):
+    """Where a transport gets the access tokens that it logs in with."""
 
+    def current(self) -> str:
+        """A token that is valid now, renewed ahead of its end.
 
-#: Options of providers that change neither where a key goes nor whose it is.
-_UNBOUND = frozenset(
-    {"configuration_set_name", "message_stream", "sender_domain", "sandbox_id", "subaccount"}
-)
+        Raises:
+            TokenRefused: there is none; the error says why.
+        """
 
+    def renewed(self, rejected: str) -> str | None:
+        """Another token than the one that a server has rejected; None: that one is too new.
 
-def provider_binding(
-    transport: str, options: Mapping[str, str], ca_certificates: str
-) -> dict[str, str]:
-    """What a provider's keys are bound to: whose they are, and where they go."""
-    bound = {name: str(value) for name, value in options.items() if value and name not in _UNBOUND}
-    return {**bound, "transport": transport, "ca": _lines(ca_certificates)}
-
-
-def _lines(text: str) -> str:
-    return "\n".join(line.strip() for line in text.split("\n") if line.strip())
+        Raises:
+            TokenRefused: there is none; the error says why.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +196,8 @@ class TransportConfig:
     ca_certificates: str = ""
     username: str = ""
     password: str = field(default="", repr=False)
+    #: With OAuth 2, instead of a password.
+    tokens: TokenSource | None = field(default=None, repr=False, compare=False)
     #: The project's own server: a developer named it, so any port will do.
     is_standard_server: bool = False
 

@@ -15,6 +15,7 @@
         ├── DestinationRefused        the address may not be connected to; nothing was sent
         └── AttemptFailed             one server, with phase and its words
             ├── MessageDeferred       not taken this time; a retry is safe
+            │   └── TokenRefused      OAuth 2: no access token to log in with
             ├── MessageRefused        the server said no for good; a retry won't help
             │   └── SendCancelled     a project's own receiver cancelled it; nothing was sent
             ├── MessageTooLarge       more than the server takes; nothing was sent
@@ -33,7 +34,7 @@ They inherit what callers of Django's mail functions already catch, so that
 
 import smtplib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wagtail_smtp.configuration import Problem, Recipient
@@ -126,6 +127,19 @@ class AttemptFailed(EmailDeliveryError):
 
 class MessageDeferred(AttemptFailed):
     """The message was not taken this time."""
+
+
+class TokenRefused(MessageDeferred):
+    """OAuth 2: there is no access token to log in with, so nothing was sent.
+
+    ``reason`` is one of :data:`wagtail_smtp.oauth.REASONS`, ``reply`` the provider's words.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str = "refused", phase: str = "auth", **values: Any
+    ) -> None:
+        super().__init__(message, phase=phase, **values)
+        self.reason = reason
 
 
 class MessageRefused(AttemptFailed):

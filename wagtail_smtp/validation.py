@@ -12,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import EmailValidator
 from django.utils.translation import gettext_lazy as _
 
+from wagtail_smtp import oauth
 from wagtail_smtp.categories import validate_category
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Problem, SettingsSetConfig
@@ -126,8 +127,10 @@ def _is_pem(text: str) -> bool:
 
 
 def _credentials(item: SettingsSetConfig) -> Iterator[Problem]:
-    if item.authentication != "password":
+    if item.authentication not in ("password", "oauth2"):
         return
+    if item.authentication == "oauth2":
+        yield from oauth.problems(item.oauth)
     if not item.username:
         yield Problem(_("Enter the username to log in with."), "username")
     elif _CONTROL.search(item.username):
@@ -149,12 +152,7 @@ def login_without_tls(security: str, host: str, username: str) -> Iterator[Probl
 
 def may_log_in_without_tls(host: str) -> bool:
     """Whether a password may go to ``host`` over an unencrypted session."""
-    if conf.ALLOW_PLAINTEXT_AUTH or host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return conf.ALLOW_PLAINTEXT_AUTH or oauth.is_loopback(host)
 
 
 def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
@@ -176,7 +174,7 @@ def effective_sender(item: SettingsSetConfig) -> str:
         return item.sender_address
     if item.is_provider:
         return ""
-    if item.authentication == "password" and is_email_address(item.username):
+    if item.authentication in ("password", "oauth2") and is_email_address(item.username):
         return item.username
     return ""
 

@@ -7,6 +7,7 @@ from wagtail import hooks
 from wagtail.log_actions import LogFormatter
 from wagtail.snippets.models import register_snippet
 
+from wagtail_smtp.admin import consent
 from wagtail_smtp.admin.log_actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
 from wagtail_smtp.admin.no_bulk_delete import NoBulkDelete
@@ -22,6 +23,7 @@ hooks.register("register_bulk_action", ResendSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
 hooks.register("register_admin_viewset", ProblemsViewSet)
 hooks.register("register_admin_viewset", ReportsViewSet)
+hooks.register("register_admin_urls", consent.urlpatterns)
 
 
 @hooks.register("construct_homepage_summary_items")
@@ -66,6 +68,8 @@ _LOG_ACTIONS = {
         gettext_lazy("Report key"),
         gettext_lazy("Changed the signing key of the delivery reports"),
     ),
+    "connect": (gettext_lazy("Connect"), gettext_lazy("Went to the provider for a consent")),
+    "consent": (gettext_lazy("Consent"), gettext_lazy("Connected by OAuth 2")),
     "export": (gettext_lazy("Export"), gettext_lazy("Exported the delivery log")),
 }
 

@@ -106,10 +106,15 @@ class Site:
     waiting: LogEntry
     user: User
     provider: SettingsSet
+    oauth_set: SettingsSet
 
 
 def a_set(site: Site) -> list[Any]:
     return [site.settings_set.pk]
+
+
+def an_oauth_set(site: Site) -> list[Any]:
+    return [site.oauth_set.pk]
 
 
 def an_entry(site: Site) -> list[Any]:
@@ -171,6 +176,8 @@ TABLE = {
     f"{NOTIFY}:chosen_multiple": Page(any_of(ADD, CHANGE)),
     f"{NOTIFY}:create": Page(NOBODY),
     "wagtail_smtp_problems:index": Page(EDITORS),
+    "wagtail_smtp_consent:connect": Page(needs(CHANGE), needs(CHANGE), an_oauth_set),
+    "wagtail_smtp_consent:back": Page(needs(CHANGE)),
     "wagtail_smtp_versions:index": Page(SEE),
     "wagtail_smtp_versions:results": Page(SEE),
     "wagtail_smtp_reload:index": Page(needs(RELOAD), needs(RELOAD), data=confirmation),
@@ -256,7 +263,11 @@ def site(make_set) -> Site:
     failed = make_entry("canary@example.org", subject="canary", message=make_message(files=files))
     user = User.objects.create_user("canary-user", "canary@example.org", "pw")
     provider = make_set(name="canary-provider", transport="postmark", enabled=False)
-    return Site(item, failed, make_waiting(subject="canary"), user, provider)
+    urls = {name: f"https://canary.example/{name}" for name in ("authorize_url", "token_url")}
+    oauth = {"provider": "other", "flow": "consent", "client_id": "canary"} | urls
+    other = make_set(name="canary-oauth", authentication="oauth2", oauth=oauth, enabled=False)
+    waiting = make_waiting(subject="canary")
+    return Site(item, failed, waiting, user, provider, other)
 
 
 def state() -> list[Any]:

@@ -18,12 +18,14 @@ from tests.smtp_server import CA_PEM, SMTPServer
 class Console:
     """Runs the functions of this module's lower half in a process of their own."""
 
+    module = "tests.processes.console"
+
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
 
     def __enter__(self) -> "Console":
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.processes.console"],
+            [sys.executable, "-m", self.module],
             env=child_environment(self._environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -69,6 +69,8 @@ class Overview:
             return ""
         if any(p.field == "password" and p.set_name == item.name for p in self.plan.problems):
             return _("Secret unreadable")
+        if any(p.field == "oauth_consent" and p.set_name == item.name for p in self.plan.problems):
+            return _("Consent missing")
         kinds = {change.key: change.kind for change in self.plan.changes}
         kind = kinds.get(str(item.key))
         if kind is None:

@@ -16,21 +16,24 @@ from wagtail.log_actions import registry
 
 from wagtail_smtp import configuration, crypto
 from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.admin.oauth_form import SECRET_FIELDS as OAUTH_FIELDS
+from wagtail_smtp.admin.oauth_form import OAuthFields
 from wagtail_smtp.admin.provider_form import SECRET_FIELDS as KEY_FIELDS
 from wagtail_smtp.admin.provider_form import SMTP, ProviderForm
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import SecretError
+from wagtail_smtp.live import consents
 from wagtail_smtp.live.reload import revoke
 from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.presets import PRESETS
 
 #: Fields whose values no error report may show.
-SECRET_FIELDS = ("password", *KEY_FIELDS)
+SECRET_FIELDS = ("password", *KEY_FIELDS, *OAUTH_FIELDS)
 
 
-class SettingsSetForm(ProviderForm):
+class SettingsSetForm(OAuthFields, ProviderForm):
     """Add, copy or edit one settings set."""
 
     preset = forms.ChoiceField(
@@ -54,7 +57,10 @@ class SettingsSetForm(ProviderForm):
     remove_password = forms.BooleanField(
         label=gettext_lazy("Remove the stored password"),
         required=False,
-        help_text=gettext_lazy("From earlier versions as well; from the live one with the reload."),
+        help_text=gettext_lazy(
+            "Or client secret, key and consent. From earlier versions as well; from the live one "
+            "with the reload."
+        ),
     )
     categories = forms.MultipleChoiceField(
         label=gettext_lazy("Categories"),
@@ -76,9 +82,12 @@ class SettingsSetForm(ProviderForm):
             {item.slug: item.fields() | {"hint": str(item.hint)} for item in PRESETS}
         )
         self._offer_default_credentials()
+        self.show_oauth()
         # What the column holds on every database.
         self.fields["max_size"].validators.append(MaxValueValidator(32767))
-        if self.instance.secret_id is None or self.instance.transport != SMTP:
+        is_smtp = self.instance.transport == SMTP
+        has_any = self.instance.secret_id is not None or consents.has_any(self.instance.key)
+        if not (is_smtp and has_any):
             del self.fields["remove_password"]
         default = SettingsSet.Authentication.DEFAULT
         is_offered = default in [value for value, _label in self.fields["authentication"].choices]
@@ -121,6 +130,7 @@ class SettingsSetForm(ProviderForm):
             # Nothing of the editor's own may stand beside the project's password.
             cleaned |= {"host": "", "port": 587, "security": "starttls", "username": ""}
             cleaned["ca_certificates"] = ""
+        self.instance.oauth = self.oauth_values(cleaned)
         return cleaned
 
     def _enabled_report_emails(self):
@@ -165,22 +175,37 @@ class SettingsSetForm(ProviderForm):
         super()._post_clean()
         if "authentication" not in self.cleaned_data or not self._uses_password():
             return
-        if self.cleaned_data.get("password") or self.cleaned_data.get("remove_password"):
+        typed, field = self.typed_proof()
+        if typed or self.cleaned_data.get("remove_password"):
             return
+        is_other = self._is_of_other_kind()
         # Not by the foreign key, which may look the row up in a replica.
-        stored = Secret.objects.filter(pk=self.instance.secret_id).first()
+        stored = None if is_other else Secret.objects.filter(pk=self.instance.secret_id).first()
         if stored is None:
             # An edited set without a password stays editable; a reload of it is refused.
-            if self.instance.pk is None:
-                self.add_error("password", _("Enter the password."))
+            is_due = is_other or self.instance.pk is None
+            if is_due and self.needs_proof() and field not in self.errors:
+                self.add_error(field, self._ask_for(field))
             return
         try:
             stored.reveal(self.instance.frozen(()).binding())
         except SecretError as error:
-            self.add_error("password", str(error))
+            self.add_error(field, str(error))
+
+    def _ask_for(self, field):
+        if field == "password":
+            return _("Enter the password.")
+        return _("Enter the client secret.") if "secret" in field else _("Paste the key.")
 
     def _uses_password(self):
-        return self.cleaned_data["authentication"] == SettingsSet.Authentication.PASSWORD
+        """Whether the set has a secret of its own: a password, or OAuth 2's."""
+        kinds = SettingsSet.Authentication
+        return self.cleaned_data["authentication"] in (kinds.PASSWORD, kinds.OAUTH2)
+
+    def _is_of_other_kind(self):
+        """Whether what is stored is a password where OAuth 2 is chosen now, or the reverse."""
+        before = self.initial.get("authentication")
+        return self.instance.secret_id is not None and before != self.cleaned_data["authentication"]
 
     @sensitive_variables()
     def typed(self):
@@ -202,10 +227,10 @@ class SettingsSetForm(ProviderForm):
 
     @sensitive_variables()
     def typed_secret(self):
-        """What is typed of the password or the keys, as it is stored; empty: nothing."""
+        """What is typed of password, keys or OAuth 2's secret, as it is stored; empty: nothing."""
         if self.uses_provider:
             return self.typed_keys()
-        return self.cleaned_data.get("password") if self._uses_password() else ""
+        return self.typed_proof()[0] if self._uses_password() else ""
 
     @property
     def removes_secret(self):
@@ -216,9 +241,11 @@ class SettingsSetForm(ProviderForm):
     def save(self, commit=True):
         item = self.instance
         typed, removed = self.typed_secret(), self.removes_secret
+        is_used = self.uses_provider or self._uses_password()
         if typed:
             item.secret = Secret.store(typed, item.frozen(()).binding(), item.key)
-        elif removed or not (self.uses_provider or self._uses_password()):
+            consents.try_again(item.key)
+        elif removed or not is_used or self._is_of_other_kind():
             item.secret = None
         item.stamp(self.for_user)
         saved = super().save(commit)

@@ -18,8 +18,10 @@ from wagtail.log_actions import log
 from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions, set_cells, set_tests
+from wagtail_smtp.admin.consent_panel import token_notices
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
+from wagtail_smtp.admin.oauth_form import OAUTH_PANEL
 from wagtail_smtp.admin.provider_form import FOR, FOR_SMTP, OWN_SERVERS, PANEL, SMTP
 from wagtail_smtp.admin.set_form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.admin.set_test_parts import OffersTests, test_buttons
@@ -187,6 +189,7 @@ class IndexView(snippets.IndexView):
         )
         context["deleted_but_live"] = overview.deleted_but_live
         context["refusal"] = overview.refusal
+        context["tokens"] = token_notices()
         context["empty_text"] = (
             _("Email leaves by the site's own server (%s). Add a server to change that.")
             % standard.description()
@@ -224,6 +227,7 @@ EDIT_HANDLER = ObjectList(
             heading=gettext_lazy("Credentials"),
             attrs=FOR_SMTP,
         ),
+        OAUTH_PANEL,
         MultiFieldPanel(
             [
                 FieldPanel("sender_name"),

@@ -86,6 +86,8 @@ def _login(item, password):
         return _("Tested without logging in.")
     if item.authentication == "default":
         return _("Tested with the default credentials: those of the site's own server.")
+    if item.authentication == "oauth2":
+        return _("Tested with an access token (OAuth 2).")
     return str(_PASSWORDS[password])
 
 

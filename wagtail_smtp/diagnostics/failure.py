@@ -27,6 +27,8 @@ class Failure:
     port: int = 0
     security: str = ""
     is_provider: bool = False
+    #: Whether the login was one with OAuth 2.
+    by_token: bool = False
 
     @classmethod
     def of(cls, error: BaseException, host: str, port: int, security: str) -> "Failure":

@@ -75,7 +75,7 @@ def cause_of(entry: LogEntry, configuration: Configuration) -> Cause | None:
     if last is None:
         return None
     item = configuration.by_key().get(str(entry.set_key))
-    return _of_attempt(last, _server(entry, item), item is not None and item.is_provider)
+    return _of_attempt(last, _server(entry, item), item)
 
 
 def _of_recipients(entry: LogEntry) -> Cause | None:
@@ -85,7 +85,7 @@ def _of_recipients(entry: LogEntry) -> Cause | None:
 
 
 def _of_attempt(
-    attempt: LogAttempt, server: tuple[str, int, str], is_provider: bool
+    attempt: LogAttempt, server: tuple[str, int, str], item: SettingsSetConfig | None
 ) -> Cause | None:
     phase, words = attempt.phase, attempt.reply
     host, port, security = server
@@ -103,7 +103,8 @@ def _of_attempt(
             host=host,
             port=port,
             security=security,
-            is_provider=is_provider,
+            is_provider=item is not None and item.is_provider,
+            by_token=item is not None and item.authentication == "oauth2",
         )
     )
 

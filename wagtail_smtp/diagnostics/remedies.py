@@ -8,8 +8,17 @@ from wagtail_smtp.diagnostics.connection import ENCRYPTION, LOGIN, NETWORK
 from wagtail_smtp.diagnostics.failure import Cause, Failure
 from wagtail_smtp.diagnostics.message import MESSAGE
 from wagtail_smtp.diagnostics.provider import PROVIDER
+from wagtail_smtp.diagnostics.tokens import LOGIN_WITH_TOKEN, TOKENS
 
-CAUSES: tuple[Cause, ...] = (*NETWORK, *ENCRYPTION, *PROVIDER, *LOGIN, *MESSAGE)
+CAUSES: tuple[Cause, ...] = (
+    *TOKENS,
+    *NETWORK,
+    *ENCRYPTION,
+    *PROVIDER,
+    *LOGIN_WITH_TOKEN,
+    *LOGIN,
+    *MESSAGE,
+)
 
 
 def explain(failure: Failure) -> Cause:

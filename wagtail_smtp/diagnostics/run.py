@@ -80,7 +80,8 @@ def try_server(
             yield Report(stage)
         else:
             failure = Failure.of(stage.error, server.host, server.port, server.security)
-            failure = replace(failure, is_provider=item.is_provider)
+            by_token = isinstance(server, TransportConfig) and server.tokens is not None
+            failure = replace(failure, is_provider=item.is_provider, by_token=by_token)
             yield Report(stage, explain(failure))
 
 

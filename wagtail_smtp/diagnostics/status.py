@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
+from wagtail_smtp.live import consents
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.states import State
@@ -25,13 +26,14 @@ BAD = (State.FAILED, State.UNKNOWN, State.BLOCKED, State.TOO_LARGE)
 
 @dataclass(frozen=True, slots=True)
 class SetStatus:
-    """A live set, in order."""
+    """A live set, in order. ``token`` is the state of its OAuth 2 token, empty without one."""
 
     name: str
     server: str
     categories: tuple[str, ...] = ()
     backup: bool = False
     redirects_to: tuple[str, ...] = ()
+    token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,12 @@ def status() -> Status:
     failures = _failures()
     forced = conf.forced_redirect()
     alarms = [str(problem) for problem in _live_problems()]
+    tokens = consents.states(plan.before.sets)
+    alarms += [
+        f"The access token could not be renewed. {state.refusal}"
+        for state in tokens.values()
+        if state.refusal is not None
+    ]
     server = standard.server()
     if server is not None and not server.is_configured:
         alarms.append("Standard delivery is not configured, so password resets can't leave.")
@@ -98,7 +106,7 @@ def status() -> Status:
         since=plan.live.created_at if plan.live else None,
         method=plan.before.method if plan.live else "standard",
         standard=standard.description(),
-        sets=tuple(map(_set, plan.before.sets)),
+        sets=tuple(_set(item, tokens.get(item.key)) for item in plan.before.sets),
         forced_redirect=forced,
         waiting_changes=tuple(map(str, plan.changes)),
         waiting_problems=tuple(map(str, plan.problems)),
@@ -115,7 +123,7 @@ def _live_problems() -> Any:
     return live.preview(version).problems if version else ()
 
 
-def _set(item: Any) -> SetStatus:
+def _set(item: Any, token: consents.TokenState | None) -> SetStatus:
     is_default = item.authentication == "default" and not item.is_provider
     server = transport_label(item.transport) if item.is_provider else f"{item.host}:{item.port}"
     return SetStatus(
@@ -124,6 +132,7 @@ def _set(item: Any) -> SetStatus:
         categories=item.categories,
         backup=item.backup,
         redirects_to=item.report_addresses if item.redirect else (),
+        token=token.kind if token else "",
     )
 
 

@@ -21,7 +21,7 @@ from wagtail_smtp.exceptions import (
     ReloadRefused,
     SecretError,
 )
-from wagtail_smtp.live import database, restore
+from wagtail_smtp.live import consents, database, restore
 from wagtail_smtp.live.changes import RedirectChange, SetChange, difference, redirect_change
 from wagtail_smtp.live.draft import draft_configuration, live_version, version_configuration
 from wagtail_smtp.live.resolve import transport_config
@@ -185,6 +185,8 @@ def _problems(target: Configuration) -> Iterator[Problem]:
         except SecretError as error:
             yield Problem(str(error), "password", item.name)
             continue
+        if consents.is_consent_missing(item):
+            yield Problem(consents.missing_consent_text(), "oauth_consent", item.name)
         if isinstance(config, TransportConfig) and config.is_standard_server:
             found = validation.login_without_tls(config.security, config.host, config.username)
             yield from (problem.named(item.name) for problem in found)
@@ -219,6 +221,7 @@ def _discard_old() -> None:
         used.update(SettingsSet.objects.exclude(**{name: None}).values_list(name, flat=True))
     Secret.objects.exclude(pk__in=used).delete()
     forget_revoked()
+    consents.discard_unused(kept)
 
 
 def _secrets_of(version: ConfigurationVersion) -> set[int]:
@@ -244,6 +247,7 @@ def revoke(owner: Any) -> None:
     entered = Secret.objects.filter(owner=owner, revoked_at=None)
     entered.exclude(pk__in=reports).update(revoked_at=timezone.now())
     forget_revoked()
+    consents.revoke(owner)
 
 
 def _announce(version: ConfigurationVersion, user: Any) -> None:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
 from wagtail_smtp.exceptions import SecretError, SecretUnreadable
+from wagtail_smtp.live import tokens
 from wagtail_smtp.models import Secret
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.anymail import AnymailTransport
@@ -29,7 +31,14 @@ def transport_config(
         return _provider(item, secret)
     if item.authentication == "default":
         return _standard_server(item)
+    if item.authentication == "oauth2":
+        return _with_tokens(item, secret)
     password = _revealed(item, secret) if item.authentication == "password" else ""
+    username = item.username if item.authentication == "password" else ""
+    return replace(_server(item), username=username, password=password)
+
+
+def _server(item: SettingsSetConfig) -> TransportConfig:
     return TransportConfig(
         name=item.name,
         host=item.host,
@@ -38,8 +47,17 @@ def transport_config(
         timeout=item.timeout,
         ehlo_name=item.ehlo_name,
         ca_certificates=item.ca_certificates,
-        username=item.username if item.authentication == "password" else "",
-        password=password,
+    )
+
+
+@sensitive_variables()
+def _with_tokens(item: SettingsSetConfig, secret: Secret | None) -> TransportConfig:
+    value = tokens.reveal(item, secret)
+    is_stored = secret is None or secret.pk is not None
+    return replace(
+        _server(item),
+        username=item.username,
+        tokens=tokens.source(item, value, is_stored=is_stored),
     )
 
 

@@ -6,6 +6,7 @@ from wagtail_smtp.models.outbox import OutboxMessage
 from wagtail_smtp.models.report_email import ReportEmail
 from wagtail_smtp.models.secret import Secret
 from wagtail_smtp.models.settings_set import SettingsSet
+from wagtail_smtp.models.token import OAuthToken
 from wagtail_smtp.models.version import ConfigurationVersion
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "LogAttempt",
     "LogEntry",
     "LogRecipient",
+    "OAuthToken",
     "OutboxMessage",
     "ReportEmail",
     "Secret",

@@ -30,6 +30,7 @@ class SettingsSet(StagedModel, ClusterableModel):
         NONE = "none", _("None")
         PASSWORD = "password", _("Username and password")
         DEFAULT = "default", _("Default credentials")
+        OAUTH2 = "oauth2", _("OAuth 2")
 
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(

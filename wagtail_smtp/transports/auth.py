@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection
 from django.views.decorators.debug import sensitive_variables
 
 Encoder = Callable[[bytes | None], bytes | None]
+#: Makes an encoder for a username and a password or token.
+Mechanism = Callable[[str, str], Encoder]
 
 
 @sensitive_variables()
@@ -46,23 +48,32 @@ def cram_md5(username: str, password: str) -> Encoder:
 def xoauth2(username: str, token: str) -> Encoder:
     """Google's and Microsoft's mechanism; an empty answer to the error that they send."""
     message = f"user={username}\1auth=Bearer {token}\1\1".encode()
-    return lambda challenge: message if challenge is None else b""
+    return lambda challenge: message if not challenge else b""
+
+
+@sensitive_variables()
+def oauthbearer(username: str, token: str) -> Encoder:
+    """RFC 7628; a lone control-A answers the error that the server sends (3.2.3)."""
+    name = username.replace("=", "=3D").replace(",", "=2C")
+    message = f"n,a={name},\1auth=Bearer {token}\1\1".encode()
+    return lambda challenge: message if not challenge else b"\1"
 
 
 #: Mechanisms for a password, the preferred first. CRAM-MD5 comes last: it keeps the password
 #: from nobody who could read TLS, and makes servers store it in plain text.
-FOR_PASSWORDS: dict[str, Callable[[str, str], Encoder]] = {
+FOR_PASSWORDS: dict[str, Mechanism] = {
     "PLAIN": plain,
     "LOGIN": login,
     "CRAM-MD5": cram_md5,
 }
 #: Mechanisms for an OAuth 2 access token.
-FOR_TOKENS: dict[str, Callable[[str, str], Encoder]] = {"XOAUTH2": xoauth2}
+FOR_TOKENS: dict[str, Mechanism] = {
+    "XOAUTH2": xoauth2,
+    "OAUTHBEARER": oauthbearer,
+}
 
 
-def mechanisms(
-    known: dict[str, Callable[[str, str], Encoder]], offered: Collection[str]
-) -> list[str]:
+def mechanisms(known: dict[str, Mechanism], offered: Collection[str]) -> list[str]:
     """Those of ``known`` that the server offers, the preferred first."""
     upper = {name.upper() for name in offered}
     return [name for name in known if name in upper]

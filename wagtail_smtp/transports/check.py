@@ -33,7 +33,8 @@ class Stage:
         seconds: how long it took.
         words: the server's words, without control characters and AUTH echoes.
         details: what was found: ``addresses``; ``issuer``, ``expires`` (aware datetime) and
-            ``protocol``; ``extensions``; ``accepted`` recipients; by stage.
+            ``protocol``; ``extensions``; ``with``, for a login by an access token; ``accepted``
+            recipients; by stage.
         error: why it failed; it is the last one then.
     """
 
@@ -89,6 +90,8 @@ def _found(name: str, client: Client) -> tuple[str, dict[str, Any]]:
         said = (client.ehlo_resp or client.helo_resp or b"").partition(b"\n")[0]
         offers = tuple(sorted(word.upper() for word in client.esmtp_features))
         return words(Reply(250, said)), {"extensions": offers}
+    if name == "auth" and client.has_tokens:
+        return "", {"with": "access token"}
     return "", {}
 
 

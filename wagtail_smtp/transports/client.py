@@ -12,7 +12,7 @@ import smtplib
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -20,7 +20,7 @@ from django.core.mail.utils import DNS_NAME
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.configuration import TransportConfig
-from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
+from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred, TokenRefused
 from wagtail_smtp.transports import auth, guard
 from wagtail_smtp.transports.verdict import failure, lost, words
 from wagtail_smtp.transports.wire import Reply, UnreadableReply, Wire
@@ -99,6 +99,11 @@ class Client(smtplib.SMTP):
         """Seconds until nothing is waited for; never 0, which would mean not to wait."""
         return max(self._until - time.monotonic(), 0.001)
 
+    @property
+    def has_tokens(self) -> bool:
+        """Whether it logs in with OAuth 2."""
+        return self._config.tokens is not None
+
     def getreply(self) -> tuple[int, bytes]:
         """The next reply, read by our own reader."""
         reply = self.wire.read_reply()
@@ -154,6 +159,8 @@ class Client(smtplib.SMTP):
         refusal: MessageDeferred | None = None
         try:
             refusal = self._log_in()
+        except TokenRefused as error:
+            refusal = error.with_traceback(None)
         except (UnreadableReply, ValueError):
             # A challenge that is no base64, or anything else that may echo the password.
             why = "the server's answer can't be read"
@@ -163,7 +170,7 @@ class Client(smtplib.SMTP):
         if refusal is not None:
             # Raised out here, without its cause: the frames below hold the password, an error
             # page shows frames, and some servers echo what they got.
-            raise refusal
+            raise refusal from None
 
     @sensitive_variables()
     def _log_in(self) -> MessageDeferred | None:
@@ -171,27 +178,43 @@ class Client(smtplib.SMTP):
         if config.security == "none" and not may_log_in_without_tls(config.host):
             raise smtplib.SMTPNotSupportedError("logging in without TLS is refused")
         offered = self.esmtp_features.get("auth", "").split()
-        names = auth.mechanisms(auth.FOR_PASSWORDS, offered)
+        known = auth.FOR_PASSWORDS if config.tokens is None else auth.FOR_TOKENS
+        names = auth.mechanisms(known, offered)
         if not names:
             raise smtplib.SMTPNotSupportedError(
                 f"the server offers no way to log in that is known here "
                 f"({' '.join(offered) or 'none at all'})"
             )
-        reply = Reply(0, b"")
-        for name in names:
-            encode = auth.FOR_PASSWORDS[name](config.username, config.password)
-            reply = self._authenticate(name, encode)
-            if reply.code == 235:
-                return None
-            if reply.code not in _TRY_ANOTHER:
-                break
-        said = words(_scrubbed(reply, config.username, config.password))
+        if config.tokens is None:
+            proof, what = config.password, "username or password"
+        else:
+            proof, what = config.tokens.current(), "access token"
+        reply = self._try(known, names, proof)
+        if reply.code == 535 and config.tokens is not None:
+            # Valid by its time, but perhaps revoked: another one, once.
+            another = config.tokens.renewed(proof)
+            if another is not None:
+                proof = another
+                reply = self._try(known, names, proof)
+        if reply.code == 235:
+            return None
+        said = words(_scrubbed(reply, config.username, proof))
         return MessageDeferred(
-            f"{config.name}: the server refused the username or password: {reply.code} {said}",
+            f"{config.name}: the server refused the {what}: {reply.code} {said}",
             phase="auth",
             code=reply.code,
             reply=said,
         )
+
+    @sensitive_variables()
+    def _try(self, known: Mapping[str, auth.Mechanism], names: Sequence[str], proof: str) -> Reply:
+        """The server's last word on a password or token."""
+        reply = Reply(0, b"")
+        for name in names:
+            reply = self._authenticate(name, known[name](self._config.username, proof))
+            if reply.code not in _TRY_ANOTHER:
+                break
+        return reply
 
     @sensitive_variables()
     def _authenticate(self, mechanism: str, encode: auth.Encoder) -> Reply:
@@ -217,7 +240,12 @@ def _scrubbed(reply: Reply, username: str, password: str) -> Reply:
     """A reply at AUTH without what the server may echo: some do. Before anything cuts it."""
     secrets = {password, password.strip(), ascii(password)[1:-1]}
     # Base64 of few characters is too short to be told from a word.
-    for sent in (password.encode(), username.encode(), auth.plain(username, password)(None)):
+    made = [auth.plain, *auth.FOR_TOKENS.values()]
+    for sent in (
+        password.encode(),
+        username.encode(),
+        *(mechanism(username, password)(None) for mechanism in made),
+    ):
         encoded = _base64(sent or b"")
         secrets |= {encoded, encoded.rstrip("=")}
     said = reply.words.decode("utf-8", "replace")

@@ -55,7 +55,8 @@ PRESETS = (
         "smtp.office365.com",
         _(
             "An administrator has to allow “Authenticated SMTP” for the mailbox. Microsoft "
-            "switches password logins off by default from the end of December 2026."
+            "switches password logins off by default from the end of December 2026: choose "
+            "OAuth 2."
         ),
         587,
         "starttls",

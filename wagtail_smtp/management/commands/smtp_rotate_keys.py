@@ -9,7 +9,7 @@ from django.db.models import F
 from wagtail_smtp import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
 from wagtail_smtp.live.database import write_alias
-from wagtail_smtp.models import DeliverySettings, Secret, StoredMessage
+from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMessage
 
 #: Keys of messages that are read at a time.
 _BATCH = 500
@@ -19,20 +19,22 @@ class Command(BaseCommand):
     """After a new key was put first in ENCRYPTION_KEYS; then old keys can be removed."""
 
     help = (
-        "Encrypt all stored passwords and messages again with the first of "
+        "Encrypt all stored passwords, tokens and messages again with the first of "
         "WAGTAIL_SMTP['ENCRYPTION_KEYS']. Mail may go on meanwhile, with the same keys."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         passwords, lost_passwords = self._passwords()
         self.stdout.write(f"{passwords} stored passwords are encrypted with the newest key.")
+        tokens, lost_tokens = self._tokens()
+        self.stdout.write(f"{tokens} tokens are encrypted with the newest key.")
         messages, lost_messages = self._messages()
         self.stdout.write(f"{messages} stored messages are encrypted with the newest key.")
-        if lost_passwords or lost_messages:
+        if lost_passwords or lost_tokens or lost_messages:
             raise CommandError(
-                f"{lost_passwords} passwords and {lost_messages} messages can't be decrypted with "
-                "any configured key and were left as they are. Add the missing key, or enter these "
-                "passwords again in the admin."
+                f"{lost_passwords} passwords, {lost_tokens} tokens and {lost_messages} messages "
+                "can't be decrypted with any configured key and were left as they are. Add the "
+                "missing key, or enter these passwords again in the admin and consent again."
             )
 
     def _passwords(self) -> tuple[int, int]:
@@ -48,6 +50,20 @@ class Command(BaseCommand):
                     continue
                 secret.save(update_fields=["ciphertext"])
                 rotated += 1
+        return rotated, unreadable
+
+    def _tokens(self) -> tuple[int, int]:
+        """The same. A token that was renewed meanwhile has the newest key already."""
+        rotated = unreadable = 0
+        rows = OAuthToken.objects.using(write_alias()).exclude(ciphertext="")
+        for key, ciphertext in rows.values_list("pk", "ciphertext"):
+            try:
+                newest = crypto.rotate(ciphertext)
+            except SecretUnreadable:
+                unreadable += 1
+                continue
+            rows.filter(pk=key, ciphertext=ciphertext).update(ciphertext=newest)
+            rotated += 1
         return rotated, unreadable
 
     def _messages(self) -> tuple[int, int]:

@@ -9,6 +9,13 @@ from django.core.serializers.json import DjangoJSONEncoder
 from wagtail_smtp.diagnostics.status import Status, status
 from wagtail_smtp.exceptions import ReloadRefused
 
+_TOKENS = {
+    "missing": "nobody has consented",
+    "none": "got with the first message",
+    "refused": "could not be renewed",
+    "valid": "valid",
+}
+
 
 class Command(BaseCommand):
     """Print the state of the site's email."""
@@ -45,6 +52,8 @@ class Command(BaseCommand):
             only = f", only for {', '.join(item.categories)}" if item.categories else ""
             backup = ", backup" if item.backup else ""
             self.stdout.write(f"{position}. {item.name} ({item.server}){only}{backup}")
+            if item.token:
+                self.stdout.write(f"   access token: {_TOKENS[item.token]}")
             if item.redirects_to:
                 self.stdout.write(f"   redirects to {', '.join(item.redirects_to)}")
         self.stdout.write(f"Standard delivery: {told.standard}")

@@ -1,0 +1,248 @@
+"""Consents: out to the identity provider and back, and what must not come of a forged return."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.messages import get_messages
+from django.urls import reverse
+from wagtail.models import ModelLogEntry
+
+from tests.identity_provider import IdentityProvider
+from wagtail_smtp import live
+from wagtail_smtp.admin import consent
+from wagtail_smtp.live import consents, tokens
+from wagtail_smtp.models import OAuthToken, Secret
+
+BACK = "/admin/email/consent/back/"
+
+
+@pytest.fixture
+def provider():
+    with IdentityProvider() as running:
+        yield running
+
+
+@pytest.fixture
+def item(make_set, provider):
+    made = make_set(
+        name="Office",
+        ca_certificates="",
+        host="smtp.example.com",
+        authentication="oauth2",
+        oauth=provider.oauth("consent"),
+    )
+    made.secret = Secret.store(provider.client_secret, made.frozen(()).binding(), made.key)
+    made.save()
+    return made
+
+
+def connect_url(item):
+    return reverse("wagtail_smtp_consent:connect", args=[item.pk])
+
+
+def edit_url(item):
+    return reverse("wagtailsnippets_wagtail_smtp_settingsset:edit", args=[item.pk])
+
+
+def begin(client, item):
+    response = client.post(connect_url(item))
+    assert response.status_code == 302
+    return response["Location"]
+
+
+def come_back(client, url):
+    parts = urlsplit(url)
+    assert f"{parts.scheme}://{parts.netloc}{parts.path}" == f"http://testserver{BACK}"
+    return client.get(f"{parts.path}?{parts.query}")
+
+
+def said(response):
+    return " ".join(str(message) for message in get_messages(response.wsgi_request))
+
+
+def is_missing(item):
+    return consents.is_consent_missing(item.frozen(()))
+
+
+def test_a_consent(admin_client, item, provider):
+    page = admin_client.get(connect_url(item)).content.decode()
+    assert f"http://testserver{BACK}" in page
+    assert "smtp.example.com" in page
+    url = begin(admin_client, item)
+    query = {k: v[0] for k, v in parse_qs(urlsplit(url).query).items()}
+    assert url.startswith(f"{provider.url}/authorize?")
+    assert query["code_challenge_method"] == "S256"
+    assert query["redirect_uri"] == f"http://testserver{BACK}"
+    assert provider.client_secret not in url
+    response = come_back(admin_client, provider.allow(url))
+    assert response["Location"] == edit_url(item)
+    assert "is connected" in said(response)
+    assert not is_missing(item)
+    assert ModelLogEntry.objects.filter(action="wagtail_smtp.consent").count() == 1
+    kept = tokens.Rows(item.frozen(())).load().token
+    assert kept.refresh in provider.refresh
+    page = admin_client.get(edit_url(item)).content.decode()
+    for secret in (kept.access, kept.refresh, provider.client_secret):
+        assert secret not in page
+
+
+def test_it_serves_once(admin_client, item, provider):
+    back = provider.allow(begin(admin_client, item))
+    come_back(admin_client, back)
+    OAuthToken.objects.all().delete()
+    response = come_back(admin_client, back)
+    assert "Begin anew" in said(response)
+    assert is_missing(item)
+
+
+def test_a_forged_return_does_nothing(admin_client, item, provider):
+    """Somebody's link with their own code must not connect the set with their mailbox."""
+    begin(admin_client, item)
+    response = admin_client.get(BACK, {"code": "theirs", "state": "forged"})
+    assert "Begin anew" in said(response)
+    assert provider.asked == []
+    assert is_missing(item)
+
+
+def test_another_browser_cant_finish_it(admin_client, make_user, item, provider, client):
+    from django.test import Client
+
+    back = provider.allow(begin(admin_client, item))
+    other = Client()
+    other.force_login(make_user("change_settingsset"))
+    response = come_back(other, back)
+    assert "Begin anew" in said(response)
+    assert provider.asked == []
+
+
+def test_another_user_in_the_same_browser_cant_finish_it(admin_client, make_user, item, provider):
+    back = provider.allow(begin(admin_client, item))
+    begun = admin_client.session["wagtail_smtp_consents"]
+    admin_client.force_login(make_user("change_settingsset"))
+    session = admin_client.session
+    session["wagtail_smtp_consents"] = begun
+    session.save()
+    assert "Begin anew" in said(come_back(admin_client, back))
+    assert provider.asked == []
+
+
+def test_it_is_over_after_a_while(admin_client, item, provider, monkeypatch):
+    monkeypatch.setattr(consent, "PATIENCE", -1)
+    back = provider.allow(begin(admin_client, item))
+    assert "Begin anew" in said(come_back(admin_client, back))
+    assert provider.asked == []
+
+
+def test_a_set_that_changed_meanwhile(admin_client, item, provider):
+    back = provider.allow(begin(admin_client, item))
+    item.username = "other@example.com"
+    item.save()
+    assert "changed meanwhile" in said(come_back(admin_client, back))
+    assert provider.asked == []
+    assert is_missing(item)
+
+
+def test_a_set_that_was_deleted_meanwhile(admin_client, item, provider):
+    back = provider.allow(begin(admin_client, item))
+    item.delete()
+    assert "Begin anew" in said(come_back(admin_client, back))
+
+
+@pytest.mark.parametrize(
+    ("error", "description", "words"),
+    [
+        ("access_denied", "The user said no", "The consent was declined"),
+        ("consent_required", "AADSTS65001: not consented", "Nobody has consented"),
+        ("access_denied", "AADSTS90094: ask an admin", "An administrator of the organisation"),
+        ("<script>alert(1)</script>", "<script>alert(2)</script>", "gave no access token"),
+    ],
+)
+def test_the_providers_errors_in_plain_words(
+    admin_client, item, provider, error, description, words
+):
+    provider.deny = (error, description)
+    url = begin(admin_client, item)
+    response = come_back(admin_client, provider.allow(url, decision="deny"))
+    assert response["Location"] == edit_url(item)
+    assert words in said(response)
+    assert "alert(" not in said(response)
+    page = admin_client.get(edit_url(item)).content.decode()
+    assert "alert(1)" not in page
+    assert is_missing(item)
+
+
+def test_a_code_that_the_provider_refuses(admin_client, item, provider):
+    back = provider.allow(begin(admin_client, item))
+    provider.codes.clear()
+    response = come_back(admin_client, back)
+    assert "invalid_grant" in said(response)
+    assert is_missing(item)
+
+
+def test_pkce_is_checked(admin_client, item, provider):
+    back = provider.allow(begin(admin_client, item))
+    for form in provider.codes.values():
+        form["code_challenge"] = "another"
+    come_back(admin_client, back)
+    assert is_missing(item)
+
+
+def test_the_secret_expired_before_consenting(admin_client, item, provider):
+    back = provider.allow(begin(admin_client, item))
+    provider.refuse = ("invalid_client", "AADSTS7000222: expired")
+    assert "The client secret has expired" in said(come_back(admin_client, back))
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_permissions(client, make_user, item, provider, method):
+    client.force_login(make_user("view_settingsset", "reload_application"))
+    assert getattr(client, method)(connect_url(item)).status_code in (302, 403)
+    client.get(BACK, {"state": "x", "code": "y"})
+    assert provider.asked == []
+    assert "wagtail_smtp_consents" not in client.session
+
+
+def test_who_lost_the_permission_meanwhile(client, make_user, item, provider):
+    user = make_user("change_settingsset")
+    client.force_login(user)
+    back = provider.allow(begin(client, item))
+    user.user_permissions.remove(*user.user_permissions.filter(codename="change_settingsset"))
+    come_back(client, back)
+    assert provider.asked == []
+    assert is_missing(item)
+
+
+def test_without_csrf_nothing_begins(item, db):
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(User.objects.create_superuser("b", "b@example.com", "pw"))
+    assert strict.post(connect_url(item)).status_code == 403
+
+
+def test_sets_that_need_no_consent(admin_client, item, make_set, provider):
+    item.oauth = provider.oauth("client")
+    item.save()
+    response = admin_client.post(connect_url(item))
+    assert response.status_code == 200
+    assert "needs no consent" in response.content.decode()
+    password = make_set(name="Password")
+    assert admin_client.post(connect_url(password)).status_code == 404
+
+
+def test_a_consent_is_in_use_at_once_where_the_binding_is_the_live_one(
+    admin_client, item, provider
+):
+    come_back(admin_client, provider.allow(begin(admin_client, item)))
+    live.reload()
+    provider.revoke(refresh=True)
+    come_back(admin_client, provider.allow(begin(admin_client, item)))
+    config = live.current().configuration.sets[0]
+    assert provider.takes("", live.current().transport(config).config.tokens.current())
+
+
+def test_only_some_are_remembered(admin_client, item):
+    for _ in range(8):
+        begin(admin_client, item)
+    assert len(admin_client.session["wagtail_smtp_consents"]) == 5

@@ -1,0 +1,208 @@
+"""A consent: out to the identity provider, and back to one fixed address."""
+
+import json
+import secrets
+import time
+
+from django.db import transaction
+from django.http import HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import include, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.views import View
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
+from django.views.generic import TemplateView
+from wagtail.admin import messages
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.log_actions import log
+
+from wagtail_smtp import crypto, validation
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.consent_panel import redirect_uri, token_state
+from wagtail_smtp.diagnostics.failure import Failure
+from wagtail_smtp.diagnostics.remedies import explain
+from wagtail_smtp.exceptions import EmailDeliveryError, SecretError, TokenRefused
+from wagtail_smtp.live import consents, tokens
+from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.models import DeliverySettings, SettingsSet
+from wagtail_smtp.oauth import OAuth
+from wagtail_smtp.transports import grants, refusals
+
+#: Seconds that a person has for the provider's pages.
+PATIENCE = 600
+#: Consents that a browser may have begun; older ones are forgotten.
+_BEGUN = 5
+_SESSION = "wagtail_smtp_consents"
+LIST_URL = "wagtailsnippets_wagtail_smtp_settingsset:list"
+EDIT_URL = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+#: What is passed on of the query that a browser comes back with.
+_ANSWER = ("code", "state", "iss")
+
+
+class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
+    """Ask, and go to the provider."""
+
+    permission = permissions.CHANGE_SETS
+    template_name = "wagtail_smtp/consent/connect.html"
+    header_icon = "key"
+
+    def dispatch(self, request, *args, **kwargs):
+        if request.user.has_perm(self.permission):
+            sets = SettingsSet.objects.filter(authentication=SettingsSet.Authentication.OAUTH2)
+            self.item = get_object_or_404(sets, pk=kwargs["pk"])
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_page_title(self):
+        return _("Connect “%s”") % self.item.name
+
+    def get_breadcrumbs_items(self):
+        edit = {"url": reverse(EDIT_URL, args=[self.item.pk]), "label": self.item.name}
+        return [*self.breadcrumbs_items, edit, {"url": "", "label": self.get_page_title()}]
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(**kwargs) | {
+            "item": self.item,
+            "state": token_state(self.item),
+            "problems": self.problems(),
+            "redirect_uri": redirect_uri(self.request),
+            "action_url": self.request.path,
+            "edit_url": reverse(EDIT_URL, args=[self.item.pk]),
+        }
+
+    def problems(self):
+        """What stands against it, in words."""
+        config = self.item.frozen(())
+        if not OAuth.of(config.oauth).needs_consent:
+            return [_("This set's way to log in needs no consent.")]
+        # The redirection has nothing to do with it.
+        return [
+            problem.message
+            for problem in validation.problems(config)
+            if problem.field != "redirect"
+        ]
+
+    @sensitive_variables()
+    def post(self, request, *args, **kwargs):
+        if self.problems():
+            return self.render_to_response(self.get_context_data())
+        config = self.item.frozen(())
+        back = redirect_uri(request)
+        state = secrets.token_urlsafe(32)
+        try:
+            client = tokens.client_of(config, tokens.reveal(config, self.item.secret))
+            asked = grants.ask(client, back, state)
+        except EmailDeliveryError as error:
+            messages.error(request, words_for(error, self.item))
+            return HttpResponseRedirect(reverse(EDIT_URL, args=[self.item.pk]))
+        kept = {
+            "pk": self.item.pk,
+            "fingerprint": tokens.fingerprint(config),
+            "until": time.time() + PATIENCE,
+            "kept": dict(asked.kept),
+        }
+        begun = request.session.get(_SESSION, {})
+        begun[state] = crypto.encrypt(json.dumps(kept), _binding(request, state))
+        request.session[_SESSION] = dict(list(begun.items())[-_BEGUN:])
+        log(instance=self.item, action="wagtail_smtp.connect")
+        return HttpResponseRedirect(asked.url)
+
+
+def _binding(request, state):
+    return {"consent": state, "user": str(request.user.pk)}
+
+
+def words_for(error: Exception, item: SettingsSet) -> str:
+    """What people read of a failure; of the provider's own words only what was cleaned."""
+    if isinstance(error, SecretError):
+        return str(error)
+    cause = explain(Failure.of(error, item.host, item.port, item.security))
+    text = f"{cause.title}. {cause.advice}"
+    said = getattr(error, "reply", "")
+    return text + " " + _("The provider's words: %s") % said if said else text
+
+
+@method_decorator(never_cache, name="dispatch")
+class BackView(permissions.RequirePermission, View):
+    """The browser is back from the provider."""
+
+    permission = permissions.CHANGE_SETS
+
+    @sensitive_variables()
+    def get(self, request):
+        begun = self._begun(request)
+        item = None
+        if begun is not None:
+            item = SettingsSet.objects.filter(pk=begun["pk"]).first()
+        if begun is None or item is None:
+            messages.error(
+                request,
+                _("This consent was not begun in this browser, or too long ago. Begin anew."),
+            )
+            return HttpResponseRedirect(reverse(LIST_URL))
+        try:
+            self._finish(request, begun, item)
+        except EmailDeliveryError as error:
+            messages.error(request, words_for(error, item))
+        return HttpResponseRedirect(reverse(EDIT_URL, args=[item.pk]))
+
+    @sensitive_variables()
+    def _begun(self, request):
+        """What was kept for this state; it serves once, for the same user, for a while."""
+        state = request.GET.get("state", "")
+        all_begun = request.session.get(_SESSION, {})
+        sealed = all_begun.pop(state, None)
+        if sealed is None:
+            return None
+        request.session[_SESSION] = all_begun
+        try:
+            begun = json.loads(crypto.decrypt(sealed, _binding(request, state)))
+        except SecretError:
+            return None
+        return begun if time.time() < begun["until"] else None
+
+    @sensitive_variables()
+    def _finish(self, request, begun, item):
+        config = item.frozen(())
+        if tokens.fingerprint(config) != begun["fingerprint"]:
+            messages.error(request, self._changed())
+            return
+        answer = {name: request.GET[name] for name in _ANSWER if name in request.GET}
+        if "code" not in answer:
+            # Whoever made the link chose these words: they are understood, never shown.
+            error, description = (
+                request.GET.get(name, "")[:2000] for name in ("error", "error_description")
+            )
+            reason = refusals.reason(error, description)
+            raise TokenRefused("no code", reason=reason)
+        client = tokens.client_of(config, tokens.reveal(config, item.secret))
+        token = grants.redeem(client, begun["kept"], answer)
+        with transaction.atomic(using=write_alias()):
+            DeliverySettings.lock()
+            present = SettingsSet.objects.filter(pk=item.pk).first()
+            if present is None or tokens.fingerprint(present.frozen(())) != begun["fingerprint"]:
+                messages.error(request, self._changed())
+                return
+            consents.keep(config, token)
+            log(instance=item, action="wagtail_smtp.consent")
+        messages.success(
+            request,
+            _("“%s” is connected: the site may send with this mailbox. Test it, then reload.")
+            % item.name,
+        )
+
+    def _changed(self):
+        return _("The settings changed meanwhile. Press “Connect” again.")
+
+
+def urlpatterns():
+    """For Wagtail's ``register_admin_urls``."""
+    pages = (
+        [
+            path("back/", BackView.as_view(), name="back"),
+            path("<int:pk>/", ConnectView.as_view(), name="connect"),
+        ],
+        "wagtail_smtp_consent",
+    )
+    return [path("email/consent/", include(pages))]

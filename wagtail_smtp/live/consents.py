@@ -1,0 +1,183 @@
+"""Consents and tokens as people see them: given, removed, refused, and not needed any more."""
+
+import json
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from django.db.models import F
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+
+from wagtail_smtp import alerts, configuration, crypto
+from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
+from wagtail_smtp.exceptions import EmailDeliveryError, TokenRefused
+from wagtail_smtp.live.draft import live_version
+from wagtail_smtp.live.look_up import current
+from wagtail_smtp.live.tokens import RENEWED, as_time, binding_of, fingerprint, refusal_of
+from wagtail_smtp.models import ConfigurationVersion, OAuthToken, SettingsSet
+from wagtail_smtp.oauth import OAuth
+from wagtail_smtp.transports.grants import Token
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether a live token is to be renewed while nothing is sent.
+_EVERY = 60
+
+
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """What is known of a set's token.
+
+    ``missing``: somebody has to consent first. ``none``: it is got with the first message.
+    ``refused``: it could not be renewed; until ``expires_at`` the old one serves, if that is to
+    come. ``valid``: all is well.
+    """
+
+    kind: Literal["missing", "none", "refused", "valid"]
+    expires_at: datetime | None = None
+    refusal: TokenRefused | None = None
+
+
+def states(items: Iterable[SettingsSetConfig]) -> dict[str, TokenState]:
+    """The states of those sets that log in with OAuth 2, by their key; one query."""
+    wanted = {item.key: item for item in items if item.authentication == "oauth2"}
+    found = {
+        (str(row.owner), row.fingerprint): row
+        for row in OAuthToken.objects.filter(owner__in=wanted, revoked_at=None)
+    }
+    return {key: _state(item, found.get((key, fingerprint(item)))) for key, item in wanted.items()}
+
+
+def _state(item: SettingsSetConfig, row: OAuthToken | None) -> TokenState:
+    if row is not None and row.refused_at is not None:
+        return TokenState("refused", row.expires_at, refusal_of(row))
+    if row is None or not row.ciphertext:
+        return TokenState("missing" if OAuth.of(item.oauth).needs_consent else "none")
+    return TokenState("valid", row.expires_at)
+
+
+def is_consent_missing(item: SettingsSetConfig) -> bool:
+    """Whether nobody has consented to this set as it stands."""
+    if item.authentication != "oauth2" or not OAuth.of(item.oauth).needs_consent:
+        return False
+    rows = OAuthToken.objects.filter(owner=item.key, fingerprint=fingerprint(item), revoked_at=None)
+    return not rows.exclude(ciphertext="").exists()
+
+
+def has_any(owner: Any) -> bool:
+    """Whether there is a token that could be removed."""
+    return bool(OAuthToken.objects.filter(owner=owner, revoked_at=None).exists())
+
+
+@sensitive_variables()
+def keep(item: SettingsSetConfig, token: Token) -> None:
+    """Store the token of a consent to this set as it stands; it is in use at once."""
+    OAuthToken.objects.get_or_create(owner=uuid.UUID(item.key), fingerprint=fingerprint(item))
+    OAuthToken.objects.filter(owner=item.key, fingerprint=fingerprint(item)).update(
+        ciphertext=crypto.encrypt(json.dumps(asdict(token)), binding_of(item)),
+        expires_at=as_time(token.expires_at),
+        number=F("number") + 1,
+        revoked_at=None,
+        **RENEWED,
+    )
+
+
+def try_again(owner: Any) -> None:
+    """A new secret was entered: forget that the one before was refused, and try the new one."""
+    OAuthToken.objects.filter(owner=owner).update(refused_at=None, refusal={})
+
+
+def revoke(owner: Any) -> None:
+    """Remove all consents to the set with key ``owner``; what is live keeps its own until it is
+    replaced by a reload."""
+    OAuthToken.objects.filter(owner=owner, revoked_at=None).update(revoked_at=timezone.now())
+    forget_revoked()
+
+
+def forget_revoked() -> None:
+    """Delete the removed tokens that the version in force doesn't need."""
+    version = live_version()
+    needed = _used_by([version] if version else [])
+    for row in OAuthToken.objects.filter(revoked_at__isnull=False):
+        if (str(row.owner), row.fingerprint) not in needed:
+            row.delete()
+
+
+def discard_unused(kept: Iterable[ConfigurationVersion]) -> None:
+    """Delete the tokens that neither a set as it stands nor a kept version can use."""
+    needed = _used_by(kept)
+    for item in SettingsSet.objects.filter(authentication="oauth2"):
+        needed.add((str(item.key), fingerprint(item.frozen(()))))
+    for row in OAuthToken.objects.all():
+        if (str(row.owner), row.fingerprint) not in needed:
+            row.delete()
+    forget_revoked()
+
+
+def _used_by(versions: Iterable[ConfigurationVersion]) -> set[tuple[str, str]]:
+    used = set()
+    for version in versions:
+        try:
+            content = configuration.from_json(version.content)
+        except ValueError:  # of a newer release, which will know what it needs
+            continue
+        used |= {
+            (item.key, fingerprint(item))
+            for item in content.sets
+            if item.authentication == "oauth2"
+        }
+    return used
+
+
+class _Clock:
+    """When this process last looked, so that an idle worker doesn't ask all the time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            if now < self._next:
+                return False
+            self._next = now + _EVERY
+            return True
+
+
+_clock = _Clock()
+
+
+def renew_when_idle(**kwargs: Any) -> None:
+    """A receiver of ``outbox_idle``: keep live tokens fresh, and tell of those refused."""
+    if _clock.is_due():
+        renew_live()
+
+
+def renew_live() -> None:
+    """Renew the live tokens that are due, so that a refusal is known before mail fails."""
+    try:
+        live = current()
+        sets = [item for item in live.configuration.sets if item.authentication == "oauth2"]
+        for item in sets:
+            try:
+                config = live.transport(item).config
+                if isinstance(config, TransportConfig) and config.tokens is not None:
+                    config.tokens.current()
+            except TokenRefused as error:
+                alerts.token_refused(item.name, str(error))
+    except EmailDeliveryError as error:
+        logger.warning("Access tokens could not be looked after: %s", error)
+    alerts.tell()
+
+
+def missing_consent_text() -> str:
+    """What to do about it."""
+    return _("Nobody has consented yet that the site may send. Open it and press “Connect”.")
