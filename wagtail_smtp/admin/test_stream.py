@@ -71,7 +71,7 @@ def _stage(report):
         "kind": "stage",
         "ok": stage.error is None,
         "label": str(LABELS[stage.name]),
-        "time": _("%.2f\N{NO-BREAK SPACE}s") % stage.seconds,
+        "time": _("%.2f s") % stage.seconds,
         "details": [str(detail) for detail in _details(stage)],
         "words": _words(stage),
     }
