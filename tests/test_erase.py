@@ -184,16 +184,12 @@ def test_what_providers_and_own_headers_name_goes_too(server, erased, configure)
             "List-Unsubscribe": f"<mailto:{STORED}>, <https://example.com/>",
         },
     )
-    message.merge_data = {ANNA: {"code": 1}, "bob@example.org": {"code": 2}}
-    message.merge_metadata = {STORED.upper(): {"id": 1}, "bob@example.org": {"id": 2}}
     message.metadata = {"customer": ANNA, "order": 7}
     message.tags = [ANNA, "order"]
     message.send()
     erased()
     _is_gone()
     thawed = store.load(LogEntry.objects.get())
-    assert thawed.merge_data == {"bob@example.org": {"code": 2}}
-    assert thawed.merge_metadata == {"bob@example.org": {"id": 2}}
     assert (thawed.metadata, thawed.tags) == ({"order": 7}, ["order"])
     assert Worker().work_off() == 1
     [received] = server.received
@@ -201,6 +197,19 @@ def test_what_providers_and_own_headers_name_goes_too(server, erased, configure)
     assert received.message["Reply-To"] == "shop@example.com"
     assert received.message["X-Customer"] is None
     assert received.message["List-Unsubscribe"] == "<mailto:erased>, <https://example.com/>"
+
+
+def test_data_of_her_own_goes_too(server, erased, configure):
+    configure(DELIVERY="queued")
+    message = EmailMessage("Yours", "Body", "shop@example.com", [ANNA, "bob@example.org"])
+    message.merge_data = {ANNA: {"code": 1}, "bob@example.org": {"code": 2}}
+    message.merge_metadata = {STORED.upper(): {"id": 1}, "bob@example.org": {"id": 2}}
+    message.send()
+    erased()
+    _is_gone()
+    thawed = store.load(LogEntry.objects.get())
+    assert thawed.merge_data == {"bob@example.org": {"code": 2}}
+    assert thawed.merge_metadata == {"bob@example.org": {"id": 2}}
 
 
 def test_what_is_being_sent_is_left_alone(server, erased, configure):

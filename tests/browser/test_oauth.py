@@ -4,11 +4,13 @@ import re
 
 import pytest
 
-from tests.browser.test_main_job import LIST, person  # noqa: F401
+from tests.browser.test_main_job import LIST, person
+from tests.browser.test_set_tests import button, saved, title
 from tests.hostile import HostileServer
 from tests.identity_provider import IdentityProvider
 from tests.smtp_server import CA_PEM
 
+__all__ = ["person", "saved"]
 pytestmark = pytest.mark.browser
 
 
@@ -26,10 +28,11 @@ def server(provider):
         yield running
 
 
-def test_from_a_password_to_oauth(person, provider, server):  # noqa: F811
+def test_from_a_password_to_oauth(person, provider, server, saved):
     page = person.page
     person.log_in()
     _add_password_set(person, server)
+    saved.append("Change-over")
     page.get_by_role("link", name="Review and reload").first.click()
     person.reload()
     person.send("by password")
@@ -41,6 +44,10 @@ def test_from_a_password_to_oauth(person, provider, server):  # noqa: F811
     assert "is connected" in page.inner_text("body")
     assert "There is an access token" in page.inner_text("body")
 
+    button(page, "Test only").click()
+    title(page, "Test passed")
+    assert "Tested with an access token" in page.inner_text("main")
+
     page.goto(person.url + "/admin/email/reload/")
     assert "OAuth 2" in page.inner_text("main")
     person.reload()
@@ -50,7 +57,7 @@ def test_from_a_password_to_oauth(person, provider, server):  # noqa: F811
     assert server.violations == []
 
 
-def _add_password_set(person, server):  # noqa: F811
+def _add_password_set(person, server):
     page = person.page
     person.go(LIST + "add/")
     page.locator("[name=name]").fill("Change-over")
@@ -78,7 +85,7 @@ def _add_password_set(person, server):  # noqa: F811
     person.save()
 
 
-def _choose_oauth(person, provider):  # noqa: F811
+def _choose_oauth(person, provider):
     page = person.page
     person.go(LIST)
     page.get_by_role("link", name="Change-over").first.click()
@@ -101,7 +108,7 @@ def _choose_oauth(person, provider):  # noqa: F811
     assert "Consent missing" in row.inner_text()
 
 
-def _connect(person, provider):  # noqa: F811
+def _connect(person, provider):
     page = person.page
     page.get_by_role("link", name="Change-over").first.click()
     assert page.locator("[name=oauth_client_secret]").input_value() == ""

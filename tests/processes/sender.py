@@ -42,7 +42,8 @@ def run(name: str, send: Send) -> None:
         began = time.monotonic()
         send(subject)
         ended = time.monotonic()
-        print(json.dumps({"subject": subject, "began": began, "ended": ended}))  # noqa: T201
+        line = json.dumps({"subject": subject, "began": began, "ended": ended})
+        print(line, flush=True)  # noqa: T201
 
 
 async def run_on_loop(name: str, send: Send) -> None:

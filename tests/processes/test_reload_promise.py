@@ -20,7 +20,7 @@ from tests.processes.console import Console, child_environment, set_for, subject
 from tests.smtp_server import SMTPServer, free_port
 
 SWITCHES = 20
-PAUSE = 0.3
+PAUSE = 0.2
 SENDERS = ("each", "opened", "loop")
 
 
@@ -50,6 +50,20 @@ class Senders:
             stack.enter_context(self._site())
             yield
         assert self._errors == []
+
+    def until_all_have_sent(self) -> None:
+        """Wait until each has begun a message after now, which takes long on a busy machine."""
+        before = self._lines()
+        deadline = time.monotonic() + 20
+        # The first may have been on its way already.
+        while any(now < then + 2 for now, then in zip(self._lines(), before, strict=True)):
+            assert time.monotonic() < deadline, "somebody doesn't send any more"
+            time.sleep(0.02)
+
+    def _lines(self) -> list[int]:
+        """How many messages each has sent."""
+        scripts = [(self._directory / kind).read_text().count("\n") for kind in SENDERS]
+        return [*scripts, len(self.sent)]
 
     @contextmanager
     def _script(self, kind: str) -> Iterator[None]:
@@ -160,8 +174,10 @@ def test_no_message_leaves_through_old_settings(
         with senders.running():
             for _ in range(SWITCHES):
                 time.sleep(PAUSE)
+                senders.until_all_have_sent()
                 reloads.append(tuple(console("switch")))
             time.sleep(PAUSE)
+            senders.until_all_have_sent()
 
     servers = [subjects(smtp_server), subjects(other_server)]
     count = Counter(servers[0] + servers[1])
