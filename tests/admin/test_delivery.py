@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -18,6 +19,7 @@ from tests.admin.log_entries import make_entry, make_waiting
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from wagtail_smtp.admin import send_test
+from wagtail_smtp.live import side
 from wagtail_smtp.models import LogEntry, OutboxMessage, SettingsSet
 
 INDEX, TEST = "wagtail_smtp_delivery:index", "wagtail_smtp_delivery:test"
@@ -240,6 +242,29 @@ def test_nothing_that_a_server_echoes_is_repeated(admin_client, configure, caplo
     text = send(admin_client)
     assert "The server refused the username or password.</strong>" in text
     for place in (text, caplog.text, str(dict(admin_client.session))):
+        assert CANARY not in place
+
+
+class Talkative(BaseEmailBackend):
+    """A project's own backend that raises an error of its own, with the password in it."""
+
+    def send_messages(self, messages):
+        raise RuntimeError(f"login with {CANARY} failed")
+
+
+@pytest.mark.parametrize("log", ["works", "is down"])
+def test_nothing_that_a_backend_tells_is_repeated(admin_client, configure, monkeypatch, log):
+    configure(STANDARD={"BACKEND": "tests.admin.test_delivery.Talkative"})
+    if log == "is down":
+
+        def fail(*arguments):
+            raise OperationalError("down")
+
+        monkeypatch.setattr(side, "write", fail)
+        monkeypatch.setattr(side, "insert", fail)
+    text = send(admin_client)
+    assert "RuntimeError" in text
+    for place in (text, str(dict(admin_client.session))):
         assert CANARY not in place
 
 

@@ -154,7 +154,7 @@ def _size(letter: Letter | None) -> int:
 def _reason(passage: Passage) -> str:
     if passage.failure is not None:
         # What the message was handed to may have raised anything, and told its secrets in it.
-        return _told(passage.failure, is_ours=not passage.was_handed_over)
+        return words_of(passage.failure, is_ours=not passage.was_handed_over)
     not_sent = passage.outcome.not_sent if passage.outcome else ()
     return f"{not_sent[0].code} {not_sent[0].reply}" if not_sent else ""
 
@@ -231,12 +231,12 @@ def _code(code: int) -> int:
 
 def _words(attempt: Attempt) -> str:
     if attempt.error is not None:
-        return getattr(attempt.error, "reply", "") or _told(attempt.error)
+        return getattr(attempt.error, "reply", "") or words_of(attempt.error)
     return attempt.outcome.reply if attempt.outcome else ""
 
 
-def _told(error: Exception, *, is_ours: bool = False) -> str:
-    """The words of an error of ours, the name of any other."""
+def words_of(error: Exception, *, is_ours: bool = False) -> str:
+    """The words of an error of ours, the name of any other: those may tell a password."""
     name = type(error).__name__
     return str(error) or name if is_ours or isinstance(error, EmailDeliveryError) else name
 

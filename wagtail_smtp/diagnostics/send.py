@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from wagtail_smtp import signals
 from wagtail_smtp.categories import TEST
+from wagtail_smtp.delivery import record
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry
 
@@ -87,7 +88,7 @@ def _heard(message: EmailMessage) -> Iterator[_Told]:
         if sent == message.extra_headers["Message-ID"]:
             told.entry = values["entry"]
             error = values.get("error")
-            told.words = "" if error is None else str(error) or type(error).__name__
+            told.words = "" if error is None else record.words_of(error)
 
     both = (signals.message_sent, signals.message_failed)
     for signal in both:
