@@ -273,6 +273,17 @@ def test_a_stored_password_that_does_not_fit(admin_client, make_set):
         assert other.connections == 0
 
 
+@pytest.mark.parametrize("page", [TYPED, CONNECTION, EMAIL])
+def test_a_set_that_was_deleted_meanwhile(admin_client, make_set, page):
+    item = make_set()
+    data = stored_data(item, test_address="me@example.org")
+    url = reverse(page, args=[item.pk])
+    item.delete()
+    response = admin_client.post(url, data)
+    assert response.status_code == 404
+    assert lines(response)[0]["text"] == "Somebody has deleted this set."
+
+
 # What the guard refuses
 
 

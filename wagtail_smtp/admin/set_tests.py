@@ -75,7 +75,8 @@ class RunsTest(View):
         log(instance=item or DeliverySettings.load(), action=f"wagtail_smtp.{action}", data=data)
 
     def stored(self):
-        """The stored set, or None for one that isn't."""
+        """The stored set, or None for one that isn't, or not any more."""
+        return SettingsSet.objects.filter(pk=self.kwargs.get("pk")).first()
 
 
 @method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
@@ -97,16 +98,11 @@ class TypedTestView(RunsTest):
     def post(self, request, *args, **kwargs):
         return self.begin(request, self.kind)
 
-    def stored(self):
-        if "pk" not in self.kwargs:
-            return None
-        return SettingsSet.objects.filter(pk=self.kwargs["pk"]).first()
-
     def subject(self):
         instance = self.stored()
         if instance is None:
             if "pk" in self.kwargs:
-                return problem(404, _("Somebody has deleted this set."))
+                return problem(404, _DELETED)
             instance = SettingsSet()
         form_class = self.panel.get_form_class()
         form = form_class(self.request.POST, instance=instance, for_user=self.request.user)
@@ -118,6 +114,7 @@ class TypedTestView(RunsTest):
         return item, secret, TYPED if form.typed_secret() else STORED
 
 
+_DELETED = gettext_lazy("Somebody has deleted this set.")
 _NOT_TESTED = gettext_lazy("Nothing was tested, since the form has errors.")
 
 
@@ -175,14 +172,14 @@ class StoredTestView(RunsTest, WagtailAdminTemplateMixin, TemplateView):
     def post(self, request, *args, **kwargs):
         return self.begin(request, self.kind)
 
-    def stored(self):
-        return self.item
-
     def subject(self):
-        reports = ReportEmail.objects.filter(settings_set=self.item)
+        item = self.stored()
+        if item is None:
+            return problem(404, _DELETED)
+        reports = ReportEmail.objects.filter(settings_set=item)
         # Not by the foreign key, which may look the row up in a replica.
-        secret = Secret.objects.filter(pk=self.item.secret_id).first()
-        return self.item.frozen(reports), secret, STORED
+        secret = Secret.objects.filter(pk=item.secret_id).first()
+        return item.frozen(reports), secret, STORED
 
 
 class TestConnectionView(StoredTestView):
