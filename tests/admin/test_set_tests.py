@@ -1,6 +1,7 @@
 """Testing a set from its form and from the listing: what it says, and what it must not do."""
 
 import json
+import ssl
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -372,6 +373,16 @@ def test_it_speaks_the_language_of_the_user(admin_client):
         told = lines(admin_client.post(reverse(NEW), typed(server)))
     assert "3000" in told[3]["details"][0]
     assert "1. Januar" in told[3]["details"][0]
+
+
+def test_a_certificate_that_never_expires(admin_client, settings, monkeypatch):
+    settings.TIME_ZONE = "Asia/Tokyo"
+    never = {"issuer": ((("commonName", "CA"),),), "notAfter": "Dec 31 23:59:59 9999 GMT"}
+    monkeypatch.setattr(ssl.SSLSocket, "getpeercert", lambda *arguments: never)
+    with HostileServer() as server:
+        *stages, end = lines(admin_client.post(reverse(NEW), typed(server)))
+    assert "Dec. 31, 9999" in stages[3]["details"][0]
+    assert end["ok"]
 
 
 def test_an_error_of_our_own_ends_the_stream_in_words(admin_client, monkeypatch, caplog):

@@ -93,7 +93,9 @@ def _details(stage):
         yield _("%(protocol)s, certificate by %(issuer)s, valid until %(date)s") % {
             "protocol": found["protocol"],
             "issuer": found["issuer"] or _("an unnamed authority"),
-            "date": date_format(timezone.localtime(found["expires"]), "DATE_FORMAT"),
+            # In UTC: what never expires ends with the last second that there is (RFC 5280
+            # 4.1.2.5), which some time zones don't have.
+            "date": date_format(found["expires"], "DATE_FORMAT"),
         }
     if found.get("extensions"):
         yield _("Offers %s") % ", ".join(found["extensions"][:_SHOWN])
