@@ -1,11 +1,12 @@
 """The outbox's task: one for a transaction's messages, none that was rolled back, nothing in it."""
 
+import time
 from datetime import timedelta
 
 import django
 import pytest
 from django.core.mail import EmailMessage
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.hostile import HostileServer
@@ -149,6 +150,24 @@ def test_what_was_put_back_is_looked_after(system, make_set, reload):
     [(due, args, kwargs)] = system.enqueued
     assert timedelta(seconds=40) < due - timezone.now() < timedelta(seconds=80)
     assert (args, kwargs) == ([], {})
+
+
+def test_the_task_does_not_come_before_the_message_is_due(system, make_set, reload):
+    """Too early it would find nothing, and nobody would look after the message."""
+
+    def slowly(execute, sql, *arguments):
+        time.sleep(0.02)
+        return execute(sql, *arguments)
+
+    fault = Fault("rcpt", "refuse", "450 4.2.1 Later", times=1)
+    with HostileServer(faults=[fault]) as server:
+        _live(make_set, reload, server)
+        _send()
+        system.enqueued.clear()
+        with connection.execute_wrapper(slowly):
+            deliver_outbox.call()
+    [(due, _args, _kwargs)] = system.enqueued
+    assert due > OutboxMessage.objects.get().due_at
 
 
 def test_what_immediate_delivery_hands_over_is_looked_after(system, make_set, reload, configure):

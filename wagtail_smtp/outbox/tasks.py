@@ -20,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that one run of the task may take; what is left is the next one's.
 _SECONDS = 50
+#: How much later than a message is due the task looks after it. Too early it would find nothing,
+#: and nobody would look again: the message is due by the database's clock, read a bit later.
+_MARGIN = timedelta(seconds=1)
 
 _thread = threading.local()
 
@@ -113,6 +116,6 @@ def _run() -> None:
 def _run_at(due: datetime) -> None:
     try:
         if deliver_outbox.get_backend().supports_defer:
-            deliver_outbox.using(run_after=due).enqueue()
+            deliver_outbox.using(run_after=due + _MARGIN).enqueue()
     except Exception:
         reports.failure(logger, "The task that delivers the outbox later could not be enqueued.")
