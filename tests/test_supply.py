@@ -1,5 +1,6 @@
 """What workers of one process share: claims, and on SQLite their turns to write."""
 
+import signal
 import threading
 import time
 from datetime import timedelta
@@ -156,3 +157,46 @@ def test_what_fails_takes_nobody_along(alias):
     assert isinstance(results.pop("b"), IntegrityError)
     assert results == {"first": 0, "a": 1, "c": 1}
     assert _written(alias) == ["a", "c"]
+
+
+class Interrupted(BaseException):
+    """What a signal's handler raises: a task system's, whose time is over."""
+
+
+def test_who_gives_up_waiting_has_nothing_done(alias):
+    """Nobody would send what was begun, and all of it would become *unknown*."""
+
+    def interrupt(*arguments):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(cursor):
+        begun.set()
+        go.wait(10)
+        return 0
+
+    def others():
+        turns.take(hold, connections[alias])
+        turns.take(_insert("other"), connections[alias])
+        connections[alias].close()
+
+    def interrupt_main():
+        while not turns._turns._jobs:
+            time.sleep(0.001)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    threads = [threading.Thread(target=target) for target in (others, interrupt_main)]
+    try:
+        threads[0].start()
+        assert begun.wait(10)
+        threads[1].start()
+        with pytest.raises(Interrupted):
+            turns.take(_insert("mine"), connections[alias])
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join(10)
+        signal.signal(signal.SIGUSR1, before)
+    assert _written(alias) == ["other"]

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.db import Error, transaction
@@ -32,9 +33,15 @@ class _Turns:
     def take(self, work: Callable[[Any], int], connection: Any) -> int:
         mine = _Job(work)
         self._jobs.append(mine)
-        with self._turn:
-            if not mine.is_done:
-                self._do_all(mine, connection)
+        try:
+            with self._turn:
+                if not mine.is_done:
+                    self._do_all(mine, connection)
+        except BaseException:
+            # A signal's exception, or its own: nobody is to do it once its thread has gone on.
+            with suppress(ValueError):
+                self._jobs.remove(mine)
+            raise
         return mine.result
 
     def _do_all(self, mine: _Job, connection: Any) -> None:
