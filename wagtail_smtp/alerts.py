@@ -7,8 +7,7 @@ cache that all processes share, that holds for the whole site, otherwise for eac
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -82,13 +81,13 @@ def _failed(via: str, error: Exception) -> None:
             )
         ),
     )
-    with _without_cache():
+    with reports.without_cache(logger):
         cache.set(_key(f"{via}.failing"), True, timeout=7 * 24 * 3600)
 
 
 def _recovered(via: str) -> None:
     is_first = False
-    with _without_cache():
+    with reports.without_cache(logger):
         # Whoever removes the mark tells of it: one process of all.
         is_first = cache.delete(_key(f"{via}.failing"))
     if is_first:
@@ -160,19 +159,9 @@ def too_large(address: str | None, subject: str, body: str) -> None:
 
 
 def _is_first(what: str) -> bool:
-    with _without_cache():
+    with reports.without_cache(logger):
         return bool(cache.add(_key(what), True, timeout=conf.ALERT_INTERVAL))
     return False
-
-
-@contextmanager
-def _without_cache() -> Iterator[None]:
-    """A cache that is down costs the alert alone."""
-    try:
-        yield
-    except Exception:
-        # No error: that would be mailed to ADMINS, and again about that mail if it fails.
-        logger.warning("The cache that counts alerts is down.", exc_info=True)
 
 
 def _key(what: str) -> str:

@@ -28,6 +28,16 @@ def is_quiet() -> bool:
 
 
 @contextlib.contextmanager
+def without_cache(logger: logging.Logger) -> Iterator[None]:
+    """Go on where Django's cache is down: nothing here can't do without it."""
+    try:
+        yield
+    except Exception:
+        # No error: that would be mailed to ADMINS, and again about that mail if it fails.
+        logger.warning("The cache is down.", exc_info=True)
+
+
+@contextlib.contextmanager
 def quietly(is_so: bool = True) -> Iterator[None]:
     """Log failures as warnings, if ``is_so``: a mail about errors is being sent."""
     token = _is_quiet.set(is_so or _is_quiet.get())

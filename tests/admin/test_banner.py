@@ -4,6 +4,7 @@ import re
 from html import unescape
 
 import pytest
+from django.core.cache.backends.base import BaseCache
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -208,6 +209,30 @@ def test_which_failures_count(entries, is_shown, admin_client):
     for entry in entries:
         make_entry(**({"via": "Office"} | entry))
     assert (banner(admin_client) is not None) is is_shown
+
+
+@pytest.mark.parametrize("kind", ["waiting", "failed"])
+def test_a_cache_that_is_down(kind, make_set, admin_client, settings, caplog):
+    """It is asked for what costs queries; without it they are made."""
+    settings.CACHES = {"default": {"BACKEND": "tests.admin.test_banner.DownCache"}}
+    if kind == "waiting":
+        make_set(name="Office")
+    else:
+        make_entry(state="failed", via="Office")
+    assert banner(admin_client, reverse("wagtail_smtp_delivery:index"))[0] == kind
+    assert "The cache is down" in caplog.text
+
+
+class DownCache(BaseCache):
+    """A cache whose server can't be reached."""
+
+    def __init__(self, *arguments):
+        super().__init__({})
+
+    def get(self, *arguments, **values):
+        raise ConnectionError("down")
+
+    add = set = delete = get
 
 
 def test_a_version_nobody_can_read(redirecting, admin_client, as_user):

@@ -4,13 +4,13 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from django.core.cache import cache
 from django.db import connections, transaction
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.cached import cached
 from wagtail_smtp.admin.trouble import latest_trouble
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration
@@ -128,12 +128,8 @@ def _count_waiting(live):
     # whether what was counted still holds. Read first: what changes meanwhile is counted anew.
     counter = DeliverySettings.objects.filter(pk=1).values_list("lock_counter", flat=True).first()
     key = f"wagtail_smtp.banner.waiting.{live.identity}.{counter}"
-    number = cache.get(key)
-    if number is None:
-        before = live.configuration if live.identity else Configuration()
-        number = len(difference(before, draft_configuration()))
-        cache.set(key, number, _WAITING_HOLDS)
-    return number
+    before = live.configuration if live.identity else Configuration()
+    return cached(key, _WAITING_HOLDS, lambda: len(difference(before, draft_configuration())))
 
 
 def _failed(user):

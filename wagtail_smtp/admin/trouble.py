@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.core.cache import cache
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
+from wagtail_smtp.admin.cached import cached
 from wagtail_smtp.admin.labels import via_label
 from wagtail_smtp.admin.log_query import Wanted, find
 from wagtail_smtp.live.database import write_alias
@@ -49,11 +49,7 @@ class Trouble:
 
 def latest_trouble():
     """The newest failure of the last day that no success by the same server followed, or None."""
-    known = cache.get(_KEY)
-    if known is None:
-        known = (_find(),)
-        cache.set(_KEY, known, _HOLDS)
-    return known[0]
+    return cached(_KEY, _HOLDS, _find)
 
 
 def _find():

@@ -1,22 +1,19 @@
 """Messages per day by state, as a chart and as the table that says the same."""
 
-import logging
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db.models import Count
 from django.utils import timezone
 from django.utils.translation import get_language_bidi
 from django.utils.translation import gettext_lazy as _
 
+from wagtail_smtp.admin.cached import cached
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.log import STATES
 from wagtail_smtp.states import PENDING, State
-
-logger = logging.getLogger(__name__)
 
 DAYS = 30
 #: Seconds for which the counts of days that are over are kept. Today's are counted each time.
@@ -158,15 +155,7 @@ def volume(now=None):
 def _earlier(days):
     """The counts of days that are over, which hardly change any more."""
     key = f"wagtail_smtp.volume.{days[-1]}.{settings.TIME_ZONE}"
-    try:
-        kept = cache.get(key)
-        if kept is None:
-            kept = [_count(day) for day in days]
-            cache.set(key, kept, _KEPT)
-    except Exception:
-        logger.warning("The cache that keeps the counts is down.", exc_info=True)
-        kept = [_count(day) for day in days]
-    return kept
+    return cached(key, _KEPT, lambda: [_count(day) for day in days])
 
 
 def _count(day):
