@@ -61,6 +61,7 @@ def test_too_many(admin_client, make_user, ask, monkeypatch, limits, wait, words
 
 def test_the_limits_are_those_that_are_documented():
     assert test_limit.LIMITS == ((60, 10), (3600, 60))
+    assert test_limit.EMAIL_LIMITS == ((60, 5),)
 
 
 def test_one_at_a_time(admin_client, ask):

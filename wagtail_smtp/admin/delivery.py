@@ -11,7 +11,7 @@ from django.http import HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 from django.views.generic import TemplateView
 from wagtail.admin import messages
 from wagtail.admin.menu import MenuItem
@@ -23,7 +23,8 @@ from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.failures import RECENT, last_failures
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.labels import category_choices
-from wagtail_smtp.admin.send_test import TestEmailForm, last_result, may_try, remember
+from wagtail_smtp.admin.send_test import TestEmailForm, last_result, remember
+from wagtail_smtp.admin.test_limit import NotNow, count_email
 from wagtail_smtp.admin.volume import volume
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import Explanation, explain
@@ -200,13 +201,10 @@ class SendTestView(DeliveryView):
         form = TestEmailForm(request.POST)
         if not form.is_valid():
             return self._refuse(_("No test email was sent."), form)
-        if wait := may_try(request.user):
-            text = ngettext(
-                "You have sent many test emails. Try again in %d second.",
-                "You have sent many test emails. Try again in %d seconds.",
-                wait,
-            )
-            return self._refuse(text % wait, form)
+        try:
+            count_email(request.user)
+        except NotNow as error:
+            return self._refuse(str(error), form)
         recipient, category = form.cleaned_data["recipient"], form.cleaned_data["category"]
         # Before it is sent: what has left can't be taken back.
         data = {"address": recipient, "category": category}

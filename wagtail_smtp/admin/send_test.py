@@ -1,11 +1,8 @@
-"""*Send test email* on the delivery page: its form, its limit, and which way the message took."""
+"""*Send test email* on the delivery page: its form, and which way the message took."""
 
-import logging
-import time
 from dataclasses import dataclass
 
 from django import forms
-from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -23,10 +20,6 @@ from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.states import State
 from wagtail_smtp.validation import is_email_address
 
-logger = logging.getLogger(__name__)
-
-#: Test emails that a user may send within so many seconds.
-TESTS, WITHIN = 5, 60
 #: Where the session keeps what the user tested last.
 KEY = "wagtail_smtp_test"
 
@@ -49,20 +42,6 @@ class TestEmailForm(forms.Form):
         if not is_email_address(address):
             raise ValidationError(_("Enter a valid email address."))
         return address
-
-
-def may_try(user) -> int:
-    """How many seconds the user has to wait until the next test; 0: none, and this one counts."""
-    now = time.time()
-    key = f"wagtail_smtp.test_email.{user.pk}.{int(now // WITHIN)}"
-    try:
-        cache.add(key, 0, WITHIN + 1)
-        is_over = cache.incr(key) > TESTS
-    except Exception:
-        # A cache that is down must not stop somebody who wants to know why mail fails.
-        logger.warning("The cache that counts test emails is down.", exc_info=True)
-        return 0
-    return WITHIN - int(now % WITHIN) if is_over else 0
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,20 @@ otherwise for each process.
 import logging
 import time
 import uuid
+from contextlib import suppress
 
 from django.core.cache import cache
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from wagtail_smtp import reports
+
 logger = logging.getLogger(__name__)
 
-#: Seconds, and how many tests a user may begin in them.
+#: Seconds, and how many tests of servers a user may begin in them.
 LIMITS = ((60, 10), (3600, 60))
+#: The same of test emails that leave as all mail does.
+EMAIL_LIMITS = ((60, 5),)
 #: Seconds for which a test counts as running, if its process dies before it says that it ended.
 LONGEST = 30
 
@@ -45,41 +50,50 @@ class Running:
         Raises:
             NotNow: another one is running, or there were too many.
         """
+        is_only_one = True
+        with reports.without_cache(logger):
+            is_only_one = cache.add(self._key, self._token, timeout=LONGEST)
+        if not is_only_one:
+            text = _("Another test of yours is still running. It ends within 20 seconds.")
+            raise NotNow(text, LONGEST)
         try:
-            if not cache.add(self._key, self._token, timeout=LONGEST):
-                text = _("Another test of yours is still running. It ends within 20 seconds.")
-                raise NotNow(text, LONGEST)
-            try:
-                self._count()
-            except NotNow:
-                self.end()
-                raise
+            _count(self._key, LIMITS)
         except NotNow:
+            self.end()
             raise
-        except Exception:
-            # A cache that is down must not stop somebody who wants to know why mail fails.
-            logger.warning("The cache that counts tests is down.", exc_info=True)
-
-    def _count(self):
-        now = time.time()
-        for seconds, limit in LIMITS:
-            key = f"{self._key}.{seconds}.{int(now // seconds)}"
-            cache.add(key, 0, timeout=seconds + 1)
-            try:
-                count = cache.incr(key)
-            except ValueError:
-                continue  # it has just expired, or this cache keeps nothing
-            if count > limit:
-                raise NotNow(*_too_many(limit, seconds - int(now % seconds)))
 
     def end(self):
         """End it; ending it twice does no harm."""
-        try:
+        with reports.without_cache(logger):
             # Not the one that began after this one had taken too long.
             if cache.get(self._key) == self._token:
                 cache.delete(self._key)
-        except Exception:
-            logger.warning("The cache that counts tests is down.", exc_info=True)
+
+
+def count_email(user):
+    """Count a test email of a user's.
+
+    Raises:
+        NotNow: there were too many.
+    """
+    _count(f"wagtail_smtp.test_email.{user.pk}", EMAIL_LIMITS)
+
+
+def _count(key, limits):
+    now = time.time()
+    for seconds, limit in limits:
+        if _number(f"{key}.{seconds}.{int(now // seconds)}", seconds) > limit:
+            raise NotNow(*_too_many(limit, seconds - int(now % seconds)))
+
+
+def _number(key, seconds):
+    """How often it was counted, with this time; 0: the cache doesn't know."""
+    # A cache that is down must not stop somebody who wants to know why mail fails.
+    with reports.without_cache(logger), suppress(ValueError):
+        cache.add(key, 0, timeout=seconds + 1)
+        # ValueError: it has just expired, or this cache keeps nothing.
+        return cache.incr(key)
+    return 0
 
 
 def _too_many(limit, seconds):
