@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from example_site import places
 from tests.browser.test_main_job import LIST, _authority, person
 from tests.hostile import HostileServer
-from tests.hostile_faults import Fault
+from tests.processes.outbox_site import Held
 from tests.smtp_server import CA_PEM
 
 __all__ = ["person"]
@@ -170,8 +170,9 @@ def test_send_test_email_from_the_form_and_from_the_listing(person, saved):
 def test_a_hanging_server_can_be_left_and_what_was_typed_stays(person):
     page = person.page
     person.log_in()
-    with HostileServer(faults=[Fault("banner", "hang", times=1)]) as server:
-        new_set(person, server, name="Hanging", timeout="2")
+    with HostileServer() as server:
+        server.plan = held = Held("banner")
+        new_set(person, server, name="Hanging")
         button(page, "Test only").click()
         expect(page.locator(".wsmtp-test__stage")).to_have_count(2)
         title(page, "Testing …")
@@ -185,8 +186,9 @@ def test_a_hanging_server_can_be_left_and_what_was_typed_stays(person):
         expect(page.locator("#id_name")).to_have_value("Hanging")
         assert server.connections == 1
 
-        # Until the server's side has noticed, the next test is refused; then it works.
-        for _each in range(20):
+        # Until this site has noticed, the next test is refused; then it works.
+        held.release()
+        for _each in range(40):
             button(page, "Test only").click()
             heading = page.get_by_role("heading", name=re.compile("Not tested|Test passed"))
             expect(heading).to_be_visible(timeout=25_000)
@@ -217,7 +219,8 @@ def test_it_works_again_after_a_network_error(person):
 def test_errors_stand_at_their_fields_and_what_is_changed_meanwhile_is_not_saved(person, saved):
     page = person.page
     person.log_in()
-    with HostileServer(faults=[Fault("banner", "slow", delay=0.05)]) as server:
+    with HostileServer() as server:
+        server.plan = held = Held("banner")
         new_set(person, server, name="", ehlo_name="a b")
         button(page, "Test only").click()
         title(page, "Not tested")
@@ -229,8 +232,9 @@ def test_errors_stand_at_their_fields_and_what_is_changed_meanwhile_is_not_saved
 
         fill(page, name="Changing", ehlo_name="")
         button(page, "Test & save").click()
-        title(page, "Testing …")
+        held.until_reached()
         fill(page, sender_name="typed while it ran")
+        held.release()
         title(page, "Test passed")
         expect(page.get_by_role("alert")).to_contain_text("Something was changed")
         expect(field).not_to_have_attribute("aria-invalid", "true")
