@@ -1,15 +1,11 @@
 """What the admin's home page says of the site's email."""
 
-from datetime import timedelta
-
 from django.utils import timezone
 from wagtail.admin.site_summary import SummaryItem
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.failures import count_since
-
-#: How far back messages count.
-PERIOD = timedelta(hours=24)
+from wagtail_smtp.admin.trouble import RECENT
 
 
 class NotSentItem(SummaryItem):
@@ -22,4 +18,4 @@ class NotSentItem(SummaryItem):
         return self.request.user.has_perm(permissions.VIEW_LOG)
 
     def get_context_data(self, parent_context):
-        return {"not_sent": count_since(timezone.now() - PERIOD)}
+        return {"not_sent": count_since(timezone.now() - RECENT)}

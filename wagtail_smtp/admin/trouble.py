@@ -14,9 +14,10 @@ from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.states import State
 
-#: How far back failures count.
+#: How far back failures count, here and on the home page.
 RECENT = timedelta(hours=24)
-#: What concerns more than one message or recipient. Of too large ones somebody is told.
+#: Of what was not sent (failures.NOT_SENT), that which concerns more than one message or
+#: recipient. Of too large ones somebody is told.
 STATES = (State.FAILED, State.UNKNOWN, State.BLOCKED)
 #: After these, what failed before works again.
 _WORKS = (State.SENT, State.PARTLY_SENT)
