@@ -192,7 +192,7 @@ def test_a_slow_server_is_not_waited_for_without_end(make_set, monkeypatch):
     with HostileServer(faults=[slow]) as server:
         began = time.monotonic()
         stages = _stages(make_set(server, timeout=300))
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
     assert list(stages.values())[-1].stage.error is not None
 
 
@@ -219,7 +219,7 @@ def test_no_server_can_keep_a_test_from_ending(make_set, monkeypatch, fault):
     last = list(stages.values())[-1]
     assert last.cause is not None
     assert len(str(last.stage.error)) < 1000
-    assert took < 2
+    assert took < 5
 
 
 def test_what_is_promised_is_kept_with_something_to_spare():
@@ -240,7 +240,7 @@ def test_name_servers_that_do_not_answer(make_set, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", wait)
     began = time.monotonic()
     stages = _stages(item)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     answered.set()
     assert list(stages) == ["resolve"]
     assert _slug(stages) == "name-not-found"
