@@ -29,7 +29,7 @@ def is_quiet() -> bool:
 
 @contextlib.contextmanager
 def without_cache(logger: logging.Logger) -> Iterator[None]:
-    """Go on where Django's cache is down: nothing here can't do without it."""
+    """Go on where Django's cache is down: whatever asks it can do without."""
     try:
         yield
     except Exception:

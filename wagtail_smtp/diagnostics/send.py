@@ -88,7 +88,8 @@ def _heard(message: EmailMessage) -> Iterator[_Told]:
         if sent == message.extra_headers["Message-ID"]:
             told.entry = values["entry"]
             error = values.get("error")
-            told.words = "" if error is None else record.words_of(error)
+            if error is not None:
+                told.words = (told.entry and told.entry.reason) or record.words_of(error)
 
     both = (signals.message_sent, signals.message_failed)
     for signal in both:
