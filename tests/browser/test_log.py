@@ -55,7 +55,7 @@ def _set_port_of_the_first(person, port):  # noqa: F811
     password = (places.OFFICE if is_office else places.NEWSLETTER).password
     page.locator("[name=password]").fill(password)
     person.save()
-    page.get_by_role("link", name="Review and reload").click()
+    page.get_by_role("link", name="Review and reload").first.click()
     person.reload()
     return before
 

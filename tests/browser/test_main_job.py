@@ -158,4 +158,4 @@ def _switch_redirect(person, *, on):
     page.get_by_role("link", name="Fresh server").first.click()
     page.locator("[name=redirect]").set_checked(on)
     person.save()
-    page.get_by_role("link", name="Review and reload").click()
+    page.get_by_role("link", name="Review and reload").first.click()
