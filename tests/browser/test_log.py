@@ -76,7 +76,7 @@ def _find(person):  # noqa: F811
     person.go(LOG)
     page.get_by_role("button", name="Show filters").click()
     page.locator(".w-drilldown__toggle", has_text="State").click()
-    page.get_by_label("Failed").check()
+    page.locator("[name=state][value=failed]").check()
     page.wait_for_url("**state=failed*")
     page.keyboard.press("Escape")
     page.get_by_role("textbox", name="Search term").fill("people@example.com")
