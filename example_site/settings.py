@@ -34,7 +34,10 @@ MEDIA_URL = "/media/"
 MEDIA_ROOT = places.DIRECTORY / "media"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 WAGTAIL_SITE_NAME = "wagtail-smtp demo"
-WAGTAIL_GRAVATAR_PROVIDER_URL = None  # nothing of the demo leaves the machine
+# Nothing of the demo leaves the machine.
+WAGTAIL_GRAVATAR_PROVIDER_URL = None
+WAGTAIL_ENABLE_UPDATE_CHECK = False
+WAGTAIL_ENABLE_WHATS_NEW_BANNER = False
 WAGTAILADMIN_BASE_URL = f"http://{places.HOST}:{places.site_port()}"
 
 INSTALLED_APPS = [

@@ -3,6 +3,7 @@
 import smtplib
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,13 @@ def test_causes(phase, cause, port, security, slug):
     error = MessageDeferred("no", phase=phase)
     error.__cause__ = cause
     assert explain(Failure.of(error, "mail.example.com", port, security)).slug == slug
+
+
+def test_a_provider_has_no_network_host_to_check():
+    error = MessageDeferred("no", phase="connect")
+    error.__cause__ = socket.gaierror(-2, "Name or service not known")
+    failure = replace(Failure.of(error, "api.example.com", 443, "ssl"), is_provider=True)
+    assert explain(failure).slug == "provider-not-found"
 
 
 @pytest.mark.parametrize(

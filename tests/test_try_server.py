@@ -277,6 +277,16 @@ class Echoing(BaseEmailBackend):
         raise smtplib.SMTPAuthenticationError(535, f"5.7.8 No: {CANARY}".encode())
 
 
+def test_the_command_does_not_praise_what_went_past_the_plugin(db, settings, capsys):
+    backend = "django.core.mail.backends.locmem.EmailBackend"
+    if hasattr(settings, "MAILERS"):
+        settings.MAILERS = {"default": {"BACKEND": backend}}
+    else:
+        settings.EMAIL_BACKEND = backend
+    call_command("smtp_test", "me@example.org")
+    assert "the delivery log has no entry for it" in capsys.readouterr().out
+
+
 def test_the_command_does_not_repeat_what_others_say(db, configure):
     configure(STANDARD={"BACKEND": "tests.test_try_server.Echoing"})
     with pytest.raises(CommandError, match="SMTPAuthenticationError") as caught:

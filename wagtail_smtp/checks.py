@@ -46,7 +46,7 @@ def check_keys(**kwargs: Any) -> list[CheckMessage]:
             found.append(
                 Error(
                     f"WAGTAIL_SMTP[{key!r}] can't be used: {error}",
-                    hint="Correct the value; the README has an example of each key.",
+                    hint="Correct the value; docs/settings.md describes each key.",
                     id="wagtail_smtp.E003",
                 )
             )

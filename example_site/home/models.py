@@ -35,6 +35,7 @@ class HomePage(Page):
             "live_sets": sets,
             "redirects": bool(sets and sets[0].get("redirect")),
             "servers": places.SERVERS,
+            "authority": places.CA_FILE.read_text(),
             "roles": ROLES,
             "settings_url": reverse(SettingsSet.snippet_viewset.get_url_name("list")),
             "reload_url": reverse("wagtail_smtp_reload:index"),

@@ -75,6 +75,24 @@ def test_an_unreadable_secret_refuses_the_reload(admin_client, make_set):
     assert live.live_version() is None
 
 
+def test_what_is_wrong_beside_the_models_fields_is_named_too(admin_client, make_set):
+    oauth = {
+        "provider": "other",
+        "flow": "consent",
+        "client_id": "site",
+        "authorize_url": "https://login.example.com/authorize",
+        "token_url": "https://login.example.com/token",
+        "scope": "smtp",
+    }
+    make_set(name="Consent", host="smtp.example.com", authentication="oauth2", oauth=oauth)
+    make_set(name="Mailgun", transport="mailgun", provider={"api_url": "http://example.com"})
+
+    shown = _text(admin_client.get(reverse(RELOAD)))
+
+    assert "Consent , OAuth 2: Nobody has consented yet" in shown
+    assert "Mailgun , Region:" in shown
+
+
 def test_only_those_who_may_mend_it_are_sent_to_the_form(client, make_user, make_set):
     item = make_set(name="Office")
     Secret.objects.update(ciphertext="broken")

@@ -257,7 +257,6 @@ EDIT_HANDLER = ObjectList(
             classname="collapsed",
         ),
         ReportsPanel(heading=gettext_lazy("Delivery reports")),
-        FieldPanel("loaded_revision", classname="w-hidden"),
     ],
     base_form_class=SettingsSetForm,
     attrs={"data-controller": "wsmtp-set-form wsmtp-provider-form"},

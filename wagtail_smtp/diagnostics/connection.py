@@ -67,6 +67,15 @@ NETWORK = (
         lambda failure: failure.phase == "pool",
     ),
     Cause(
+        "provider-not-found",
+        _("The provider's server was not found"),
+        _(
+            "The machine that the site runs on can't look up the provider's name. Check its access "
+            "to the internet, and the address of the provider if the set names one."
+        ),
+        lambda f: f.is_provider and isinstance(f.cause, socket.gaierror | UnicodeError),
+    ),
+    Cause(
         "name-not-found",
         _("No server has this name"),
         _("Check the network host for typing errors, for example smtp.example.com."),

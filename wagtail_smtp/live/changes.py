@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -13,7 +14,7 @@ from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.models import DeliverySettings, SettingsSet
-from wagtail_smtp.transports.providers import PROVIDERS
+from wagtail_smtp.transports.providers import PROVIDERS, field_name
 from wagtail_smtp.transports.providers import label as transport_label
 
 Kind = Literal["added", "removed", "changed", "moved", "method"]
@@ -141,7 +142,19 @@ def field_label(name: str) -> str:
         return _("Report emails")
     if name in ("secret", "password"):
         return _("Password")
-    return str(capfirst(SettingsSet._meta.get_field(name).verbose_name))
+    try:
+        return str(capfirst(SettingsSet._meta.get_field(name).verbose_name))
+    except FieldDoesNotExist:
+        return _field_beside_the_model(name)
+
+
+def _field_beside_the_model(name: str) -> str:
+    # Options of a provider and of OAuth 2 are fields of the form alone.
+    for slug, provider in PROVIDERS.items():
+        for option in provider.options:
+            if name == field_name(slug, option.name):
+                return str(option.label)
+    return "OAuth 2" if name.startswith("oauth_") else ""
 
 
 def _plain(value: Any) -> str:

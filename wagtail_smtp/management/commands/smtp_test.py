@@ -69,6 +69,13 @@ class Command(BaseCommand):
         elif told.words:
             cause = told.entry and cause_of(told.entry, current().configuration)
             raise CommandError(f"{told.words} {_remedy(cause)}" if cause else told.words)
+        elif told.entry is None:
+            self.stdout.write(
+                self.style.WARNING(
+                    "The message was accepted, but the delivery log has no entry for it. "
+                    "'manage.py check' says whether mail goes past the plugin."
+                )
+            )
         else:
             self.stdout.write(
                 self.style.SUCCESS(
