@@ -35,22 +35,34 @@ def test_pictures(person, tmp_path):
             image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
 
     person.log_in()
-    for text in ("Is there still a place on Friday?", "Thank you for the quick answer"):
-        person.send(text)
-    picture("settings", LIST)
+    _send_something(person)
     _test_the_first(person)
     picture("test", full_page=False)
     picture("delivery", "/admin/email/delivery/")
     picture("log", "/admin/email/log/")
-    person.go(page.locator("tbody .title a").first.get_attribute("href"))
+    person.go(page.locator("tbody .title a").last.get_attribute("href"))
     picture("entry")
     _change_something(person)
+    picture("settings", LIST)
     picture("reload", "/admin/email/reload/")
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(reduced_motion="reduce", color_scheme="dark")
     picture("log-on-a-phone", "/admin/email/log/")
     assert len(list(folder.glob("*.png"))) >= 7
     _change_it_back(person)
+
+
+def _send_something(person):
+    """Mail of several kinds, for the log."""
+    page = person.page
+    person.send("Is there still a place on Friday?")
+    person.go("/invoice/")
+    page.get_by_role("button", name="Send the invoice").click()
+    expect(page.locator("main")).to_contain_text("was sent")
+    person.go("/admin/password_reset/")
+    page.get_by_role("textbox").fill("editor@example.com")
+    page.get_by_role("button", name="Reset password").click()
+    page.wait_for_url("**/password_reset/done/")
 
 
 def _test_the_first(person):
@@ -62,20 +74,23 @@ def _test_the_first(person):
 
 
 def _change_something(person):
-    """A change that waits: the reload page is to have something to show."""
-    page = person.page
-    person.go(LIST)
-    person.go(page.locator("tbody .title a").first.get_attribute("href"))
-    page.locator("#id_max_size").evaluate("field => { field.value = 10 }")
-    page.locator("#id_sender_name").fill("Demo site")
-    person.save()
+    """Changes that wait: the reload page is to have something to show."""
+    _set(person, "Main office", {"max_size": "10"})
+    _set(person, "Newsletter provider", {"backup": True})
 
 
 def _change_it_back(person):
+    person.page.set_viewport_size({"width": 1280, "height": 900})
+    _set(person, "Main office", {"max_size": ""})
+    _set(person, "Newsletter provider", {"backup": False})
+
+
+def _set(person, name, values):
     page = person.page
-    page.set_viewport_size({"width": 1280, "height": 900})
     person.go(LIST)
-    person.go(page.locator("tbody .title a").first.get_attribute("href"))
-    page.locator("#id_max_size").evaluate("field => { field.value = '' }")
-    page.locator("#id_sender_name").fill("")
+    page.get_by_role("link", name=name).first.click()
+    for field, value in values.items():
+        # They stand in the folded part of the form.
+        key = "checked" if isinstance(value, bool) else "value"
+        page.locator(f"#id_{field}").evaluate("(e, [k, v]) => { e[k] = v }", [key, value])
     person.save()
