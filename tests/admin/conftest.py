@@ -31,6 +31,7 @@ def form_data(reports=(), **values):
     data = {
         "name": "Office",
         "enabled": "on",
+        "transport": "smtp",
         "host": "smtp.example.com",
         "port": "587",
         "security": "starttls",

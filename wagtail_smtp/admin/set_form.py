@@ -185,17 +185,12 @@ class SettingsSetForm(OAuthFields, ProviderForm):
             # An edited set without a password stays editable; a reload of it is refused.
             is_due = is_other or self.instance.pk is None
             if is_due and self.needs_proof() and field not in self.errors:
-                self.add_error(field, self._ask_for(field))
+                self.add_error(field, _enter(field))
             return
         try:
             stored.reveal(self.instance.frozen(()).binding())
         except SecretError as error:
             self.add_error(field, str(error))
-
-    def _ask_for(self, field):
-        if field == "password":
-            return _("Enter the password.")
-        return _("Enter the client secret.") if "secret" in field else _("Paste the key.")
 
     def _uses_password(self):
         """Whether the set has a secret of its own: a password, or OAuth 2's."""
@@ -266,3 +261,10 @@ class SettingsSetForm(OAuthFields, ProviderForm):
         if self.formsets["report_emails"].has_changed():
             labels.append(_("Report emails"))
         return labels
+
+
+def _enter(field):
+    """What is said where a secret is missing."""
+    if field == "password":
+        return _("Enter the password.")
+    return _("Enter the client secret.") if "secret" in field else _("Paste the key.")
