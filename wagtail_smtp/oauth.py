@@ -98,10 +98,11 @@ class OAuth:
 
     def as_dict(self) -> dict[str, str]:
         """For a set's ``oauth``: what this provider and flow use, and nothing else."""
-        used = {"provider", "flow", *self._used()}
+        used = {"provider", "flow", *self.used()}
         return {name: value for name, value in asdict(self).items() if name in used and value}
 
-    def _used(self) -> tuple[str, ...]:
+    def used(self) -> tuple[str, ...]:
+        """The values that this provider and flow need, besides naming them."""
         if self.provider == "microsoft":
             return ("cloud", "tenant", "client_id")
         if self.provider == "google":

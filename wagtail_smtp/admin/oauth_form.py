@@ -139,6 +139,18 @@ class OAuthFields(forms.Form):
         typed = self.cleaned_data["oauth_service_account"]
         return service_account(typed) if typed else ""
 
+    def unused_oauth(self, cleaned):
+        """The fields that are not shown, since they mean nothing for what is chosen."""
+        every = {f"oauth_{name}" for name in OAuth.__slots__} | set(SECRET_FIELDS)
+        if cleaned.get("authentication") != "oauth2":
+            return every
+        chosen = [cleaned.get("oauth_provider"), cleaned.get("oauth_flow")]
+        if not all(chosen):
+            return set()
+        settings = OAuth(*chosen)
+        used = {f"oauth_{name}" for name in ("provider", "flow", *settings.used())}
+        return every - used - {_proof_field(settings)}
+
     def oauth_values(self, cleaned):
         """For ``SettingsSet.oauth``, of what was typed."""
         if cleaned.get("authentication") != "oauth2":
@@ -152,9 +164,7 @@ class OAuthFields(forms.Form):
         which of them counts."""
         if self.cleaned_data.get("authentication") != "oauth2":
             return self.cleaned_data.get("password") or "", "password"
-        settings = OAuth.of(self.instance.oauth)
-        is_account = settings.flow == "service_account"
-        field = "oauth_service_account" if is_account else "oauth_client_secret"
+        field = _proof_field(OAuth.of(self.instance.oauth))
         return self.cleaned_data.get(field) or "", field
 
     def needs_proof(self):
@@ -162,6 +172,11 @@ class OAuthFields(forms.Form):
         if self.cleaned_data.get("authentication") != "oauth2":
             return True
         return OAuth.of(self.instance.oauth).needs_secret
+
+
+def _proof_field(settings):
+    is_account = settings.flow == "service_account"
+    return "oauth_service_account" if is_account else "oauth_client_secret"
 
 
 @sensitive_variables()

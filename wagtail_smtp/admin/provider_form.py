@@ -128,13 +128,17 @@ class ProviderForm(WagtailAdminModelForm):
             reset = dict(_OF_SMTP)
             if chosen not in OWN_SERVERS:
                 reset["ca_certificates"] = ""
-        # What is not shown, and not used, can't be wrong.
-        self.unused = {*others, *reset}
-        for name in self.unused:
-            self.errors.pop(name, None)
+        self.unused = set()
+        self.overlook(*others, *reset)
         cleaned |= reset
         self.instance.provider = self._options(chosen)
         return cleaned
+
+    def overlook(self, *names):
+        """What is not shown, and not used, can't be wrong."""
+        self.unused.update(names)
+        for name in names:
+            self.errors.pop(name, None)
 
     def _options(self, slug):
         """What is typed of the provider's options that are no secrets, by their names."""

@@ -131,6 +131,9 @@ class SettingsSetForm(OAuthFields, ProviderForm):
             cleaned |= {"host": "", "port": 587, "security": "starttls", "username": ""}
             cleaned["ca_certificates"] = ""
         self.instance.oauth = self.oauth_values(cleaned)
+        self.overlook(*self.unused_oauth(cleaned))
+        if self.uses_provider or self.instance.oauth:
+            self.overlook("password")
         return cleaned
 
     def _enabled_report_emails(self):
@@ -198,9 +201,12 @@ class SettingsSetForm(OAuthFields, ProviderForm):
         return self.cleaned_data["authentication"] in (kinds.PASSWORD, kinds.OAUTH2)
 
     def _is_of_other_kind(self):
-        """Whether what is stored is a password where OAuth 2 is chosen now, or the reverse."""
-        before = self.initial.get("authentication")
-        return self.instance.secret_id is not None and before != self.cleaned_data["authentication"]
+        """Whether what is stored is a password where OAuth 2 is chosen now, or keys, and so on."""
+        kinds = [
+            values.get("authentication") if values.get("transport", SMTP) == SMTP else "keys"
+            for values in (self.initial, self.cleaned_data)
+        ]
+        return self.instance.secret_id is not None and kinds[0] != kinds[1]
 
     @sensitive_variables()
     def typed(self):
@@ -216,7 +222,7 @@ class SettingsSetForm(OAuthFields, ProviderForm):
         secret = None
         if value := self.typed_secret():
             secret = Secret(ciphertext=crypto.encrypt(value, item.binding()))
-        elif not self.removes_secret:
+        elif not self.removes_secret and not self._is_of_other_kind():
             secret = Secret.objects.filter(pk=self.instance.secret_id).first()
         return item, secret
 

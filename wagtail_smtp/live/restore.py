@@ -29,14 +29,13 @@ def put_back(target: Configuration, user: Any) -> None:
     stored = set(Secret.objects.values_list("pk", flat=True))
     for position, (key, config) in enumerate(wanted.items()):
         row = SettingsSet.objects.filter(key=key).first() or SettingsSet(key=uuid.UUID(key))
-        reports = row.webhook_secret_id
+        # The provider was given the newest; an older one would shut its reports out.
+        reports = row.webhook_secret_id if row.transport == config.transport else None
         row.thaw(config)
         if row.secret_id not in stored:
             row.secret_id = None
-        if row.pk is not None:
-            # The provider was given the newest; an older one would shut its reports out.
-            row.webhook_secret_id = reports
-        elif row.webhook_secret_id not in stored:
+        row.webhook_secret_id = reports or row.webhook_secret_id
+        if row.webhook_secret_id not in stored:
             row.webhook_secret_id = None
         row.sort_order = position
         row.stamp(user)

@@ -100,12 +100,13 @@ def wanted(key: uuid.UUID, transport: str) -> Proof | None:
 
 @sensitive_variables()
 def _store(item: SettingsSet, proof: Proof) -> None:
-    before = item.webhook_secret_id
+    before = item.webhook_secret_id if of_set(item) else None
     content = json.dumps(asdict(proof))
     item.webhook_secret = Secret.store(content, binding(item.transport, item.key), item.key)
     # Not the whole row: somebody may be editing it.
     SettingsSet.objects.filter(pk=item.pk).update(webhook_secret=item.webhook_secret)
-    # Also in the version in force: nothing is sent with it.
+    # Also in the version in force: nothing is sent with it. That of another provider stays, as
+    # long as a version has it: what left by that one is still reported about.
     Secret.objects.filter(pk=before).update(ciphertext="", revoked_at=timezone.now())
 
 
