@@ -8,7 +8,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
@@ -68,6 +68,35 @@ CLOUDS: Mapping[str, Cloud] = {
     ),
 }
 
+#: What people call the values of a set's ``oauth``, and those that are chosen from a list.
+LABELS: Mapping[str, Any] = {
+    "provider": _("Identity provider"),
+    "flow": _("Way to log in"),
+    "cloud": _("Microsoft's cloud"),
+    "tenant": _("Directory (tenant) ID"),
+    "client_id": _("Client ID"),
+    "authorize_url": _("Authorization address"),
+    "token_url": _("Token address"),
+    "scope": _("Scope"),
+}
+CHOICES: Mapping[str, Mapping[str, Any]] = {
+    "provider": {
+        "microsoft": _("Microsoft 365"),
+        "google": _("Google Workspace"),
+        "other": _("Another provider"),
+    },
+    "flow": {
+        "client": _("The site logs in as itself"),
+        "service_account": _("By a service account"),
+        "consent": _("A person consents once"),
+    },
+    "cloud": {
+        "global": _("Worldwide"),
+        "us": _("US Government (GCC High, DoD)"),
+        "china": _("China (21Vianet)"),
+    },
+}
+
 GOOGLE_AUTHORIZE_URL = "https://accounts.google.com/o/oauth2/v2/auth"
 GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105
 GOOGLE_SCOPE = "https://mail.google.com/"
@@ -124,6 +153,14 @@ class OAuth:
     def microsoft(self) -> Cloud:
         """Which of Microsoft's clouds."""
         return CLOUDS[self.cloud or "global"]
+
+
+def described(values: Mapping[str, str]) -> str:
+    """A set's ``oauth`` in the words of the form."""
+    return ", ".join(
+        f"{LABELS.get(name, name)}: {CHOICES.get(name, {}).get(value, value)}"
+        for name, value in values.items()
+    )
 
 
 def problems(values: Mapping[str, str]) -> Iterator[Problem]:

@@ -291,8 +291,8 @@ def test_the_reload_says_what_changes(admin_client):
     labels = {field.label: (field.before, field.after) for field in change.fields}
     assert labels["Keys"] == ("", "")
     assert labels["Provider options"] == (
-        "Region: https://api.mailgun.net/v3",
-        "Region: https://api.eu.mailgun.net/v3",
+        "Region: United States",
+        "Region: European Union",
     )
 
 

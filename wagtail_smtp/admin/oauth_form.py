@@ -14,27 +14,10 @@ from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 from wagtail.admin.staticfiles import versioned_static
 
 from wagtail_smtp.admin.consent_panel import ConsentPanel
-from wagtail_smtp.oauth import CLOUDS, OAuth
+from wagtail_smtp.oauth import CHOICES, LABELS, OAuth
 
 #: What a post of the form may hold that nobody is to read.
 SECRET_FIELDS = ("oauth_client_secret", "oauth_service_account")
-
-_PROVIDERS = [
-    ("microsoft", gettext_lazy("Microsoft 365")),
-    ("google", gettext_lazy("Google Workspace")),
-    ("other", gettext_lazy("Another provider")),
-]
-_FLOWS = [
-    ("client", gettext_lazy("The site logs in as itself")),
-    ("service_account", gettext_lazy("By a service account")),
-    ("consent", gettext_lazy("A person consents once")),
-]
-_CLOUDS = [
-    ("global", gettext_lazy("Worldwide")),
-    ("us", gettext_lazy("US Government (GCC High, DoD)")),
-    ("china", gettext_lazy("China (21Vianet)")),
-]
-assert {slug for slug, _label in _CLOUDS} == set(CLOUDS)
 
 #: Where Google says in its keys that tokens are asked for; nothing else is accepted.
 _GOOGLES = frozenset(
@@ -59,22 +42,22 @@ class OAuthFields(forms.Form):
     """Mixed into the form of a set; values are kept in ``SettingsSet.oauth``."""
 
     oauth_provider = forms.ChoiceField(
-        label=gettext_lazy("Identity provider"), required=False, choices=_PROVIDERS
+        label=LABELS["provider"], required=False, choices=list(CHOICES["provider"].items())
     )
     oauth_flow = forms.ChoiceField(
-        label=gettext_lazy("Way to log in"), required=False, choices=_FLOWS
+        label=LABELS["flow"], required=False, choices=list(CHOICES["flow"].items())
     )
     oauth_cloud = forms.ChoiceField(
-        label=gettext_lazy("Microsoft's cloud"), required=False, choices=_CLOUDS
+        label=LABELS["cloud"], required=False, choices=list(CHOICES["cloud"].items())
     )
     oauth_tenant = forms.CharField(
-        label=gettext_lazy("Directory (tenant) ID"),
+        label=LABELS["tenant"],
         required=False,
         max_length=253,
         help_text=gettext_lazy("From the app's overview in Microsoft Entra."),
     )
     oauth_client_id = forms.CharField(
-        label=gettext_lazy("Client ID"),
+        label=LABELS["client_id"],
         required=False,
         max_length=255,
         help_text=gettext_lazy("Microsoft calls it “Application (client) ID”."),
@@ -101,7 +84,7 @@ class OAuthFields(forms.Form):
         ),
     )
     oauth_authorize_url = forms.CharField(
-        label=gettext_lazy("Authorization address"),
+        label=LABELS["authorize_url"],
         required=False,
         max_length=2000,
         help_text=gettext_lazy(
@@ -109,13 +92,13 @@ class OAuthFields(forms.Form):
         ),
     )
     oauth_token_url = forms.CharField(
-        label=gettext_lazy("Token address"),
+        label=LABELS["token_url"],
         required=False,
         max_length=2000,
         help_text=gettext_lazy("Where the site gets tokens, e.g. https://login.example.com/token."),
     )
     oauth_scope = forms.CharField(
-        label=gettext_lazy("Scope"),
+        label=LABELS["scope"],
         required=False,
         max_length=1000,
         help_text=gettext_lazy(

@@ -10,6 +10,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from wagtail_smtp import oauth
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
@@ -120,7 +121,7 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
         if name in ("key", "webhook_secret") or old == new:
             continue
         if name == "secret":
-            yield FieldChange(_("Keys") if after.is_provider else field_label(name))
+            yield FieldChange(_secret_label(after))
         elif name == "ca_certificates":
             # A browser sends other line ends than were stored; they mean nothing.
             if _lines(old) != _lines(new):
@@ -157,6 +158,13 @@ def _field_beside_the_model(name: str) -> str:
     return "OAuth 2" if name.startswith("oauth_") else ""
 
 
+def _secret_label(item: SettingsSetConfig) -> str:
+    if item.is_provider:
+        return _("Keys")
+    is_oauth = item.authentication == "oauth2"
+    return _("Client secret or key") if is_oauth else field_label("secret")
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return _("yes") if value else _("no")
@@ -176,12 +184,7 @@ def _provider_change(before: SettingsSetConfig, after: SettingsSetConfig) -> Fie
 
 def _provider_options(item: SettingsSetConfig) -> str:
     provider = PROVIDERS.get(item.transport)
-    labels = {option.name: option.label for option in provider.options} if provider else {}
-    return ", ".join(f"{labels.get(name, name)}: {v}" for name, v in item.provider.items() if v)
-
-
-def _options(value: Any) -> str:
-    return ", ".join(f"{name}: {option}" for name, option in value.items())
+    return provider.described(item.provider) if provider else str(item.provider or "")
 
 
 def _megabytes(value: Any) -> str:
@@ -201,7 +204,7 @@ def _user(key: Any) -> str:
 _SHOW: dict[str, Callable[[Any], str]] = {
     "report_emails": _reports,
     "transport": transport_label,
-    "oauth": _options,
+    "oauth": oauth.described,
     "categories": lambda value: ", ".join(value) or _("all mail"),
     "max_size": _megabytes,
     "notify_user": _user,

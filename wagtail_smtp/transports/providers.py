@@ -67,6 +67,17 @@ class Provider:
             return False
         return True
 
+    def described(self, values: Mapping[str, str]) -> str:
+        """The options of a set in the words of the form."""
+        known = {option.name: option for option in self.options}
+        return ", ".join(
+            f"{known[name].label}: {dict(known[name].choices).get(value, value)}"
+            if name in known
+            else f"{name}: {value}"
+            for name, value in values.items()
+            if value
+        )
+
 
 def _key(name: str, label: Any = "", hint: Any = "") -> Option:
     return Option(name, label or _("API key"), is_secret=True, hint=hint)
