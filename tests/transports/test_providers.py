@@ -1,5 +1,6 @@
 """Providers: each over HTTPS to a server that answers as documented, down to the last octet."""
 
+import gzip
 import json
 import socket
 from typing import Any
@@ -96,6 +97,18 @@ def test_refused(provider, slug):
     with pytest.raises(MessageRefused) as caught:
         send(transport(slug))
     assert caught.value.phase in ("data", "rcpt")
+
+
+@every_provider
+def test_an_answer_may_be_packed(provider, slug):
+    """Its length is then another than what is read, which is no sign of a lost answer."""
+    answer = PROVIDERS[slug].accepted(["to@example.com"])
+    # Padded, so that it is longer unpacked.
+    packed = gzip.compress(answer.body + b" " * 4096)
+    headers = answer.headers | {"Content-Encoding": "gzip"}
+    provider.answer = Answer(answer.status, packed, headers)
+    outcome = send(transport(slug))
+    assert [item.state for item in outcome.recipients] == ["sent"]
 
 
 @every_provider

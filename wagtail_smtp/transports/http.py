@@ -1,12 +1,14 @@
 """HTTP as the plugin speaks it: to guarded addresses, without proxies and redirects, bounded.
 
-Only imported where django-anymail is installed, which brings requests.
+Only imported where django-anymail or the libraries of OAuth 2 are, which bring requests.
 """
 
 import io
+import math
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +25,10 @@ from wagtail_smtp.transports import guard
 
 #: Octets of an answer that are read.
 MAX_ANSWER = 1024 * 1024
+#: Octets that are read at a time, so that little is unpacked of what is packed to be huge.
+_PIECE = 16 * 1024
+#: What says how an answer travels, which is over once it is read and unpacked.
+_OF_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class Progress:
@@ -49,18 +55,27 @@ class Progress:
 class _Guarded:
     """A connection to an address that was resolved once and checked."""
 
-    progress: Progress
-    seconds: float
+    adapter: "Adapter"
+
+    @property
+    def progress(self) -> Progress:
+        return self.adapter.progress
 
     def _new_conn(self) -> socket.socket:
         progress, connection = self.progress, self
         host, port = connection.host, connection.port  # type: ignore[attr-defined]
         try:
             progress.at = "resolve"
-            progress.addresses = guard.resolve(host, port)
+            left = self.adapter.left()
+            progress.addresses = guard.resolve(
+                host, port, within=None if left == math.inf else left
+            )
             progress.at = "connect"
-            sock = guard.connect(progress.addresses, self.seconds)
-        except OSError as error:
+            # Twice that for all addresses.
+            sock = guard.connect(
+                progress.addresses, min(self.adapter.seconds, self.adapter.left() / 2)
+            )
+        except (OSError, UnicodeError) as error:
             progress.error = error
             raise NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
         progress.at = "tls"
@@ -83,9 +98,9 @@ class _Guarded:
         self.progress.at = "reply"
 
 
-def _pools(progress: Progress, seconds: float) -> Mapping[str, type[HTTPConnectionPool]]:
-    """Pools whose connections tell ``progress`` how far they are."""
-    values = {"progress": progress, "seconds": seconds}
+def _pools(adapter: "Adapter") -> Mapping[str, type[HTTPConnectionPool]]:
+    """Pools whose connections tell the adapter how far they are."""
+    values = {"adapter": adapter}
     plain = type("_Plain", (_Guarded, HTTPConnection), values)
     encrypted = type("_Encrypted", (_Guarded, HTTPSConnection), values)
     return {
@@ -100,18 +115,24 @@ class Adapter(HTTPAdapter):
     Args:
         context: how certificates are checked.
         seconds: to wait for each address while connecting.
+
+    Attributes:
+        patience: seconds to wait for an answer.
+        until: monotonic time by which all must be done, name servers included; infinite: there
+            is none.
     """
 
     def __init__(self, context: ssl.SSLContext, seconds: float) -> None:
         self.progress = Progress()
         self.patience = seconds
+        self.until = math.inf
+        self.seconds = seconds
         self._context = context
-        self._seconds = seconds
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
-        self.poolmanager.pool_classes_by_scheme = dict(_pools(self.progress, self._seconds))
+        self.poolmanager.pool_classes_by_scheme = dict(_pools(self))
 
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
@@ -125,30 +146,40 @@ class Adapter(HTTPAdapter):
 
     @sensitive_variables()
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request and read its answer, both within ``patience`` seconds.
+        """Send a request and read its answer, of that no more than :data:`MAX_ANSWER`.
 
         Raises:
             requests.RequestException: :attr:`progress` says how far it came.
         """
         self.progress.begin()
-        kwargs |= {"stream": True, "proxies": {}, "timeout": (self._seconds, self.patience)}
-        with self._cut_after(self.patience + 3 * self._seconds):
+        left = self.left()
+        timeout = min(self.seconds, left), min(self.patience, left)
+        kwargs |= {"stream": True, "proxies": {}, "timeout": timeout}
+        with self._cut_after(min(self.patience + 3 * self.seconds, left)):
             answer = self._read(request, super().send(request, *args, **kwargs))
         self.progress.at = "done"
         return answer
 
+    def left(self) -> float:
+        """Seconds until nothing is waited for; never 0, which would mean not to wait."""
+        return max(self.until - time.monotonic(), 0.001)
+
     def _read(self, request: Any, response: requests.Response) -> requests.Response:
         """The answer, its content read and bounded."""
-        raw = response.raw
+        raw, content = response.raw, b""
         try:
-            content = raw.read(MAX_ANSWER + 1, decode_content=True)
+            while len(content) <= MAX_ANSWER:
+                piece = raw.read(_PIECE, decode_content=True)
+                if not piece:
+                    break
+                content += piece
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise requests.ConnectionError(error, request=request) from error
         if len(content) > MAX_ANSWER:
             raw.close()
             content = content[:MAX_ANSWER]
         raw.release_conn()
-        headers = {k: v for k, v in raw.headers.items() if k.lower() != "content-encoding"}
+        headers = {k: v for k, v in raw.headers.items() if k.lower() not in _OF_TRANSFER}
         whole = urllib3.HTTPResponse(
             io.BytesIO(content),
             headers=headers,
