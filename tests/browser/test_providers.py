@@ -38,3 +38,37 @@ def test_the_form_shows_the_fields_of_the_chosen_transport(person):
 
     page.locator("#id_transport").select_option(label="SMTP")
     expect(page.locator("#id_host")).to_be_visible()
+
+
+def test_default_credentials_lock_nothing_of_a_provider(person):
+    """A server of one's own may have a private authority; that field is SMTP's as well."""
+    page = person.page
+    person.log_in()
+    person.go(LIST + "add/")
+    # The demo's own server has no user.
+    page.evaluate(
+        """() => {
+          const field = document.querySelector('#id_authentication');
+          field.add(new Option('Default credentials', 'default'));
+          const own = { host: 'own.example.com', port: 25, security: 'none', username: 'u' };
+          field.dataset.standard = JSON.stringify({ ...own, ca_certificates: '' });
+          document.querySelector('[data-controller~="wsmtp-set-form"]').id = 'the-form';
+        }"""
+    )
+    # The script begins anew with that.
+    for others in ("", " wsmtp-set-form"):
+        page.evaluate(
+            f"document.getElementById('the-form').dataset.controller = 'wsmtp-provider-form{others}'"
+        )
+    page.locator("#id_host").fill("smtp.example.com")
+    page.locator("#id_authentication").select_option("default")
+    expect(page.locator("#id_host")).to_be_disabled()
+    certificates = page.locator("#id_ca_certificates")
+    expect(certificates).to_be_disabled()
+    page.locator("#id_transport").select_option(label="Postal")
+    expect(certificates).to_be_enabled()
+    page.locator("#id_transport").select_option(label="SMTP")
+    expect(certificates).to_be_disabled()
+    expect(page.locator("#id_host")).to_have_value("own.example.com")
+    page.locator("#id_authentication").select_option("password")
+    expect(page.locator("#id_host")).to_have_value("smtp.example.com")

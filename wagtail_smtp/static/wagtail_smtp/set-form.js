@@ -40,7 +40,7 @@
         }
       }
       if (changed.name === 'preset') this.fill(this.presets[changed.value]);
-      if (changed.name === 'authentication') this.lock();
+      if (['authentication', 'transport'].includes(changed.name)) this.lock();
     }
 
     fill(preset) {
@@ -57,7 +57,10 @@
     }
 
     lock() {
-      const locked = this.field('authentication').value === 'default' && this.standard;
+      // A provider has no such credentials, but may share the field of the certificates.
+      const isSMTP = this.field('transport').value === 'smtp';
+      const isDefault = this.field('authentication').value === 'default';
+      const locked = isSMTP && isDefault && this.standard;
       if (locked && !this.typed) {
         this.typed = Object.fromEntries(LOCKED.map((name) => [name, this.field(name).value]));
         LOCKED.forEach((name) => {
