@@ -56,9 +56,9 @@ def test_default_credentials_lock_nothing_of_a_provider(person):
         }"""
     )
     # The script begins anew with that.
-    for others in ("", " wsmtp-set-form"):
+    for names in ("wsmtp-provider-form", "wsmtp-provider-form wsmtp-set-form"):
         page.evaluate(
-            f"document.getElementById('the-form').dataset.controller = 'wsmtp-provider-form{others}'"
+            "names => { document.getElementById('the-form').dataset.controller = names; }", names
         )
     page.locator("#id_host").fill("smtp.example.com")
     page.locator("#id_authentication").select_option("default")

@@ -1,5 +1,6 @@
 """What became of a message on its way, before it is written down."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class Passage:
         version: of the configuration in force; 0: none.
         outcome, failure: one of them is None.
         was_handed_over: whether a transport had the message when it failed.
+        key: of the entry that is written of it; None: any will do.
     """
 
     message: EmailMessage
@@ -44,6 +46,7 @@ class Passage:
     outcome: Outcome | None = None
     failure: Exception | None = None
     was_handed_over: bool = False
+    key: uuid.UUID | None = None
 
     @classmethod
     def of_nothing(cls, classification: Classification, failure: Exception) -> "Passage":

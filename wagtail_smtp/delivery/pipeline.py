@@ -1,6 +1,7 @@
 """The straight line of a message: classify, candidates, shape, transport, record."""
 
 import time
+import uuid
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -90,15 +91,17 @@ class Line:
         message: EmailMessage,
         classification: Classification,
         settled: Collection[str] = (),
+        key: uuid.UUID | None = None,
     ) -> Passage:
         """What becomes of a message on its way; nothing is recorded, no error leaves.
 
         Args:
             settled: envelope recipients, in lower case, who are not to get it (again).
+            key: of its entry in the log, if there is one.
         """
         category = classification.category
         way = Route(category, (), "")
-        tried = _Tried(message)
+        tried = _Tried(message, key or uuid.uuid4())
         outcome: Outcome | None = None
         failure: Exception | None = None
         try:
@@ -120,6 +123,7 @@ class Line:
             outcome=outcome,
             failure=failure,
             was_handed_over=tried.was_handed_over,
+            key=tried.key,
         )
 
     def close(self) -> None:
@@ -155,7 +159,8 @@ class Line:
             shaped, envelope = shape(tried.prepared, item, way.redirect, username)
             carriable.require(tried.prepared, item, way)
             hold = partial(require_held, redirect=way.redirect) if way.redirect else None
-            tried.letter = letter = Letter(shaped, attempts.remaining(envelope), hold)
+            remaining = attempts.remaining(envelope)
+            tried.letter = letter = Letter(shaped, remaining, hold, str(tried.key))
             if not letter.envelope.recipients:
                 return Outcome(by.name)  # all who are to get it now have it already
             limit.check(letter, item)
@@ -174,7 +179,8 @@ class Line:
 class _Tried:
     """How far a message has come."""
 
-    def __init__(self, message: EmailMessage) -> None:
+    def __init__(self, message: EmailMessage, key: uuid.UUID) -> None:
+        self.key = key
         self.message = self.prepared = message
         self.live: LiveConfiguration | None = None
         self.attempts: Attempts | None = None

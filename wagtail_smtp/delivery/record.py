@@ -1,6 +1,7 @@
 """What became of a message, written into the delivery log. Never in the way of sending."""
 
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from email.utils import parseaddr
@@ -122,6 +123,7 @@ def entry(passage: Passage) -> LogEntry:
     redirect = passage.route.redirect
     last = passage.attempts[-1] if passage.attempts else None
     return LogEntry(
+        key=passage.key or uuid.uuid4(),
         state=passage.state,
         category=passage.classification.category,
         category_source=passage.classification.source,

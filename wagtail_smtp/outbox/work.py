@@ -215,7 +215,7 @@ class Worker:
                 unknown = ConfigurationUnavailable("Who has the message already can't be read.")
                 unknown.__cause__ = error
                 return Passage.of_nothing(classification, unknown)
-        return self._line.pass_on(message, classification, settled)
+        return self._line.pass_on(message, classification, settled, row.entry.key)
 
 
 def _written(

@@ -33,6 +33,7 @@ from wagtail_smtp.states import Reported
 from wagtail_smtp.tracking import sns
 from wagtail_smtp.tracking.proof import Proof, wanted
 from wagtail_smtp.tracking.providers import PROVIDERS, Provider, basic_auth
+from wagtail_smtp.transports.providers import METADATA
 
 try:
     from django.contrib.auth.decorators import login_not_required
@@ -48,8 +49,6 @@ logger = logging.getLogger(__name__)
 #: Octets of a request, and reports in it; the largest batches of providers have 1000.
 MAX_SIZE = 4 * 1024 * 1024
 MAX_REPORTS = 2000
-#: What is sent along with a message where a provider returns it.
-METADATA = "wsmtp"
 #: Seconds in which one refused request is told of in the log.
 _TELL_EVERY = 60
 

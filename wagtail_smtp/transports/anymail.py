@@ -9,7 +9,8 @@ import math
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -24,11 +25,21 @@ from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import Letter
 from wagtail_smtp.transports.pool import Pool
 from wagtail_smtp.transports.provider_config import ProviderConfig
-from wagtail_smtp.transports.providers import INSTALL
+from wagtail_smtp.transports.providers import INSTALL, METADATA
 from wagtail_smtp.transports.smtp import ssl_context
 from wagtail_smtp.validation import ascii_host
 
 logger = logging.getLogger(__name__)
+
+#: Metadata that every provider takes; Postmark and Unisender Go have the lowest limit.
+_MOST_METADATA = 10
+#: Headers by which some providers are given metadata: what a caller wrote there stays.
+_METADATA_HEADERS = frozenset({"x-metadata", "x-mailin-custom", "x-mailgun-variables"})
+#: With these a provider makes the message by other rules, and may be given metadata otherwise.
+_STEERING = (
+    *("template_id", "merge_data", "merge_global_data", "merge_metadata", "merge_headers"),
+    "esp_extra",
+)
 
 
 class AnymailTransport:
@@ -116,7 +127,8 @@ class AnymailSession:
         count = 0
         self.is_broken = True  # unless it is known below how it ended
         try:
-            count = self._backend.send_messages([message])
+            with _named(message, letter.key, self._config):
+                count = self._backend.send_messages([message])
         except Exception as caught:  # receivers of django-anymail's signals raise what they like
             error = caught
         self.messages += 1
@@ -209,6 +221,38 @@ def _leave_out_fixed_headers(message: EmailMessage, config: ProviderConfig) -> N
         return  # it is handed the whole message as it is written
     for name in getattr(message, "wagtail_smtp_fixed", ()):
         message.extra_headers.pop(name, None)
+
+
+@contextmanager
+def _named(message: EmailMessage, key: str, config: ProviderConfig) -> Iterator[None]:
+    """Send the key of the message's entry along, if the provider returns it in its reports.
+
+    By it they find their entry even if the provider's answer, with its own name of the message,
+    was lost. The caller's metadata stay as they are.
+    """
+    own = getattr(message, "metadata", None)
+    if not key or not _may_be_named(message, own, config):
+        yield
+        return
+    had = "metadata" in vars(message)
+    message.metadata = {**(own or {}), METADATA: key}  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del message.metadata  # type: ignore[attr-defined]
+        if had:
+            message.metadata = own  # type: ignore[attr-defined]
+
+
+def _may_be_named(message: EmailMessage, own: Any, config: ProviderConfig) -> bool:
+    """Whether one more of the metadata takes nothing away, and can't be too much."""
+    is_room = own is None or (isinstance(own, Mapping) and len(own) < _MOST_METADATA)
+    return (
+        config.provider.returns_metadata
+        and is_room
+        and not any(getattr(message, name, None) is not None for name in _STEERING)
+        and not any(name.lower() in _METADATA_HEADERS for name in message.extra_headers)
+    )
 
 
 def _forget_request(message: EmailMessage) -> None:

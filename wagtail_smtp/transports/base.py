@@ -29,6 +29,7 @@ class Letter:
     Args:
         hold: raises RedirectError for a message that no longer goes where a redirect sends it.
             A project's own receivers may change a message on its way to a provider.
+        key: of the message's entry in the log; empty: it has none.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class Letter:
         message: EmailMessage,
         envelope: Envelope,
         hold: Callable[[EmailMessage], None] | None = None,
+        key: str = "",
     ) -> None:
         self.message = message
         self.envelope = envelope
         self.hold = hold
+        self.key = key
 
     @functools.cached_property
     def content(self) -> bytes:

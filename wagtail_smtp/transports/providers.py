@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 #: What a developer types where django-anymail is missing.
 INSTALL = 'pip install "wagtail-smtp[anymail]"'
+#: What is sent along with a message where the provider returns it in its reports.
+METADATA = "wsmtp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Provider:
         url: where it is reached, if no option says so; may name options in braces.
         fixed: options of its backend that a set can't change. They are given all the same:
             what is not given is taken from the project's ``ANYMAIL`` setting.
+        returns_metadata: what is sent along with a message stands in its reports.
     """
 
     slug: str
@@ -52,6 +55,7 @@ class Provider:
     url: str = ""
     hint: Any = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    returns_metadata: bool = True
 
     @property
     def backend(self) -> str:
@@ -126,6 +130,7 @@ PROVIDERS: Mapping[str, Provider] = {
             (_key("api_token", _("API token")),),
             url="https://api.mailersend.com/v1/",
             fixed={"batch_send_mode": None},
+            returns_metadata=False,
         ),
         Provider(
             "mailgun",
@@ -177,6 +182,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 Option("api_url", _("API URL"), kind="url", hint=_("Where your Postal runs.")),
                 _key("api_key"),
             ),
+            returns_metadata=False,
         ),
         Provider(
             "postmark",
@@ -214,6 +220,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 ),
             ),
             url="https://api.scaleway.com/transactional-email/v1alpha1/regions/{region}/",
+            returns_metadata=False,
         ),
         Provider(
             "sendgrid",
