@@ -9,8 +9,10 @@ from tests.admin.conftest import form_data
 from tests.admin.test_oauth_form import CANARY, MICROSOFT
 from tests.admin.test_provider_form import posted
 from wagtail_smtp import live
+from wagtail_smtp.live import consents
 from wagtail_smtp.models import OAuthToken, Secret, SettingsSet
 from wagtail_smtp.tracking import proof
+from wagtail_smtp.transports.grants import Token
 
 ADD = "wagtailsnippets_wagtail_smtp_settingsset:add"
 EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
@@ -122,6 +124,15 @@ def test_a_set_that_no_form_made_keeps_its_keys(save, db):
     assert secret() == keys
 
 
+def test_a_set_without_its_keys_is_not_asked_for_a_password(save):
+    assert save(posted("postmark")) == {}
+    assert save(posted("postmark", keys={"server_token": ""}, remove_keys="on")) == {}
+    [problem] = live.preview().problems
+    assert str(problem) == (
+        "Office: The settings set “Office” lacks a key. Open it, enter the keys, save and reload."
+    )
+
+
 def test_what_is_not_saved_offers_no_reports(admin_client, save):
     assert save(form_data()) == {}
     item = SettingsSet.objects.get()
@@ -188,9 +199,6 @@ def test_the_reload_page_speaks_as_the_form_does(admin_client, save):
 def test_a_consent_is_kept_for_the_way_back_and_goes_when_it_is_removed(save):
     assert save(oauth(oauth_flow="consent")) == {}
     item = SettingsSet.objects.get()
-    from wagtail_smtp.live import consents
-    from wagtail_smtp.transports.grants import Token
-
     consents.keep(item.frozen(()), Token("access", "refresh", 1.0, 9e9))
     live.reload()
     assert save(posted("postmark")) == {}

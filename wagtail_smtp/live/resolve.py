@@ -87,6 +87,8 @@ def _revealed(item: SettingsSetConfig, secret: Secret | None) -> str:
 @sensitive_variables()
 def _provider(item: SettingsSetConfig, secret: Secret | None) -> ProviderConfig:
     try:
+        if secret is None or not secret.ciphertext:
+            raise ValueError("no keys")
         keys = keys_in(_revealed(item, secret))
         provider = PROVIDERS[item.transport]
         wanted = {option.name for option in provider.options if option.is_secret}
