@@ -42,14 +42,15 @@ def test_pictures(person, tmp_path):
     picture("log", "/admin/email/log/")
     person.go(page.locator("tbody .title a").last.get_attribute("href"))
     picture("entry")
-    _change_something(person)
+    before = _change_something(person)
     picture("settings", LIST)
     picture("reload", "/admin/email/reload/")
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(reduced_motion="reduce", color_scheme="dark")
     picture("log-on-a-phone", "/admin/email/log/")
     assert len(list(folder.glob("*.png"))) >= 7
-    _change_it_back(person)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    _change_something(person, *before)
 
 
 def _send_something(person):
@@ -73,24 +74,14 @@ def _test_the_first(person):
     expect(page.get_by_role("heading", name="Test passed")).to_be_visible()
 
 
-def _change_something(person):
-    """Changes that wait: the reload page is to have something to show."""
-    _set(person, "Main office", {"max_size": "10"})
-    _set(person, "Newsletter provider", {"backup": True})
-
-
-def _change_it_back(person):
-    person.page.set_viewport_size({"width": 1280, "height": 900})
-    _set(person, "Main office", {"max_size": ""})
-    _set(person, "Newsletter provider", {"backup": False})
-
-
-def _set(person, name, values):
+def _change_something(person, name="Demo site", size="10"):
+    """A change that waits: the reload page is to have something to show. What was before."""
     page = person.page
     person.go(LIST)
-    page.get_by_role("link", name=name).first.click()
-    for field, value in values.items():
-        # They stand in the folded part of the form.
-        key = "checked" if isinstance(value, bool) else "value"
-        page.locator(f"#id_{field}").evaluate("(e, [k, v]) => { e[k] = v }", [key, value])
+    person.go(page.locator("tbody .title a").first.get_attribute("href"))
+    fields = [page.locator("#id_sender_name"), page.locator("#id_max_size")]
+    before = [field.input_value() for field in fields]
+    for field, value in zip(fields, (name, size), strict=True):
+        field.evaluate("(field, value) => { field.value = value }", value)
     person.save()
+    return before
