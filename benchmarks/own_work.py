@@ -1,7 +1,9 @@
 """What the plugin does for a message beside writing it down and sending it."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 
 from django.core.mail import EmailMessage, get_connection
 from django.db import connection, transaction
@@ -81,4 +83,5 @@ def _entry(message: EmailMessage) -> Action:
     line = Line()
     passage = line.pass_on(message, line.classify(message))
     assert passage.outcome is not None
-    return lambda: record.record(passage)
+    # Each entry has a key of its own.
+    return lambda: record.record(replace(passage, key=uuid.uuid4()))
