@@ -56,6 +56,7 @@ def _look_at_the_chart(page):
 def test_it_fits_a_telephone(person):  # noqa: F811
     page = person.page
     person.log_in()
+    person.send("so that there is a chart")
     page.set_viewport_size({"width": 390, "height": 844})
     person.go(DELIVERY)
     chart = page.locator(".wsmtp-chart")
