@@ -1,7 +1,5 @@
 """Sending a stored message again, to its original recipients and through the same line."""
 
-from typing import Any
-
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import store
@@ -21,14 +19,11 @@ def can_resend(entry: LogEntry) -> bool:
     return entry.is_final and entry.category != SECURITY and hasattr(entry, "stored")
 
 
-def resend(entry: LogEntry, user: Any = None) -> LogEntry | None:
+def resend(entry: LogEntry) -> LogEntry | None:
     """Send the message of ``entry`` again, as a new message with an entry of its own.
 
     It goes to those it was meant for, whoever got the first one; a redirect that is in force
     holds. Category and, with it, the way are those of now.
-
-    Args:
-        user: who does it; for whoever listens to the signals.
 
     Returns:
         The new entry; None if it could not be written.

@@ -80,7 +80,7 @@ def test_a_resend_that_fails_says_why(admin_client, make_set, reload):
 def test_of_what_a_backend_raises_the_kind_is_told(admin_client, monkeypatch):
     from wagtail_smtp.admin import log_actions
 
-    def broken(entry, user):
+    def broken(entry):
         raise RuntimeError("the server said: canary")
 
     monkeypatch.setattr(log_actions, "resend", broken)

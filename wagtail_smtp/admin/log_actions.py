@@ -126,7 +126,7 @@ class ResendView(ActionView):
         if not log_once.claim(self.entry, request.user, log_once.seen(request.POST)):
             messages.warning(request, _("Not sent: the message was sent again already."))
             return self.back()
-        again, problem = send_again(self.entry, request.user)
+        again, problem = send_again(self.entry)
         if problem:
             messages.error(request, _("The message was not sent: %s") % problem)
         else:
@@ -134,12 +134,12 @@ class ResendView(ActionView):
         return self.back(again)
 
 
-def send_again(entry, user):
+def send_again(entry):
     """The new entry, None if there is none, and what went wrong, in words."""
     repeats = LogEntry.objects.using(database.write_alias()).filter(resend_of=entry.pk)
     before = repeats.aggregate(last=Max("pk"))["last"] or 0
     try:
-        again = resend(entry, user)
+        again = resend(entry)
     except EmailDeliveryError as error:
         words, kind = str(error), type(error).__name__
     except Exception as error:  # a project's own backend raises what it likes
@@ -192,9 +192,7 @@ class ResendSelected(BulkAction):
         # Here rather than in execute_action(), which runs in a transaction: what has left can't
         # be rolled back.
         seen, user = log_once.seen(self.request.POST), self.request.user
-        problems = [
-            send_again(entry, user)[1] for entry in objects if log_once.claim(entry, user, seen)
-        ]
+        problems = [send_again(entry)[1] for entry in objects if log_once.claim(entry, user, seen)]
         self._tell([each for each in problems if each], len(problems), len(objects))
         return HttpResponseRedirect(self.next_url)
 

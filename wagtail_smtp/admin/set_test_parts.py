@@ -45,7 +45,10 @@ class OffersTests:
         stored = self.form.instance if self.form.instance.pk else None
         may_send = self.request.user.has_perm(permissions.SEND_TEST)
         url = reverse(f"{URLS}:test_typed", args=[stored.pk]) if stored else None
+        view = "edit" if stored else "create"
         return context | {
+            # The template puts the same around either.
+            "wagtails_form": f"wagtailsnippets/snippets/{view}.html",
             "test_url": url or reverse(f"{URLS}:test_new"),
             "address_form": AddressForm.of(self.request.user) if may_send else None,
             "sender_hints": _hints(stored) if stored else [],

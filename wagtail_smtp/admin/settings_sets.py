@@ -283,8 +283,7 @@ class SettingsSetViewSet(snippets.SnippetViewSet):
     edit_handler = EDIT_HANDLER
     index_template_name = "wagtail_smtp/settings_sets/index.html"
     index_results_template_name = "wagtail_smtp/settings_sets/index_results.html"
-    create_template_name = "wagtail_smtp/settings_sets/create.html"
-    edit_template_name = "wagtail_smtp/settings_sets/edit.html"
+    create_template_name = edit_template_name = "wagtail_smtp/settings_sets/form.html"
 
     def get_urlpatterns(self):
         """Wagtail's own, and the tests'."""

@@ -1,5 +1,6 @@
 """The state of a site's email at a glance: what is live, what waits, what fails."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -82,39 +83,38 @@ def status() -> Status:
     plan = live.preview()
     waiting, overdue = outbox()
     failures = _failures()
-    forced = conf.forced_redirect()
-    alarms = [str(problem) for problem in _live_problems()]
     tokens = consents.states(plan.before.sets)
-    alarms += [
-        f"The access token could not be renewed. {state.refusal}"
-        for state in tokens.values()
-        if state.refusal is not None
-    ]
-    server = standard.server()
-    if server is not None and not server.is_configured:
-        alarms.append("Standard delivery is not configured, so password resets can't leave.")
-    if forced == ():
-        alarms.append("The settings force a redirect but name no address: no mail leaves.")
-    if overdue > OVERDUE.total_seconds():
-        alarms.append(
-            f"The outbox is not worked off: a message is due for {overdue / 60:.0f} minutes."
-        )
-    if failures:
-        alarms.append(f"{len(failures)} messages did not leave in the last hour.")
     return Status(
         version=plan.live.number if plan.live else 0,
         since=plan.live.created_at if plan.live else None,
         method=plan.before.method if plan.live else "standard",
         standard=standard.description(),
         sets=tuple(_set(item, tokens.get(item.key)) for item in plan.before.sets),
-        forced_redirect=forced,
+        forced_redirect=conf.forced_redirect(),
         waiting_changes=tuple(map(str, plan.changes)),
         waiting_problems=tuple(map(str, plan.problems)),
         outbox=waiting,
         overdue=overdue,
         failures=failures,
-        alarms=tuple(alarms),
+        alarms=tuple(_alarms(tokens.values(), overdue, len(failures))),
     )
+
+
+def _alarms(tokens: Iterable[consents.TokenState], overdue: float, failures: int) -> Iterator[str]:
+    """What somebody has to look after now."""
+    yield from map(str, _live_problems())
+    for state in tokens:
+        if state.refusal is not None:
+            yield f"The access token could not be renewed. {state.refusal}"
+    server = standard.server()
+    if server is not None and not server.is_configured:
+        yield "Standard delivery is not configured, so password resets can't leave."
+    if conf.forced_redirect() == ():
+        yield "The settings force a redirect but name no address: no mail leaves."
+    if overdue > OVERDUE.total_seconds():
+        yield f"The outbox is not worked off: a message is due for {overdue / 60:.0f} minutes."
+    if failures:
+        yield f"{failures} messages did not leave in the last hour."
 
 
 def _live_problems() -> Any:

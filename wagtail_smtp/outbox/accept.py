@@ -38,16 +38,7 @@ def accept(
         return None
     prepared = prepare(message)
     frozen = freeze.freeze(prepared)
-    entry = LogEntry(
-        state=State.QUEUED,
-        category=classification.category,
-        category_source=classification.source,
-        sender=record.clip(prepared.from_email),
-        subject=record.clip(prepared.subject),
-        size=frozen.size,
-        message_id=record.clip(prepared.extra_headers.get("Message-ID", "")),
-        resend_of=resend_of,
-    )
+    entry = _entry(prepared, classification, frozen.size, resend_of)
     waiting = RecipientState.WAITING
     recipients = [record.recipient(address, waiting) for address in message.recipients()]
 
@@ -68,6 +59,21 @@ def accept(
         # Outside: the savepoint would have a task of its own for each message.
         tasks.run_after_commit()
     return entry
+
+
+def _entry(
+    message: EmailMessage, classification: Classification, size: int, resend_of: LogEntry | None
+) -> LogEntry:
+    return LogEntry(
+        state=State.QUEUED,
+        category=classification.category,
+        category_source=classification.source,
+        sender=record.clip(message.from_email),
+        subject=record.clip(message.subject),
+        size=size,
+        message_id=record.clip(message.extra_headers.get("Message-ID", "")),
+        resend_of=resend_of,
+    )
 
 
 def recorder(resend_of: LogEntry | None = None) -> Recorder:

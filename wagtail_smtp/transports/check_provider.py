@@ -1,7 +1,6 @@
 """Trying a provider out, stage by stage: its address, and with a test email its answer."""
 
 import socket
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,9 +44,8 @@ def check_provider(config: ProviderConfig, letter: Letter | None = None) -> Iter
         yield Stage(at, time.monotonic() - began)
         if config.security == "ssl":
             at, began = "tls", time.monotonic()
-            sock = ssl_context(config.ca_certificates).wrap_socket(
-                sock, server_hostname=config.host
-            )
+            context = ssl_context(config.ca_certificates)
+            sock = context.wrap_socket(sock, server_hostname=config.host)
             yield Stage(at, time.monotonic() - began, details=certificate(sock))
         if letter is not None:
             at, began = "message", time.monotonic()
@@ -55,7 +53,7 @@ def check_provider(config: ProviderConfig, letter: Letter | None = None) -> Iter
     except EmailDeliveryError as error:
         said = getattr(error, "reply", "")
         yield Stage(at, time.monotonic() - began, said, error=error)
-    except (OSError, ssl.SSLError, ValueError) as error:
+    except (OSError, ValueError) as error:
         phase = "tls" if at == "tls" else "connect"
         failed = MessageDeferred(f"{config.name}: failed at {phase}: {error}", phase=phase)
         failed.__cause__ = error
