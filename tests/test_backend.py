@@ -13,7 +13,6 @@ from wagtail.admin.mail import send_mail as wagtail_send_mail
 
 from wagtail_smtp.backend import EmailBackend
 from wagtail_smtp.exceptions import MessageRefused
-from wagtail_smtp.live import look_up
 from wagtail_smtp.signals import message_failed, message_sent
 
 on_real_transactions = pytest.mark.django_db(transaction=True)
@@ -113,7 +112,6 @@ def test_on_a_running_event_loop(server):
         return _send()
 
     assert asyncio.run(view()) == 1
-    look_up._memory.executor().submit(close_for_good).result()
     assert len(server.received) == 1
 
 
@@ -123,7 +121,6 @@ def test_on_an_event_loop_of_another_thread(server):
         return _send()
 
     _in_threads(1, lambda: asyncio.run(view()))
-    look_up._memory.executor().submit(close_for_good).result()
     assert len(server.received) == 1
 
 

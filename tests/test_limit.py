@@ -18,7 +18,6 @@ from django.db import DatabaseError, connection, transaction
 
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
-from tests.test_backend import close_for_good
 from wagtail_smtp import email_category, live
 from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.delivery import freeze, limit, notify, record, store
@@ -26,7 +25,6 @@ from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.pipeline import Line
 from wagtail_smtp.delivery.shape import prepare
 from wagtail_smtp.exceptions import MessageTooLarge
-from wagtail_smtp.live import look_up, side
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox.work import Worker
 from wagtail_smtp.transports.base import Envelope, Letter
@@ -362,12 +360,6 @@ def test_long_lists_are_cut(limited):
 
 @pytest.mark.django_db(transaction=True)
 class TestWhereTheDatabaseMayNotBeAsked:
-    @pytest.fixture(autouse=True)
-    def _close(self, limited):
-        yield
-        look_up._memory.executor().submit(close_for_good).result()
-        side._side.call(close_for_good, "default")
-
     def test_in_a_broken_transaction(self, limited):
         with transaction.atomic():
             transaction.set_rollback(True)

@@ -15,7 +15,6 @@ from django.utils import timezone
 
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
-from tests.test_backend import close_for_good
 from wagtail_smtp import email_category, live
 from wagtail_smtp.exceptions import MessageOutcomeUnknown
 from wagtail_smtp.live import side
@@ -50,7 +49,6 @@ def test_queued_on_a_running_event_loop():
 
     assert asyncio.run(view()) == 1
     assert LogEntry.objects.get().state == "queued"
-    side._side.call(close_for_good, "default")
 
 
 class Guarded(EmailMessage):

@@ -4,20 +4,24 @@ One thread of the process holds that connection, since in Django a connection is
 is closed after a while without work.
 """
 
+import atexit
 import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from django.core import mail
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from wagtail_smtp.live import statements, threads
+from wagtail_smtp.live import database, statements, threads
 
-#: Seconds that a caller waits, and that a statement or a lock may take over there.
+#: Seconds that a caller waits for its turn and for a connection, and that a statement or a lock
+#: may take over there.
 _PATIENCE = 5
 _STATEMENT = 3
 #: Seconds for work that has begun.
@@ -25,17 +29,12 @@ _LONGEST = 60
 #: Seconds without work after which connection and thread end.
 _IDLE = 20
 
-#: What bounds a statement on the connection, by the database's vendor.
-_BOUNDS = {
-    "postgresql": (
-        f"SET statement_timeout = '{_STATEMENT}s'",
-        f"SET lock_timeout = '{_STATEMENT}s'",
-    ),
-    "mysql": (f"SET SESSION innodb_lock_wait_timeout = {_STATEMENT}",),
+#: What bounds the statements of one transaction, by the database's vendor. Nothing is set for the
+#: session: a pool, or PgBouncer, hands that on to the project.
+_LOCAL = {
+    "postgresql": f"SET LOCAL statement_timeout = '{_STATEMENT}s'; "
+    f"SET LOCAL lock_timeout = '{_STATEMENT}s'"
 }
-
-#: The same for one transaction.
-_LOCAL = {"postgresql": "; ".join(_BOUNDS["postgresql"]).replace("SET ", "SET LOCAL ")}
 
 T = TypeVar("T")
 
@@ -44,15 +43,23 @@ def write(work: Callable[[], T], alias: str) -> T:
     """Run ``work`` in a transaction that the caller's rollback doesn't undo.
 
     SQLite allows one writer: there it rides along in the caller's transaction, in a
-    savepoint.
+    savepoint. So it does in the transaction of a test, which is rolled back at its end.
 
     Raises:
         TimeoutError: its turn didn't come; it is not done.
         django.db.Error: as ``work`` does.
     """
+
+    def apart() -> T:
+        with transaction.atomic(using=alias):
+            return _bounded(work, connections[alias])
+
     if threads.runs_event_loop() or _needs_another(connections[alias]):
-        return _side.call(lambda: _in_transaction(work, alias), alias)
-    return _in_transaction(lambda: _bounded(work, connections[alias]), alias)
+        return _side.call(apart, alias)
+    if connections[alias].in_atomic_block:
+        with transaction.atomic(using=alias):
+            return work()
+    return apart()
 
 
 def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
@@ -61,15 +68,21 @@ def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
     Raises:
         as :func:`write`.
     """
-    connection = connections[alias]
-    if threads.runs_event_loop() or _needs_another(connection):
-        _side.call(lambda: statements.insert_all(parent, rows), alias)
+
+    def apart() -> None:
+        before = _LOCAL.get(connections[alias].vendor, "")
+        statements.insert_all(parent, rows, before=before)
+
+    if threads.runs_event_loop() or _needs_another(connections[alias]):
+        _side.call(apart, alias)
+    elif connections[alias].in_atomic_block and connections[alias].vendor == "postgresql":
+        write(lambda: statements.insert_all(parent, rows), alias)  # in a test
     else:
-        statements.insert_all(parent, rows, before=_LOCAL.get(connection.vendor, ""))
+        apart()
 
 
 def _bounded(work: Callable[[], T], connection: BaseDatabaseWrapper) -> T:
-    """Nothing of ours waits long for a lock on the caller's connection either."""
+    """Nothing of ours waits long for a lock, on the caller's connection either."""
     if bounds := _LOCAL.get(connection.vendor):
         with connection.cursor() as cursor:
             cursor.execute(bounds)
@@ -80,12 +93,18 @@ def _needs_another(connection: BaseDatabaseWrapper) -> bool:
     in_transaction = connection.in_atomic_block or (
         connection.connection is not None and not connection.get_autocommit()
     )
-    return in_transaction and connection.vendor != "sqlite"
+    if connection.vendor == "sqlite" or database.is_in_test(connection):
+        return False
+    return in_transaction
 
 
-def _in_transaction(work: Callable[[], T], alias: str) -> T:
-    with transaction.atomic(using=alias):
-        return work()
+def _stays_open(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the connection is kept for the next work.
+
+    A pool has others who need it. And whoever runs tests (Django's runner makes ``mail.outbox``)
+    removes the database right after them, which PostgreSQL refuses while it is open.
+    """
+    return "pool" not in connection.settings_dict["OPTIONS"] and not hasattr(mail, "outbox")
 
 
 class _Side:
@@ -93,7 +112,7 @@ class _Side:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any], str]] = (
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any], str] | None] = (
             queue.SimpleQueue()
         )
         self._thread: threading.Thread | None = None
@@ -116,39 +135,60 @@ class _Side:
             # to have failed: the outbox might send what the caller sends again.
             return future.result(timeout=_LONGEST)
 
+    def close(self) -> None:
+        """End the thread, and with it its connections, when what waits is done."""
+        with self._lock:
+            thread = self._thread
+            if thread is not None:
+                self._work.put(None)
+        if thread is not None:
+            thread.join(_PATIENCE)
+
     def _run(self) -> None:
         try:
-            while True:
-                try:
-                    future, work, alias = self._work.get(timeout=_IDLE)
-                except queue.Empty:
-                    with self._lock:
-                        if self._work.empty():
-                            self._thread = None
-                            return
-                    continue
+            while (job := self._next()) is not None:
+                future, work, alias = job
                 _do(future, work, connections[alias])
         finally:
-            connections.close_all()
+            database.close_all()
+
+    def _next(self) -> tuple[Future[Any], Callable[[], Any], str] | None:
+        """What is to be done next; None: the thread ends."""
+        while True:
+            with suppress(queue.Empty):
+                job = self._work.get(timeout=_IDLE)
+                if job is not None:
+                    return job
+            with self._lock:
+                if self._work.empty():
+                    self._thread = None
+                    return None
 
 
 def _do(future: Future[Any], work: Callable[[], Any], connection: BaseDatabaseWrapper) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
+    result, failure = None, None
     try:
         connection.close_if_unusable_or_obsolete()
-        if connection.connection is None:
-            with connection.cursor() as cursor:
-                for statement in _BOUNDS.get(connection.vendor, ()):
-                    cursor.execute(statement)
-            # CONN_MAX_AGE is for connections of requests; this one ends with its thread.
-            connection.close_at = None
-        future.set_result(work())
+        connection.ensure_connection()
+        # CONN_MAX_AGE is for connections of requests; this one ends with its thread.
+        connection.close_at = None
+        # Only now: who waits for a connection may still give up.
+        if future.set_running_or_notify_cancel():
+            result = work()
     except BaseException as error:
-        future.set_exception(error)
+        failure = error
+    if not _stays_open(connection):
+        database.close_for_good(connection)
+    with suppress(InvalidStateError):  # cancelled
+        if failure is None:
+            future.set_result(result)
+        else:
+            future.set_exception(failure)
 
 
 _side = _Side()
+# Its thread would be cut off in the midst of its work.
+atexit.register(lambda: _side.close())
 
 
 def _after_fork() -> None:

@@ -3,8 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from django.db import connections
-
+from wagtail_smtp.live import database
 from wagtail_smtp.outbox.supply import Supply
 from wagtail_smtp.outbox.work import Worker
 
@@ -46,7 +45,7 @@ class Crew:
             try:
                 run(worker)
             finally:
-                connections.close_all()
+                database.close_all()
 
         first, *others = self._workers
         threads = [threading.Thread(target=run_apart, args=(worker,)) for worker in others]

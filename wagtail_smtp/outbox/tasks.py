@@ -64,7 +64,7 @@ def run_apart() -> None:
         try:
             _run()
         finally:
-            connections.close_all()
+            database.close_all()
 
     threading.Thread(target=run, name="wagtail_smtp outbox").start()
 
