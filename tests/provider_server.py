@@ -53,7 +53,7 @@ HOSTS = (
     *("api.mailgun.net", "api.eu.mailgun.net", "api.mailjet.com", "send.api.mailtrap.io"),
     *("sandbox.api.mailtrap.io", "mandrillapp.com", "postal.example.com", "api.postmarkapp.com"),
     *("api.resend.com", "api.scaleway.com", "api.sendgrid.com", "api.sparkpost.com"),
-    *("go1.unisender.ru", "localhost", "127.0.0.1"),
+    *("go1.unisender.ru", "sns.eu-west-1.amazonaws.com", "localhost", "127.0.0.1"),
 )
 
 

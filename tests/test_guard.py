@@ -17,13 +17,27 @@ from wagtail_smtp.transports import guard
 # aiosmtpd advises TLS for AUTH; ours is TLS from the first byte, or meant to do without.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 
-METADATA = ["169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"]
+METADATA = [
+    *("169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+    *("fd00:ec2::254", "fd00:ec2::253", "fd20:ce::254", "fd20:ce::1", "fd00:c1::a9fe:a9fe"),
+    *("fd00:42::42", "fd00:a9fe:a9fe::1"),
+]
 MAPPED = [
     "::ffff:169.254.169.254",
     "64:ff9b::169.254.169.254",
     "64:ff9b::a9fe:a9fe",
     "2002:a9fe:a9fe::1",
     "::169.254.169.254",
+    "::ffff:0:169.254.169.254",
+    # NAT64 of one's own (RFC 8215), by each length of a prefix in RFC 6052 that fits.
+    "64:ff9b:1:a9fe:a9:fe00::",
+    "64:ff9b:1:a9:fe:a9fe::",
+    "64:ff9b:1::a9:fea9:fe00:0",
+    "64:ff9b:1::169.254.169.254",
+    "64:ff9b:1:abcd::169.254.169.254",
+    # ISATAP (RFC 5214)
+    "2001:4860::5efe:169.254.169.254",
+    "2001:4860::200:5efe:169.254.169.254",
     "::ffff:168.63.129.16",
 ]
 
@@ -39,7 +53,10 @@ def test_never_connected_to(settings, address, port, any_port):
     assert not guard.is_allowed(address, port, any_port=any_port)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "fd12::1"])
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "fd12::1", "fec0::5", "64:ff9b:1:7::808:808"],
+)
 def test_internal_servers_on_mail_ports_or_by_permission(settings, address):
     settings.WAGTAIL_SMTP = {}
     assert all(guard.is_allowed(address, port) for port in (25, 465, 587, 2525))
@@ -50,10 +67,28 @@ def test_internal_servers_on_mail_ports_or_by_permission(settings, address):
     assert guard.is_allowed(address, 8025)
 
 
-@pytest.mark.parametrize("address", ["::ffff:127.0.0.1", "64:ff9b::10.0.0.5", "2002:a00:5::1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("::ffff:10.0.0.5", "64:ff9b::10.0.0.5", "2002:a00:5::1", "::ffff:0:10.0.0.5"),
+        *("64:ff9b:1::10.0.0.5", "64:ff9b:1:a00:0:500::", "2001:4860::5efe:10.0.0.5"),
+    ],
+)
 def test_internal_addresses_in_disguise(settings, address):
     settings.WAGTAIL_SMTP = {}
     assert not guard.is_allowed(address, 6379)
+    settings.WAGTAIL_SMTP = {"ALLOWED_NETWORKS": ["10.0.1.0/24"]}
+    assert not guard.is_allowed(address, 6379)
+    settings.WAGTAIL_SMTP = {"ALLOWED_NETWORKS": [address]}
+    assert guard.is_allowed(address, 6379)
+
+
+def test_a_network_allows_its_addresses_in_disguise(settings):
+    settings.WAGTAIL_SMTP = {"ALLOWED_NETWORKS": ["10.0.0.0/24"]}
+    assert guard.is_allowed("::ffff:10.0.0.5", 6379)
+    assert guard.is_allowed("64:ff9b::10.0.0.5", 6379)
+    # It may mean 10.0.0.5, and 192.168.0.1 too.
+    assert not guard.is_allowed("64:ff9b:1:a00:0:500:c0a8:1", 6379)
 
 
 def test_public_addresses_on_any_port(settings):
@@ -216,5 +251,5 @@ def test_a_host_with_many_silent_addresses_is_given_up_after_twice_the_timeout(m
             monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found * 20)
             began = time.monotonic()
             with pytest.raises(TimeoutError):
-                guard.connect(guard.resolve("mail.example.com", port), 0.2)
+                guard.open_first(guard.resolve("mail.example.com", port), 0.2, lambda sock: sock)
     assert time.monotonic() - began < 1.5

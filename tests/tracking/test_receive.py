@@ -244,10 +244,10 @@ def test_amazons_subscription_is_confirmed_where_the_topic_is(reporter, monkeypa
     asked = []
     monkeypatch.setattr(sns_module.guard, "resolve", lambda host, port: asked.append((host, port)))
 
-    def refuse(addresses, timeout):
+    def refuse(addresses, timeout, use):
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(sns_module.guard, "connect", refuse)
+    monkeypatch.setattr(sns_module.guard, "open_first", refuse)
     it = reporter("amazon_ses")
 
     def subscribe(topic, **values):

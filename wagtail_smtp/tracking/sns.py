@@ -31,16 +31,20 @@ def confirm(message: Mapping[str, str]) -> None:
     host = _host(topic)
     asked = {"Action": "ConfirmSubscription", "TopicArn": topic, "Token": token}
     connection = http.client.HTTPSConnection(host, timeout=_TIMEOUT)
-    plain = guard.connect(guard.resolve(host, 443), _TIMEOUT)
+    context = ssl.create_default_context()
+    connection.sock = guard.open_first(
+        guard.resolve(host, 443),
+        _TIMEOUT,
+        lambda plain: context.wrap_socket(plain, server_hostname=host),
+    )
     try:
-        connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+        connection.sock.settimeout(_TIMEOUT)
         connection.request("GET", f"/?{urlencode(asked)}")
         status = connection.getresponse().status
     except http.client.HTTPException as error:
         raise OSError("Amazon SNS gave no answer that can be read") from error
     finally:
         connection.close()
-        plain.close()
     if status != 200:
         raise OSError(f"Amazon SNS answered {status}")
 

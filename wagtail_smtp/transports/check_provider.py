@@ -40,12 +40,17 @@ def check_provider(config: ProviderConfig, letter: Letter | None = None) -> Iter
         found = {"addresses": tuple(dict.fromkeys(item[4][0] for item in addresses))}
         yield Stage(at, time.monotonic() - began, details=found)
         at, began = "connect", time.monotonic()
-        sock = guard.connect(addresses, config.timeout)
-        yield Stage(at, time.monotonic() - began)
+        opening = _Opening(config)
+        try:
+            sock = guard.open_first(addresses, config.timeout, opening)
+        except (OSError, ValueError) as error:
+            opening.failure = error
+        if opening.connected_at:
+            yield Stage(at, opening.connected_at - began)
+            at, began = "tls", opening.connected_at
+        if opening.failure is not None:
+            raise opening.failure
         if config.security == "ssl":
-            at, began = "tls", time.monotonic()
-            context = ssl_context(config.ca_certificates)
-            sock = context.wrap_socket(sock, server_hostname=config.host)
             yield Stage(at, time.monotonic() - began, details=certificate(sock))
         if letter is not None:
             at, began = "message", time.monotonic()
@@ -61,6 +66,27 @@ def check_provider(config: ProviderConfig, letter: Letter | None = None) -> Iter
     finally:
         if sock is not None:
             sock.close()
+
+
+class _Opening:
+    """What is done at each address of the provider, and how far it came.
+
+    Attributes:
+        connected_at: monotonic time of the last TCP connection; 0: there was none.
+        failure: why no address works.
+    """
+
+    def __init__(self, config: ProviderConfig) -> None:
+        self._host = config.host
+        self._context = ssl_context(config.ca_certificates) if config.security == "ssl" else None
+        self.connected_at = 0.0
+        self.failure: Exception | None = None
+
+    def __call__(self, plain: socket.socket) -> socket.socket:
+        self.connected_at = time.monotonic()
+        if self._context is None:
+            return plain
+        return self._context.wrap_socket(plain, server_hostname=self._host)
 
 
 @sensitive_variables()

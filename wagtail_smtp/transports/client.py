@@ -20,7 +20,12 @@ from django.core.mail.utils import DNS_NAME
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.configuration import TransportConfig
-from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred, TokenRefused
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    EmailDeliveryError,
+    MessageDeferred,
+    TokenRefused,
+)
 from wagtail_smtp.transports import auth, guard
 from wagtail_smtp.transports.verdict import failure, lost, words
 from wagtail_smtp.transports.wire import Reply, UnreadableReply, Wire
@@ -30,6 +35,8 @@ StageName = Literal[
     "resolve", "connect", "tls", "greeting", "auth", "sender", "recipient", "message"
 ]
 
+#: The stages at one address of a host; the next one is tried where one of them fails.
+_ORDER: Sequence[StageName] = ("connect", "tls", "greeting")
 #: Replies that say a mechanism is not for us, not that the password is wrong.
 _TRY_ANOTHER = (500, 501, 502, 503, 504, 534)
 #: What may be base64 of something secret.
@@ -67,6 +74,7 @@ class Client(smtplib.SMTP):
         """
         config = self._config
         self.at = "resolve"
+        self._host = config.host
         with _phase("connect", config.name):
             self.addresses = guard.resolve(
                 config.host,
@@ -74,18 +82,10 @@ class Client(smtplib.SMTP):
                 any_port=config.is_standard_server,
                 within=None if self._until == math.inf else self._left(),
             )
-            yield self.at
-            self.at = "connect"
-            self._host = config.host
-            self.sock = guard.connect(self.addresses, min(config.timeout, self._left() / 2))
-            yield self.at
-        if config.security == "ssl":
-            self._encrypt(self.sock)
-            yield self.at
+        yield self.at
+        yield from self._reach()
         self.at = "greeting"
-        assert self.sock is not None
-        self.wire = Wire(self.sock, config.timeout, self._until)
-        self._greet()
+        self._introduce()
         yield self.at
         if config.security == "starttls":
             self._upgrade()
@@ -94,6 +94,50 @@ class Client(smtplib.SMTP):
             self.at = "auth"
             self.log_in()
             yield self.at
+
+    def _reach(self) -> Iterator[StageName]:
+        """Go through the host's addresses until one of them greets.
+
+        Raises:
+            MessageDeferred: none does; it is about the address that came furthest.
+        """
+        config = self._config
+        done: set[StageName] = set()
+        furthest: tuple[StageName, AttemptFailed] | None = None
+        for address, until in guard.turns(self.addresses, min(config.timeout, self._left() / 2)):
+            try:
+                for stage in self._approach(address, until):
+                    if stage not in done:
+                        done.add(stage)
+                        yield stage
+                return
+            except AttemptFailed as error:
+                self.close()
+                if furthest is None or _ORDER.index(self.at) >= _ORDER.index(furthest[0]):
+                    furthest = self.at, error
+        assert furthest is not None
+        self.at = furthest[0]
+        try:
+            raise furthest[1]
+        finally:
+            del furthest  # the error's traceback has this frame
+
+    def _approach(self, address: guard.Address, until: float) -> Iterator[StageName]:
+        """Connect to one address, encrypt where that comes first, and read the banner."""
+        config = self._config
+        self.at = "connect"
+        with _phase("connect", config.name):
+            self.sock = sock = guard.connect(address, until, config.timeout)
+        yield self.at
+        if config.security == "ssl":
+            sock = self._encrypt(sock, until)
+            yield self.at
+        self.at = "greeting"
+        self.wire = Wire(sock, config.timeout, self._until)
+        with _phase("banner", config.name):
+            wait = min(config.timeout, max(until - time.monotonic(), 0.001))
+            reply = self.wire.read_reply(wait)
+            self._expect("banner", (reply.code, reply.words), 220)
 
     def _left(self) -> float:
         """Seconds until nothing is waited for; never 0, which would mean not to wait."""
@@ -109,11 +153,6 @@ class Client(smtplib.SMTP):
         reply = self.wire.read_reply()
         return reply.code, reply.words
 
-    def _greet(self) -> None:
-        with _phase("banner", self._config.name):
-            self._expect("banner", self.getreply(), 220)
-        self._introduce()
-
     def _introduce(self) -> None:
         """EHLO, or HELO where the server is so old."""
         with _phase("ehlo", self._config.name):
@@ -122,9 +161,10 @@ class Client(smtplib.SMTP):
                 reply = self.helo()
             self._expect("ehlo", reply, 250)
 
-    def _encrypt(self, sock: socket.socket) -> ssl.SSLSocket:
+    def _encrypt(self, sock: socket.socket, until: float = math.inf) -> ssl.SSLSocket:
         self.at = "tls"
-        sock.settimeout(min(self._config.timeout, self._left()))
+        left = min(self._until, until) - time.monotonic()
+        sock.settimeout(min(self._config.timeout, max(left, 0.001)))
         with _phase("tls", self._config.name):
             encrypted = self._context.wrap_socket(sock, server_hostname=self._host)
         self.sock = encrypted

@@ -56,12 +56,17 @@ class _Guarded:
     """A connection to an address that was resolved once and checked."""
 
     adapter: "Adapter"
+    _reached: socket.socket
 
     @property
     def progress(self) -> Progress:
         return self.adapter.progress
 
     def _new_conn(self) -> socket.socket:
+        return self._reached
+
+    def connect(self) -> None:
+        """Resolve, then connect and encrypt at the first address where both work."""
         progress, connection = self.progress, self
         host, port = connection.host, connection.port  # type: ignore[attr-defined]
         try:
@@ -72,23 +77,21 @@ class _Guarded:
             )
             progress.at = "connect"
             # Twice that for all addresses.
-            sock = guard.connect(
-                progress.addresses, min(self.adapter.seconds, self.adapter.left() / 2)
-            )
-        except (OSError, UnicodeError) as error:
-            progress.error = error
-            raise NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
-        progress.at = "tls"
-        progress.sock = sock
-        return sock
-
-    def connect(self) -> None:
-        try:
-            super().connect()  # type: ignore[misc]
+            seconds = min(self.adapter.seconds, self.adapter.left() / 2)
+            guard.open_first(progress.addresses, seconds, self._use)
         except Exception as error:
-            self.progress.error = self.progress.error or error
-            raise
+            progress.error = error
+            if progress.at == "tls":
+                raise
+            raise NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
+
+    def _use(self, sock: socket.socket) -> None:
+        """Let urllib3 go on with a socket that is connected."""
+        self.progress.at = "tls"
+        self.progress.sock = self._reached = sock
+        super().connect()  # type: ignore[misc]
         self.progress.sock = self.sock  # type: ignore[attr-defined]
+        self.sock.settimeout(self.adapter.seconds)  # type: ignore[attr-defined]
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if getattr(self, "sock", None) is None:
