@@ -1,5 +1,6 @@
 """A Wagtail project with the plugin installed as the README says."""
 
+import json
 import os
 from pathlib import Path
 
@@ -71,6 +72,19 @@ if os.environ.get("WAGTAIL_SMTP_TEST_DATABASE") == "postgresql":
             "HOST": os.environ["PGHOST"],
             "PORT": os.environ["PGPORT"],
             "USER": os.environ["PGUSER"],
+        }
+    }
+elif os.environ.get("WAGTAIL_SMTP_TEST_DATABASE") == "mariadb":
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.mysql",
+            "NAME": os.environ["WAGTAIL_SMTP_TEST_MARIADB_NAME"],
+            "USER": "wagtail_smtp",
+            "OPTIONS": {
+                "unix_socket": os.environ["WAGTAIL_SMTP_TEST_MARIADB_SOCKET"],
+                "charset": "utf8mb4",
+                **json.loads(os.environ.get("WAGTAIL_SMTP_TEST_MARIADB_OPTIONS", "{}")),
+            },
         }
     }
 else:

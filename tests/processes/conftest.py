@@ -6,6 +6,8 @@ from uuid import uuid4
 
 import pytest
 
+from tests import mariadb as maria
+from tests.mariadb import MariaDB
 from tests.postgres import PostgreSQL, required_programs
 
 Environment = dict[str, str]
@@ -21,6 +23,12 @@ def postgresql() -> Iterator[PostgreSQL]:
 def postgresql_database(postgresql: PostgreSQL) -> Environment:
     """The environment that selects a new, empty database."""
     return postgresql.create_database(f"test_{uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    with MariaDB(maria.required_programs()) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
