@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from email.utils import formataddr, getaddresses
+from email.utils import getaddresses
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -33,7 +33,7 @@ from wagtail_smtp.models import (
     StoredMessage,
 )
 from wagtail_smtp.outbox import claims, manage
-from wagtail_smtp.validation import is_email_address
+from wagtail_smtp.validation import is_email_address, mailbox, unicode_host
 
 #: What stands where the address stood.
 ERASED = "erased"
@@ -65,7 +65,7 @@ class Erasure:
         self._stored_as = record.recipient(address, "").address
         local, _at, domain = self._stored_as.rpartition("@")
         self._local = local
-        forms = {address, self._stored_as, f"{local}@{_in_unicode(domain)}"}
+        forms = {address, self._stored_as, f"{local}@{unicode_host(domain)}"}
         either = "|".join(map(re.escape, forms))
         # In quotes, which a local part may begin with too, it must be closed by one.
         self._named = re.compile(
@@ -237,7 +237,7 @@ class Erasure:
             if not is_list or len(rest) == len(listed):
                 yield name, self._clean(value)
             elif rest:
-                yield name, self._clean(", ".join(map(formataddr, rest)))
+                yield name, self._clean(", ".join(mailbox(*pair) for pair in rest))
 
     def _value_without(self, value: Any) -> Any:
         """A provider's attribute without what is kept under the address, or is just that."""
@@ -291,10 +291,3 @@ def _head(message: FrozenMessage) -> str:
     addresses = (*message.to, *message.cc, *message.bcc, *message.reply_to)
     fields = (message.from_email, message.subject, *addresses, *message.extra_headers.values())
     return "\n".join(map(str, fields))
-
-
-def _in_unicode(domain: str) -> str:
-    try:
-        return domain.encode("ascii").decode("idna")
-    except UnicodeError:
-        return domain

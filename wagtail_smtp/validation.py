@@ -7,7 +7,11 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Iterator
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.utils import getaddresses
 
+import idna
 from django.core.exceptions import ValidationError
 from django.core.validators import EmailValidator
 from django.utils.translation import gettext_lazy as _
@@ -31,7 +35,12 @@ def is_email_address(value: str) -> bool:
         _address(value)
     except ValidationError:
         return False
-    return value.rpartition("@")[0].isascii()
+    local, _at, domain = value.rpartition("@")
+    try:
+        ascii_host(domain)
+    except ValueError:
+        return False
+    return local.isascii()
 
 
 def ascii_address(address: str) -> str:
@@ -45,12 +54,60 @@ def ascii_address(address: str) -> str:
 
 
 def ascii_host(value: str) -> str:
-    """A host name as it travels (IDNA).
+    """A host name as it travels (IDNA 2008, with the mapping of UTS 46).
+
+    IDNA 2003, which Python has built in, makes ``fass.de`` of ``faß.de``: another domain.
 
     Raises:
         ValueError: it can't be written so.
     """
-    return value if value.isascii() else value.encode("idna").decode("ascii")
+    return value if value.isascii() else idna.encode(value, uts46=True).decode("ascii")
+
+
+def with_current_domains(addresses: str) -> str:
+    """Addresses, with domains in ASCII where Django's IDNA 2003 would make others of them."""
+    if addresses.isascii():
+        return addresses
+    domains = {bare.rpartition("@")[2] for _name, bare in getaddresses([addresses])}
+    # One may begin like another.
+    for domain in sorted(domains, key=len, reverse=True):
+        try:
+            current = ascii_host(domain)
+        except ValueError:
+            continue  # it is refused where it would be used
+        if current != domain and current != _by_idna_2003(domain):
+            addresses = addresses.replace(f"@{domain}", f"@{current}")
+    return addresses
+
+
+def _by_idna_2003(domain: str) -> str:
+    try:
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return ""
+
+
+def unicode_host(value: str) -> str:
+    """A host name as people read it; itself if that can't be told."""
+    try:
+        return idna.decode(value)
+    except ValueError:
+        return value
+
+
+def mailbox(name: str, address: str) -> str:
+    """A name and a bare address as one text, quoted where needed and not encoded.
+
+    Encoding is left to what writes the message: encoded twice, a name's commas could become
+    those between addresses (https://github.com/python/cpython/issues/121284).
+
+    Raises:
+        ValueError: it is no address, or has a line break.
+    """
+    try:
+        return str(Address(display_name=name, addr_spec=address))
+    except (MessageError, LookupError) as error:
+        raise ValueError(f"Invalid address {address!r}: {error}") from error
 
 
 def is_ehlo_name(value: str) -> bool:
@@ -76,7 +133,7 @@ def is_host(value: str) -> bool:
         pass
     try:
         name = ascii_host(value)
-    except UnicodeError:
+    except ValueError:
         return False
     labels = name.removesuffix(".").split(".")
     return len(name) <= 253 and all(_LABEL.match(label) for label in labels)

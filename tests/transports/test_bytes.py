@@ -1,9 +1,12 @@
 """What reaches the server is, octet by octet, what Django's own backend would send."""
 
+import inspect
 import random
+from email import message_from_bytes, policy
 from email.mime.base import MIMEBase
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
+from email.utils import getaddresses
 
 import django
 import pytest
@@ -11,9 +14,12 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 from tests.hostile import HostileServer
 from tests.transports.stock import our_bytes, same_each_time, stock_bytes
-from wagtail_smtp.configuration import TransportConfig
+from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
+from wagtail_smtp.delivery.shape import prepare, shape
+from wagtail_smtp.transports import mime
 from wagtail_smtp.transports.base import Envelope, Letter
 from wagtail_smtp.transports.smtp import SMTPTransport
+from wagtail_smtp.validation import mailbox
 
 
 def _message(body="Body", subject="Hi", **values):
@@ -127,3 +133,79 @@ def test_the_same_arrives_by_every_way(extensions, settings):
         got = [received.content for received in server.received]
     # A message's last line is ended on the way if it isn't.
     assert got == [item if item.endswith(b"\r\n") else item + b"\r\n" for item in wanted]
+
+
+INJECTED = (
+    "<c>\r\nplain words",
+    "<c>\r\n\r\n<h1>new body</h1>",
+    "<c>\r\nX-Evil: 1",
+    "a\nb",
+    "a\rb",
+)
+
+
+@pytest.mark.parametrize("value", INJECTED)
+@pytest.mark.parametrize("header", ["Content-ID", "X-Part"])
+def test_a_line_break_in_the_header_of_a_part_is_refused(header, value):
+    """Python's own generator does so from 3.13.12 and 3.14.3 on; here each Python does."""
+    part = MIMEBase("application", "octet-stream")
+    part.set_payload("x")
+    part[header] = value
+    message = _message()
+    message.attachments.append(part)
+    with pytest.raises(ValueError, match=r"line break|embedded header|newline"):
+        mime.to_bytes(message)
+
+
+def test_a_folded_header_of_a_part_is_none():
+    def make():
+        message = _message()
+        part = MIMEBase("application", "octet-stream")
+        part.set_payload("x")
+        part["Content-ID"] = "<first>\r\n <second>"
+        message.attachments.append(part)
+        return message
+
+    assert our_bytes(make) == stock_bytes(make)
+
+
+def test_no_private_method_of_pythons_generator_is_replaced():
+    source = inspect.getsource(mime)
+    assert "(BytesGenerator)" not in source
+    assert "prep_address(None" not in source
+
+
+NAMES = [
+    *("Müller, Söhne & Co. (GmbH)", "Jörg @ home; x", "Zoë: a, b", 'Say "hi", Ö', "Back\\slash, ü"),
+    *("Plain Shop", "Shop, Inc.", "ü" * 120, "ö, " * 60, "日本語, 店"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("by", ["set", "site", "site, other address"])
+def test_a_senders_name_is_encoded_once(settings, name, by):
+    settings.DEFAULT_FROM_EMAIL = mailbox(name, "site@example.com")
+    if by == "set":
+        settings.DEFAULT_FROM_EMAIL = "site@example.com"
+    item = SettingsSetConfig(
+        key="k",
+        name="n",
+        sender_name=name if by == "set" else "",
+        sender_address="" if by == "site" else "set@example.com",
+    )
+    plain = EmailMessage("Hi", "Body", None, ["to@example.com"])
+    message, envelope = shape(prepare(plain), item, None, "")
+    address = "site@example.com" if by == "site" else "set@example.com"
+    assert envelope.sender == address
+    if by == "site":
+        assert message.from_email == settings.DEFAULT_FROM_EMAIL
+    written = mime.to_bytes(message)
+    assert max(map(len, written.split(b"\r\n"))) <= 78
+    assert written.isascii()
+    # Programs that parse first and decode then see one address, as they should.
+    [(_encoded, bare)] = getaddresses([message_from_bytes(written)["From"]])
+    assert bare == address
+    [found] = message_from_bytes(written, policy=policy.default)["From"].addresses
+    assert found.addr_spec == address
+    # Python's parser may take the break between two encoded words for a space.
+    assert "".join(found.display_name.split()) == "".join(name.split())

@@ -6,7 +6,7 @@ from wagtail_smtp.categories import ALERT
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import RedirectError
-from wagtail_smtp.validation import is_email_address
+from wagtail_smtp.validation import is_email_address, with_current_domains
 
 #: Sources of a redirect.
 FORCED = "settings"
@@ -68,7 +68,7 @@ def redirect_for(configuration: Configuration, category: str) -> Redirect | None
 
 
 def _usable(addresses: tuple[str, ...], source: str) -> Redirect:
-    valid = tuple(dict.fromkeys(a for a in addresses if is_email_address(a)))
+    valid = tuple(dict.fromkeys(with_current_domains(a) for a in addresses if is_email_address(a)))
     if not valid:
         raise RedirectError(
             f"All mail is redirected by {source}, but no valid report address is given there. "

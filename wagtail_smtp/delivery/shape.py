@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from email.utils import formataddr, formatdate, make_msgid, parseaddr
+from email.utils import formatdate, make_msgid, parseaddr
 from functools import lru_cache
 
 from django.conf import settings
@@ -16,7 +16,7 @@ from wagtail_smtp.delivery.classify import HEADER
 from wagtail_smtp.delivery.redirect import FIELDS, apply, copied
 from wagtail_smtp.transports import mime, standard
 from wagtail_smtp.transports.base import Envelope
-from wagtail_smtp.validation import ascii_address, effective_sender, is_email_address
+from wagtail_smtp.validation import ascii_address, effective_sender, is_email_address, mailbox
 
 #: What a header may be called (RFC 5322 2.2). Anything else could end the name, or the line.
 _HEADER_NAME = re.compile(r"[!-9;-~]+")
@@ -105,6 +105,9 @@ def shape(
         recipients: Iterable[str] = redirect.addresses
     else:
         recipients = shaped.recipients()
+    if item is None:
+        # Its backend is Django's, or writes domains as Django does.
+        mime.update_domains(shaped)
     return shaped, Envelope(
         _parsed(str(sender))[1] if item is None else mime.bare_address(str(sender), shaped),
         tuple(dict.fromkeys(mime.bare_address(address, shaped) for address in recipients)),
@@ -128,11 +131,16 @@ def _set_sender(message: EmailMessage, item: SettingsSetConfig, address: str) ->
         del message.extra_headers[own]
     else:
         mime.bare_address(original, message)
-    message.from_email = formataddr((item.sender_name or name, ascii_address(address or current)))
+    chosen = item.sender_name or name, address or current
+    message.from_email = original if chosen == (name, current) else _mailbox(*chosen)
     # Django writes only this spelling of the header.
     has_reply_to = message.reply_to or "Reply-To" in message.extra_headers
     if brings_its_own and not has_reply_to and current != (address or current):
         message.reply_to = [original]
+
+
+def _mailbox(name: str, address: str) -> str:
+    return mailbox(name, ascii_address(address))
 
 
 # The same few senders again and again: parsing them takes longer than all else here.

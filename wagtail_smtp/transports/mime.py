@@ -4,13 +4,15 @@ The one place that knows how Django's generations differ in this: up to 5.2 mess
 written by the legacy email API, from 6.0 on by the modern one with a policy.
 """
 
+import copy
 import email.message
 import email.policy
 import functools
-import random
 import re
 from collections.abc import Callable
+from email.errors import HeaderParseError, MessageError
 from email.generator import BytesGenerator
+from email.headerregistry import Address
 from email.message import Message
 from email.utils import parseaddr
 from io import BytesIO
@@ -19,16 +21,49 @@ from typing import Any, cast
 import django
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.core.mail.backends import smtp
+
+from wagtail_smtp.validation import ascii_host, with_current_domains
 
 _MODERN = django.VERSION >= (6, 0)
 
 
 def rendered(message: EmailMessage) -> Message:
-    """The message as Django's SMTP backend would write it."""
+    """The message as Django's SMTP backend would write it, with domains by IDNA 2008."""
+    if not all(str(address).isascii() for address in _addresses(message)):
+        updated = copy.copy(message)
+        update_domains(updated)
+        if _addresses(updated) != _addresses(message):
+            message = updated
     if _MODERN:
         return cast(Message, cast(Any, message).message(policy=email.policy.SMTP))
     return message.message()
+
+
+#: Headers of addresses that a message may bring itself.
+_ADDRESS_HEADERS = frozenset({"from", "sender", "to", "cc", "reply-to"})
+
+
+def _addresses(message: EmailMessage) -> list[Any]:
+    """What is written into headers of addresses, as it was given."""
+    own = [v for k, v in message.extra_headers.items() if k.lower() in _ADDRESS_HEADERS]
+    lists = (message.to, message.cc, message.reply_to)
+    return [message.from_email, *own, *(item for items in lists for item in items or ())]
+
+
+def update_domains(message: EmailMessage) -> None:
+    """Write the domains that Django would make others of as IDNA 2008 has them."""
+    for name in ("to", "cc", "bcc", "reply_to"):
+        setattr(message, name, [_updated(item) for item in getattr(message, name) or ()])
+    message.from_email = _updated(message.from_email)
+    message.extra_headers = {
+        name: _updated(value) if name.lower() in _ADDRESS_HEADERS else value
+        for name, value in message.extra_headers.items()
+    }
+
+
+def _updated(address: Any) -> Any:
+    text = str(address)
+    return address if text.isascii() else with_current_domains(text)
 
 
 def to_bytes(message: EmailMessage) -> bytes:
@@ -40,18 +75,21 @@ def to_bytes(message: EmailMessage) -> bytes:
     as_frozen: Callable[[], bytes | None] | None = getattr(message, "as_frozen", None)
     if as_frozen is not None and (written := as_frozen()) is not None:
         return written
-    content = cast(Any, rendered(message))
+    try:
+        return _written(cast(Any, rendered(message)))
+    except MessageError as error:
+        # Python's own refusals are no ValueErrors, unlike Django's.
+        raise ValueError(str(error)) from error
+
+
+def _written(content: Any) -> bytes:
     if type(content).as_bytes not in _USUAL:
         # The message's class writes itself, perhaps with the line ends of this machine.
         own = cast(bytes, content.as_bytes() if _MODERN else content.as_bytes(linesep="\r\n"))
         return _LINE_END.sub(b"\r\n", own)
     buffer = BytesIO()
-    if _MODERN:
-        # A class may write itself by a policy with the line ends of this machine.
-        policy = content.policy.clone(linesep="\r\n")
-        _Generator(buffer, mangle_from_=False, policy=policy).flatten(content)
-    else:
-        _Generator(buffer, mangle_from_=False).flatten(content, linesep="\r\n")
+    policy = _checked(content.policy)
+    BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(content)
     return buffer.getvalue()
 
 
@@ -66,56 +104,36 @@ def _usual_writers() -> set[Any]:
 
 
 _USUAL = _usual_writers()
+_LINE_END = re.compile(rb"\r?\n")
+#: A line of a header that ends it, since no blank follows.
+_END_OF_HEADER = re.compile(rb"\r\n[^ \t]|\r[^ \n\t]|\n[^ \t]")
 
 
-class _Generator(BytesGenerator):
-    """Python's generator, which takes most of the time of sending, less wasteful.
+class _Checks:
+    """Refuses headers that would end before they should, as Python does since gh-144125.
 
-    It writes line by line, folds headers that need no folding, and searches all text for a
-    random boundary by regular expression. What comes out is the same.
+    Parts of a message may be made by the project, so Django hasn't checked their headers.
     """
 
-    def _write_headers(self, msg: Message) -> None:
-        is_legacy = isinstance(self.policy, email.policy.Compat32)  # type: ignore[attr-defined]
-        for name, value in msg.raw_items():  # type: ignore[attr-defined]
-            if is_legacy and isinstance(value, str) and _fits(name, value):
-                self.write(f"{name}: {value}{self._NL}")  # type: ignore[attr-defined]
-            else:
-                self._fp.write(self.policy.fold_binary(name, value))  # type: ignore[attr-defined, union-attr]
-        self.write(self._NL)  # type: ignore[attr-defined]
+    linesep: str
 
-    def _write_lines(self, lines: str) -> None:
-        if lines:
-            newline: str = self._NL  # type: ignore[attr-defined]
-            is_plain = "\r" not in lines
-            self.write(  # type: ignore[attr-defined]
-                lines.replace("\n", newline) if is_plain else _NEWLINE.sub(newline, lines)
-            )
-
-    @classmethod
-    def _make_boundary(cls, text: bytes | None = None) -> str:
-        make = super()._make_boundary  # type: ignore[misc]
-        if text is None:
-            return cast(str, make())
-        state = random.getstate()
-        boundary = cast(str, make())
-        if boundary.encode("ascii") not in text:
-            return boundary
-        random.setstate(state)
-        return cast(str, make(text))
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        folded: bytes = super().fold_binary(name, value)  # type: ignore[misc]
+        end = self.linesep.encode()
+        if not folded.endswith(end) or _END_OF_HEADER.search(folded.removesuffix(end)):
+            raise HeaderParseError(f"the header {name!r} has a line break: {folded!r}")
+        return folded
 
 
-#: Words of visible ASCII, one space between them.
-_WORDS = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
+@functools.lru_cache(maxsize=64)
+def _checked(policy: email.policy.Policy) -> Any:
+    """The same policy with those checks, and with the line ends of the wire."""
+    return _checking(type(policy))(**vars(policy) | {"linesep": "\r\n"})
 
 
-def _fits(name: str, value: str) -> bool:
-    """Whether a header is written as it is: nothing to encode, no line to fold."""
-    return len(name) + len(value) <= 70 and _WORDS.match(value) is not None
-
-
-_LINE_END = re.compile(rb"\r?\n")
-_NEWLINE = re.compile(r"\r\n|\r|\n")
+@functools.lru_cache(maxsize=64)
+def _checking(kind: type[email.policy.Policy]) -> Any:
+    return type(f"Checked{kind.__name__}", (_Checks, kind), {})
 
 
 def bare_address(address: str, message: EmailMessage) -> str:
@@ -140,11 +158,26 @@ _PLAIN_ADDRESS = re.compile(
 @functools.lru_cache(maxsize=4096)  # parsing takes up to a tenth of the time of sending
 def _bare_address(address: str, encoding: Any) -> str:
     if _MODERN:
-        # The method uses nothing of its instance; making one would need a host.
-        return cast(str, cast(Any, smtp.EmailBackend).prep_address(None, address))
+        return _modern_bare_address(address)
     from django.core.mail.message import sanitize_address  # deprecated from 6.0 on
 
-    bare = parseaddr(sanitize_address(address, encoding))[1]
+    bare = parseaddr(sanitize_address(with_current_domains(address), encoding))[1]
     if not parseaddr(address)[1].rpartition("@")[0].isascii():
         raise ValueError(f"Invalid address {address!r}: local-part contains non-ASCII characters")
+    ascii_host(parseaddr(address)[1].rpartition("@")[2])
     return bare
+
+
+def _modern_bare_address(address: str) -> str:
+    """What ``prep_address()`` of Django's SMTP backend accepts, without having a backend."""
+    try:
+        header: Any = email.policy.default.header_factory("To", address)
+    except (MessageError, LookupError, AttributeError) as error:
+        raise ValueError(f"Invalid address {address!r}: {error}") from error
+    # Django allows local mailboxes like "From: webmaster" (#15042).
+    defects = {str(defect) for defect in header.defects} - {"addr-spec local part with no domain"}
+    if defects or len(header.addresses) != 1:
+        why = "; ".join(sorted(defects)) or "must be a single address"
+        raise ValueError(f"Invalid address {address!r}: {why}")
+    [found] = header.addresses
+    return str(Address(username=found.username, domain=ascii_host(found.domain)))
