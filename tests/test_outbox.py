@@ -232,7 +232,8 @@ def test_a_full_store_accepts_nothing(db, configure):
     configure(MAX_STORED=10)
     with pytest.raises(StorageFull):
         _send()
-    assert not LogEntry.objects.exists()
+    assert not OutboxMessage.objects.exists()
+    assert LogEntry.objects.get().state == "failed"
 
 
 def test_a_message_whose_key_is_gone_fails(make_set, reload, configure):

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from django.utils.log import AdminEmailHandler
 
 from wagtail_smtp import reports, signals
-from wagtail_smtp.delivery import record
+from wagtail_smtp.delivery import log
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def _failing(calls):
 
 def test_a_log_that_fails_is_mailed_once(db, mailed_errors, monkeypatch, mailoutbox):
     calls = []
-    monkeypatch.setattr(record, "entry", _failing(calls))
+    monkeypatch.setattr(log, "write", _failing(calls))
     _send()
     # The message, and the mail about its log.
     assert len(calls) == 2

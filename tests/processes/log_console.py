@@ -56,6 +56,62 @@ def send_in_transaction(subject: str, statement: str = "", rollback: bool = True
     return [took, warnings]
 
 
+def send_in_savepoint(subject: str) -> None:
+    """Send in a savepoint that is rolled back, in a transaction that isn't."""
+    from django.db import transaction
+
+    from wagtail_smtp.models import SettingsSet
+
+    with transaction.atomic():
+        SettingsSet.objects.update(timeout=5)
+        with transaction.atomic():
+            _send(subject)
+            transaction.set_rollback(True)
+        SettingsSet.objects.update(timeout=6)
+
+
+def send_in_broken_transaction(subject: str) -> list[str]:
+    """Send when the transaction can only be rolled back; the warnings that were logged."""
+    from django.db import transaction
+
+    from wagtail_smtp.models import SettingsSet
+
+    with transaction.atomic():
+        list(SettingsSet.objects.all())
+        transaction.set_rollback(True)
+        return _warnings(lambda: _send(subject))
+
+
+def send_from_readers(subject: str, thread_count: int, each: int) -> None:
+    """Send from threads, in transactions that have read before."""
+    from django.db import connection, transaction
+
+    from wagtail_smtp.models import SettingsSet
+
+    def read_and_send(thread: int) -> None:
+        for number in range(each):
+            with transaction.atomic():
+                list(SettingsSet.objects.all())
+                _send(f"{subject}-{thread}-{number}")
+        connection.close()
+
+    running = [threading.Thread(target=read_and_send, args=(n,)) for n in range(thread_count)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+def send_and_exit(subject: str) -> None:
+    """Send in a child process that ends after a rollback."""
+    code = f"""
+import django; django.setup()
+from tests.processes import log_console
+log_console.send_in_transaction({subject!r})
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
 def send_after_fork(subject: str) -> int:
     """Send in a child, whose parent has a side connection, and then in the parent."""
     send_in_transaction(f"{subject}-before")

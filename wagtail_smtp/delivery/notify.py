@@ -14,9 +14,8 @@ from wagtail_smtp import alerts, reports
 from wagtail_smtp.categories import ALERT, SECURITY
 from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.delivery import limit
-from wagtail_smtp.delivery.frozen import FrozenMessage
 from wagtail_smtp.delivery.passage import Passage
-from wagtail_smtp.delivery.record import clip, is_taken_care_of
+from wagtail_smtp.delivery.record import clip
 from wagtail_smtp.exceptions import MessageTooLarge
 from wagtail_smtp.live import database, side
 from wagtail_smtp.models import LogEntry
@@ -36,10 +35,10 @@ def of_too_large(passage: Passage, entry: LogEntry | None) -> None:
     """
     if entry is None or entry.state != State.TOO_LARGE or passage.classification.category == ALERT:
         return
-    # Where the message could not be kept, its sender gets an error, unless it was queued.
-    is_kept = is_taken_care_of(entry) and entry.category != SECURITY
-    if not is_kept and not isinstance(passage.message, FrozenMessage):
-        return
+    if entry.is_stored is False:
+        return  # its sender gets the error
+    # What was queued is stored already, and kept unless it is a security message.
+    is_kept = entry.category != SECURITY
     try:
         item = _set_of(passage)
         subject = _("Email too large: “%s”") % clip(entry.subject, 100)

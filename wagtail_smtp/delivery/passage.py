@@ -44,16 +44,22 @@ class Passage:
     attempts: tuple[Attempt, ...] = ()
     letter: Letter | None = None
     outcome: Outcome | None = None
-    failure: Exception | None = None
+    failure: BaseException | None = None
     was_handed_over: bool = False
     key: uuid.UUID | None = None
 
     @classmethod
     def of_nothing(cls, classification: Classification, failure: Exception) -> "Passage":
         """That of a message that can't be read any more."""
-        nothing = EmailMessage()
+        return cls.of_failure(EmailMessage(), classification, failure)
+
+    @classmethod
+    def of_failure(
+        cls, message: EmailMessage, classification: Classification, failure: BaseException
+    ) -> "Passage":
+        """That of a message which wasn't sent on its way."""
         way = Route(classification.category, (), "")
-        return cls(nothing, nothing, classification, way, failure=failure)
+        return cls(message, message, classification, way, failure=failure)
 
     @property
     def state(self) -> State:

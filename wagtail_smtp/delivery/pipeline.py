@@ -10,7 +10,7 @@ from typing import Any
 from django.core.mail import EmailMessage
 
 from wagtail_smtp import reports
-from wagtail_smtp.categories import ALERT, ERROR
+from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Outcome
 from wagtail_smtp.delivery import carriable, limit, record
@@ -59,8 +59,16 @@ class Line:
         self._asked_at = 0.0
 
     def classify(self, message: EmailMessage) -> Classification:
-        """The message's category; on the stack of whoever sends it."""
-        return classify(message, self._category)
+        """The message's category; on the stack of whoever sends it.
+
+        Raises:
+            ValueError: the message names something that is no category.
+        """
+        try:
+            return classify(message, self._category)
+        except Exception as error:
+            self._fail(message, Classification(OTHER, "default"), error)
+            raise
 
     def deliver(self, message: EmailMessage, classification: Classification | None = None) -> bool:
         """Send one message now; False if it has no recipients, or the project cancelled it.
@@ -72,11 +80,16 @@ class Line:
             EmailDeliveryError: or what the project's own backend raised.
             ValueError: the message can't be written down.
         """
-        if not message.recipients():
-            return False
         classification = classification or self.classify(message)
+        try:
+            if not message.recipients():
+                return False
+        except Exception as error:
+            self._fail(message, classification, error)
+            raise
         with reports.quietly(classification.category in (ERROR, ALERT)):
-            passage = self.pass_on(message, classification)
+            # What ends the process, or a request, may come in the midst of it: that has its entry.
+            passage = self.pass_on(message, classification, catching=BaseException)
             entry = self._recorder(passage)
             announce(passage, entry)
         if passage.failure is None or record.is_taken_care_of(entry):
@@ -92,25 +105,27 @@ class Line:
         classification: Classification,
         settled: Collection[str] = (),
         key: uuid.UUID | None = None,
+        catching: type[BaseException] = Exception,
     ) -> Passage:
         """What becomes of a message on its way; nothing is recorded, no error leaves.
 
         Args:
             settled: envelope recipients, in lower case, who are not to get it (again).
             key: of its entry in the log, if there is one.
+            catching: the errors that don't leave.
         """
         category = classification.category
         way = Route(category, (), "")
         tried = _Tried(message, key or uuid.uuid4())
         outcome: Outcome | None = None
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
             tried.live = live = self._in_force(category)
             way = route(live.configuration, category)
             tried.prepared = prepare(message)
             tried.attempts = self._attempts(live, way, tried, settled)
             outcome = tried.attempts.run()
-        except Exception as error:
+        except catching as error:
             failure = error
         return Passage(
             message=tried.prepared,
@@ -125,6 +140,14 @@ class Line:
             was_handed_over=tried.was_handed_over,
             key=tried.key,
         )
+
+    def _fail(
+        self, message: EmailMessage, classification: Classification, error: Exception
+    ) -> None:
+        """Record a message that came to nothing before it was on its way."""
+        with reports.quietly(classification.category in (ERROR, ALERT)):
+            passage = Passage.of_failure(message, classification, error)
+            announce(passage, self._recorder(passage))
 
     def close(self) -> None:
         """Close the connection of the project's own backend; sessions to sets are pooled."""

@@ -1,13 +1,13 @@
 """What became of a message, written into the delivery log. Never in the way of sending."""
 
+import copy
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from email.utils import parseaddr
 
 from django.core.mail import EmailMessage
-from django.db import Error, transaction
 from django.db.models import Model
 from django.utils import timezone
 
@@ -15,16 +15,16 @@ from wagtail_smtp import reports
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Attempt, Recipient
-from wagtail_smtp.delivery import freeze, reported, store
+from wagtail_smtp.delivery import freeze, log, reported, store
+from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import STATES, Passage
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     DestinationRefused,
     EmailDeliveryError,
     SecretError,
-    StorageFull,
 )
-from wagtail_smtp.live import database, side, statements
+from wagtail_smtp.live import statements
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient
 from wagtail_smtp.models.log import SHOWN
 from wagtail_smtp.states import RecipientState, State
@@ -41,6 +41,9 @@ _OF_RECIPIENTS: Mapping[str, str] = {
     State.REFUSED: RecipientState.REFUSED,
     State.UNKNOWN: RecipientState.UNKNOWN,
 }
+
+#: Octets of a stored message that are held in memory until the database can be written to.
+_HELD = 1024 * 1024
 
 #: Where attempts end before any server is asked.
 _PHASES: Mapping[type[Exception], str] = {SecretError: "password", DestinationRefused: "address"}
@@ -59,23 +62,24 @@ def record(
             entry then says *deferred*.
     """
     try:
-        kept = entry(passage)
-        kept.resend_of = resend_of
-        rows: list[Model] = [*recipients(passage), *attempts(passage.attempts)]
-        alias = database.write_alias()
-        if retry is not None:
-            side.write(lambda: _save_waiting(kept, rows, retry), alias)
-        elif kept.category != SECURITY and conf.stores(kept.state):
-            # A security message is stored only while the outbox will still try it.
-            side.write(lambda: _save_with(kept, rows, passage.message), alias)
-        elif any(getattr(row, "provider_id", "") for row in rows):
-            side.write(lambda: _insert(kept, rows), alias)
-        else:
-            side.insert(kept, rows, alias)
-        return kept
+        described, rows = _described(passage)
+        described.resend_of = resend_of
+        return log.write(list(_ways(passage, described, rows, retry)))
     except Exception:
         reports.failure(logger, "The delivery log could not be written; sending goes on.")
         return None
+
+
+def failed(
+    message: EmailMessage,
+    classification: Classification,
+    error: BaseException,
+    resend_of: LogEntry | None = None,
+) -> Passage:
+    """Write the entry of a message that came to nothing before it was on its way."""
+    passage = Passage.of_failure(message, classification, error)
+    record(passage, resend_of)
+    return passage
 
 
 def is_taken_care_of(entry: LogEntry | None) -> bool:
@@ -84,9 +88,76 @@ def is_taken_care_of(entry: LogEntry | None) -> bool:
         return False
     if entry.state == State.DEFERRED:
         return True
-    # What was stored is known here; the database may not be asked in the caller's thread.
-    is_known = LogEntry.stored.is_cached(entry)
-    return entry.state == State.TOO_LARGE and is_known and hasattr(entry, "stored")
+    return entry.state == State.TOO_LARGE and entry.is_stored is True
+
+
+def _ways(
+    passage: Passage,
+    described: LogEntry,
+    rows: list[Model],
+    retry: Callable[[LogEntry], None] | None,
+) -> Iterator[log.Way]:
+    """How the entry may be written, the best first."""
+    if retry is not None:
+        waiting, theirs = _waiting(described, rows)
+
+        def wait() -> None:
+            _insert(waiting, theirs)
+            retry(waiting)
+
+        # Late, the sender may have sent it again.
+        yield log.Way(waiting, theirs, wait, is_stored=True, may_be_late=False)
+    frozen = b""
+    # A security message is stored only while the outbox will still try it.
+    if described.category != SECURITY and conf.stores(described.state):
+        frozen = _frozen(passage, described)
+
+    def keep() -> None:
+        _insert(described, rows)
+        store.keep(described, frozen)
+
+    if frozen:
+        is_small = len(frozen) <= _HELD
+        yield log.Way(described, rows, keep, is_stored=True, may_be_late=is_small)
+    has_provider_ids = any(getattr(row, "provider_id", "") for row in rows)
+    alone = (lambda: _insert(described, rows)) if has_provider_ids else None
+    yield log.Way(described, rows, alone)
+
+
+def _described(passage: Passage) -> tuple[LogEntry, list[Model]]:
+    """The entry and its rows, or as much of them as can be told of an odd message."""
+    rows: list[Model] = []
+    try:
+        described = entry(passage)
+    except Exception:
+        logger.warning("A message can't be described for the delivery log.", exc_info=True)
+        described = _least(passage)
+    for described_by in (lambda: recipients(passage), lambda: attempts(passage.attempts)):
+        try:
+            rows.extend(described_by())
+        except Exception:
+            logger.warning("Entry %s is not complete.", described.key, exc_info=True)
+    return described, rows
+
+
+def _least(passage: Passage) -> LogEntry:
+    return LogEntry(
+        key=passage.key or uuid.uuid4(),
+        state=passage.state,
+        category=passage.classification.category,
+        category_source=passage.classification.source,
+        version=passage.version,
+        reason=clip(_reason(passage), 2 * SHOWN),
+    )
+
+
+def _frozen(passage: Passage, described: LogEntry) -> bytes:
+    """The message as it is stored; empty if it can't be."""
+    try:
+        return freeze.freeze(passage.message).content
+    except Exception as error:
+        logger.warning("The message of entry %s is not stored: %s", described.key, error)
+        return b""
 
 
 def _insert(kept: LogEntry, rows: Sequence[Model]) -> None:
@@ -95,55 +166,41 @@ def _insert(kept: LogEntry, rows: Sequence[Model]) -> None:
     reported.catch_up(kept, [row for row in rows if isinstance(row, LogRecipient)])
 
 
-def _save_waiting(kept: LogEntry, rows: Sequence[Model], retry: Callable[[LogEntry], None]) -> None:
-    """An entry whose message the outbox will try again."""
-    kept.state = State.DEFERRED
-    for row in rows:
+def _waiting(described: LogEntry, rows: Iterable[Model]) -> tuple[LogEntry, list[Model]]:
+    """Copies that say that the outbox will try the message again."""
+    waiting, theirs = copy.copy(described), [copy.copy(row) for row in rows]
+    waiting.state = State.DEFERRED
+    for row in theirs:
         if isinstance(row, LogRecipient) and row.state in _UNDECIDED:
             row.state = RecipientState.WAITING
-    _insert(kept, rows)
-    retry(kept)
-
-
-def _save_with(kept: LogEntry, rows: Sequence[Model], message: EmailMessage) -> None:
-    """An entry and its message."""
-    _insert(kept, rows)
-    try:
-        # In a savepoint: a message too large for the database must not take the entry along.
-        with transaction.atomic(using=database.write_alias()):
-            store.keep(kept, freeze.freeze(message).content)
-    except (StorageFull, ValueError, Error) as error:
-        logger.warning("The message of entry %s is not stored: %s", kept.pk, error)
+    return waiting, theirs
 
 
 def entry(passage: Passage) -> LogEntry:
     """The entry alone."""
     message, letter = passage.message, passage.letter
-    headers = {str(k).lower(): str(v) for k, v in (message.extra_headers or {}).items()}
     redirect = passage.route.redirect
     last = passage.attempts[-1] if passage.attempts else None
-    return LogEntry(
-        key=passage.key or uuid.uuid4(),
-        state=passage.state,
-        category=passage.classification.category,
-        category_source=passage.classification.source,
-        via=clip(last.via, 100) if last else "",
-        set_key=last.key or None if last else None,
-        version=passage.version,
-        sender=sender(passage),
-        subject=clip(message.subject),
-        size=_size(letter),
-        message_id=clip(headers.get("message-id", "")),
-        redirected_by=clip(redirect.source, 100) if redirect else "",
-        reason=clip(_reason(passage), 2 * SHOWN),
-    )
+    least = _least(passage)
+    least.via = clip(last.via, 100) if last else ""
+    least.set_key = last.key or None if last else None
+    least.sender = sender(passage)
+    least.subject = clip(message.subject)
+    least.size = _size(letter)
+    least.message_id = clip(_headers(message).get("message-id", ""))
+    least.redirected_by = clip(redirect.source, 100) if redirect else ""
+    return least
+
+
+def _headers(message: EmailMessage) -> dict[str, str]:
+    """The message's own headers, their names in lower case."""
+    return {str(name).lower(): str(value) for name, value in (message.extra_headers or {}).items()}
 
 
 def sender(passage: Passage) -> str:
     """Who the message says it is from, with the set's sender where that was applied."""
     shown = passage.message if passage.letter is None else passage.letter.message
-    own = [str(v) for k, v in (shown.extra_headers or {}).items() if str(k).lower() == "from"]
-    return clip(own[0] if own else shown.from_email)
+    return clip(_headers(shown).get("from") or shown.from_email)
 
 
 def _size(letter: Letter | None) -> int:
@@ -175,7 +232,7 @@ def recipients(passage: Passage, *, kept_from: bool = True) -> Iterable[LogRecip
     states = {item.address: item for item in known}
     default = _OF_RECIPIENTS.get(passage.state, RecipientState.NOT_SENT)
     message, letter = passage.message, passage.letter
-    addresses = letter.envelope.recipients if letter is not None else message.recipients()
+    addresses = letter.envelope.recipients if letter is not None else _recipients_of(message)
     for address in dict.fromkeys((*states, *map(str, addresses))):
         item = states.get(address)
         yield recipient(
@@ -183,10 +240,19 @@ def recipients(passage: Passage, *, kept_from: bool = True) -> Iterable[LogRecip
             item.state if item else default,
             code=_code(item.code) if item else 0,
             reply=clip(item.reply, 2 * SHOWN) if item else "",
-            provider_id=item.provider_id if item else "",
+            provider_id=clip(item.provider_id) if item else "",
         )
     if kept_from and passage.route.redirect is not None:
         yield from redirected(message)
+
+
+def _recipients_of(message: EmailMessage) -> Iterable[str]:
+    try:
+        return message.recipients()
+    except Exception:
+        # Its class, or what stands in its fields, is odd: whom its fields name, as far as they do.
+        given = (getattr(message, name, None) for name in ("to", "cc", "bcc"))
+        return [item for items in given if isinstance(items, list | tuple) for item in items]
 
 
 def redirected(message: EmailMessage) -> Iterable[LogRecipient]:
@@ -199,7 +265,11 @@ def redirected(message: EmailMessage) -> Iterable[LogRecipient]:
 
 def recipient(address: str, state: str, **values: object) -> LogRecipient:
     """A recipient, its address so that a search finds it."""
-    bare = clip(ascii_address(parseaddr(str(address))[1] or str(address)).lower())
+    try:
+        bare = ascii_address(parseaddr(address)[1] or address)
+    except ValueError:
+        bare = address  # no address: it is named as it was written
+    bare = clip(bare.lower())
     return LogRecipient(address=bare, domain=bare.rpartition("@")[2], state=state, **values)
 
 
@@ -237,7 +307,7 @@ def _words(attempt: Attempt) -> str:
     return attempt.outcome.reply if attempt.outcome else ""
 
 
-def words_of(error: Exception, *, is_ours: bool = False) -> str:
+def words_of(error: BaseException, *, is_ours: bool = False) -> str:
     """The words of an error of ours, the name of any other: those may tell a password."""
     name = type(error).__name__
     return str(error) or name if is_ours or isinstance(error, EmailDeliveryError) else name
@@ -254,5 +324,9 @@ def _state_of(attempt: Attempt) -> State:
 
 def clip(value: object, length: int = SHOWN) -> str:
     """``value`` as text without control characters, at most ``length`` characters."""
-    text = "".join(c if c.isprintable() else " " for c in str(value or "")[: 2 * length])
+    try:
+        value = str(value or "")
+    except Exception:
+        value = f"<{type(value).__name__}>"  # a translation, for example, that fails
+    text = "".join(c if c.isprintable() else " " for c in value[: 2 * length])
     return text if len(text) <= length else text[: length - 1] + "…"

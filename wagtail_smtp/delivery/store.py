@@ -26,7 +26,8 @@ def keep(entry: LogEntry, frozen: bytes) -> None:
     """
     content = crypto.seal(frozen)
     _usage.add(len(content))
-    StoredMessage.objects.create(entry=entry, content=content, size=len(content))
+    # By its key: the entry itself would say that it is stored, also after a rollback.
+    StoredMessage.objects.create(entry_id=entry.pk, content=content, size=len(content))
 
 
 def load(entry: LogEntry) -> FrozenMessage:

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.core import mail
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -103,6 +104,19 @@ def close_for_good(connection: BaseDatabaseWrapper) -> None:
     if connection.vendor == "sqlite" and connection.connection is not None:
         connection.connection.close()
         connection.connection = None
+
+
+def was_lost(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the connection is dead. It is closed then, and the next query opens another one."""
+    if connection.in_atomic_block or (connection.connection and connection.is_usable()):
+        return False
+    connection.close()
+    return True
+
+
+def is_under_test() -> bool:
+    """Whether a test runner is at work: Django's, and pytest-django, make ``mail.outbox``."""
+    return hasattr(mail, "outbox")
 
 
 def is_in_test(connection: BaseDatabaseWrapper) -> bool:

@@ -8,13 +8,12 @@ import atexit
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from django.core import mail
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
@@ -45,21 +44,19 @@ def write(work: Callable[[], T], alias: str) -> T:
     SQLite allows one writer: there it rides along in the caller's transaction, in a
     savepoint. So it does in the transaction of a test, which is rolled back at its end.
 
+    Args:
+        work: done again if the connection is lost.
+
     Raises:
         TimeoutError: its turn didn't come; it is not done.
         django.db.Error: as ``work`` does.
     """
-
-    def apart() -> T:
-        with transaction.atomic(using=alias):
-            return _bounded(work, connections[alias])
-
     if threads.runs_event_loop() or _needs_another(connections[alias]):
-        return _side.call(apart, alias)
+        return _side.call(lambda: _apart(lambda: _bounded(work, alias), alias), alias)
     if connections[alias].in_atomic_block:
         with transaction.atomic(using=alias):
             return work()
-    return apart()
+    return _apart(lambda: _bounded(work, alias), alias)
 
 
 def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
@@ -69,24 +66,82 @@ def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
         as :func:`write`.
     """
 
-    def apart() -> None:
-        before = _LOCAL.get(connections[alias].vendor, "")
-        statements.insert_all(parent, rows, before=before)
+    def work() -> None:
+        statements.insert_all(parent, rows, before=_LOCAL.get(connections[alias].vendor, ""))
 
     if threads.runs_event_loop() or _needs_another(connections[alias]):
-        _side.call(apart, alias)
-    elif connections[alias].in_atomic_block and connections[alias].vendor == "postgresql":
-        write(lambda: statements.insert_all(parent, rows), alias)  # in a test
+        _side.call(lambda: _apart(work, alias), alias)
+    elif connections[alias].in_atomic_block:
+        write(lambda: statements.insert_all(parent, rows), alias)
     else:
-        apart()
+        _apart(work, alias)
 
 
-def _bounded(work: Callable[[], T], connection: BaseDatabaseWrapper) -> T:
+def rides_along(alias: str) -> bool:
+    """Whether what :func:`write` writes now is undone if the caller's transaction is."""
+    if threads.runs_event_loop():
+        return False
+    connection = connections[alias]
+    is_inside = connection.in_atomic_block and connection.vendor == "sqlite"
+    return is_inside and not database.is_in_test(connection)
+
+
+def _apart(work: Callable[[], T], alias: str) -> T:
+    """Do work that is a transaction of its own; once more, if the connection turns out dead."""
+    connection = connections[alias]
+    was_open = connection.connection is not None
+    try:
+        with _of_session(connection):
+            return work()
+    except (OperationalError, InterfaceError):
+        if not was_open or not database.was_lost(connection):
+            raise
+    with _of_session(connection):
+        return work()
+
+
+def _bounded(work: Callable[[], T], alias: str) -> T:
     """Nothing of ours waits long for a lock, on the caller's connection either."""
-    if bounds := _LOCAL.get(connection.vendor):
-        with connection.cursor() as cursor:
-            cursor.execute(bounds)
-    return work()
+    connection = connections[alias]
+    with transaction.atomic(using=alias):
+        if bounds := _LOCAL.get(connection.vendor):
+            with connection.cursor() as cursor:
+                cursor.execute(bounds)
+        return work()
+
+
+@contextmanager
+def _of_session(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """The same where the database bounds no transactions, but statements or sessions."""
+    if connection.vendor != "mysql":
+        yield
+    elif connection.mysql_is_mariadb:
+        with connection.execute_wrapper(_bound_statement):
+            yield
+    else:
+        before = _lock_wait(connection, _STATEMENT)
+        try:
+            yield
+        finally:
+            if connection.connection is not None:
+                _lock_wait(connection, before)
+
+
+def _bound_statement(execute: Any, sql: str, *args: Any) -> Any:
+    """A wrapper of Django's for statements, as MariaDB bounds a single one."""
+    if sql.startswith(("INSERT", "UPDATE", "DELETE", "SELECT")):
+        bounds = f"innodb_lock_wait_timeout={_STATEMENT}, max_statement_time={_STATEMENT}"
+        sql = f"SET STATEMENT {bounds} FOR {sql}"
+    return execute(sql, *args)
+
+
+def _lock_wait(connection: BaseDatabaseWrapper, seconds: int) -> int:
+    """Set how long a statement of this session waits for a lock; how long it was before."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@SESSION.innodb_lock_wait_timeout")
+        [before] = cursor.fetchone()
+        cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [seconds])
+    return int(before)
 
 
 def _needs_another(connection: BaseDatabaseWrapper) -> bool:
@@ -101,10 +156,10 @@ def _needs_another(connection: BaseDatabaseWrapper) -> bool:
 def _stays_open(connection: BaseDatabaseWrapper) -> bool:
     """Whether the connection is kept for the next work.
 
-    A pool has others who need it. And whoever runs tests (Django's runner makes ``mail.outbox``)
-    removes the database right after them, which PostgreSQL refuses while it is open.
+    A pool has others who need it, and a test's database is removed right after the tests, which
+    PostgreSQL refuses while it is open.
     """
-    return "pool" not in connection.settings_dict["OPTIONS"] and not hasattr(mail, "outbox")
+    return "pool" not in connection.settings_dict["OPTIONS"] and not database.is_under_test()
 
 
 class _Side:

@@ -91,6 +91,9 @@ class LogEntry(models.Model):
         related_name="resent_as",
     )
 
+    #: Whether whoever wrote the entry stored its message with it; None: read from the database.
+    is_stored: bool | None = None
+
     class Meta:
         verbose_name = _("log entry")
         verbose_name_plural = _("delivery log")

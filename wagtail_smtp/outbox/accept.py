@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from wagtail_smtp import reports
 from wagtail_smtp.categories import ALERT, ERROR, SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery import freeze, record, store
+from wagtail_smtp.delivery import freeze, log, record, store
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Recorder
@@ -27,37 +27,51 @@ def accept(
 
     On the caller's connection and in its transaction; on a running event loop, which has
     neither, beside it. Whatever goes wrong goes to the caller: a message that can't be stored
-    is not accepted.
+    is not accepted. It has its entry all the same, which says so.
 
     Raises:
         StorageFull: the stored messages would be too large in all.
         ValueError: the message can't be written down.
         django.db.Error: it can't be stored.
     """
+    try:
+        entry = _accepted(message, classification, resend_of)
+    except Exception as error:
+        record.failed(message, classification, error, resend_of)
+        raise
+    if entry is None:
+        return None
+    if threads.runs_event_loop():
+        # Not there: a task that runs where it is enqueued would keep the log waiting, and the
+        # caller would not know that the message is accepted.
+        tasks.run_apart()
+        return entry
+    with reports.quietly(classification.category in (ERROR, ALERT)):
+        # Outside: the savepoint would have a task of its own for each message.
+        tasks.run_after_commit()
+    return entry
+
+
+def _accepted(
+    message: EmailMessage, classification: Classification, resend_of: LogEntry | None
+) -> LogEntry | None:
     if not message.recipients():
         return None
     prepared = prepare(message)
     frozen = freeze.freeze(prepared)
     entry = _entry(prepared, classification, frozen.size, resend_of)
     waiting = RecipientState.WAITING
-    recipients = [record.recipient(address, waiting) for address in message.recipients()]
+    recipients = [record.recipient(str(address), waiting) for address in message.recipients()]
+    alias = database.write_alias()
 
     def put() -> None:
-        with transaction.atomic(using=database.write_alias()):
+        with transaction.atomic(using=alias):
             statements.insert_all(entry, recipients)
             store.keep(entry, frozen.content)
             _add(entry, classification)
 
-    if threads.runs_event_loop():
-        side.write(put, database.write_alias())
-        # Not there: a task that runs where it is enqueued would keep the log waiting, and the
-        # caller would not know that the message is accepted.
-        tasks.run_apart()
-        return entry
-    put()
-    with reports.quietly(classification.category in (ERROR, ALERT)):
-        # Outside: the savepoint would have a task of its own for each message.
-        tasks.run_after_commit()
+    is_on_loop = threads.runs_event_loop()
+    log.as_held(lambda: side.write(put, alias) if is_on_loop else put(), [entry, *recipients])
     return entry
 
 

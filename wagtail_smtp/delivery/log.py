@@ -1,0 +1,134 @@
+"""Writing entries into the delivery log: with their messages, else alone, else later.
+
+Each way is a transaction of its own, and its errors are caught outside: what is caught inside may
+be rolled back without a word.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.db import DataError, Error, IntegrityError, OperationalError
+from django.db.models import CharField, Model
+
+from wagtail_smtp.delivery import store
+from wagtail_smtp.live import database, later, side
+from wagtail_smtp.models import LogEntry
+
+logger = logging.getLogger(__name__)
+
+#: The error of MySQL and MariaDB about a character that the column can't hold.
+_INCORRECT_STRING = 1366
+#: What is replaced where the database can't hold a text: utf8mb3 has three bytes for a character,
+#: and everything holds ASCII.
+_PLAINER = ((re.compile("[^\x00-\uffff]"), "\ufffd"), (re.compile("[^\x00-\x7f]"), "?"))
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to write an entry.
+
+    Attributes:
+        entry, rows: the entry and what belongs to it.
+        work: writes them, in a transaction; None: they are all there is to write.
+        is_stored: whether ``work`` stores the message too.
+        may_be_late: whether it may be done when the sender was told that it failed.
+    """
+
+    entry: LogEntry
+    rows: Sequence[Model]
+    work: Callable[[], object] | None = None
+    is_stored: bool = False
+    may_be_late: bool = True
+
+
+def write(ways: Sequence[Way]) -> LogEntry | None:
+    """Write an entry, the first way that works. None: it can only be written later.
+
+    Raises:
+        Exception: it isn't written at all.
+    """
+    alias = database.write_alias()
+    for way in ways[:-1]:
+        try:
+            return _written(way, alias)
+        except Exception as error:
+            store.forget()
+            logger.warning("The message of entry %s is not stored: %s", way.entry.key, error)
+    try:
+        return _written(ways[-1], alias)
+    except (Error, OSError) as error:
+        late = [way for way in ways if way.may_be_late]
+        if not later.put(lambda: _late(late, alias), alias):
+            raise
+        logger.warning("The delivery log can't be written now, but later: %s", error)
+        return None
+
+
+def _late(ways: Sequence[Way], alias: str) -> None:
+    for way in ways[:-1]:
+        try:
+            _written(way, alias)
+        except Error as error:
+            logger.warning("The message of entry %s is not stored: %s", way.entry.key, error)
+        else:
+            return
+    _written(ways[-1], alias)
+
+
+def _written(way: Way, alias: str) -> LogEntry:
+    entry = way.entry
+
+    def run() -> None:
+        if way.work is None:
+            side.insert(entry, way.rows, alias)
+        else:
+            side.write(way.work, alias)
+
+    try:
+        as_held(run, [entry, *way.rows])
+    except IntegrityError:
+        # It was written, but the answer got lost with the connection.
+        found = LogEntry.objects.using(alias).filter(key=entry.key).values_list("pk", flat=True)
+        entry.pk = side.write(found.first, alias)
+        if entry.pk is None:
+            raise
+    entry.is_stored = way.is_stored
+    if side.rides_along(alias):
+        later.after_rollback(lambda: _written(way, alias), alias)
+    return entry
+
+
+def as_held(run: Callable[[], T], rows: Sequence[Model]) -> T:
+    """Write ``rows``; if the database can't hold their texts, replace what is in the way.
+
+    Args:
+        run: writes them, in a transaction or savepoint of its own.
+    """
+    steps = iter(_PLAINER)
+    while True:
+        try:
+            return run()
+        except (DataError, OperationalError, UnicodeError) as error:
+            is_other = isinstance(error, OperationalError) and error.args[:1] != (
+                _INCORRECT_STRING,
+            )
+            if is_other or not any(_replace(rows, *step) for step in steps):
+                raise
+
+
+def _replace(rows: Sequence[Model], pattern: re.Pattern[str], replacement: str) -> bool:
+    """Whether there was something to replace."""
+    found = False
+    for row in rows:
+        for field in row._meta.concrete_fields:
+            value = getattr(row, field.attname)
+            if isinstance(field, CharField) and isinstance(value, str):
+                plain = pattern.sub(replacement, value)
+                found = found or plain != value
+                setattr(row, field.attname, plain)
+    return found
