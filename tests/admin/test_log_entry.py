@@ -104,10 +104,23 @@ def test_nothing_in_a_header_is_markup(admin_client, text):
         assert "&lt;script&gt;alert(1)" in page
 
 
+@pytest.mark.parametrize("shown_as", ["document", "object", "embed"])
+def test_the_frame_is_no_page_of_its_own(admin_client, shown_as):
+    """A browser would follow links there that name that page as their target."""
+    entry = make_entry(message=make_message(html='<a href="https://x.example" target="_self">'))
+    headers = {"Sec-Fetch-Dest": shown_as}
+    response = admin_client.get(url("frame", entry), headers=headers)
+    assert response.status_code == 302
+    assert response["Location"] == url("entry", entry)
+    framed = admin_client.get(url("frame", entry), headers={"Sec-Fetch-Dest": "iframe"})
+    assert_harmless(framed)
+
+
 def assert_harmless(response):
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Referrer-Policy"] == "no-referrer"
     assert response["X-Frame-Options"] == "SAMEORIGIN"
+    assert response["X-DNS-Prefetch-Control"] == "off"
     policy = response["Content-Security-Policy"]
     assert policy.startswith("sandbox; default-src 'none'")
     assert "script" not in policy

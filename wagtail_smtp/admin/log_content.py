@@ -4,7 +4,7 @@ Every look is written into the audit log. Nothing in a message is fetched, here 
 """
 
 from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.template.loader import render_to_string
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext as _
@@ -19,6 +19,8 @@ from wagtail_smtp.models import LogEntry
 #: No script, form, frame, link or remote address in a message does anything.
 _FRAME_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _POLICY = "sandbox; default-src 'none'"
+#: What a browser says of itself that is about to show a page, and not a frame in one.
+_PAGES = ("document", "object", "embed")
 
 
 class ContentView(permissions.RequireLog, View):
@@ -40,6 +42,7 @@ class ContentView(permissions.RequireLog, View):
         response["X-Content-Type-Options"] = "nosniff"
         response["Referrer-Policy"] = "no-referrer"
         response["X-Frame-Options"] = "SAMEORIGIN"
+        response["X-DNS-Prefetch-Control"] = "off"
         response["Cache-Control"] = "no-store"
         return response
 
@@ -55,6 +58,12 @@ class FrameView(ContentView):
 
     action = "view_message"
     policy = _FRAME_POLICY
+
+    def get(self, request, *args, **kwargs):
+        # As a page of its own it would follow links that name it as their target.
+        if request.headers.get("Sec-Fetch-Dest") in _PAGES:
+            return redirect("wagtail_smtp_log:entry", kwargs["pk"])
+        return super().get(request, *args, **kwargs)
 
     def response_for(self, entry, message):
         page = render_to_string(
