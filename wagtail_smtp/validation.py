@@ -33,7 +33,9 @@ def is_email_address(value: str) -> bool:
     """
     try:
         _address(value)
-    except ValidationError:
+    except ValidationError as error:
+        # It refers to itself, and with its traceback keeps what all callers have in hand.
+        error.__traceback__ = None
         return False
     local, _at, domain = value.rpartition("@")
     try:

@@ -19,7 +19,7 @@ from wagtail_smtp.transports import guard, token_http
 from wagtail_smtp.transports.check_provider import check_provider
 from wagtail_smtp.transports.http import Adapter, guarded
 from wagtail_smtp.transports.provider_config import ProviderConfig
-from wagtail_smtp.transports.smtp import ssl_context
+from wagtail_smtp.transports.tls import ssl_context
 
 # aiosmtpd advises TLS for AUTH; ours is TLS from the first byte, or meant to do without.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")

@@ -9,6 +9,7 @@ import math
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +27,7 @@ from wagtail_smtp.transports.base import Letter
 from wagtail_smtp.transports.pool import Pool
 from wagtail_smtp.transports.provider_config import ProviderConfig
 from wagtail_smtp.transports.providers import INSTALL, METADATA
-from wagtail_smtp.transports.smtp import ssl_context
+from wagtail_smtp.transports.tls import shared_context
 from wagtail_smtp.validation import ascii_host
 
 logger = logging.getLogger(__name__)
@@ -51,19 +52,23 @@ class AnymailTransport:
         self.availability = Availability()
         self._ssl_context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
-        self._pool: Pool[AnymailSession] = Pool(self._open, config.name)
+        # Until it is closed it stays for the process's end to find; then it goes at once.
+        self._itself: AnymailTransport | None = self
+        this = weakref.proxy(self)
+        self._pool: Pool[AnymailSession] = Pool(lambda: this._open(), config.name)
         process.register(self)
 
     @sensitive_variables()
     def _open(self) -> "AnymailSession":
         with self._context_lock:
             if self._ssl_context is None:
-                self._ssl_context = ssl_context(self.config.ca_certificates)
+                self._ssl_context = shared_context("http", self.config.ca_certificates)
         return AnymailSession(self.config, self._ssl_context)
 
     def close(self) -> None:
         """Close idle sessions now, and those in use when their message is through."""
         self._pool.retire()
+        self._ssl_context = self._itself = None
 
     def after_fork(self) -> None:
         """In the child: leave the parent's sessions alone, and its threads' locks behind."""

@@ -15,7 +15,7 @@ from wagtail_smtp.transports.base import Letter
 from wagtail_smtp.transports.client import Client, StageName
 from wagtail_smtp.transports.exchange import Exchange
 from wagtail_smtp.transports.extensions import Extensions
-from wagtail_smtp.transports.smtp import ssl_context
+from wagtail_smtp.transports.tls import ssl_context
 from wagtail_smtp.transports.verdict import failure, is_yes, lost, words
 from wagtail_smtp.transports.wire import Reply
 
@@ -58,7 +58,8 @@ def check(config: TransportConfig, sender: str, letter: Letter | None = None) ->
     began = time.monotonic()
     deadline = began + LONGEST
     try:
-        client = Client(config, ssl_context(config.ca_certificates), deadline)
+        context = None if config.security == "none" else ssl_context(config.ca_certificates)
+        client = Client(config, context, deadline)
     except (ssl.SSLError, ValueError) as error:
         yield Stage("tls", 0.0, error=MessageDeferred(str(error), phase="tls"))
         return

@@ -14,7 +14,7 @@ from wagtail_smtp.transports.base import Letter
 from wagtail_smtp.transports.check import LONGEST, Stage, certificate
 from wagtail_smtp.transports.client import StageName
 from wagtail_smtp.transports.provider_config import ProviderConfig
-from wagtail_smtp.transports.smtp import ssl_context
+from wagtail_smtp.transports.tls import ssl_context
 
 #: Seconds of one wait, however patient the set is when it sends mail.
 _WAIT = 3.0

@@ -52,7 +52,7 @@ class Client(smtplib.SMTP):
     at: StageName
 
     def __init__(
-        self, config: TransportConfig, context: ssl.SSLContext, until: float = math.inf
+        self, config: TransportConfig, context: ssl.SSLContext | None, until: float = math.inf
     ) -> None:
         self._config = config
         self._context = context
@@ -165,6 +165,7 @@ class Client(smtplib.SMTP):
         self.at = "tls"
         left = min(self._until, until) - time.monotonic()
         sock.settimeout(min(self._config.timeout, max(left, 0.001)))
+        assert self._context is not None
         with _phase("tls", self._config.name):
             encrypted = self._context.wrap_socket(sock, server_hostname=self._host)
         self.sock = encrypted

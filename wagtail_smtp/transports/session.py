@@ -76,11 +76,12 @@ class SMTPSession:
 
 @sensitive_variables()
 def open_session(
-    config: TransportConfig, context: ssl.SSLContext, *, chunking: bool = True
+    config: TransportConfig, context: ssl.SSLContext | None, *, chunking: bool = True
 ) -> SMTPSession:
     """Connect, encrypt and log in.
 
     Args:
+        context: None where nothing is encrypted.
         chunking: False: don't use CHUNKING though the server offers it.
 
     Raises:

@@ -3,6 +3,7 @@
 import re
 import ssl
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Literal
 
@@ -20,20 +21,7 @@ from wagtail_smtp.transports.base import Envelope, Letter
 from wagtail_smtp.transports.exchange import ChunkingRefused
 from wagtail_smtp.transports.pool import Pool
 from wagtail_smtp.transports.session import SMTPSession, open_session
-
-
-def ssl_context(ca_certificates: str) -> ssl.SSLContext:
-    """Verifies certificate and name, against an authority of one's own if it is named.
-
-    Args:
-        ca_certificates: in PEM format; empty: the system's authorities.
-
-    Raises:
-        ssl.SSLError, ValueError: that is no PEM.
-    """
-    context = ssl.create_default_context(cadata=ca_certificates or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+from wagtail_smtp.transports.tls import shared_context
 
 
 class SMTPTransport:
@@ -46,14 +34,19 @@ class SMTPTransport:
         self._chunking = True
         self._ssl_context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
-        self._pool = Pool(self._open, config.name)
+        # Until it is closed it stays for the process's end to find; then it goes at once.
+        self._itself: SMTPTransport | None = self
+        this = weakref.proxy(self)
+        self._pool: Pool[SMTPSession] = Pool(lambda: this._open(), config.name)
         process.register(self)
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self) -> ssl.SSLContext | None:
+        if self.config.security == "none":
+            return None
         # Built once: loading the system's authorities takes longer than sending a message.
         with self._context_lock:
             if self._ssl_context is None:
-                self._ssl_context = ssl_context(self.config.ca_certificates)
+                self._ssl_context = shared_context("smtp", self.config.ca_certificates)
             return self._ssl_context
 
     def _open(self) -> SMTPSession:
@@ -62,6 +55,7 @@ class SMTPTransport:
     def close(self) -> None:
         """Close idle sessions now, and those in use when their message is through."""
         self._pool.retire()
+        self._ssl_context = self._itself = None
 
     def after_fork(self) -> None:
         """In the child: leave the parent's sessions alone, and its threads' locks behind."""

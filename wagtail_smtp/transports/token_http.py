@@ -12,7 +12,7 @@ from wagtail_smtp.exceptions import DestinationRefused
 from wagtail_smtp.oauth import is_loopback
 from wagtail_smtp.transports.grants import LONGEST
 from wagtail_smtp.transports.http import Adapter, guarded
-from wagtail_smtp.transports.smtp import ssl_context
+from wagtail_smtp.transports.tls import ssl_context, trust_as_given
 
 
 class Session(requests.Session):
@@ -30,6 +30,7 @@ class Session(requests.Session):
         if ca_certificates:
             # It was given for the mail server; the provider of tokens may be a public one.
             context.load_verify_locations(cadata=ca_certificates)
+            trust_as_given(context)
         self._adapter = Adapter(context, LONGEST)
         self._adapter.until = time.monotonic() + LONGEST
         guarded(self, self._adapter)
