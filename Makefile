@@ -5,10 +5,11 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-reset demo-venv test lint unit soak screenshots matrix messages test-newest bench
+.PHONY: help demo demo-reset demo-venv test lint unit test-postgresql test-mariadb soak screenshots \
+  matrix messages test-newest bench
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
 demo: demo-venv  ## Try it: a Wagtail site with real SMTP servers; PORT=8000 moves all ports
 	@exec .demo/venv/bin/python -m example_site
@@ -42,11 +43,31 @@ lint: $(VENV)/.installed  ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.installed  ## Run the tests alone
-	$(BIN)/python -m pytest
+# Tests in several processes; the browser's one after the other.
+JOBS := auto
+PARALLEL := -m 'not browser' -n $(JOBS) --maxprocesses 4 --dist worksteal
+
+unit: $(VENV)/.installed  ## Run the tests alone; JOBS=1 for one process
+	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest -m browser
+
+# Those that start databases of their own run with the others.
+ON_SERVER := pytest $(PARALLEL) --ignore tests/processes
+
+test-postgresql: $(VENV)/.installed  ## Run the tests but the browser's on a PostgreSQL server of their own
+	$(BIN)/python -m tests.with_server postgresql $(ON_SERVER)
+
+$(VENV)/.mariadb: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --editable '.[test-mariadb]' || { \
+	  echo "MariaDB's driver is compiled. On Debian and Ubuntu:" \
+	    "apt-get install gcc libmariadb-dev pkg-config python3-dev" >&2; exit 1; }
+	@touch $@
+
+test-mariadb: $(VENV)/.mariadb  ## The same on a MariaDB server
+	$(BIN)/python -m tests.with_server mariadb $(ON_SERVER)
 
 soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server that fails, on each database
-	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest tests/processes/test_outbox_soak.py
+	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_outbox_soak.py
 
 screenshots: $(VENV)/.installed  ## Make the pictures of README and docs anew
 	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py
@@ -72,7 +93,7 @@ $(NEWEST)/.installed: pyproject.toml
 	    'Django~=6.1.0' 'wagtail~=8.0.0' && touch $@
 
 test-newest: $(NEWEST)/.installed  ## Run the tests but the browser's on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)
-	$(NEWEST)/bin/python -m pytest -m 'not browser'
+	$(NEWEST)/bin/python -m pytest $(PARALLEL)
 
 BENCH := .venv-bench
 
