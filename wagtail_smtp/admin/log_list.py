@@ -6,7 +6,6 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from wagtail.admin.paginator import WagtailPaginator
-from wagtail.admin.staticfiles import versioned_static
 from wagtail.admin.ui.tables import Table
 from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
@@ -16,6 +15,7 @@ from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.admin.log_columns import Checkbox, Status, Text, Time, Title
 from wagtail_smtp.admin.log_filters import DAYS, LogFilterSet, search
 from wagtail_smtp.admin.log_query import CAP, SPAN
+from wagtail_smtp.admin.static_files import static_file
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.log import STATES
 from wagtail_smtp.states import State
@@ -53,7 +53,7 @@ class LogTable(Table):
     classname = "listing smtp-log"
 
     class Media:
-        css = {"all": [versioned_static("wagtail_smtp/log.css")]}
+        css = {"all": [static_file("wagtail_smtp/log.css")]}
 
     rendered = ""
 

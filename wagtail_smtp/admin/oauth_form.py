@@ -11,9 +11,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
-from wagtail.admin.staticfiles import versioned_static
 
 from wagtail_smtp.admin.consent_panel import ConsentPanel
+from wagtail_smtp.admin.static_files import static_file
 from wagtail_smtp.oauth import CHOICES, LABELS, OAuth
 
 #: What a post of the form may hold that nobody is to read.
@@ -108,7 +108,7 @@ class OAuthFields(forms.Form):
     )
 
     class Media:
-        js = [versioned_static("wagtail_smtp/oauth-form.js")]
+        js = [static_file("wagtail_smtp/oauth-form.js")]
 
     def show_oauth(self):
         """The stored values, where the form shows stored ones."""

@@ -10,8 +10,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.forms import WagtailAdminModelForm
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
-from wagtail.admin.staticfiles import versioned_static
 
+from wagtail_smtp.admin.static_files import static_file
 from wagtail_smtp.exceptions import SecretError
 from wagtail_smtp.models import Secret
 from wagtail_smtp.transports import provider_config
@@ -87,7 +87,7 @@ class ProviderForm(WagtailAdminModelForm):
     )
 
     class Media:
-        js = [versioned_static("wagtail_smtp/provider-form.js")]
+        js = [static_file("wagtail_smtp/provider-form.js")]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

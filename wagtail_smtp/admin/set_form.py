@@ -11,7 +11,6 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
-from wagtail.admin.staticfiles import versioned_static
 from wagtail.log_actions import registry
 
 from wagtail_smtp import configuration, crypto
@@ -20,6 +19,7 @@ from wagtail_smtp.admin.oauth_form import SECRET_FIELDS as OAUTH_FIELDS
 from wagtail_smtp.admin.oauth_form import OAuthFields
 from wagtail_smtp.admin.provider_form import SECRET_FIELDS as KEY_FIELDS
 from wagtail_smtp.admin.provider_form import SMTP, ProviderForm
+from wagtail_smtp.admin.static_files import static_file
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import SecretError
@@ -71,7 +71,7 @@ class SettingsSetForm(OAuthFields, ProviderForm):
     loaded_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     class Media:
-        js = [versioned_static("wagtail_smtp/set-form.js")]
+        js = [static_file("wagtail_smtp/set-form.js")]
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
