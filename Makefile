@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-reset demo-venv test lint unit test-postgresql test-mariadb soak screenshots \
+.PHONY: help demo demo-reset demo-venv test lint unit test-postgresql test-mariadb soak fuzz screenshots \
   matrix messages test-newest bench
 
 help:  ## Show this list
@@ -68,6 +68,9 @@ test-mariadb: $(VENV)/.mariadb  ## The same on a MariaDB server
 
 soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server that fails, on each database
 	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_outbox_soak.py
+
+fuzz: $(VENV)/.installed  ## Send 10,000 odd messages each way, and look for the entry of each
+	WAGTAIL_SMTP_FUZZ=10000 $(BIN)/python -m pytest --timeout 0 tests/test_odd_messages.py
 
 screenshots: $(VENV)/.installed  ## Make the pictures of README and docs anew
 	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py

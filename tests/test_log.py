@@ -1,5 +1,7 @@
 """Every message has its entry, whatever became of it, and logging stops nothing."""
 
+from contextlib import suppress
+
 import pytest
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
@@ -236,3 +238,59 @@ def test_what_is_interrupted_on_the_wire_is_unknown(server, monkeypatch):
     with pytest.raises(TimeIsOver):
         _send()
     assert LogEntry.objects.get().state == "unknown"
+
+
+@pytest.mark.parametrize("redirect", [True, False])
+@pytest.mark.parametrize("delivery", ["immediate", "queued"])
+@pytest.mark.parametrize(
+    "address", ["x@müller..de", "x@exa\u202emple.example", "x@\ud800.example", "x@a..b", "x" * 999]
+)
+def test_an_address_that_is_none(server, configure, settings, address, delivery, redirect):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    configure(DELIVERY=delivery)
+    if redirect:
+        configure(REDIRECT_ALL_TO=["qa@example.com"])
+    sent = 0
+    with suppress(ValueError):
+        sent = _send(address, "ok@example.org")
+    entry = LogEntry.objects.get()
+    assert (entry.state in ("sent", "queued")) == (sent == 1)
+    assert entry.subject == "Hi"
+    kept_from = "ok@example.org" if redirect and delivery == "immediate" else ""
+    assert entry.recipients.filter(address=kept_from).exists() == bool(kept_from)
+
+
+@pytest.mark.parametrize("delivery", ["immediate", "queued"])
+def test_an_attachment_that_can_not_be_written(server, configure, delivery):
+    """As a visitor names it; the email package has an error of its own for that."""
+    configure(DELIVERY=delivery)
+    message = EmailMessage("Hi", "Body", "shop@example.com", ["real@example.org"])
+    message.attachments.append(("a.pdf\r\nBcc: v@example.org", b"%PDF", "application/pdf"))
+    with pytest.raises(Exception, match=r"(?i)header|newline|linefeed"):
+        message.send()
+    assert LogEntry.objects.get().state == "failed"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_what_ends_the_process_in_the_midst_of_it(server, monkeypatch, error):
+    monkeypatch.setattr(Wire, "read_reply", _raiser(error))
+    with pytest.raises(error):
+        _send()
+    assert LogEntry.objects.get().state == "unknown"
+
+
+def _raiser(error):
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("delivery", ["immediate", "queued"])
+def test_a_category_that_is_none(server, configure, delivery):
+    configure(DELIVERY=delivery)
+    message = EmailMessage("Hi", "Body", "shop@example.com", ["real@example.org"])
+    message.email_category = "No Category"
+    with pytest.raises(ValueError):
+        message.send()
+    assert (LogEntry.objects.get().state, LogEntry.objects.get().category) == ("failed", "other")

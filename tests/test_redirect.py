@@ -1,9 +1,13 @@
 """What a redirect takes out of a message, and what it leaves."""
 
+import pickle
+from contextlib import suppress
+
 import pytest
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.core.mail.backends.base import BaseEmailBackend
 
 from tests.smtp_server import SMTPServer
 from wagtail_smtp.categories import email_category
@@ -24,6 +28,40 @@ def redirected(smtp_server, make_set, reload):
     make_set(smtp_server, redirect=True, reports=["qa@example.com"])
     reload()
     return smtp_server
+
+
+class Asks(BaseEmailBackend):
+    """A project's own backend, as one that hands messages on: pickled, and asked again."""
+
+    def send_messages(self, messages):
+        for message in messages:
+            handed_on = pickle.loads(pickle.dumps(message))
+            asked.extend([*message.recipients(), *handed_on.recipients()])
+        return len(messages)
+
+
+asked = []
+
+
+class Fickle(EmailMessage):
+    """After so many calls it names somebody else."""
+
+    honest = 0
+
+    def recipients(self):
+        Fickle.honest -= 1
+        return super().recipients() if Fickle.honest >= 0 else ["real@example.org"]
+
+
+@pytest.mark.parametrize("honest", range(12))
+def test_a_class_that_changes_its_mind(db, configure, honest):
+    configure(STANDARD={"BACKEND": f"{__name__}.Asks"}, REDIRECT_ALL_TO=["qa@example.com"])
+    asked.clear()
+    Fickle.honest = honest
+    with suppress(RedirectError):
+        _message(Fickle).send()
+    assert set(asked) <= {"qa@example.com"}
+    assert asked or honest < 11
 
 
 @pytest.mark.parametrize("spell", [str, str.upper], ids=["as is", "upper"])

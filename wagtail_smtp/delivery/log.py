@@ -7,6 +7,7 @@ be rolled back without a word.
 import logging
 import re
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,6 +25,10 @@ _INCORRECT_STRING = 1366
 #: What is replaced where the database can't hold a text: utf8mb3 has three bytes for a character,
 #: and everything holds ASCII.
 _PLAINER = ((re.compile("[^\x00-\uffff]"), "\ufffd"), (re.compile("[^\x00-\x7f]"), "?"))
+
+_plainer: ContextVar[tuple[tuple[re.Pattern[str], str], ...]] = ContextVar(
+    "wagtail_smtp_plainer", default=()
+)
 
 T = TypeVar("T")
 
@@ -58,14 +63,14 @@ def write(ways: Sequence[Way]) -> LogEntry | None:
             return _written(way, alias)
         except Exception as error:
             store.forget()
-            logger.warning("The message of entry %s is not stored: %s", way.entry.key, error)
+            logger.warning("The message of entry %s is not stored: %.200s", way.entry.key, error)
     try:
         return _written(ways[-1], alias)
     except (Error, OSError) as error:
         late = [way for way in ways if way.may_be_late]
         if not later.put(lambda: _late(late, alias), alias):
             raise
-        logger.warning("The delivery log can't be written now, but later: %s", error)
+        logger.warning("The delivery log can't be written now, but later: %.200s", error)
         return None
 
 
@@ -74,7 +79,7 @@ def _late(ways: Sequence[Way], alias: str) -> None:
         try:
             _written(way, alias)
         except Error as error:
-            logger.warning("The message of entry %s is not stored: %s", way.entry.key, error)
+            logger.warning("The message of entry %s is not stored: %.200s", way.entry.key, error)
         else:
             return
     _written(ways[-1], alias)
@@ -113,12 +118,39 @@ def as_held(run: Callable[[], T], rows: Sequence[Model]) -> T:
     while True:
         try:
             return run()
-        except (DataError, OperationalError, UnicodeError) as error:
-            is_other = isinstance(error, OperationalError) and error.args[:1] != (
-                _INCORRECT_STRING,
-            )
-            if is_other or not any(_replace(rows, *step) for step in steps):
+        except (Error, UnicodeError) as error:
+            if not is_of_value(error) or not any(_replace(rows, *step) for step in steps):
                 raise
+
+
+def as_plain_as_needed(run: Callable[[], None]) -> None:
+    """The same for what makes its rows itself, of texts that went through :func:`as_plain`."""
+    token = _plainer.set(())
+    try:
+        for step in _PLAINER:
+            try:
+                return run()
+            except (Error, UnicodeError) as error:
+                if not is_of_value(error):
+                    raise
+                _plainer.set((*_plainer.get(), step))
+        run()
+    finally:
+        _plainer.reset(token)
+
+
+def as_plain(text: str) -> str:
+    """``text`` as it is, or as :func:`as_plain_as_needed` wants it."""
+    for pattern, replacement in _plainer.get():
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def is_of_value(error: BaseException) -> bool:
+    """Whether the database is there, but doesn't take a value as it is."""
+    if isinstance(error, OperationalError):
+        return error.args[:1] == (_INCORRECT_STRING,)
+    return isinstance(error, DataError | IntegrityError | UnicodeError)
 
 
 def _replace(rows: Sequence[Model], pattern: re.Pattern[str], replacement: str) -> bool:

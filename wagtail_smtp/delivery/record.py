@@ -156,7 +156,7 @@ def _frozen(passage: Passage, described: LogEntry) -> bytes:
     try:
         return freeze.freeze(passage.message).content
     except Exception as error:
-        logger.warning("The message of entry %s is not stored: %s", described.key, error)
+        logger.warning("The message of entry %s is not stored: %.200s", described.key, error)
         return b""
 
 
@@ -187,20 +187,25 @@ def entry(passage: Passage) -> LogEntry:
     least.sender = sender(passage)
     least.subject = clip(message.subject)
     least.size = _size(letter)
-    least.message_id = clip(_headers(message).get("message-id", ""))
+    least.message_id = _header(message, "message-id")
     least.redirected_by = clip(redirect.source, 100) if redirect else ""
     return least
 
 
-def _headers(message: EmailMessage) -> dict[str, str]:
-    """The message's own headers, their names in lower case."""
-    return {str(name).lower(): str(value) for name, value in (message.extra_headers or {}).items()}
+def _header(message: EmailMessage, wanted: str) -> str:
+    """The value of a header of the message's own, whatever case it is in; empty: there is none."""
+    headers = message.extra_headers
+    if isinstance(headers, Mapping):
+        for name, value in headers.items():
+            if str(name).lower() == wanted:
+                return clip(value)
+    return ""
 
 
 def sender(passage: Passage) -> str:
     """Who the message says it is from, with the set's sender where that was applied."""
     shown = passage.message if passage.letter is None else passage.letter.message
-    return clip(_headers(shown).get("from") or shown.from_email)
+    return _header(shown, "from") or clip(shown.from_email)
 
 
 def _size(letter: Letter | None) -> int:
@@ -328,5 +333,5 @@ def clip(value: object, length: int = SHOWN) -> str:
         value = str(value or "")
     except Exception:
         value = f"<{type(value).__name__}>"  # a translation, for example, that fails
-    text = "".join(c if c.isprintable() else " " for c in value[: 2 * length])
+    text = log.as_plain("".join(c if c.isprintable() else " " for c in value[: 2 * length]))
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -7,6 +7,7 @@ what is known to name people, or to steer a provider, is removed, and the result
 import copy
 from collections.abc import Iterable
 from email.utils import getaddresses
+from functools import partial
 from typing import Any
 
 from django.core.mail import EmailMessage, EmailMultiAlternatives
@@ -133,6 +134,8 @@ def apply(
     if envelope_sender:
         _set_envelope_sender(message, envelope_sender)
     _require_redirected(message, redirect)
+    # Whoever asks again gets the answer that was looked at. (Not a lambda: some backends pickle.)
+    vars(message)["recipients"] = partial(list, redirect.addresses)
 
 
 def require_held(message: EmailMessage, redirect: Redirect) -> None:
@@ -195,7 +198,8 @@ def _require_redirected(message: EmailMessage, redirect: Redirect) -> None:
     probe = copied(message)
     written: Any
     try:
-        recipients, written = set(probe.recipients()), mime.rendered(probe)
+        recipients = {*type(probe).recipients(probe), *probe.to, *probe.cc, *probe.bcc}
+        written = mime.rendered(probe)
     except AttributeError as error:
         raise _not_redirected(f"its class can't do without what was taken out ({error})") from error
     if recipients != set(redirect.addresses):

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import DataError, IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery import record, reported
+from wagtail_smtp.delivery import log, record, reported
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
@@ -82,12 +82,18 @@ def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
 def settle_alone(result: Result) -> None:
     """Write down one outcome, if need be without what the database doesn't take of it."""
     alias = database.write_alias()
-    try:
+
+    def write() -> None:
         with transaction.atomic(using=alias):
             # A statement that writes comes first: SQLite waits for its turn only then.
             claims.extend(result.row.token)
             statements.run(*settle([result]))
-    except (DataError, IntegrityError):
+
+    try:
+        log.as_plain_as_needed(write)
+    except Exception as error:
+        if not log.is_of_value(error):
+            raise
         logger.exception("The outcome of entry %s is kept without details.", result.row.entry_id)
         with transaction.atomic(using=alias):
             result.row.entry.state = record.entry(result.passage).state

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from django.db import DataError, Error, IntegrityError, close_old_connections, transaction
+from django.db import Error, close_old_connections, transaction
 from django.utils import timezone
 
 from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery import store
+from wagtail_smtp.delivery import log, store
 from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import Passage
@@ -147,13 +147,14 @@ class Worker:
             try:
                 held = _written(token, due, rows, is_first=is_first)
                 break
-            except (DataError, IntegrityError):
-                # The database is there, but doesn't take one of the outcomes as it is.
-                logger.exception("Outcomes can't be written down together; now one by one.")
-                for result in results:
-                    settle_alone(result)
-                due = ()
-            except Error:
+            except Error as error:
+                if log.is_of_value(error):
+                    # The database is there, but doesn't take one of the outcomes as it is.
+                    logger.exception("Outcomes can't be written down together; now one by one.")
+                    for result in results:
+                        settle_alone(result)
+                    due = ()
+                    continue
                 is_idle = self._is_stopped and not results
                 if is_idle or time.monotonic() > give_up:
                     raise
