@@ -140,7 +140,6 @@ def _drop(keys: Sequence[int]) -> int:
             _delete(model.objects.filter(pk__in=some))
             if len(some) == _ROWS:
                 return 0
-        LogEntry.objects.filter(resend_of__in=keys).update(resend_of=None)
         _delete(LogEntry.objects.filter(pk__in=keys))
     return len(keys)
 

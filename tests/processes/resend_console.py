@@ -36,8 +36,8 @@ def claim_at_once(count: int, atomic: bool) -> list[int]:
     from django.db import connection, transaction
     from wagtail.models import ModelLogEntry
 
-    from wagtail_smtp.admin import log_once
     from wagtail_smtp.models import LogEntry
+    from wagtail_smtp.resend import once
 
     entry = LogEntry.objects.create(state="failed", category="form")
     together = threading.Barrier(count)
@@ -49,7 +49,7 @@ def claim_at_once(count: int, atomic: bool) -> list[int]:
             stack.callback(connection.close)
             if atomic:
                 stack.enter_context(transaction.atomic())
-            was_first.append(log_once.claim(entry, None, 0))
+            was_first.append(once.claim(entry, None, 0))
             if atomic:
                 transaction.set_rollback(True)
 

@@ -63,7 +63,7 @@ def problem_url(cause):
 
 
 def last_failures(configuration):
-    """The newest of the last week.
+    """The newest of the last week, without those that were resent successfully.
 
     Args:
         configuration: what is live, for the remedies.
@@ -74,7 +74,7 @@ def last_failures(configuration):
     keys = []
     for state in NOT_SENT:
         # One query each: all of them at once would sort every such entry there is.
-        newest = entries.filter(state=state).order_by("-id")
+        newest = entries.filter(state=state).not_made_up_for().order_by("-id")
         keys += [key for key, at in newest.values_list("pk", "created_at")[:LISTED] if at >= since]
     rows = entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")
     return [
@@ -84,7 +84,7 @@ def last_failures(configuration):
 
 
 def count_since(since: datetime) -> int:
-    """How many messages did not reach everybody since then."""
+    """How many messages did not reach everybody since then, and were not resent successfully."""
     entries = LogEntry.objects.using(write_alias())
     newer = entries.filter(created_at__gte=since).order_by("created_at")
     first = newer.values_list("pk", flat=True).first()
@@ -92,4 +92,4 @@ def count_since(since: datetime) -> int:
         return 0
     # By the index of states, which knows the order of numbers but not of times.
     rows = entries.filter(state__in=NOT_SENT, pk__gte=first - _SLACK)
-    return rows.filter(created_at__gte=since).count()
+    return rows.filter(created_at__gte=since).not_made_up_for().count()

@@ -1,31 +1,32 @@
 """What can be done with an entry: send it again, or hurry or cancel what waits."""
 
-import logging
-
 from django.core.exceptions import PermissionDenied
-from django.db.models import Max
 from django.http import HttpResponseRedirect
 from django.urls import reverse
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from wagtail.admin import messages
 from wagtail.admin.views.bulk_action import BulkAction
 
-from wagtail_smtp.admin import log_once, permissions
+from wagtail_smtp.admin import log_resends, permissions
 from wagtail_smtp.admin.log_content import log_look
 from wagtail_smtp.admin.log_entry import LogObject
-from wagtail_smtp.admin.log_list import PER_PAGE
-from wagtail_smtp.exceptions import EmailDeliveryError
+from wagtail_smtp.admin.log_filters import LogFilterSet, number, search
+from wagtail_smtp.admin.log_query import find_further
 from wagtail_smtp.live import database
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
 from wagtail_smtp.outbox.manage import cancel, try_now
-from wagtail_smtp.resend import can_resend, resend
+from wagtail_smtp.resend import can_resend, once
+from wagtail_smtp.resend.several import REASONS, Account, Sieve, resend_several
 from wagtail_smtp.states import State
 
-logger = logging.getLogger(__name__)
-
-#: Messages resent at a time.
-AT_A_TIME = PER_PAGE
+#: Entries that "all" of the listing means at most.
+ALL = 50_000
+#: Entries that a confirmation names.
+SHOWN = 25
+#: Seconds for which one request sends; a longer one may be cut off.
+SECONDS = 20.0
 
 
 class ActionView(LogObject):
@@ -119,43 +120,32 @@ class ResendView(ActionView):
         return can_resend(self.entry)
 
     def get_context_data(self, **kwargs):
-        seen = log_once.newest_resend([self.entry])
-        return super().get_context_data(**kwargs) | {"seen": seen}
+        return super().get_context_data(**kwargs) | {
+            "seen": once.newest_resend(self.entry),
+            "resends": log_resends.of_entry(self.entry),
+            "have_it": log_resends.who_has_it(self.entry),
+        }
 
     def post(self, request, *args, **kwargs):
-        if not log_once.claim(self.entry, request.user, log_once.seen(request.POST)):
+        if not once.claim(self.entry, request.user, seen(request.POST)):
             messages.warning(request, _("Not sent: the message was sent again already."))
             return self.back()
-        again, problem = send_again(self.entry)
-        if problem:
-            messages.error(request, _("The message was not sent: %s") % problem)
+        done = once.send_claimed(self.entry)
+        if done.problem:
+            messages.error(request, _("The message was not sent: %s") % done.problem)
         else:
             messages.success(request, _("The message was sent again."))
-        return self.back(again)
+        return self.back(done.entry)
 
 
-def send_again(entry):
-    """The new entry, None if there is none, and what went wrong, in words."""
-    repeats = LogEntry.objects.using(database.write_alias()).filter(resend_of=entry.pk)
-    before = repeats.aggregate(last=Max("pk"))["last"] or 0
-    try:
-        again = resend(entry)
-    except EmailDeliveryError as error:
-        words, kind = str(error), type(error).__name__
-    except Exception as error:  # a project's own backend raises what it likes
-        logger.exception("Entry %s could not be sent again.", entry.pk)
-        # Its words may hold what the server echoed, a password for one.
-        words, kind = "", type(error).__name__
-    else:
-        if again is not None and again.state == State.TOO_LARGE:
-            return again, again.reason
-        return again, ""
-    again = repeats.filter(pk__gt=before).order_by("-pk").first()
-    return again, words or (again and again.reason) or kind
+def seen(posted):
+    """The newest resend that the posted confirmation knew of; 0 if it doesn't say."""
+    text = posted.get("seen", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 class ResendSelected(BulkAction):
-    """Resend what is selected in the listing."""
+    """Resend what is selected in the listing: some of a page, or all that the filters find."""
 
     display_name = gettext_lazy("Resend")
     aria_label = gettext_lazy("Resend selected messages")
@@ -169,45 +159,94 @@ class ResendSelected(BulkAction):
             raise PermissionDenied
         return super().dispatch(request, *args, **kwargs)
 
-    @classmethod
-    def get_queryset(cls, model, object_ids):
-        keys = [key for key in map(str, object_ids) if key.isascii() and key.isdigit()]
-        rows = LogEntry.objects.using(database.write_alias())
-        rows = rows.select_related("stored").defer("stored__content")
-        small = [int(key) for key in keys if len(key) < 19]
-        return rows.filter(pk__in=small[:AT_A_TIME]).order_by("pk")
+    @cached_property
+    def filters(self):
+        return LogFilterSet(self.request.GET, request=self.request)
 
-    def get_all_objects_in_listing_query(self, parent_id):
-        return []  # never all the log at once
+    @cached_property
+    def is_all(self):
+        return "all" in self.request.GET.getlist("id")
 
-    def check_perm(self, obj):
-        return can_resend(obj)
+    @cached_property
+    def numbers(self):
+        """Of the selected entries, the oldest first."""
+        chosen = self._all() if self.is_all else map(number, self.request.GET.getlist("id"))
+        after = number(self.request.GET.get("after", "")) or 0
+        return sorted({each for each in chosen if each is not None and each > after})
+
+    def _all(self):
+        if not self.filters.is_valid():
+            return ()  # not everything, when something else was asked for
+        asked = search(self.filters.wanted, self.request.GET.get("q", ""))[1]
+        return find_further(asked, ALL).numbers
+
+    @property
+    def unknown_too(self):
+        """Of all, unknown ones are resent only if they are what was looked for."""
+        return not self.is_all or self.filters.wanted.state == State.UNKNOWN
 
     def get_context_data(self, **kwargs):
-        context = super().get_context_data(**kwargs)
-        entries = [each["item"] for each in context["items"]]
-        return context | {"seen": log_once.newest_resend(entries)}
+        kept, left_out, account = [], [], Account()
+        count = 0
+        for entry, reason in Sieve(unknown_too=self.unknown_too).look_at(self.numbers):
+            if reason:
+                account.left_out[reason] += 1
+                if len(left_out) < SHOWN:
+                    left_out.append((entry, REASONS[reason]))
+            else:
+                count += 1
+                if len(kept) < SHOWN:
+                    kept.append(entry)
+        return {
+            "form": self.get_form(),
+            "view": self,
+            "kept": kept,
+            "count": count,
+            "more": count - len(kept),
+            "left_out": left_out,
+            "left_out_count": account.left_out.total(),
+            "why_left_out": account.why_left_out(),
+            "cap": ALL,
+            "is_capped": self.is_all and len(self.numbers) >= ALL,
+            "seen": once.newest_resend(),
+            "next": self.next_url,
+            "submit_url": f"{self.request.path}?{self.request.GET.urlencode()}",
+        }
 
-    def prepare_action(self, objects, objects_without_access):
-        # Here rather than in execute_action(), which runs in a transaction: what has left can't
-        # be rolled back.
-        seen, user = log_once.seen(self.request.POST), self.request.user
-        problems = [send_again(entry)[1] for entry in objects if log_once.claim(entry, user, seen)]
-        self._tell([each for each in problems if each], len(problems), len(objects))
+    def form_valid(self, form):
+        account = Account()
+        resend_several(
+            self.numbers,
+            account,
+            user=self.request.user,
+            seen=seen(self.request.POST),
+            unknown_too=self.unknown_too,
+            seconds=SECONDS,
+        )
+        self._tell(account)
         return HttpResponseRedirect(self.next_url)
 
-    def _tell(self, failed, tried, asked):
-        sent, behind = tried - len(failed), asked - tried
+    def _tell(self, account):
+        request, sent = self.request, account.resent.total()
         if sent:
             text = ngettext("%d message was sent again.", "%d messages were sent again.", sent)
-            messages.success(self.request, text % sent)
-        if failed:
-            text = ngettext("%d was not sent: %s", "%d were not sent, the first: %s", len(failed))
-            messages.error(self.request, text % (len(failed), failed[0]))
-        if behind:
+            messages.success(request, text % sent)
+        if account.failed:
             text = ngettext(
-                "%d not sent: it was sent again already.",
-                "%d not sent: they were sent again already.",
-                behind,
+                "%d was not sent: %s", "%d were not sent, the first: %s", account.failed
             )
-            messages.warning(self.request, text % behind)
+            messages.error(request, text % (account.failed, account.problem))
+        if account.left_out:
+            reasons = ", ".join(f"{reason} ({count})" for count, reason in account.why_left_out())
+            messages.warning(request, _("Left out: %s.") % reasons)
+        if account.stopped_at is not None:
+            rest = sum(1 for each in self.numbers if each > account.stopped_at)
+            query = self.request.GET.copy()
+            query["after"] = account.stopped_at
+            text = ngettext(
+                "%d message is left: sending all of them takes longer than one page may.",
+                "%d messages are left: sending all of them takes longer than one page may.",
+                rest,
+            )
+            again = messages.button(f"{request.path}?{query.urlencode()}", _("Resend the rest"))
+            messages.warning(request, text % rest, buttons=[again])

@@ -11,7 +11,7 @@ from wagtail.admin.ui.tables import Column, StatusTagColumn, Table
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.widgets.button import HeaderButton
 
-from wagtail_smtp.admin import log_reports, permissions
+from wagtail_smtp.admin import log_reports, log_resends, permissions
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.admin.log_list import INDEX, WELL
 from wagtail_smtp.admin.log_message import KeptMessage
@@ -107,7 +107,7 @@ class EntryView(LogObject):
             "is_unknown": entry.state == State.UNKNOWN,
             "facts": list(self._facts()),
             "waiting": [*self._waiting()],
-            "links": [*_resends(entry)],
+            "resends": log_resends.of_entry(entry),
             "recipients": Table(_columns(_RECIPIENT_COLUMNS, listed), listed),
             "is_cut": len(recipients) > LISTED,
             "listed": LISTED,
@@ -175,14 +175,6 @@ def _link(name, label, *args):
         return format_html('<a href="{}">{}</a>', reverse(name, args=args), label)
     except NoReverseMatch:
         return label
-
-
-def _resends(entry):
-    """What is said of the message this one repeats, and of those that repeat it."""
-    if entry.resend_of_id:
-        yield _("Sent again from"), LogEntry.objects.filter(pk=entry.resend_of_id).first()
-    for other in entry.resent_as.order_by("-pk")[:20]:
-        yield _("Sent again as"), other
 
 
 def _columns(columns, rows):

@@ -66,11 +66,12 @@ class LogFilterSet(WagtailFilterSet):
             **{name: given.get(name) or "" for name in _BY_VALUE},
             since=period.start if period else None,
             until=period.stop if period else None,
-            before=_number(self.data.get("before", "")),
+            before=number(self.data.get("before", "")),
         )
 
 
-def _number(text):
+def number(text):
+    """The number of an entry in a query string; None: it is none."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         return None
     return min(int(text), _LARGEST)

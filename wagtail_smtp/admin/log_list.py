@@ -150,6 +150,9 @@ class LogView(SearchedLog):
             context["table"].render_ahead(self.request)
         return context | {
             "may_resend": self.may_resend,
+            # Offered even if there is one page now: filters may find more without a new page.
+            "select_all": {"has_other_pages": True},
+            "select_all_obj_text": _("Select all that match"),
             "model_opts": LogEntry._meta,
             "days": DAYS if asked.subject and not self.filters.wanted.since else 0,
             "subject": asked.subject,

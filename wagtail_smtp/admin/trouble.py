@@ -61,7 +61,8 @@ def _find():
         for number in find(Wanted(state=state, since=since), _LOOKED_AT).numbers
     ]
     newest = {}
-    for entry in LogEntry.objects.using(write_alias()).filter(pk__in=numbers).order_by("-pk"):
+    entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers)
+    for entry in entries.not_made_up_for().order_by("-pk"):
         newest.setdefault(entry.via, entry)
     for entry in newest.values():
         if not _works_again(entry):

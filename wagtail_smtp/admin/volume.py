@@ -10,6 +10,7 @@ from django.utils.translation import get_language_bidi
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.admin.cached import cached
+from wagtail_smtp.admin.failures import NOT_SENT
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.log import STATES
@@ -163,6 +164,16 @@ def _count(day):
     rows = LogEntry.objects.using(write_alias()).filter(
         created_at__gte=_midnight(day), created_at__lt=_midnight(day + timedelta(days=1))
     )
+    counts = _by_state(rows)
+    if counts.keys().isdisjoint(NOT_SENT):
+        return counts
+    # What was resent successfully counts on the day it was sent.
+    for state, number in _by_state(rows.filter(state__in=NOT_SENT).made_up_for()).items():
+        counts[state] -= number
+    return {state: number for state, number in counts.items() if number > 0}
+
+
+def _by_state(rows):
     return dict(rows.order_by().values_list("state").annotate(number=Count("pk")))
 
 

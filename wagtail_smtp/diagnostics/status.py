@@ -149,6 +149,7 @@ def outbox() -> tuple[dict[str, int], float]:
 def _failures() -> tuple[Failed, ...]:
     entries = LogEntry.objects.using(write_alias())
     recent = entries.filter(created_at__gte=timezone.now() - RECENT, state__in=BAD)
+    recent = recent.not_made_up_for()
     return tuple(
         Failed(entry.pk, entry.created_at, entry.state, entry.via, entry.reason)
         for entry in recent.order_by("-id")[:100]

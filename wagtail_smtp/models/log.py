@@ -8,6 +8,7 @@ of its own.
 import uuid
 
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -56,6 +57,23 @@ REPORTS = [
 SHOWN = 255
 
 
+class LogEntryQuerySet(models.QuerySet["LogEntry"]):
+    """Queries of the log."""
+
+    def _sent_later(self) -> models.Exists:
+        first = Coalesce(models.OuterRef("resend_of_id"), models.OuterRef("pk"))
+        copies = LogEntry.objects.using(self.db).filter(resend_of_id=first, state=State.SENT)
+        return models.Exists(copies.filter(pk__gt=models.OuterRef("pk")).order_by())
+
+    def not_made_up_for(self) -> "LogEntryQuerySet":
+        """Without those whose message was resent successfully."""
+        return self.exclude(self._sent_later())
+
+    def made_up_for(self) -> "LogEntryQuerySet":
+        """Only those whose message was resent successfully."""
+        return self.filter(self._sent_later())
+
+
 class LogEntry(models.Model):
     """One message: what it was, which way it went and what became of it."""
 
@@ -83,6 +101,8 @@ class LogEntry(models.Model):
     reported = models.CharField(
         _("reported"), max_length=16, choices=REPORTS, blank=True, default="", editable=False
     )
+    #: The original, also of a copy of a copy. It may be pruned before its copies are, which keep
+    #: its number: by it they know each other.
     resend_of = models.ForeignKey(
         "self",
         null=True,
@@ -90,6 +110,11 @@ class LogEntry(models.Model):
         db_constraint=False,
         related_name="resent_as",
     )
+    #: When a resend began whose outcome isn't written down yet; on the original and every copy.
+    #: It stays where the process died in between: the message may have been sent.
+    resend_began = models.DateTimeField(null=True, editable=False)
+
+    objects = LogEntryQuerySet.as_manager()
 
     #: Whether whoever wrote the entry stored its message with it; None: read from the database.
     is_stored: bool | None = None

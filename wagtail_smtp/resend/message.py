@@ -19,6 +19,14 @@ def can_resend(entry: LogEntry) -> bool:
     return entry.is_final and entry.category != SECURITY and hasattr(entry, "stored")
 
 
+def original(entry: LogEntry) -> LogEntry:
+    """What the new entry names as the one it repeats: the first of all, also for a copy of a copy.
+
+    So that one look-up by an index finds the original and all its copies.
+    """
+    return LogEntry(pk=entry.resend_of_id) if entry.resend_of_id else entry
+
+
 def resend(entry: LogEntry) -> LogEntry | None:
     """Send the message of ``entry`` again, as a new message with an entry of its own.
 
@@ -46,9 +54,9 @@ def resend(entry: LogEntry) -> LogEntry | None:
     }
     classification = Classification(entry.category, SOURCE)
     if conf.DELIVERY == "queued":
-        return accept(message, classification, resend_of=entry)
+        return accept(message, classification, resend_of=original(entry))
     written: list[LogEntry | None] = []
-    write = recorder(resend_of=entry)
+    write = recorder(resend_of=original(entry))
 
     def record(passage: Passage) -> LogEntry | None:
         written.append(write(passage))

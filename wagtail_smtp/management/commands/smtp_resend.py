@@ -1,0 +1,149 @@
+"""manage.py smtp_resend --since …: resend what failed, each message once."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from django.utils.dateparse import parse_date, parse_datetime
+
+from wagtail_smtp import live
+from wagtail_smtp.diagnostics.remedies import CAUSES
+from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.models import LogEntry, SettingsSet
+from wagtail_smtp.resend.several import Account, Selection, preview, resend_several
+from wagtail_smtp.states import State
+from wagtail_smtp.transports import standard
+
+#: States that may be asked for.
+STATES = (
+    State.FAILED,
+    State.REFUSED,
+    State.BLOCKED,
+    State.TOO_LARGE,
+    State.UNKNOWN,
+    State.CANCELLED,
+)
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+class Command(BaseCommand):
+    """Safe to repeat, to interrupt and to run in two processes."""
+
+    help = (
+        "Resend the messages that failed since a given time, the oldest first and each once. "
+        "Messages that were already resent, whose outcome is unknown or that are no longer kept "
+        "are left out and counted, and so are security messages, which are never resent. With "
+        "DELIVERY = 'queued' the messages go into the outbox. If the command is interrupted, run "
+        "it again."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--since",
+            required=True,
+            help="A date, a date with a time, or how long ago: 2026-05-01, '2026-05-01 14:30', "
+            "90m, 6h, 2d.",
+        )
+        parser.add_argument(
+            "--set", dest="via", help="Only what this settings set, or 'standard', failed to send."
+        )
+        parser.add_argument(
+            "--cause",
+            choices=sorted({cause.slug for cause in CAUSES}),
+            metavar="CAUSE",
+            help="Only what failed for this reason, by its name in docs/problems.md.",
+        )
+        parser.add_argument("--category", help="Only this category.")
+        parser.add_argument(
+            "--state",
+            action="append",
+            choices=[str(state) for state in STATES],
+            help="Only these states, 'failed' by default; can be repeated. 'unknown' may deliver "
+            "a message twice.",
+        )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Say what would be resent, and send nothing."
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        states = options["state"] or [State.FAILED]
+        selection = Selection(
+            since=_since(options["since"]),
+            states=states,
+            category=options["category"] or "",
+            cause=options["cause"] or "",
+            **_carrier(options["via"]),
+        )
+        try:
+            numbers = selection.numbers(live.current().configuration)
+        except ConfigurationUnavailable as error:
+            raise CommandError(str(error)) from error
+        unknown_too = State.UNKNOWN in states
+        if options["dry_run"]:
+            count, account = preview(numbers, unknown_too=unknown_too)
+            self.stdout.write(f"Nothing was sent. To be resent: {_messages(count)}")
+            self._tell_left_out(account)
+            return
+        account = Account()
+        try:
+            resend_several(numbers, account, unknown_too=unknown_too)
+        except KeyboardInterrupt:
+            self._tell(account)
+            raise CommandError(
+                "Interrupted. Run the same command again to resend the rest.", returncode=130
+            ) from None
+        self._tell(account)
+        if account.failed:
+            raise CommandError(
+                f"{_messages(account.failed)} could not be sent. The first: {account.problem}"
+            )
+
+    def _tell(self, account: Account) -> None:
+        waiting = sum(account.resent[state] for state in (State.QUEUED, State.DEFERRED))
+        self.stdout.write(f"Resent: {_messages(account.resent.total() - waiting)}")
+        if waiting:
+            self.stdout.write(f"Put into the outbox: {_messages(waiting)}")
+        self._tell_left_out(account)
+
+    def _tell_left_out(self, account: Account) -> None:
+        if account.left_out:
+            self.stdout.write("Left out:")
+        for count, reason in account.why_left_out():
+            self.stdout.write(f"- {count}: {reason}")
+
+
+def _messages(count: int) -> str:
+    return f"{count} message" if count == 1 else f"{count} messages"
+
+
+def _since(text: str) -> datetime:
+    """A time given in one of the ways that the help names."""
+    if ago := re.fullmatch(r"(\d{1,5})([mhd])", text):
+        return timezone.now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+    try:
+        day = parse_date(text)
+        moment = datetime(day.year, day.month, day.day) if day else parse_datetime(text)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise CommandError(f"“{text}” is no time. Enter 2026-05-01, '2026-05-01 14:30' or 6h.")
+    if settings.USE_TZ and timezone.is_naive(moment):
+        return timezone.make_aware(moment)
+    if not settings.USE_TZ and timezone.is_aware(moment):
+        return timezone.make_naive(moment)
+    return moment
+
+
+def _carrier(name: str | None) -> dict[str, Any]:
+    """What ``--set`` means: a set by its name, or standard delivery."""
+    if not name:
+        return {}
+    if name == "standard":
+        return {"via": standard.NAME}
+    item = SettingsSet.objects.filter(name=name).only("key").first()
+    if item is None and not LogEntry.objects.filter(via=name).exists():
+        raise CommandError(f"No settings set is called “{name}”.")
+    return {"via": name, "set_key": item.key if item else None}
