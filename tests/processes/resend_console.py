@@ -27,10 +27,13 @@ class ResendConsole(Console):
         return self
 
 
-def claim_at_once(count: int, atomic: bool) -> list[int]:
+def claim_at_once(count: int, atomic: bool, unasked: bool = False) -> list[int]:
     """How many of ``count`` were first, and how many claims the audit log has.
 
+    Half of them claim the message, the others a resend of it.
+
     Args:
+        unasked: as runs over many messages do.
         atomic: each in a transaction, as with ATOMIC_REQUESTS, which is rolled back.
     """
     from django.db import connection, transaction
@@ -40,25 +43,27 @@ def claim_at_once(count: int, atomic: bool) -> list[int]:
     from wagtail_smtp.resend import once
 
     entry = LogEntry.objects.create(state="failed", category="form")
+    copy = LogEntry.objects.create(state="failed", category="form", resend_of=entry)
     together = threading.Barrier(count)
     was_first = []
 
-    def click() -> None:
+    def click(one: LogEntry) -> None:
         together.wait(20)
         with ExitStack() as stack:
             stack.callback(connection.close)
             if atomic:
                 stack.enter_context(transaction.atomic())
-            was_first.append(once.claim(entry, None, 0))
+            was_first.append(once.claim(one, None, 0, unasked=unasked))
             if atomic:
                 transaction.set_rollback(True)
 
-    clicks = [threading.Thread(target=click) for _ in range(count)]
+    clicks = [threading.Thread(target=click, args=([entry, copy][n % 2],)) for n in range(count)]
     for each in clicks:
         each.start()
     for each in clicks:
         each.join()
-    claims = ModelLogEntry.objects.filter(action="wagtail_smtp.resend", object_id=str(entry.pk))
+    numbers = [str(entry.pk), str(copy.pk)]
+    claims = ModelLogEntry.objects.filter(action="wagtail_smtp.resend", object_id__in=numbers)
     return [sum(was_first), claims.count()]
 
 

@@ -100,7 +100,10 @@ def _families(entries: Sequence[LogEntry]) -> dict[int, list[tuple[int, str, Any
 
 @dataclass
 class Account:
-    """What a run did. ``stopped_at`` is the number of the last entry it came to, if time ran out."""
+    """What a run did.
+
+    ``stopped_at`` is the number of the last entry it came to, if it did not come to the end.
+    """
 
     #: By the state of the new entry, those that went well; empty where the log has no entry.
     resent: Counter[str] = field(default_factory=Counter)
