@@ -72,6 +72,7 @@ if os.environ.get("WAGTAIL_SMTP_TEST_DATABASE") == "postgresql":
             "HOST": os.environ["PGHOST"],
             "PORT": os.environ["PGPORT"],
             "USER": os.environ["PGUSER"],
+            "OPTIONS": json.loads(os.environ.get("WAGTAIL_SMTP_TEST_POSTGRESQL_OPTIONS", "{}")),
         }
     }
 elif os.environ.get("WAGTAIL_SMTP_TEST_DATABASE") == "mariadb":

@@ -148,6 +148,32 @@ def send_on_loop(subject: str) -> list[str]:
     return asyncio.run(view())
 
 
+def timeouts(count: int) -> list[list[str]]:
+    """What bounds statements in so many sessions of the database at the same time."""
+    from django.db import connection, transaction
+
+    together = threading.Barrier(count, timeout=20)
+    found: list[list[str]] = []
+
+    def look() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_backend_pid(), current_setting('statement_timeout'), "
+                "current_setting('lock_timeout')"
+            )
+            found.append([str(value) for value in cursor.fetchone()])
+            together.wait()
+        connection.close()
+
+    connection.close()
+    running = [threading.Thread(target=look) for _ in range(count)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return found
+
+
 def connections_when_idle(idle: float) -> list[int]:
     """How many connections the database counts after a send beside a transaction, and later."""
     from django.db import connection
