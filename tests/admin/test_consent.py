@@ -5,12 +5,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.contrib.messages import get_messages
 from django.urls import reverse
+from django.utils import timezone
 from wagtail.models import ModelLogEntry
 
 from tests.identity_provider import IdentityProvider
 from wagtail_smtp import live
 from wagtail_smtp.admin import consent
+from wagtail_smtp.exceptions import ReloadOutdated
 from wagtail_smtp.live import consents, tokens
+from wagtail_smtp.live.reload import revoke
+from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import OAuthToken, Secret
 
 BACK = "/admin/email/consent/back/"
@@ -231,15 +235,91 @@ def test_sets_that_need_no_consent(admin_client, item, make_set, provider):
     assert admin_client.post(connect_url(password)).status_code == 404
 
 
-def test_a_consent_is_in_use_at_once_where_the_binding_is_the_live_one(
-    admin_client, item, provider
-):
+def _live_token():
+    """What mail of the live version logs in with."""
+    config = live.current().configuration.sets[0]
+    return live.current().transport(config).config.tokens.current()
+
+
+@pytest.fixture
+def connected(admin_client, item, provider):
+    """The set is live with a consent."""
     come_back(admin_client, provider.allow(begin(admin_client, item)))
     live.reload()
-    provider.revoke(refresh=True)
-    come_back(admin_client, provider.allow(begin(admin_client, item)))
-    config = live.current().configuration.sets[0]
-    assert provider.takes("", live.current().transport(config).config.tokens.current())
+    return item
+
+
+def test_a_consent_never_changes_what_is_live(client, make_user, connected, provider):
+    """Somebody who may not reload comes back with a mailbox of their own."""
+    before = _live_token()
+    client.force_login(make_user("change_settingsset"))
+    response = come_back(client, provider.allow(begin(client, connected)))
+    assert "not live yet" in said(response)
+    assert _live_token() == before
+    [change] = live.preview().changes
+    assert (change.kind, change.key) == ("changed", str(connected.key))
+    live.reload()
+    assert _live_token() != before
+    assert live.live_version().number == 2
+    assert not live.preview().has_changes
+
+
+def test_a_working_token_is_kept_until_the_reload_for_everybody(admin_client, connected, provider):
+    before = _live_token()
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    assert _live_token() == before
+    page = admin_client.get(reverse("wagtail_smtp_reload:index")).context
+    assert page["plan"].has_changes
+    assert "waiting" in admin_client.get("/admin/").content.decode()
+
+
+def _refuse(item):
+    rows = OAuthToken.objects.filter(owner=item.key)
+    rows.update(refused_at=timezone.now(), expires_at=timezone.now())
+
+
+def test_a_token_that_was_refused_is_replaced_by_those_who_may_reload(
+    admin_client, connected, provider
+):
+    before = _live_token()
+    _refuse(connected)
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    assert _live_token() != before
+    assert not live.preview().has_changes
+
+
+def test_a_token_that_was_refused_is_not_replaced_by_others(client, make_user, connected, provider):
+    _refuse(connected)
+    client.force_login(make_user("change_settingsset"))
+    come_back(client, provider.allow(begin(client, connected)))
+    assert live.preview().has_changes
+    live.reload()
+    assert OAuthToken.objects.get().refused_at is None
+
+
+def test_a_test_uses_the_consent_that_waits(admin_client, connected, provider):
+    live_token = _live_token()
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    config = connected.frozen(())
+    tried = transport_config(config, connected.secret, is_test=True).tokens.current()
+    assert tried != live_token
+    live.reload()
+    assert _live_token() == tried
+
+
+def test_another_consent_after_the_reload_was_confirmed(admin_client, connected, provider):
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    token = live.preview().token
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    with pytest.raises(ReloadOutdated):
+        live.reload(token=token)
+
+
+def test_removing_the_consent_removes_the_one_that_waits(admin_client, connected, provider):
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    revoke(connected.key)
+    assert not live.preview().has_changes
+    assert OAuthToken.objects.count() == 1  # what is live works until the reload
 
 
 def test_only_some_are_remembered(admin_client, item):

@@ -18,8 +18,8 @@ from wagtail_smtp.delivery.candidates import FORCED
 from wagtail_smtp.delivery.in_force import redirect_in_force
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import current, draft_configuration
-from wagtail_smtp.live.changes import difference
 from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.live.reload import changes_to
 from wagtail_smtp.models import DeliverySettings
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def _count_waiting(live):
     counter = DeliverySettings.objects.filter(pk=1).values_list("lock_counter", flat=True).first()
     key = f"wagtail_smtp.banner.waiting.{live.identity}.{counter}"
     before = live.configuration if live.identity else Configuration()
-    return cached(key, _WAITING_HOLDS, lambda: len(difference(before, draft_configuration())))
+    return cached(key, _WAITING_HOLDS, lambda: len(changes_to(before, draft_configuration())))
 
 
 def _failed(user):

@@ -184,13 +184,16 @@ class BackView(permissions.RequirePermission, View):
             if present is None or tokens.fingerprint(present.frozen(())) != begun["fingerprint"]:
                 messages.error(request, self._changed())
                 return
-            consents.keep(config, token)
+            may_reload = request.user.has_perm(permissions.RELOAD)
+            waits = consents.keep(config, token, may_reload=may_reload)
             log(instance=item, action="wagtail_smtp.consent")
-        messages.success(
-            request,
-            _("“%s” is connected: the site may send with this mailbox. Test it, then reload.")
-            % item.name,
-        )
+        text = _("“%s” is connected: the site may send with this mailbox. Test it, then reload.")
+        if waits:
+            text = _(
+                "“%s” is connected again. The new consent is not live yet: test it, then reload. "
+                "Until then email is sent with the one before."
+            )
+        messages.success(request, text % item.name)
 
     def _changed(self):
         return _("The settings changed meanwhile. Press “Connect” again.")

@@ -26,6 +26,7 @@ def token_state(item: SettingsSet):
     return {
         "kind": state.kind,
         "expires_at": state.expires_at,
+        "is_waiting": state.is_waiting,
         "cause": cause,
         "words": state.refusal.reply if state.refusal is not None else "",
     }

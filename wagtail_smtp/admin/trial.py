@@ -56,7 +56,7 @@ class Trial:
             EmailDeliveryError: the password can't be used, a redirect has no usable address, or
                 what is live, which may redirect, can't be known.
         """
-        server = transport_config(item, secret)
+        server = transport_config(item, secret, is_test=True)
         notes = [_login(item, password), *_hints(item)]
         if address is None:
             return cls(item, server, None, tuple(notes), _connected(item))

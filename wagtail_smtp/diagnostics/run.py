@@ -58,7 +58,7 @@ def try_set(item: SettingsSet, address: str | None = None) -> Iterator[Report]:
         RedirectError: mail is redirected, but to no usable address.
     """
     config = item.frozen(ReportEmail.objects.filter(settings_set=item))
-    server = transport_config(config, item.secret)
+    server = transport_config(config, item.secret, is_test=True)
     letter = None
     if address is not None:
         letter = letter_for(config, server.username, address, redirect_of(config))

@@ -6,11 +6,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
@@ -37,12 +37,13 @@ class TokenState:
 
     ``missing``: somebody has to consent first. ``none``: it is got with the first message.
     ``refused``: it could not be renewed; until ``expires_at`` the old one serves, if that is to
-    come. ``valid``: all is well.
+    come. ``valid``: all is well. ``is_waiting``: a new consent replaces it with the next reload.
     """
 
     kind: Literal["missing", "none", "refused", "valid"]
     expires_at: datetime | None = None
     refusal: TokenRefused | None = None
+    is_waiting: bool = False
 
 
 def states(items: Iterable[SettingsSetConfig]) -> dict[str, TokenState]:
@@ -52,7 +53,13 @@ def states(items: Iterable[SettingsSetConfig]) -> dict[str, TokenState]:
         (str(row.owner), row.fingerprint): row
         for row in OAuthToken.objects.filter(owner__in=wanted, revoked_at=None)
     }
-    return {key: _state(item, found.get((key, fingerprint(item)))) for key, item in wanted.items()}
+    return {
+        key: replace(
+            _state(item, found.get((key, fingerprint(item)))),
+            is_waiting=(key, fingerprint(item, waiting=True)) in found,
+        )
+        for key, item in wanted.items()
+    }
 
 
 def _state(item: SettingsSetConfig, row: OAuthToken | None) -> TokenState:
@@ -67,7 +74,8 @@ def is_consent_missing(item: SettingsSetConfig) -> bool:
     """Whether nobody has consented to this set as it stands."""
     if item.authentication != "oauth2" or not OAuth.of(item.oauth).needs_consent:
         return False
-    rows = OAuthToken.objects.filter(owner=item.key, fingerprint=fingerprint(item), revoked_at=None)
+    marks = [fingerprint(item), fingerprint(item, waiting=True)]
+    rows = OAuthToken.objects.filter(owner=item.key, fingerprint__in=marks, revoked_at=None)
     return not rows.exclude(ciphertext="").exists()
 
 
@@ -77,16 +85,61 @@ def has_any(owner: Any) -> bool:
 
 
 @sensitive_variables()
-def keep(item: SettingsSetConfig, token: Token) -> None:
-    """Store the token of a consent to this set as it stands; it is in use at once."""
-    OAuthToken.objects.get_or_create(owner=uuid.UUID(item.key), fingerprint=fingerprint(item))
-    OAuthToken.objects.filter(owner=item.key, fingerprint=fingerprint(item)).update(
-        ciphertext=crypto.encrypt(json.dumps(asdict(token)), binding_of(item)),
-        expires_at=as_time(token.expires_at),
+def keep(item: SettingsSetConfig, token: Token, *, may_reload: bool = False) -> bool:
+    """Store the token of a consent to this set as it is saved.
+
+    Where the live version uses the same row, the token waits for the next reload: a consent must
+    not change what is live. Only a live token that doesn't work is replaced immediately.
+
+    Args:
+        may_reload: the user could make it live in any case.
+
+    Returns:
+        Whether it waits for a reload.
+    """
+    live = OAuthToken.objects.filter(owner=item.key, fingerprint=fingerprint(item))
+    version = live_version()
+    is_live = (item.key, fingerprint(item)) in _used_by([version] if version else [])
+    works = live.filter(refused_at=None).exclude(ciphertext="").exists()
+    waits = is_live and (works or not may_reload)
+    # A new row each time, so that a reload that was confirmed applies this consent and no other.
+    _waiting_rows([item]).delete()
+    mark = fingerprint(item, waiting=waits)
+    OAuthToken.objects.get_or_create(owner=uuid.UUID(item.key), fingerprint=mark)
+    ciphertext = crypto.encrypt(json.dumps(asdict(token)), binding_of(item))
+    _put(item, mark, ciphertext, as_time(token.expires_at))
+    return waits
+
+
+def _put(item: SettingsSetConfig, mark: str, ciphertext: str, expires_at: datetime | None) -> None:
+    OAuthToken.objects.filter(owner=item.key, fingerprint=mark).update(
+        ciphertext=ciphertext,
+        expires_at=expires_at,
         number=F("number") + 1,
         revoked_at=None,
         **RENEWED,
     )
+
+
+def _waiting_rows(items: Iterable[SettingsSetConfig]) -> QuerySet[OAuthToken]:
+    marks = [fingerprint(item, waiting=True) for item in items if item.authentication == "oauth2"]
+    return OAuthToken.objects.filter(fingerprint__in=marks, revoked_at=None)
+
+
+def waiting(items: Iterable[SettingsSetConfig]) -> dict[str, int]:
+    """The consents that a reload of these sets puts in use: number of the row by the set's key."""
+    return {str(row.owner): row.pk for row in _waiting_rows(items)}
+
+
+def put_in_use(items: Iterable[SettingsSetConfig]) -> None:
+    """Replace the tokens of these sets by those that wait; inside the reload's transaction."""
+    by_key = {item.key: item for item in items}
+    for row in _waiting_rows(by_key.values()):
+        item = by_key[str(row.owner)]
+        mark = fingerprint(item)
+        OAuthToken.objects.get_or_create(owner=row.owner, fingerprint=mark)
+        _put(item, mark, row.ciphertext, row.expires_at)
+        row.delete()
 
 
 def try_again(owner: Any) -> None:

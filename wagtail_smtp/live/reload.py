@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db import transaction
@@ -22,7 +22,13 @@ from wagtail_smtp.exceptions import (
     SecretError,
 )
 from wagtail_smtp.live import consents, database, restore
-from wagtail_smtp.live.changes import RedirectChange, SetChange, difference, redirect_change
+from wagtail_smtp.live.changes import (
+    FieldChange,
+    RedirectChange,
+    SetChange,
+    difference,
+    redirect_change,
+)
 from wagtail_smtp.live.draft import draft_configuration, live_version, version_configuration
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ConfigurationVersion, DeliverySettings, Secret, SettingsSet
@@ -72,17 +78,29 @@ def preview(again: ConfigurationVersion | None = None) -> Preview:
         raise ReloadRefused(
             _("A version was written by a newer release of this plugin: %s") % error
         ) from error
-    state = (live.identity if live else None, draft.digest(), target.digest())
+    waiting = consents.waiting(target.sets)
+    state = (live.identity if live else None, draft.digest(), target.digest(), waiting)
     return Preview(
         live=live,
         before=before,
         target=target,
-        changes=difference(before, target),
+        changes=changes_to(before, target),
         lost=difference(draft, target) if draft != before else (),
         redirect=redirect_change(before, target),
         problems=tuple(_problems(target)),
         token=hashlib.sha256(repr(state).encode()).hexdigest(),
     )
+
+
+def changes_to(before: Configuration, target: Configuration) -> tuple[SetChange, ...]:
+    """All that a reload to ``target`` changes: the sets, and consents that wait for it."""
+    changes = {change.key: change for change in difference(before, target)}
+    for item in target.sets:
+        if item.key in consents.waiting([item]):
+            consent = FieldChange(_("Consent (OAuth 2)"), "", _("new"))
+            change = changes.get(item.key, SetChange("changed", item.name, item.key))
+            changes[item.key] = replace(change, fields=(*change.fields, consent))
+    return tuple(changes.values())
 
 
 def reload(
@@ -144,6 +162,7 @@ def _apply(
         if again is not None:
             restore.put_back(plan.target, user)
         version = _write(plan, user, reason)
+        consents.put_in_use(plan.target.sets)
         _discard_old()
         transaction.on_commit(lambda: _announce(version, user), using=alias)
     return version

@@ -20,9 +20,12 @@ from wagtail_smtp.transports.smtp import SMTPTransport
 
 @sensitive_variables()
 def transport_config(
-    item: SettingsSetConfig, secret: Secret | None
+    item: SettingsSetConfig, secret: Secret | None, *, is_test: bool = False
 ) -> TransportConfig | ProviderConfig:
     """Everything a transport for ``item`` needs, the password in plain text included.
+
+    Args:
+        is_test: a consent that waits for a reload is used, if there is one.
 
     Raises:
         SecretError: the password can't be used; the message names the set and the remedy.
@@ -32,7 +35,7 @@ def transport_config(
     if item.authentication == "default":
         return _standard_server(item)
     if item.authentication == "oauth2":
-        return _with_tokens(item, secret)
+        return _with_tokens(item, secret, is_test)
     password = _revealed(item, secret) if item.authentication == "password" else ""
     username = item.username if item.authentication == "password" else ""
     return replace(_server(item), username=username, password=password)
@@ -51,13 +54,13 @@ def _server(item: SettingsSetConfig) -> TransportConfig:
 
 
 @sensitive_variables()
-def _with_tokens(item: SettingsSetConfig, secret: Secret | None) -> TransportConfig:
+def _with_tokens(item: SettingsSetConfig, secret: Secret | None, is_test: bool) -> TransportConfig:
     value = tokens.reveal(item, secret)
     is_stored = secret is None or secret.pk is not None
     return replace(
         _server(item),
         username=item.username,
-        tokens=tokens.source(item, value, is_stored=is_stored),
+        tokens=tokens.source(item, value, is_stored=is_stored, is_test=is_test),
     )
 
 

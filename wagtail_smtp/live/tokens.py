@@ -45,9 +45,14 @@ def binding_of(item: SettingsSetConfig) -> dict[str, str]:
     return binding
 
 
-def fingerprint(item: SettingsSetConfig) -> str:
-    """Finds the row of this set's token: 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(binding_of(item), sort_keys=True).encode()).hexdigest()
+def fingerprint(item: SettingsSetConfig, *, waiting: bool = False) -> str:
+    """Finds the row of this set's token: 64 hexadecimal digits.
+
+    Args:
+        waiting: the row of a consent that replaces it with the next reload.
+    """
+    told = binding_of(item) | ({"waits": "for a reload"} if waiting else {})
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 @sensitive_variables()
@@ -84,16 +89,23 @@ def client_of(item: SettingsSetConfig, secret: str) -> Client:
 
 
 @sensitive_variables()
-def source(item: SettingsSetConfig, secret: str, *, is_stored: bool = True) -> Tokens:
+def source(
+    item: SettingsSetConfig, secret: str, *, is_stored: bool = True, is_test: bool = False
+) -> Tokens:
     """Where a transport of this set gets its tokens.
 
     Args:
         is_stored: False: the secret was only typed, so what it brings is not kept.
+        is_test: a consent that waits for a reload is used, if there is one.
     """
     client = client_of(item, secret)
     store: Rows | _Memory = Rows(item)
     if not is_stored and not client.settings.needs_consent:
         store = _Memory()
+    elif is_test and (waiting := Rows(item, waiting=True)).load().token is not None:
+        store = waiting
+    elif not is_stored:
+        store = _OfTypedSecret(item)
     return Tokens(client, store, lambda error: alerts.token_refused(item.name, str(error)))
 
 
@@ -125,10 +137,10 @@ _known: dict[tuple[uuid.UUID, str], Kept] = {}
 class Rows:
     """A set's token in the database; a :class:`wagtail_smtp.transports.oauth2.Store`."""
 
-    def __init__(self, item: SettingsSetConfig) -> None:
+    def __init__(self, item: SettingsSetConfig, *, waiting: bool = False) -> None:
         self._name = item.name
         self._binding = binding_of(item)
-        self._key = (uuid.UUID(item.key), fingerprint(item))
+        self._key = (uuid.UUID(item.key), fingerprint(item, waiting=waiting))
 
     def _rows(self) -> models.QuerySet[OAuthToken]:
         owner, mark = self._key
@@ -224,6 +236,17 @@ class Rows:
             )
         except (Error, TimeoutError):
             logger.warning("A refused access token could not be noted.", exc_info=True)
+
+
+class _OfTypedSecret(Rows):
+    """A live token may be renewed with a secret that was only typed, but that it was refused says
+    nothing about the live one."""
+
+    def refuse(self, lease: str, refusal: TokenRefused) -> None:
+        """Give the lease back."""
+        with suppress(Error, TimeoutError):
+            free = {"lease": "", "leased_until": None}
+            _beside(lambda: self._rows().filter(lease=lease).update(**free))
 
 
 #: What a new token puts an end to.
