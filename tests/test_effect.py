@@ -26,7 +26,12 @@ def told(*sets, method="custom"):
 def test_a_redirect_below_a_set_that_takes_all_mail():
     assert told(a_set("Main"), a_set("Test", redirect=True)) == [
         ("redirect", "above", "Test", ("Main",)),
-        ("unused", "above", "Test", ("Main",)),
+    ]
+
+
+def test_a_set_below_one_that_takes_all_mail():
+    assert told(a_set("Main"), a_set("Mine"), a_set("Spare", backup=True)) == [
+        ("unused", "above", "Mine", ("Main",)),
     ]
 
 
@@ -56,8 +61,8 @@ def test_a_redirect_with_the_method_standard():
     test = a_set("Test", redirect=True)
     assert told(test, method="standard") == [
         ("redirect", "method", "Test", ()),
-        ("unused", "method", "", ()),
     ]
+    assert told(a_set("Main"), method="standard") == [("unused", "method", "", ())]
     assert told(method="standard") == []
 
 

@@ -202,6 +202,75 @@ def test_edits_that_would_be_lost_are_told(make_set, reload):
     assert SettingsSet.objects.get().sender_name == ""
 
 
+def test_what_the_earlier_version_has_as_well_is_not_lost(make_set, reload):
+    item = make_set(name="A", sender_name="Old")
+    other = make_set(name="B")
+    first = reload()
+    item.sender_name = "New"
+    item.save()
+    reload()
+    item.sender_name = "Old"  # as it was in the first version
+    item.save()
+    assert live.preview(first).lost == ()
+    other.sender_name = "Pending"
+    other.save()
+    assert _kinds(live.preview(first).lost) == [("changed", "B")]
+    [field] = live.preview(first).lost[0].fields
+    assert (field.before, field.after) == ("", "Pending")
+
+
+def test_what_only_waits_is_lost_and_nothing_else(make_set, reload):
+    """Neither what the live version has and the earlier one hasn't, nor the other way round."""
+    item = make_set(name="A", sender_name="One")
+    first = reload()
+    item.sender_name = "Two"
+    item.save()
+    make_set(name="B")
+    reload()
+    assert live.preview(first).lost == ()
+    DeliverySettings(pk=1, method="standard").save()
+    assert _kinds(live.preview(first).lost) == [("method", "Delivery method")]
+
+
+def test_an_order_that_waits_is_lost(make_set, reload):
+    make_set(name="A")
+    item = make_set(name="B")
+    first = reload()
+    SettingsSet.objects.filter(pk=item.pk).update(sort_order=-1)
+    assert [kind for kind, _name in _kinds(live.preview(first).lost)] == ["moved"] * 2
+
+
+def test_switching_off_is_no_removal(make_set, reload):
+    item, other = make_set(name="A"), make_set(name="B")
+    reload()
+    SettingsSet.objects.filter(pk=item.pk).update(enabled=False)
+    assert _kinds(live.preview().changes) == [("off", "A")]
+    reload()
+    SettingsSet.objects.filter(pk=item.pk).update(enabled=True)
+    make_set(name="C")
+    other.delete()
+    kinds = _kinds(live.preview().changes)
+    assert kinds == [("on", "A"), ("added", "C"), ("removed", "B")]
+
+
+def test_the_password_of_a_new_set_is_set_and_its_place_is_that_of_the_listing(make_set, reload):
+    make_set(name="A")
+    make_set(name="Off", enabled=False)
+    make_set(name="B")
+    reload()
+    make_set(name="C")
+    [added] = live.preview().changes
+    values = {field.label: (field.before, field.after) for field in added.fields}
+    assert values["Position"] == ("", "after “B”")
+    assert values["Password"] == ("", "set")
+    item = SettingsSet.objects.get(name="B")
+    item.secret, item.authentication = None, "none"
+    item.save()
+    changes = {change.name: change for change in live.preview().changes}
+    values = {field.label: field.after for field in changes["B"].fields}
+    assert values["Password"] == "removed"
+
+
 def test_fifty_versions_are_kept_and_their_secrets(make_set, reload):
     item = make_set()
     for number in range(53):

@@ -44,10 +44,47 @@ def test_all_is_well(make_set, reload):
             "backup": True,
             "redirects_to": [],
             "token": "",
+            "is_used": True,
+            "redirect": "",
         }
     ]
     assert len(told["waiting_changes"]) == 1
     assert (told["outbox"], told["failures"]) == ({}, [])
+
+
+def test_a_redirect_that_is_not_in_effect(make_set, reload, capsys):
+    make_set(name="Main")
+    make_set(name="Test", redirect=True, reports=["qa@example.com"])
+    told, code = _status()
+    assert (told["notices"], len(told["waiting_notices"]), code) == ([], 1, 0)
+    reload()
+    told, code = _status()
+    assert code == 1
+    assert [item["redirect"] for item in told["sets"]] == ["", "none"]
+    assert [item["is_used"] for item in told["sets"]] == [True, False]
+    [notice] = told["notices"]
+    assert (told["alarms"], told["waiting_notices"]) == ([notice], [])
+    with pytest.raises(SystemExit):
+        call_command("smtp_status", "--no-color")
+    shown = capsys.readouterr().out
+    assert "NOT IN EFFECT" in shown
+    assert shown.count(notice) == 1
+
+
+def test_a_redirect_of_some_mail_and_a_set_that_is_not_used_are_told(make_set, reload, capsys):
+    make_set(name="Invoices", categories=["invoice"], redirect=True, reports=["qa@example.com"])
+    SettingsSet.objects.update(sort_order=1)
+    make_set(name="Forms", categories=["form"], sort_order=0)
+    make_set(name="Main", sort_order=2)
+    make_set(name="Mine", sort_order=3)
+    reload()
+    told, code = _status()
+    assert code == 0
+    assert [item["redirect"] for item in told["sets"]] == ["", "some", "", ""]
+    assert [item["is_used"] for item in told["sets"]] == [True, True, True, False]
+    assert len(told["notices"]) == 2
+    call_command("smtp_status", "--no-color")
+    assert capsys.readouterr().out.count("Note: ") == 2
 
 
 def test_nothing_is_live(db):

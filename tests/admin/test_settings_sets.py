@@ -167,7 +167,7 @@ def test_the_listing_says_what_is_in_use(admin_client, make_set, reload):
     make_set(name="Off one", enabled=False)
     reload()
     page = admin_client.get(reverse(LIST)).content.decode()
-    for text in ("Only for invoice", "First choice", "Never reached", "Off"):
+    for text in ("Only for invoice", "First choice", "Not used", "Off"):
         assert text in page
     SettingsSet.objects.get(name="Main").delete()
     page = admin_client.get(reverse(LIST)).content.decode()
@@ -184,11 +184,11 @@ def test_the_listing_knows_backups_and_standard_categories(admin_client, make_se
     in_use = Overview.now().in_use
     parts = [in_use(item) for item in (security, main, rest, spare, lost)]
     assert parts == [
-        "Never reached",
+        "Not used",
         "Only for form",
         "First choice for other mail",
         "Backup",
-        "Never reached",
+        "Not used",
     ]
     assert "Backup" in admin_client.get(reverse(LIST)).content.decode()
 

@@ -77,14 +77,22 @@ def tokens_of_threads(count: int) -> list[str]:
 
 def end_token() -> int:
     """Let the stored token end; its number."""
-    from wagtail_smtp.live import consents, look_up, tokens
-    from wagtail_smtp.models import SettingsSet
+    from dataclasses import asdict
+
+    from wagtail_smtp import crypto
+    from wagtail_smtp.live import look_up, tokens
+    from wagtail_smtp.models import OAuthToken, SettingsSet
     from wagtail_smtp.transports.grants import Token
 
     config = SettingsSet.objects.get().frozen(())
     kept = tokens.Rows(config).load()
     assert kept.token is not None
-    consents.keep(config, Token(kept.token.access, kept.token.refresh, 0, time.time() - 1))
+    ended = Token(kept.token.access, kept.token.refresh, 0, time.time() - 1)
+    OAuthToken.objects.filter(fingerprint=tokens.fingerprint(config)).update(
+        ciphertext=crypto.encrypt(json.dumps(asdict(ended)), tokens.binding_of(config)),
+        expires_at=tokens.as_time(ended.expires_at),
+        number=kept.number + 1,
+    )
     look_up.forget()
     return kept.number
 

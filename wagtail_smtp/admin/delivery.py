@@ -19,7 +19,7 @@ from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 from wagtail.log_actions import log
 
-from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin import notices, permissions
 from wagtail_smtp.admin.failures import RECENT, last_failures
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.labels import category_choices
@@ -139,6 +139,11 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
             "may_add": self.request.user.has_perm(permissions.ADD_SETS),
             "rows": routing_table(overview),
             "forced": conf.forced_redirect(),
+            "notices": notices.shown(
+                overview.live,
+                self.request.user,
+                saved=overview.plan.target if overview.plan else None,
+            ),
             "unconfigured": server is not None and not server.is_configured,
             "standard": standard.description(),
         }

@@ -4,12 +4,28 @@ from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
+from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration
+from wagtail_smtp.delivery.effect import is_used, redirecting
 from wagtail_smtp.exceptions import ReloadRefused
-from wagtail_smtp.live.changes import every_category
+from wagtail_smtp.live.changes import UNNAMED, every_category
 from wagtail_smtp.live.reload import Preview, preview
 from wagtail_smtp.models import SettingsSet
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """What the listing says of a set's redirect: in effect, waiting, or not in effect."""
+
+    text: str = ""
+    state: str = ""
+    first_would_help: bool = False
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether people would believe something else."""
+        return self.state in ("none", "some")
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,47 @@ class Overview:
             is_all = len(first) == len(categories)
             return _("First choice") if is_all else _("First choice for other mail")
         is_backup = any(config in items for items in carriers.values())
-        return _("Backup") if is_backup else _("Never reached")
+        if is_backup:
+            return _("Backup")
+        # The first set redirects all mail, whoever carries it.
+        return _("Only redirects") if is_used(live, config) else _("Not used")
+
+    def is_carrying(self, item: SettingsSet) -> bool:
+        """Whether live email is sent through the set, or may be."""
+        config = self.live.by_key().get(str(item.key))
+        return config is not None and is_used(self.live, config)
+
+    def redirect(self, item: SettingsSet) -> Redirect:
+        """What the set's redirect does, as it is saved and as it is live."""
+        key = str(item.key)
+        config = self.live.by_key().get(key)
+        now = redirecting(self.live, config).categories if config and config.redirect else ()
+        if not item.redirect:
+            return Redirect(_("Off – still on until the reload"), "waiting") if now else Redirect()
+        if conf.forced_redirect() is not None:
+            return Redirect(_("On – the project's settings redirect instead"), "other")
+        if not item.enabled:
+            if now:
+                return Redirect(_("On – until the reload"), "waiting")
+            return Redirect(_("On – not in effect (set is off)"), "none")
+        if self.plan is None or key not in self.plan.target.by_key():
+            return Redirect(_("On"), "unknown")
+        return self._saved_redirect(self.plan.target, key, now)
+
+    @staticmethod
+    def _saved_redirect(saved: Configuration, key: str, now: tuple[str, ...]) -> Redirect:
+        does = redirecting(saved, saved.by_key()[key])
+        if not does.categories:
+            if does.source and not does.reached:
+                return Redirect(_("On – “%s” redirects first") % does.source, "other")
+            is_fixable = saved.method == "custom"
+            return Redirect(_("On – not in effect"), "none", is_fixable)
+        if set(does.categories) - set(now):
+            return Redirect(_("On – not live yet"), "waiting", bool(does.reached))
+        if not does.reached:
+            return Redirect(_("On"), "all")
+        named = [category_label(c) for c in does.categories if c != UNNAMED]
+        return Redirect(_("On – only for %s") % ", ".join(named), "some", True)
 
     def changes(self, item: SettingsSet) -> str:
         """What a reload would do to the set; empty: nothing."""
@@ -75,4 +131,6 @@ class Overview:
         kind = kinds.get(str(item.key))
         if kind is None:
             return ""
-        return _("Not live yet") if kind == "added" else _("Changed")
+        if kind in ("added", "on"):
+            return _("Not live yet")
+        return _("Switched off, not live yet") if kind == "off" else _("Changed")

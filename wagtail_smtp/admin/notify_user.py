@@ -88,8 +88,22 @@ class ChooseResultsView(Permitted, Choices, chooser.ChooseResultsView):
     """A page of it, or the results of a search."""
 
 
+def is_key(model: type[AbstractBaseUser], value: str) -> bool:
+    """Whether a URL's part can be a primary key at all; the database may fail on any other."""
+    try:
+        model._meta.pk.clean(value, None)
+    except (ValidationError, ValueError, OverflowError):
+        return False
+    return True
+
+
 class ChosenView(Permitted, chooser.ChosenView):
     """The answer when a user was chosen."""
+
+    def get_object(self, pk):
+        if not is_key(self.model_class, pk):
+            raise Http404
+        return super().get_object(pk)
 
     def get_display_title(self, instance):
         return get_user_display_name(instance)
@@ -97,6 +111,9 @@ class ChosenView(Permitted, chooser.ChosenView):
 
 class ChosenMultipleView(Permitted, chooser.ChosenMultipleView):
     """Not offered, but it has a URL."""
+
+    def get_objects(self, pks):
+        return super().get_objects([pk for pk in pks if is_key(self.model_class, pk)])
 
 
 class NoCreateView(chooser.CreateView):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
@@ -14,7 +15,7 @@ from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp import live
-from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin import notices, permissions
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.delivery.explain import RouteChange, compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
@@ -72,6 +73,10 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
                 Row(category_label(change.category), change)
                 for change in compare(plan.before, plan.target)
             ],
+            # What an earlier version has is not changed by moving a set.
+            "notices": notices.shown(
+                plan.target, AnonymousUser() if version else self.request.user
+            ),
             "version": version,
             "action_url": self.request.path,
             "not_permitted": started and not self.request.user.has_perm(permissions.REDIRECT),

@@ -25,8 +25,3 @@ def sender(item):
     """Whom its mail is from."""
     name, address = item.sender_name, item.sender_address
     return format_html("{} {}", name, f"<{address}>" if address and name else address)
-
-
-def redirect(item):
-    """Whether its mail is redirected."""
-    return _("On") if item.redirect else ""

@@ -2,22 +2,27 @@
 
 from django.contrib.admin.utils import unquote
 from django.db import transaction
-from django.http import JsonResponse
+from django.http import HttpResponseRedirect, JsonResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import get_object_or_404
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
 from wagtail.admin import messages
 from wagtail.admin.panels import FieldPanel, FieldRowPanel, InlinePanel, MultiFieldPanel, ObjectList
+from wagtail.admin.ui.components import MediaContainer
 from wagtail.admin.ui.tables import Column, StatusTagColumn
+from wagtail.admin.utils import get_valid_next_url_from_request
 from wagtail.admin.widgets.button import HeaderButton
 from wagtail.log_actions import log
+from wagtail.snippets.side_panels import SnippetStatusSidePanel
 from wagtail.snippets.views import snippets
 
-from wagtail_smtp.admin import permissions, set_cells, set_tests
+from wagtail_smtp.admin import notices, permissions, set_cells, set_tests
 from wagtail_smtp.admin.consent_panel import token_notices
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
@@ -26,6 +31,7 @@ from wagtail_smtp.admin.provider_form import FOR, FOR_SMTP, OWN_SERVERS, PANEL, 
 from wagtail_smtp.admin.set_form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.admin.set_test_parts import OffersTests, test_buttons
 from wagtail_smtp.admin.webhook_panel import ReportsPanel
+from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.reload import revoke
 from wagtail_smtp.live.restore import free_name
@@ -33,6 +39,22 @@ from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports import standard
 
 RELOAD_URL = "wagtail_smtp_reload:index"
+URLS = "wagtailsnippets_wagtail_smtp_settingsset"
+
+
+class StatusPanel(SnippetStatusSidePanel):
+    """What the set does in the live version; Wagtail calls every snippet without drafts "Live"."""
+
+    def get_status_templates(self, context):
+        return ["wagtail_smtp/settings_sets/status.html"]
+
+    def get_context_data(self, parent_context):
+        overview = Overview.now()
+        stored = SettingsSet.objects.get(pk=self.object.pk)
+        return super().get_context_data(parent_context) | {
+            "set_status": overview.in_use(stored),
+            "set_changes": overview.changes(stored),
+        }
 
 
 class LockedPost:
@@ -82,10 +104,16 @@ class NotInUseYet:
 class AddView(LockedPost, NotInUseYet, OffersTests, snippets.CreateView):
     """A new set."""
 
+    def get_side_panels(self):
+        return MediaContainer([])
+
 
 @method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
 class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
     """A new set that begins with another's values, all but its password and name."""
+
+    def get_side_panels(self):
+        return MediaContainer([])
 
     def get_initial_form_instance(self):
         original = self.get_object()
@@ -101,6 +129,26 @@ class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
 class EditView(LockedPost, NotInUseYet, OffersTests, snippets.EditView):
     """Edit a set."""
 
+    def get_side_panels(self):
+        return MediaContainer(
+            [
+                StatusPanel(
+                    self.object,
+                    self.request,
+                    history_url=self.get_history_url(),
+                    last_updated_info=self.get_last_updated_info(),
+                )
+            ]
+        )
+
+    def get_context_data(self, **kwargs):
+        context = super().get_context_data(**kwargs)
+        # As it is stored: after a mistake the form's instance holds what was typed.
+        key = str(self.object.key)
+        return context | {
+            "notices": notices.shown(draft_configuration(), self.request.user, key=key)
+        }
+
 
 class DeleteView(LockedPost, snippets.DeleteView):
     """Delete a set; what is live stays live until the next reload, and the page says so."""
@@ -110,13 +158,26 @@ class DeleteView(LockedPost, snippets.DeleteView):
         text = _("Delete the settings set “%s” with its password?") % self.object
         if self.object.secret_id is not None:
             text += " " + _("Earlier versions that need it can't be made live again then.")
-        if str(self.object.key) in Overview.now().live.by_key():
-            text += " " + _("It is in use: email leaves through it until the next reload.")
+        if Overview.now().is_carrying(self.object):
+            text += " " + _("It is live: email is sent through it until the next reload.")
         return text
+
+    def get_usage_url(self):
+        # What refers to a set is the live version, and that is told above.
+        return None
 
     def delete_action(self):
         super().delete_action()
         revoke(self.object.key)
+
+
+def move(item, position):
+    """Put a set at this place, the last if there is none such; to be called under the lock."""
+    others = list(SettingsSet.objects.exclude(pk=item.pk).order_by("sort_order", "pk"))
+    others.insert(position if 0 <= position <= len(others) else len(others), item)
+    for number, row in enumerate(others):
+        SettingsSet.objects.filter(pk=row.pk).update(sort_order=number)
+    log(instance=item, action="wagtail_smtp.reorder")
 
 
 class ReorderView(snippets.ReorderView):
@@ -126,19 +187,45 @@ class ReorderView(snippets.ReorderView):
         with transaction.atomic(using=write_alias()):
             DeliverySettings.lock()
             item = get_object_or_404(SettingsSet, pk=unquote(str(kwargs["pk"])))
-            others = list(SettingsSet.objects.exclude(pk=item.pk).order_by("sort_order", "pk"))
-            others.insert(self._position(len(others)), item)
-            for position, row in enumerate(others):
-                SettingsSet.objects.filter(pk=row.pk).update(sort_order=position)
-            log(instance=item, action="wagtail_smtp.reorder")
+            try:
+                position = int(self.request.GET.get("position", ""))
+            except ValueError:
+                position = -1
+            move(item, position)
         return JsonResponse({"success": True})
 
-    def _position(self, last):
-        try:
-            position = int(self.request.GET.get("position", ""))
-        except ValueError:
-            return last
-        return position if 0 <= position <= last else last
+
+class PutFirstView(permissions.RequirePermission, View):
+    """Make a set the first, from a button: its redirect then holds for all mail."""
+
+    permission = permissions.CHANGE_SETS
+
+    def post(self, request, pk):
+        with transaction.atomic(using=write_alias()):
+            DeliverySettings.lock()
+            item = get_object_or_404(SettingsSet, pk=pk)
+            move(item, 0)
+        buttons = []
+        if request.user.has_perm(permissions.RELOAD):
+            buttons = [messages.button(reverse(RELOAD_URL), _("Review and reload"))]
+        text = _("“%s” is the first now. Not live yet: email is sent as before.") % item
+        messages.success(request, text, buttons=buttons)
+        back = get_valid_next_url_from_request(request) or reverse(f"{URLS}:list")
+        return HttpResponseRedirect(back)
+
+
+class RedirectColumn(Column):
+    """Whether mail is redirected by the set, with the button that makes it so."""
+
+    cell_template_name = "wagtail_smtp/settings_sets/redirect_cell.html"
+
+    def get_cell_context_data(self, instance, parent_context):
+        context = super().get_cell_context_data(instance, parent_context)
+        user = context["request"].user
+        if context["value"].first_would_help and user.has_perm(permissions.CHANGE_SETS):
+            context["put_first_url"] = reverse(f"{URLS}:put_first", args=[instance.pk])
+            context["csrf_token"] = get_token(context["request"])
+        return context
 
 
 class IndexView(snippets.IndexView):
@@ -158,7 +245,7 @@ class IndexView(snippets.IndexView):
             self._get_title_column("name"),
             StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
             Column("changes", label=_("Changes"), accessor=overview.changes),
-            Column("redirect", label=_("Redirect"), accessor=set_cells.redirect),
+            RedirectColumn("redirect", label=_("Redirect"), accessor=overview.redirect),
             Column("transport", label=_("Transport"), accessor=set_cells.transport),
             Column("host", label=_("Host"), accessor=set_cells.host),
             Column("sender", label=_("Sender"), accessor=set_cells.sender),
@@ -187,6 +274,9 @@ class IndexView(snippets.IndexView):
             if waiting
             else ""
         )
+        saved = overview.plan.target if overview.plan else draft_configuration()
+        context["notices"] = notices.shown(saved, self.request.user)
+        context["may_reload"] = self.request.user.has_perm(permissions.RELOAD)
         context["deleted_but_live"] = overview.deleted_but_live
         context["refusal"] = overview.refusal
         context["tokens"] = token_notices()
@@ -197,6 +287,11 @@ class IndexView(snippets.IndexView):
         return context
 
 
+REDIRECT_HELP = gettext_lazy(
+    "For testing: email goes to the report emails instead of its real recipients. The first set of "
+    "the list redirects all email; a set further down redirects only what is sent through it. "
+    "Links in the messages still work."
+)
 EDIT_HANDLER = ObjectList(
     [
         FieldPanel("name"),
@@ -238,10 +333,14 @@ EDIT_HANDLER = ObjectList(
         ),
         MultiFieldPanel(
             [
-                FieldPanel("redirect"),
-                InlinePanel("report_emails", label=gettext_lazy("Report email"), max_num=20),
+                FieldPanel("redirect", help_text=REDIRECT_HELP),
+                InlinePanel("report_emails", label=gettext_lazy("Report email")),
             ],
             heading=gettext_lazy("Redirection"),
+        ),
+        MultiFieldPanel(
+            [FieldPanel("categories"), FieldPanel("backup")],
+            heading=gettext_lazy("Routing"),
         ),
         MultiFieldPanel(
             [
@@ -250,8 +349,6 @@ EDIT_HANDLER = ObjectList(
                 FieldPanel("bounce_address", attrs=FOR_SMTP),
                 FieldPanel("max_size"),
                 FieldPanel("notify_user", widget=NotifyUserViewSet().widget_class),
-                FieldPanel("categories"),
-                FieldPanel("backup"),
             ],
             heading=gettext_lazy("More settings"),
             classname="collapsed",
@@ -286,8 +383,9 @@ class SettingsSetViewSet(snippets.SnippetViewSet):
     create_template_name = edit_template_name = "wagtail_smtp/settings_sets/form.html"
 
     def get_urlpatterns(self):
-        """Wagtail's own, and the tests'."""
-        return [*super().get_urlpatterns(), *set_tests.urlpatterns(self)]
+        """Wagtail's own, the tests', and the button that puts a set first."""
+        put_first = path("put-first/<int:pk>/", PutFirstView.as_view(), name="put_first")
+        return [*super().get_urlpatterns(), *set_tests.urlpatterns(self), put_first]
 
     def register_chooser_viewset(self):
         """Nothing chooses a set, and the chooser's pages ask for no permission."""

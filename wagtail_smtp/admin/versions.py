@@ -16,7 +16,7 @@ from wagtail.admin.viewsets.base import ViewSet
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.live.changes import difference
 from wagtail_smtp.live.draft import version_configuration
-from wagtail_smtp.models import ConfigurationVersion
+from wagtail_smtp.models import ConfigurationVersion, SettingsSet
 
 #: Changes that the one line names.
 NAMED = 3
@@ -99,10 +99,36 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
         if before is None and version.number > 1:
             return Changed(_("The version before it is no longer kept"))
         try:
-            changes = difference(version_configuration(before), version_configuration(version))
+            old, new = version_configuration(before), version_configuration(version)
+            changes = difference(old, new, self._known(version, old, new))
         except ValueError:
             return Changed(_("Written by a newer release"))
         return _summary(changes)
+
+    @cached_property
+    def _keys(self):
+        """The keys of the sets of each kept version, by its number."""
+        kept = [*self.kept]
+        versions = ConfigurationVersion.objects.filter(number__in=kept)
+        return {
+            number: {item.get("key") for item in content.get("sets", ())}
+            for number, content in versions.values_list("number", "content")
+        }
+
+    @cached_property
+    def _present(self):
+        return {str(key) for key in SettingsSet.objects.values_list("key", flat=True)}
+
+    def _known(self, version, old, new):
+        """The sets that this version only switched on or off."""
+        there_before, there_after = set(), set(self._present)
+        for number, keys in self._keys.items():
+            if number < version.number:
+                there_before |= keys
+            elif number > version.number:
+                there_after |= keys
+        came, went = new.by_key().keys() - old.by_key(), old.by_key().keys() - new.by_key()
+        return (came & there_before) | (went & there_after)
 
 
 def _summary(changes):

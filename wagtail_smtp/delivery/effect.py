@@ -158,9 +158,12 @@ _TEXTS: dict[tuple[str, str], Callable[[], str]] = {
 
 
 def notices(configuration: Configuration) -> tuple[Notice, ...]:
-    """All of them, those about redirects first."""
-    found = [*_redirects(configuration), *_unused(configuration)]
-    return tuple(sorted(found, key=lambda notice: not notice.is_about_redirect))
+    """All of them, those about redirects first; one for a set."""
+    redirects = list(_redirects(configuration))
+    told = {notice.key for notice in redirects}
+    if configuration.method == "standard" and told:
+        told.add("")  # each of them says so
+    return (*redirects, *(notice for notice in _unused(configuration) if notice.key not in told))
 
 
 def _redirects(configuration: Configuration) -> Iterator[Notice]:
@@ -192,6 +195,8 @@ def _unused(configuration: Configuration) -> Iterator[Notice]:
         if configuration.sets:
             yield Notice("unused", "method")
         return
+    if configuration.sets and configuration.sets[0].redirect:
+        return  # while a site is tested, its own sets are meant to wait
     for item in configuration.sets:
         if is_used(configuration, item):
             continue

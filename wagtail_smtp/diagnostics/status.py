@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import Count, Min
 from django.utils import timezone
 
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
+from wagtail_smtp.configuration import Configuration, SettingsSetConfig
+from wagtail_smtp.delivery.effect import Notice, is_used, notices, redirecting
 from wagtail_smtp.live import consents
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
@@ -27,7 +29,10 @@ BAD = (State.FAILED, State.UNKNOWN, State.BLOCKED, State.TOO_LARGE)
 
 @dataclass(frozen=True, slots=True)
 class SetStatus:
-    """A live set, in order. ``token`` is the state of its OAuth 2 token, empty without one."""
+    """A live set, in order. ``token`` is the state of its OAuth 2 token, empty without one.
+
+    ``redirect`` says for which mail the redirect is in effect; empty: it is off.
+    """
 
     name: str
     server: str
@@ -35,6 +40,8 @@ class SetStatus:
     backup: bool = False
     redirects_to: tuple[str, ...] = ()
     token: str = ""
+    is_used: bool = True
+    redirect: Literal["", "all", "some", "none"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,8 @@ class Status:
     """All of it; ``alarms`` says in words what is wrong, and is empty if nothing is.
 
     ``version`` is 0 where nothing was ever made live; ``forced_redirect`` None where none is;
-    ``overdue`` is in seconds, of the message that is due for longest.
+    ``overdue`` is in seconds, of the message that is due for longest. ``notices`` say what has no
+    effect though it is switched on, ``waiting_notices`` what will have none after a reload.
     """
 
     version: int
@@ -64,6 +72,8 @@ class Status:
     forced_redirect: tuple[str, ...] | None
     waiting_changes: tuple[str, ...]
     waiting_problems: tuple[str, ...]
+    notices: tuple[str, ...]
+    waiting_notices: tuple[str, ...]
     outbox: dict[str, int]
     overdue: float
     failures: tuple[Failed, ...]
@@ -84,25 +94,34 @@ def status() -> Status:
     waiting, overdue = outbox()
     failures = _failures()
     tokens = consents.states(plan.before.sets)
+    told = notices(plan.before)
     return Status(
         version=plan.live.number if plan.live else 0,
         since=plan.live.created_at if plan.live else None,
         method=plan.before.method if plan.live else "standard",
         standard=standard.description(),
-        sets=tuple(_set(item, tokens.get(item.key)) for item in plan.before.sets),
+        sets=tuple(_set(plan.before, item, tokens.get(item.key)) for item in plan.before.sets),
         forced_redirect=conf.forced_redirect(),
         waiting_changes=tuple(map(str, plan.changes)),
         waiting_problems=tuple(map(str, plan.problems)),
+        notices=tuple(map(str, told)),
+        waiting_notices=tuple(str(each) for each in notices(plan.target) if each not in told),
         outbox=waiting,
         overdue=overdue,
         failures=failures,
-        alarms=tuple(_alarms(tokens.values(), overdue, len(failures))),
+        alarms=tuple(_alarms(told, tokens.values(), overdue, len(failures))),
     )
 
 
-def _alarms(tokens: Iterable[consents.TokenState], overdue: float, failures: int) -> Iterator[str]:
+def _alarms(
+    told: Iterable[Notice],
+    tokens: Iterable[consents.TokenState],
+    overdue: float,
+    failures: int,
+) -> Iterator[str]:
     """What somebody has to look after now."""
     yield from map(str, _live_problems())
+    yield from (str(notice) for notice in told if notice.kind == "redirect")
     for state in tokens:
         if state.refusal is not None:
             yield f"The access token could not be renewed. {state.refusal}"
@@ -123,7 +142,9 @@ def _live_problems() -> Any:
     return live.preview(version).problems if version else ()
 
 
-def _set(item: Any, token: consents.TokenState | None) -> SetStatus:
+def _set(
+    live: Configuration, item: SettingsSetConfig, token: consents.TokenState | None
+) -> SetStatus:
     is_default = item.authentication == "default" and not item.is_provider
     server = transport_label(item.transport) if item.is_provider else f"{item.host}:{item.port}"
     return SetStatus(
@@ -133,7 +154,16 @@ def _set(item: Any, token: consents.TokenState | None) -> SetStatus:
         backup=item.backup,
         redirects_to=item.report_addresses if item.redirect else (),
         token=token.kind if token else "",
+        is_used=is_used(live, item),
+        redirect=_redirect(live, item),
     )
+
+
+def _redirect(live: Configuration, item: SettingsSetConfig) -> Literal["", "all", "some", "none"]:
+    if not item.redirect:
+        return ""
+    does = redirecting(live, item)
+    return "all" if does.is_all else "some" if does.categories else "none"
 
 
 def outbox() -> tuple[dict[str, int], float]:

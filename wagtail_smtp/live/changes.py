@@ -1,6 +1,6 @@
 """The difference between two configurations, set by set and field by field, in words."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -18,11 +18,13 @@ from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports.providers import PROVIDERS, field_name
 from wagtail_smtp.transports.providers import label as transport_label
 
-Kind = Literal["added", "removed", "changed", "moved", "method"]
+Kind = Literal["added", "on", "removed", "off", "changed", "moved", "method"]
 
 KIND_LABELS = {
     "added": gettext_lazy("Added"),
+    "on": gettext_lazy("Switched on"),
     "removed": gettext_lazy("Removed"),
+    "off": gettext_lazy("Switched off"),
     "changed": gettext_lazy("Changed"),
     "moved": gettext_lazy("Moved"),
     "method": gettext_lazy("Changed"),
@@ -64,7 +66,7 @@ class SetChange:
         return f"{self.name}: {self.kind_label} ({labels})"
 
     def __str__(self) -> str:
-        if self.kind == "added":
+        if self.kind in ("added", "on"):
             return f"{self.name}: {self.kind_label}"
         parts = "; ".join(
             f"{field.label}: {field.before or '–'} → {field.after or '–'}"
@@ -75,12 +77,21 @@ class SetChange:
         return f"{self.name}: {self.kind_label}" + (f" ({parts})" if parts else "")
 
 
-def difference(before: Configuration, after: Configuration) -> tuple[SetChange, ...]:
-    """All that changes from one configuration to the other, in the order of the sets."""
-    return tuple(_changes(before, after))
+def difference(
+    before: Configuration, after: Configuration, known: Collection[str] = ()
+) -> tuple[SetChange, ...]:
+    """All that changes from one configuration to the other, in the order of the sets.
+
+    Args:
+        known: keys of sets that there are or were beside ``before`` and ``after``. Those only come
+            and go by being switched on and off.
+    """
+    return tuple(_changes(before, after, known))
 
 
-def _changes(before: Configuration, after: Configuration) -> Iterator[SetChange]:
+def _changes(
+    before: Configuration, after: Configuration, known: Collection[str]
+) -> Iterator[SetChange]:
     if before.method != after.method:
         labels = dict(DeliverySettings.Method.choices)
         change = FieldChange(
@@ -94,23 +105,29 @@ def _changes(before: Configuration, after: Configuration) -> Iterator[SetChange]
         if key not in old:
             blank = SettingsSetConfig(key, item.name)
             values = tuple(replace(field, before="") for field in _field_changes(blank, item))
-            values += (_position(None, list(new).index(key)),)
-            yield SetChange("added", item.name, key, values)
+            values += (FieldChange(_("Position"), "", _place(after, key)),)
+            yield SetChange("on" if key in known else "added", item.name, key, values)
             continue
         changed = tuple(_field_changes(old[key], item))
         moved = stayed_old.index(key) != stayed_new.index(key)
         if moved:
-            changed += (_position(list(old).index(key), list(new).index(key)),)
+            changed += (FieldChange(_("Position"), _place(before, key), _place(after, key)),)
         if changed:
             kind: Kind = "moved" if moved and len(changed) == 1 else "changed"
             yield SetChange(kind, item.name, key, changed)
     for key, item in old.items():
         if key not in new:
-            yield SetChange("removed", item.name, key)
+            yield SetChange("off" if key in known else "removed", item.name, key)
 
 
-def _position(before: int | None, after: int) -> FieldChange:
-    return FieldChange(_("Position"), "" if before is None else str(before + 1), str(after + 1))
+def _place(configuration: Configuration, key: str) -> str:
+    # Not its number: the listing counts sets that are off as well, and versions don't have them.
+    before = None
+    for item in configuration.sets:
+        if item.key == key:
+            break
+        before = item
+    return _("first") if before is None else _("after “%s”") % before.name
 
 
 def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Iterator[FieldChange]:
@@ -121,7 +138,7 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
         if name in ("key", "webhook_secret") or old == new:
             continue
         if name == "secret":
-            yield FieldChange(_secret_label(after))
+            yield _secret_change(before, after)
         elif name == "ca_certificates":
             # A browser sends other line ends than were stored; they mean nothing.
             if _lines(old) != _lines(new):
@@ -156,6 +173,14 @@ def _field_beside_the_model(name: str) -> str:
             if name == field_name(slug, option.name):
                 return str(option.label)
     return "OAuth 2" if name.startswith("oauth_") else ""
+
+
+def _secret_change(before: SettingsSetConfig, after: SettingsSetConfig) -> FieldChange:
+    if before.secret is None:
+        return FieldChange(_secret_label(after), "", _("set"))
+    if after.secret is None:
+        return FieldChange(_secret_label(before), _("set"), _("removed"))
+    return FieldChange(_secret_label(after))
 
 
 def _secret_label(item: SettingsSetConfig) -> str:

@@ -51,7 +51,7 @@ class Preview:
     before: Configuration
     target: Configuration
     changes: tuple[SetChange, ...]
-    #: Edits of the sets that making an earlier version live again would undo.
+    #: Changes that are saved but not live, and that making an earlier version live again undoes.
     lost: tuple[SetChange, ...]
     redirect: RedirectChange
     problems: tuple[Problem, ...]
@@ -85,7 +85,7 @@ def preview(again: ConfigurationVersion | None = None) -> Preview:
         before=before,
         target=target,
         changes=changes_to(before, target),
-        lost=difference(draft, target) if draft != before else (),
+        lost=_lost(before, draft, target),
         redirect=redirect_change(before, target),
         problems=tuple(_problems(target)),
         token=hashlib.sha256(repr(state).encode()).hexdigest(),
@@ -94,13 +94,42 @@ def preview(again: ConfigurationVersion | None = None) -> Preview:
 
 def changes_to(before: Configuration, target: Configuration) -> tuple[SetChange, ...]:
     """All that a reload to ``target`` changes: the sets, and consents that wait for it."""
-    changes = {change.key: change for change in difference(before, target)}
+    known = _known() if before.by_key().keys() != target.by_key().keys() else ()
+    changes = {change.key: change for change in difference(before, target, known)}
     for item in target.sets:
         if item.key in consents.waiting([item]):
             consent = FieldChange(_("Consent (OAuth 2)"), "", _("new"))
             change = changes.get(item.key, SetChange("changed", item.name, item.key))
             changes[item.key] = replace(change, fields=(*change.fields, consent))
     return tuple(changes.values())
+
+
+def _known() -> set[str]:
+    """Keys of the sets that there are, and were live once."""
+    keys = {str(key) for key in SettingsSet.objects.values_list("key", flat=True)}
+    contents = ConfigurationVersion.objects.values_list("content", flat=True)
+    return keys & {item["key"] for content in contents for item in _sets_in(content)}
+
+
+def _lost(
+    before: Configuration, draft: Configuration, target: Configuration
+) -> tuple[SetChange, ...]:
+    """What is saved but not live, and is not so in ``target`` either."""
+    if draft == target:
+        return ()
+    saved, wanted = draft.by_key(), target.by_key()
+    is_order_lost = [key for key in saved if key in wanted] != [
+        key for key in wanted if key in saved
+    ]
+    return tuple(
+        change
+        for change in difference(before, draft, _known())
+        if (
+            draft.method != target.method
+            if change.kind == "method"
+            else is_order_lost or saved.get(change.key) != wanted.get(change.key)
+        )
+    )
 
 
 def reload(
@@ -244,8 +273,13 @@ def _discard_old() -> None:
 
 
 def _secrets_of(version: ConfigurationVersion) -> set[int]:
-    sets = [item for item in version.content.get("sets", ()) if isinstance(item, dict)]
+    sets = _sets_in(version.content)
     return {item[name] for item in sets for name in SECRETS if item.get(name)}
+
+
+def _sets_in(content: Any) -> list[dict[str, Any]]:
+    # A newer release may have written it in another way.
+    return [item for item in content.get("sets", ()) if isinstance(item, dict) and "key" in item]
 
 
 def forget_revoked() -> None:

@@ -16,6 +16,12 @@ _TOKENS = {
     "valid": "valid",
 }
 
+_REDIRECTS = {
+    "all": "redirects all mail to",
+    "some": "redirects some mail to",
+    "none": "redirect NOT IN EFFECT, to",
+}
+
 
 class Command(BaseCommand):
     """Print the state of the site's email."""
@@ -55,7 +61,10 @@ class Command(BaseCommand):
             if item.token:
                 self.stdout.write(f"   access token: {_TOKENS[item.token]}")
             if item.redirects_to:
-                self.stdout.write(f"   redirects to {', '.join(item.redirects_to)}")
+                to = ", ".join(item.redirects_to)
+                self.stdout.write(f"   {_REDIRECTS[item.redirect]} {to}")
+            if not item.is_used:
+                self.stdout.write("   not used")
         self.stdout.write(f"Standard delivery: {told.standard}")
         if told.forced_redirect is not None:
             to = ", ".join(told.forced_redirect) or "nobody: no mail leaves"
@@ -67,6 +76,11 @@ class Command(BaseCommand):
             self.stdout.write(f"Not live yet ({len(told.waiting_changes)}):")
             for change in told.waiting_changes:
                 self.stdout.write(f"- {change}")
+        for notice in told.notices:
+            if notice not in told.alarms:
+                self.stdout.write(self.style.WARNING(f"Note: {notice}"))
+        for notice in told.waiting_notices:
+            self.stdout.write(self.style.WARNING(f"After a reload: {notice}"))
         for problem in told.waiting_problems:
             self.stdout.write(self.style.WARNING(f"Can't be made live: {problem}"))
         for failed in told.failures[:10]:
