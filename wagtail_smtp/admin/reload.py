@@ -23,6 +23,7 @@ from wagtail_smtp.live.changes import field_label
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet
 
 EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+LIST = "wagtailsnippets_wagtail_smtp_settingsset:list"
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,17 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
             ),
             "version": version,
             "action_url": self.request.path,
+            "sets_url": self._sets_url(),
             "not_permitted": started and not self.request.user.has_perm(permissions.REDIRECT),
         }
+
+    def _sets_url(self):
+        # Those who may reload may not see the listing by that alone.
+        may = self.request.user.has_perm
+        listing = any(
+            map(may, (permissions.VIEW_SETS, permissions.CHANGE_SETS, permissions.ADD_SETS))
+        )
+        return reverse(LIST) if listing else reverse("wagtail_smtp_delivery:index")
 
     def _concerns(self, problems):
         urls = {}
