@@ -16,11 +16,12 @@ class WagtailSMTPConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and watch which threads Django cleans up after."""
-        from wagtail_smtp import alerts, checks, retention, signals
+        from wagtail_smtp import alerts, checks, database_checks, retention, signals
         from wagtail_smtp.live import consents, threads
 
         for check in checks.ALL:
             register(check, "wagtail_smtp")
+        database_checks.register_all()
         request_started.connect(threads.begin_request, dispatch_uid="wagtail_smtp")
         request_finished.connect(threads.end_request, dispatch_uid="wagtail_smtp")
         alerts.connect()

@@ -1,0 +1,69 @@
+"""A database that the log may have trouble with is named when the project starts or migrates."""
+
+import pytest
+from django.core.checks import Tags, run_checks
+from django.db import connection
+
+from tests.test_charsets import utf8mb3
+from wagtail_smtp import database_checks
+from wagtail_smtp.models import LogEntry
+
+__all__ = ["utf8mb3"]
+
+
+def _ids(databases=("default",), **values):
+    found = run_checks(databases=databases, **values)
+    return {message.id for message in found if message.id in ("wagtail_smtp.W011", *_OF_DATABASE)}
+
+
+_OF_DATABASE = ("wagtail_smtp.W012", "wagtail_smtp.W013")
+
+
+@pytest.mark.parametrize("mode", [None, "deferred", "IMMEDIATE", "EXCLUSIVE"])
+def test_sqlites_transactions(monkeypatch, mode):
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "transaction_mode", mode)
+    is_advised = connection.vendor == "sqlite" and mode in (None, "deferred")
+    advised = {"wagtail_smtp.W011"} if is_advised else set()
+    assert _ids(databases=(), include_deployment_checks=True) == advised
+    # On a development machine it bothers no one.
+    assert _ids(databases=()) == set()
+
+
+@pytest.mark.django_db
+def test_the_tests_database_holds_everything():
+    assert _ids(tags=[Tags.database]) <= {"wagtail_smtp.W013"}
+    # Without being told that it may, no check asks a database.
+    assert database_checks.check_database() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_characters_that_the_database_can_not_hold(utf8mb3):
+    assert "wagtail_smtp.W012" in _ids(tags=[Tags.database])
+
+
+@pytest.mark.django_db
+def test_small_packets(monkeypatch):
+    if connection.vendor != "mysql":
+        pytest.skip("MySQL's and MariaDB's max_allowed_packet")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@GLOBAL.max_allowed_packet")
+        [packet] = cursor.fetchone()
+    for limit, expected in ((packet, set()), (packet + 1, {"wagtail_smtp.W013"})):
+        monkeypatch.setattr(database_checks, "_PACKET", limit)
+        assert _ids(tags=[Tags.database]) == expected
+
+
+class Apart:
+    """A router that keeps the log in a database of its own."""
+
+    def db_for_write(self, model, **hints):
+        return "log" if model is LogEntry else None
+
+
+def test_a_database_of_its_own(settings):
+    settings.DATABASE_ROUTERS = []
+    assert database_checks.check_routing() == []
+    settings.DATABASE_ROUTERS = [f"{__name__}.Apart"]
+    [error] = database_checks.check_routing()
+    assert error.id == "wagtail_smtp.E014"
+    assert "default, log" in error.msg
