@@ -29,11 +29,14 @@ demo-venv:
 	    echo "$$state" > .demo/venv/.installed; \
 	  fi
 
+# EXTRA=test-mariadb brings MariaDB's driver, which has to be compiled.
+EXTRA ?= test
+
 $(VENV)/.installed: pyproject.toml
 	@python=$$(sh ./find-python.sh) && echo "Setting up $(VENV) with $$python" && \
 	  rm -rf $(VENV) && "$$python" -m venv $(VENV) && \
 	  $(BIN)/python -m pip install --quiet --upgrade pip && \
-	  $(BIN)/python -m pip install --quiet --editable '.[test]' && touch $@
+	  $(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]' && touch $@
 
 test: lint unit  ## Run everything: floors, style, types and tests
 
@@ -92,7 +95,7 @@ $(NEWEST)/.installed: pyproject.toml
 	@python=$$(sh ./find-python.sh) && echo "Setting up $(NEWEST) with $$python" && \
 	  rm -rf $(NEWEST) && "$$python" -m venv $(NEWEST) && \
 	  $(NEWEST)/bin/python -m pip install --quiet --upgrade pip && \
-	  $(NEWEST)/bin/python -m pip install --quiet --editable '.[test]' \
+	  $(NEWEST)/bin/python -m pip install --quiet --editable '.[$(EXTRA)]' \
 	    'Django~=6.1.0' 'wagtail~=8.0.0' && touch $@
 
 test-newest: $(NEWEST)/.installed  ## Run the tests but the browser's on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)

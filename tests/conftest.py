@@ -6,6 +6,7 @@ from typing import Any
 import django
 import pytest
 from django.core.cache import cache
+from wagtail.models import Collection, Locale, Page
 
 from tests.smtp_server import CA_PEM, SMTPServer
 from wagtail_smtp import live
@@ -22,6 +23,19 @@ def _as_a_new_process() -> Iterator[None]:
     cache.clear()
     yield
     look_up.forget()
+
+
+@pytest.fixture(autouse=True)
+def _roots(request: pytest.FixtureRequest) -> None:
+    """What migrations of Wagtail make, and a test with real transactions removes."""
+    uses_database = "db" in request.fixturenames or request.node.get_closest_marker("django_db")
+    if "client" in request.fixturenames and uses_database:
+        request.getfixturevalue("db")
+        Locale.objects.get_or_create(language_code="en")
+        if Page.get_first_root_node() is None:
+            Page.add_root(title="Root")
+        if Collection.get_first_root_node() is None:
+            Collection.add_root(name="Root")
 
 
 @pytest.fixture(autouse=True)

@@ -81,6 +81,8 @@ elif os.environ.get("WAGTAIL_SMTP_TEST_DATABASE") == "mariadb":
             "ENGINE": "django.db.backends.mysql",
             "NAME": os.environ["WAGTAIL_SMTP_TEST_MARIADB_NAME"],
             "USER": "wagtail_smtp",
+            # The server's own may be latin1.
+            "TEST": {"CHARSET": "utf8mb4"},
             "OPTIONS": {
                 "unix_socket": os.environ["WAGTAIL_SMTP_TEST_MARIADB_SOCKET"],
                 "charset": "utf8mb4",

@@ -144,6 +144,7 @@ def test_a_cache_that_is_down(server, admins, monkeypatch, configure):
     monkeypatch.undo()
 
 
+@pytest.mark.django_db(transaction=True)  # an error closes the connection
 def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
     _queue(3)
     worker = Worker()
