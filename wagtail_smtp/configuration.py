@@ -13,12 +13,25 @@ from typing import Any, Literal, Protocol
 from wagtail_smtp.bindings import destination_binding, provider_binding
 
 #: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
-FORMAT = 4
+FORMAT = 5
 
 #: Fields that older formats don't have; their defaults mean what was so before.
 _ADDED = frozenset(
-    {"backup", "max_size", "notify_user", "transport", "provider", "webhook_secret", "oauth"}
+    {
+        "backup",
+        "ignored_extensions",
+        "max_size",
+        "notify_user",
+        "oauth",
+        "provider",
+        "transport",
+        "webhook_secret",
+    }
 )
+
+#: What is used where a server offers it, as EHLO names it. STARTTLS and AUTH are chosen by fields
+#: of their own.
+EXTENSIONS = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE")
 
 Method = Literal["custom", "standard"]
 Security = Literal["starttls", "ssl", "none"]
@@ -41,6 +54,8 @@ class SettingsSetConfig:
     stored password (never the password), ``max_size`` is in MB, ``notify_user`` a user's
     primary key.
 
+    ``ignored_extensions`` are EHLO keywords that are not used though the server offers them.
+
     ``transport`` is ``"smtp"`` or a provider's slug, and ``provider`` holds that provider's own
     options that are no secrets, by the names its backend gives them. ``oauth`` holds what OAuth 2
     needs and is no secret. ``webhook_secret`` is the id of what delivery reports must prove.
@@ -54,6 +69,7 @@ class SettingsSetConfig:
     security: Security = "starttls"
     timeout: int = 10
     ehlo_name: str = ""
+    ignored_extensions: tuple[str, ...] = ()
     ca_certificates: str = ""
     authentication: Authentication = "none"
     username: str = ""
@@ -162,6 +178,7 @@ def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
     values: dict[str, Any] = dict(content)
     values["report_emails"] = tuple(ReportEmail(**report) for report in values["report_emails"])
     values["categories"] = tuple(values["categories"])
+    values["ignored_extensions"] = tuple(values.get("ignored_extensions", ()))
     return SettingsSetConfig(**values)
 
 
@@ -194,6 +211,8 @@ class TransportConfig:
     timeout: float = 10
     ehlo_name: str = ""
     ca_certificates: str = ""
+    #: EHLO keywords that are not used though the server offers them.
+    ignored_extensions: tuple[str, ...] = ()
     username: str = ""
     password: str = field(default="", repr=False)
     #: With OAuth 2, instead of a password.

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from wagtail_smtp import oauth
 from wagtail_smtp.categories import validate_category
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Problem, SettingsSetConfig
+from wagtail_smtp.configuration import EXTENSIONS, Problem, SettingsSetConfig
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -163,6 +163,13 @@ def _server(item: SettingsSetConfig) -> Iterator[Problem]:
             yield Problem(_("Enter a port between 1 and 65535."), "port")
     if item.ehlo_name and not is_ehlo_name(item.ehlo_name):
         yield Problem(_("Enter a host name, for example www.example.com."), "ehlo_name")
+    unknown = [name for name in item.ignored_extensions if name not in EXTENSIONS]
+    if unknown:
+        yield Problem(
+            _("%(unknown)s can't be ignored, only %(known)s.")
+            % {"unknown": ", ".join(map(str, unknown)), "known": ", ".join(EXTENSIONS)},
+            "ignored_extensions",
+        )
 
 
 def _common(item: SettingsSetConfig) -> Iterator[Problem]:

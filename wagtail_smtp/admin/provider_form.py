@@ -36,6 +36,7 @@ _OF_SMTP = {
     "authentication": "none",
     "username": "",
     "ehlo_name": "",
+    "ignored_extensions": (),
     "bounce_address": "",
 }
 #: A key travels in headers.

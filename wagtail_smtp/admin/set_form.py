@@ -68,6 +68,13 @@ class SettingsSetForm(OAuthFields, ProviderForm):
         widget=forms.CheckboxSelectMultiple,
         help_text=SettingsSet._meta.get_field("categories").help_text,
     )
+    ignored_extensions = forms.MultipleChoiceField(
+        label=gettext_lazy("Extensions to ignore"),
+        required=False,
+        choices=[(keyword, keyword) for keyword in configuration.EXTENSIONS],
+        widget=forms.CheckboxSelectMultiple,
+        help_text=SettingsSet._meta.get_field("ignored_extensions").help_text,
+    )
     loaded_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
     class Media:

@@ -346,6 +346,7 @@ EDIT_HANDLER = ObjectList(
             [
                 FieldPanel("ca_certificates", attrs={FOR: " ".join((SMTP, *OWN_SERVERS))}),
                 FieldPanel("ehlo_name", attrs=FOR_SMTP),
+                FieldPanel("ignored_extensions", attrs=FOR_SMTP),
                 FieldPanel("bounce_address", attrs=FOR_SMTP),
                 FieldPanel("max_size"),
                 FieldPanel("notify_user", widget=NotifyUserViewSet().widget_class),

@@ -231,6 +231,7 @@ _SHOW: dict[str, Callable[[Any], str]] = {
     "transport": transport_label,
     "oauth": oauth.described,
     "categories": lambda value: ", ".join(value) or _("all mail"),
+    "ignored_extensions": ", ".join,
     "max_size": _megabytes,
     "notify_user": _user,
     "security": lambda value: str(dict(SettingsSet.Security.choices)[value]),

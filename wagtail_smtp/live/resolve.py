@@ -49,6 +49,7 @@ def _server(item: SettingsSetConfig) -> TransportConfig:
         security=item.security,
         timeout=item.timeout,
         ehlo_name=item.ehlo_name,
+        ignored_extensions=item.ignored_extensions,
         ca_certificates=item.ca_certificates,
     )
 
@@ -145,6 +146,7 @@ def _standard_server(item: SettingsSetConfig) -> TransportConfig:
         security=server.security,
         timeout=item.timeout,
         ehlo_name=item.ehlo_name,
+        ignored_extensions=item.ignored_extensions,
         username=server.username,
         password=server.password,
         is_standard_server=True,

@@ -84,6 +84,16 @@ class SettingsSet(StagedModel, ClusterableModel):
         blank=True,
         help_text=_("The name this site greets the server with. Empty: this machine's name."),
     )
+    ignored_extensions = models.JSONField(
+        _("extensions to ignore"),
+        default=list,
+        blank=True,
+        help_text=_(
+            "Only for a server that fails at something it offers: what you choose is never used. "
+            "PIPELINING and CHUNKING make sending faster; each is tried out before a message "
+            "relies on it."
+        ),
+    )
     ca_certificates = models.TextField(
         _("certificates of a private authority"),
         blank=True,
@@ -230,6 +240,7 @@ class SettingsSet(StagedModel, ClusterableModel):
                 configuration.ReportEmail(report.address, report.enabled) for report in reports
             ),
             categories=tuple(self.categories),
+            ignored_extensions=tuple(self.ignored_extensions),
             notify_user=_as_json(self.notify_user_id),
             provider=dict(self.provider),
             oauth=dict(self.oauth),
@@ -246,6 +257,7 @@ class SettingsSet(StagedModel, ClusterableModel):
         self.webhook_secret_id = config.webhook_secret
         self.provider, self.oauth = dict(config.provider), dict(config.oauth)
         self.categories = list(config.categories)
+        self.ignored_extensions = list(config.ignored_extensions)
         # The user may have been deleted since; ADMINS are told then.
         users = get_user_model()._default_manager
         self.notify_user = users.filter(pk=config.notify_user).first()

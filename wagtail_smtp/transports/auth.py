@@ -7,7 +7,7 @@ mechanism has none.
 
 import hashlib
 import hmac
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from django.views.decorators.debug import sensitive_variables
 
@@ -28,6 +28,13 @@ def login(username: str, password: str) -> Encoder:
     """The mechanism of draft-murchison-sasl-login: asked for a name, then a password."""
     answers = iter((username.encode(), password.encode()))
     return lambda challenge: None if challenge is None else next(answers, b"")
+
+
+@sensitive_variables()
+def login_at_once(username: str, password: str) -> Encoder:
+    """The same with the name as the initial response, for servers that expect one there."""
+    answers = iter((username.encode(), password.encode()))
+    return lambda challenge: next(answers, b"")
 
 
 @sensitive_variables()
@@ -61,19 +68,19 @@ def oauthbearer(username: str, token: str) -> Encoder:
 
 #: Mechanisms for a password, the preferred first. CRAM-MD5 comes last: it keeps the password
 #: from nobody who could read TLS, and makes servers store it in plain text.
-FOR_PASSWORDS: dict[str, Mechanism] = {
-    "PLAIN": plain,
-    "LOGIN": login,
-    "CRAM-MD5": cram_md5,
+FOR_PASSWORDS: dict[str, tuple[Mechanism, ...]] = {
+    "PLAIN": (plain,),
+    "LOGIN": (login, login_at_once),
+    "CRAM-MD5": (cram_md5,),
 }
 #: Mechanisms for an OAuth 2 access token.
-FOR_TOKENS: dict[str, Mechanism] = {
-    "XOAUTH2": xoauth2,
-    "OAUTHBEARER": oauthbearer,
+FOR_TOKENS: dict[str, tuple[Mechanism, ...]] = {
+    "XOAUTH2": (xoauth2,),
+    "OAUTHBEARER": (oauthbearer,),
 }
 
 
-def mechanisms(known: dict[str, Mechanism], offered: Collection[str]) -> list[str]:
+def mechanisms(known: Mapping[str, object], offered: Collection[str]) -> list[str]:
     """Those of ``known`` that the server offers, the preferred first."""
     upper = {name.upper() for name in offered}
     return [name for name in known if name in upper]

@@ -20,25 +20,32 @@ from django.core.mail.utils import DNS_NAME
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.configuration import TransportConfig
-from wagtail_smtp.exceptions import (
-    AttemptFailed,
-    EmailDeliveryError,
-    MessageDeferred,
-    TokenRefused,
-)
+from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import auth, guard
-from wagtail_smtp.transports.verdict import failure, lost, words
+from wagtail_smtp.transports.verdict import failure, is_no, is_yes, lost, words
 from wagtail_smtp.transports.wire import Reply, UnreadableReply, Wire
 from wagtail_smtp.validation import ascii_host, may_log_in_without_tls
 
 StageName = Literal[
-    "resolve", "connect", "tls", "greeting", "auth", "sender", "recipient", "message"
+    "resolve", "connect", "tls", "greeting", "auth", "fast", "sender", "recipient", "message"
 ]
 
 #: The stages at one address of a host; the next one is tried where one of them fails.
 _ORDER: Sequence[StageName] = ("connect", "tls", "greeting")
+#: Replies that say no more than that the server doesn't know a mechanism.
+_NOT_KNOWN = (500, 501, 502, 503, 504)
 #: Replies that say a mechanism is not for us, not that the password is wrong.
-_TRY_ANOTHER = (500, 501, 502, 503, 504, 534)
+_TRY_ANOTHER = (*_NOT_KNOWN, 530, 534, 538, 550, 553, 555)
+#: The same in words. Each wrong password may count towards locking the account, so a refusal
+#: that doesn't blame the mechanism ends the login.
+_BLAMES_MECHANISM = re.compile(
+    r"mechanism|auth(?:entication)?[ -](?:method|type)"
+    r"|\b(?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2|OAUTHBEARER)\b.*\b(?:unsupported|unavailable|disabled"
+    r"|not (?:supported|available|allowed|enabled|permitted|implemented))\b",
+    re.IGNORECASE | re.DOTALL,
+)
+#: Challenges of one login; smtplib allows as many.
+_MAX_CHALLENGES = 5
 #: What may be base64 of something secret.
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
 #: What looks like it but reads as words, such as Authentication or SmtpClientAuthentication.
@@ -156,10 +163,11 @@ class Client(smtplib.SMTP):
     def _introduce(self) -> None:
         """EHLO, or HELO where the server is so old."""
         with _phase("ehlo", self._config.name):
-            reply = self.ehlo()
-            if reply[0] >= 500:
-                reply = self.helo()
-            self._expect("ehlo", reply, 250)
+            reply = Reply(*self.ehlo())
+            if not is_yes(reply):
+                reply = Reply(*self.helo())
+            if not is_yes(reply):
+                raise failure(self._config.name, "ehlo", reply)
 
     def _encrypt(self, sock: socket.socket, until: float = math.inf) -> ssl.SSLSocket:
         self.at = "tls"
@@ -197,10 +205,11 @@ class Client(smtplib.SMTP):
     def log_in(self) -> None:
         """AUTH, never over plain text except where that is allowed."""
         config = self._config
-        refusal: MessageDeferred | None = None
+        refusal: EmailDeliveryError | None = None
         try:
             refusal = self._log_in()
-        except TokenRefused as error:
+        except EmailDeliveryError as error:
+            # Of the token request: that says itself what failed.
             refusal = error.with_traceback(None)
         except (UnreadableReply, ValueError):
             # A challenge that is no base64, or anything else that may echo the password.
@@ -237,7 +246,7 @@ class Client(smtplib.SMTP):
             if another is not None:
                 proof = another
                 reply = self._try(known, names, proof)
-        if reply.code == 235:
+        if is_yes(reply):
             return None
         said = words(_scrubbed(reply, config.username, proof))
         return MessageDeferred(
@@ -248,14 +257,24 @@ class Client(smtplib.SMTP):
         )
 
     @sensitive_variables()
-    def _try(self, known: Mapping[str, auth.Mechanism], names: Sequence[str], proof: str) -> Reply:
-        """The server's last word on a password or token."""
-        reply = Reply(0, b"")
+    def _try(
+        self, known: Mapping[str, Sequence[auth.Mechanism]], names: Sequence[str], proof: str
+    ) -> Reply:
+        """The server's most telling word on a password or token."""
+        replies: list[Reply] = []
         for name in names:
-            reply = self._authenticate(name, known[name](self._config.username, proof))
-            if reply.code not in _TRY_ANOTHER:
-                break
-        return reply
+            for mechanism in known[name]:
+                reply = self._authenticate(name, mechanism(self._config.username, proof))
+                if is_yes(reply) or not _blames_mechanism(reply):
+                    return reply
+                replies.append(reply)
+        already = next((reply for reply in replies if reply.code == 503), None)
+        if already is not None:
+            # Where all else failed this may mean "already logged in", as smtplib reads it. If it
+            # doesn't, the server refuses the sender.
+            return Reply(235, already.words)
+        # What it says of the account is more telling than that it doesn't know a command.
+        return min(replies, key=lambda reply: reply.code in _NOT_KNOWN)
 
     @sensitive_variables()
     def _authenticate(self, mechanism: str, encode: auth.Encoder) -> Reply:
@@ -264,12 +283,28 @@ class Client(smtplib.SMTP):
         if first is not None:
             line += " " + (_base64(first) or "=")
         reply = Reply(*self.docmd(line))
-        for _ in range(3):
+        for _ in range(_MAX_CHALLENGES):
             if reply.code != 334:
                 break
-            answer = encode(base64.b64decode(reply.words, validate=True))
+            answer = encode(_challenge(reply.words))
             reply = Reply(*self.docmd(_base64(answer or b"")))
         return reply
+
+
+def _blames_mechanism(reply: Reply) -> bool:
+    """Whether a refusal is about the mechanism, so that another one may work."""
+    if not is_no(reply) or reply.code == 421:
+        return False
+    text = reply.words.decode("utf-8", "replace")
+    return reply.code in _TRY_ANOTHER or bool(_BLAMES_MECHANISM.search(text))
+
+
+def _challenge(words: bytes) -> bytes:
+    """A challenge, decoded; as it is where it isn't base64, for some servers prompt in words."""
+    try:
+        return base64.decodebytes(words)
+    except binascii.Error:
+        return words
 
 
 def _base64(data: bytes) -> str:
@@ -281,7 +316,7 @@ def _scrubbed(reply: Reply, username: str, password: str) -> Reply:
     """A reply at AUTH without what the server may echo: some do. Before anything cuts it."""
     secrets = {password, password.strip(), ascii(password)[1:-1]}
     # Base64 of few characters is too short to be told from a word.
-    made = [auth.plain, *auth.FOR_TOKENS.values()]
+    made = [auth.plain, auth.xoauth2, auth.oauthbearer]
     for sent in (
         password.encode(),
         username.encode(),

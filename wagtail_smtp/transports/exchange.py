@@ -29,12 +29,12 @@ from wagtail_smtp.transports.wire import IncompleteWrite, Reply, UnreadableReply
 
 #: Seconds to look for the server's words after it stopped reading.
 _LAST_WORDS = 1.0
-#: Replies to an extension's command that mean the server doesn't know it after all.
-_NOT_IMPLEMENTED = (500, 502, 504)
+#: Replies to BDAT that are about the command and not about the message.
+_NOT_CHUNKING = (500, 501, 502, 503, 504, 555)
 
 
 class ChunkingRefused(MessageDeferred):
-    """The server offered CHUNKING and doesn't know BDAT."""
+    """The server offered CHUNKING and doesn't do BDAT."""
 
 
 class Exchange:
@@ -43,6 +43,7 @@ class Exchange:
     Attributes:
         in_step: whether each command had its reply; if not, the session can't be used again.
         is_finished: whether the server is ready for the next MAIL without a RSET.
+        is_answered: whether the server replied to anything.
     """
 
     def __init__(self, wire: Wire, extensions: Extensions, name: str, patience: float) -> None:
@@ -54,6 +55,7 @@ class Exchange:
         self._deadline = 0.0
         self.in_step = True
         self.is_finished = False
+        self.is_answered = False
 
     def run(
         self, envelope: Envelope, content: bytes, *, at_once: bool, reset: bool
@@ -62,7 +64,7 @@ class Exchange:
 
         Args:
             content: the message, lines ended by CR LF, not dot-stuffed.
-            at_once: everything in one write; needs PIPELINING and CHUNKING.
+            at_once: everything in one write; needs PIPELINING and CHUNKING, both proven.
             reset: begin with RSET.
 
         Raises:
@@ -153,7 +155,7 @@ class Exchange:
             raise failure(self._name, "data", reply)
 
     def _ask(self, commands: Sequence[tuple[str, bytes]], replies: list[Reply]) -> None:
-        """Add the replies to ``commands``; without PIPELINING none after a refused MAIL."""
+        """Add the replies to ``commands``; without PIPELINING none after a refused RSET or MAIL."""
         together = self._offers.pipelining
         if together:
             self._write(b"".join(line for _phase, line in commands))
@@ -161,7 +163,7 @@ class Exchange:
             if not together:
                 self._write(line)
             replies.append(self._read(phase))
-            if not together and phase == "mail" and not is_yes(replies[-1]):
+            if not together and phase in ("reset", "mail") and not is_yes(replies[-1]):
                 break
 
     def _judge_commands(
@@ -179,16 +181,22 @@ class Exchange:
             whole: these are all replies; otherwise the connection broke after them.
             final: the reply to a message that was handed over with the commands.
         """
-        # The reply to RSET says nothing of the message.
+        is_reset = not reset or not replies or is_yes(replies[0])
         mail, answers = replies[reset : reset + 1], replies[reset + 1 :]
+        is_mail = not mail or is_yes(mail[0])
+        # What refuses either is worn out, and no session for another message.
+        self.in_step = self.in_step and is_reset and is_mail
         recipients = tuple(map(self._recipient, addresses, answers))
-        if mail and not is_yes(mail[0]):
-            if final is not None and is_yes(final):
-                # It can't both refuse the sender and take the message: no proof either way.
-                raise self._unknown("the server's answers contradict each other")
-            raise failure(self._name, "mail", mail[0])
         is_all = whole or len(recipients) == len(addresses)
-        if is_all and all(item.state != "sent" for item in recipients):
+        nobody = is_all and all(item.state != "sent" for item in recipients)
+        if final is not None and is_yes(final) and (not is_mail or nobody):
+            # It can't both refuse the sender and take the message: no proof either way.
+            raise self._unknown("the server's answers contradict each other")
+        if not is_reset and final is None:
+            raise failure(self._name, "reset", replies[0])
+        if not is_mail:
+            raise failure(self._name, "mail", mail[0])
+        if nobody:
             raise self._no_recipient(recipients)
         return recipients
 
@@ -214,7 +222,7 @@ class Exchange:
         if is_yes(reply):
             return words(reply)
         self.in_step = self.in_step and not self._offers.chunking
-        if self._offers.chunking and reply.code in _NOT_IMPLEMENTED:
+        if self._offers.chunking and reply.code in _NOT_CHUNKING:
             raise ChunkingRefused(
                 f"{self._name}: the server offers CHUNKING, but answers "
                 f"{reply.code} {words(reply)}",
@@ -276,6 +284,7 @@ class Exchange:
             if self._handed_over:
                 raise self._unknown(str(error)) from error
             raise lost(self._name, phase, error) from error
+        self.is_answered = True
         if reply.code == 421:
             # It closes the connection, and takes nothing that it hasn't confirmed.
             self.in_step = False

@@ -1,6 +1,6 @@
 """What a server offers beyond the plain protocol (RFC 5321 2.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 
@@ -18,8 +18,15 @@ class Extensions:
     size: int = 0
 
     @classmethod
-    def offered(cls, features: Mapping[str, str]) -> "Extensions":
-        """From smtplib's ``esmtp_features``: parameters by lower-case keyword."""
+    def offered(cls, features: Mapping[str, str], ignored: Collection[str] = ()) -> "Extensions":
+        """From smtplib's ``esmtp_features``: parameters by lower-case keyword.
+
+        Args:
+            ignored: EHLO keywords that are not used though the server offers them; see
+                :data:`wagtail_smtp.configuration.EXTENSIONS`.
+        """
+        without = {keyword.lower() for keyword in ignored}
+        features = {name: value for name, value in features.items() if name not in without}
         size = features.get("size", "").strip()
         return cls(
             pipelining="pipelining" in features,

@@ -72,7 +72,7 @@ class Pool(Generic[S]):
         """A session for one message, and whether it was used before.
 
         Args:
-            new: one opened just now, since an older one has just failed.
+            new: open one, since an older one has just failed.
 
         Raises:
             MessageDeferred: none came free in time (phase ``pool``), or opening one failed.
@@ -84,9 +84,15 @@ class Pool(Generic[S]):
             self._release(session)
 
     def _acquire(self, new: bool) -> tuple[S, bool]:
-        session = self._take()
+        session = self._take(new)
+        if new and session is not None:
+            # The oldest had to go: its place is ours.
+            with self._lock:
+                self._leased.discard(session)
+            session.close()
+            session = None
         while session is not None:
-            if not new and not _has_aged(session) and session.is_usable():
+            if not _has_aged(session) and session.is_usable():
                 return session, True
             session = self._exchange(session)
         # A place is ours: open a session for it, outside the lock.
@@ -103,14 +109,20 @@ class Pool(Generic[S]):
             self._leased.add(session)
         return session, False
 
-    def _take(self) -> S | None:
-        """An idle session, or None with leave to open one; waits for either."""
+    def _take(self, new: bool) -> S | None:
+        """An idle session, or None with leave to open one; waits for either.
+
+        Args:
+            new: a session is only taken, the oldest, if there may be no other.
+        """
         with self._lock:
-            if self._idle:
+            if self._idle and not new:
                 return self._lend(self._idle.pop())
             if self._count < self._limit() and not self._waiting:
                 self._count += 1
                 return None
+            if self._idle:
+                return self._lend(self._idle.pop(0))
             turn = _Turn[S]()
             self._waiting.append(turn)
         if not turn.is_due.wait(conf.SESSION_WAIT):

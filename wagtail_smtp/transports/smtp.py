@@ -18,9 +18,9 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.transports import process
 from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import Envelope, Letter
-from wagtail_smtp.transports.exchange import ChunkingRefused
+from wagtail_smtp.transports.fast import FastSending
 from wagtail_smtp.transports.pool import Pool
-from wagtail_smtp.transports.session import SMTPSession, open_session
+from wagtail_smtp.transports.session import SMTPSession, is_before_acceptance, open_session
 from wagtail_smtp.transports.tls import shared_context
 
 
@@ -31,7 +31,7 @@ class SMTPTransport:
         self.config = config
         self.name = config.name
         self.availability = Availability()
-        self._chunking = True
+        self._fast = FastSending(config.name)
         self._ssl_context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
         # Until it is closed it stays for the process's end to find; then it goes at once.
@@ -50,7 +50,7 @@ class SMTPTransport:
             return self._ssl_context
 
     def _open(self) -> SMTPSession:
-        return open_session(self.config, self._context(), chunking=self._chunking)
+        return open_session(self.config, self._context(), self._fast)
 
     def close(self) -> None:
         """Close idle sessions now, and those in use when their message is through."""
@@ -61,6 +61,7 @@ class SMTPTransport:
         """In the child: leave the parent's sessions alone, and its threads' locks behind."""
         self._context_lock = threading.Lock()
         self.availability.after_fork()
+        self._fast.after_fork()
         self._pool.after_fork()
 
     def send(self, letter: Letter, patience: float) -> Outcome:
@@ -102,7 +103,11 @@ class SMTPTransport:
     def _transaction(
         self, envelope: Envelope, content: bytes, patience: float
     ) -> tuple[tuple[Recipient, ...], str]:
-        """One transaction, again over another session where nothing can have been taken."""
+        """One transaction, again over a new session where nothing can have been taken.
+
+        Once if the session was used before, whose state is not the message's fate; and once for
+        each extension that turns out not to work.
+        """
         new = False
         while True:
             session: SMTPSession | None = None
@@ -110,21 +115,20 @@ class SMTPTransport:
             try:
                 with self._pool.lease(new=new) as (session, is_reused):
                     return session.send(envelope, content, patience)
-            except ChunkingRefused:
-                if not self._chunking:
+            except AttemptFailed as error:
+                if not error.retry_is_safe:
                     raise
-                self._chunking, new = False, True
-            except MessageDeferred as error:
                 if _is_throttled(error) and self._pool.shrink(opening=session is None):
                     new = False
-                elif is_reused and not new and error.code in (0, 421):
-                    # The session had ended unnoticed; the message was not taken.
+                elif (session is not None and session.is_worth_repeating) or (
+                    is_reused and not new and is_before_acceptance(error)
+                ):
                     new = True
                 else:
                     raise
 
 
-def _is_throttled(error: MessageDeferred) -> bool:
+def _is_throttled(error: AttemptFailed) -> bool:
     """Whether the server means that there are too many sessions, or too fast ones."""
     if error.code == 454:
         return error.reply.startswith("4.7.")

@@ -11,10 +11,10 @@ import ssl
 import time
 from dataclasses import dataclass
 
-#: Octets of one reply line; RFC 5321 4.5.3.1.5 asks for 512, some servers are wordy.
-MAX_LINE = 4096
-#: Lines of one reply; an EHLO answer has about twenty.
-MAX_LINES = 128
+#: Bytes of one reply line, as many as smtplib takes; RFC 5321 4.5.3.1.5 asks for 512.
+MAX_LINE = 8192
+#: Lines of one reply; an EHLO response has about twenty, some banners are pages of terms.
+MAX_LINES = 1024
 
 #: Octets a second below which a body on its way counts as stuck.
 _SLOWEST = 8192
@@ -96,19 +96,17 @@ class Wire:
             self._sock.settimeout(self._timeout)
 
     def _read_reply(self, wait: float) -> Reply:
+        """As lenient as smtplib: the text may be missing (RFC 5321 4.2), anything but a hyphen
+        ends the reply, and the last line's code counts."""
         deadline = min(time.monotonic() + wait, self._until)
         lines: list[bytes] = []
-        first = b""
         while len(lines) < MAX_LINES:
-            line = self._line(deadline)
-            code, separator = line[:3], line[3:4]
-            if not code.isdigit() or separator not in (b" ", b"-", b""):
+            line = self._line(deadline).rstrip(b"\r")
+            code = line[:3]
+            if len(code) < 3 or not code.isdigit():
                 raise UnreadableReply(f"the server's answer is no SMTP reply: {line[:80]!r}")
-            if lines and code != first:
-                raise UnreadableReply("the server mixed two replies")
-            first = code
             lines.append(line[4:].strip(b" \t\r"))
-            if separator != b"-":
+            if line[3:4] != b"-":
                 return Reply(int(code), b"\n".join(lines))
         raise UnreadableReply(f"the server's reply has more than {MAX_LINES} lines")
 
@@ -126,6 +124,10 @@ class Wire:
                 # A wait that began late may not outlast the time for all.
                 self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
             data = self._sock.recv(MAX_LINE)
+            if not data and self._buffer:
+                # The last words of a server that closes without ending the line.
+                line, self._buffer = self._buffer, b""
+                return line
             if not data:
                 raise smtplib.SMTPServerDisconnected("the server closed the connection")
             self._buffer += data
