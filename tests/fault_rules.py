@@ -99,6 +99,11 @@ class Case:
         return " - ".join([*words, "large"] if self.is_large else words)
 
     @property
+    def is_about_the_message(self) -> bool:
+        """Whether the fault strikes where the mode matters."""
+        return self.fault.phase not in _BEFORE_THE_MESSAGE
+
+    @property
     def result(self) -> Result:
         """What one attempt has to come to."""
         fault = self.fault

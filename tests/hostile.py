@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tests.dialects import Dialect, usual
 from tests.hostile_connection import Connection
 from tests.hostile_faults import Fault, Faults
 from tests.hostile_session import Session
@@ -41,6 +42,8 @@ class HostileServer:
     mechanisms: Sequence[str] = MECHANISMS
     #: Says of a user and an access token whether they may log in; for XOAUTH2 and OAUTHBEARER.
     takes_token: Callable[[str, str], bool] = lambda user, token: False
+    #: How it puts its replies.
+    dialect: Dialect = usual
     host: str = "127.0.0.1"
     port: int = 0
     connections: int = 0
@@ -96,7 +99,9 @@ class HostileServer:
             while not self._stopping.is_set():
                 sock = self._listener.accept()[0]
                 self.connections += 1
-                connection = Connection(sock, self.connections, self.plan, self._stopping)
+                connection = Connection(
+                    sock, self.connections, self.plan, self._stopping, self.dialect
+                )
                 thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
                 self._open[connection] = thread
                 thread.start()

@@ -8,6 +8,7 @@ import struct
 import threading
 import traceback
 
+from tests.dialects import Dialect, usual
 from tests.hostile_faults import Fault, Faults, Phase, tls_context
 
 GARBAGE = b"\x00\xff\x15\x03\x01 no code here \xfe\r\n"
@@ -35,7 +36,12 @@ class Connection:
     """
 
     def __init__(
-        self, sock: socket.socket, number: int, faults: Faults, stopping: threading.Event
+        self,
+        sock: socket.socket,
+        number: int,
+        faults: Faults,
+        stopping: threading.Event,
+        dialect: Dialect = usual,
     ) -> None:
         with contextlib.suppress(OSError):  # some systems refuse it where the client has left
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -44,6 +50,7 @@ class Connection:
         self._stopping = stopping
         self._faults = faults
         self._number = number
+        self._dialect = dialect
         self._replies: list[bytes] = []
         self.buffer = bytearray()
         #: How often something was read.
@@ -82,7 +89,7 @@ class Connection:
 
     def reply(self, text: str) -> None:
         """To be written when nothing more can be read at once."""
-        self._replies.append(text.encode() + b"\r\n")
+        self._replies.append(self._dialect(text))
 
     def flush(self) -> None:
         """Write the replies in one go."""
@@ -179,7 +186,7 @@ class Connection:
 
     def _slow(self, fault: Fault, usual: str) -> bool:
         self.flush()
-        for octet in (usual.encode() + b"\r\n") if usual else b"-":
+        for octet in self._dialect(usual) if usual else b"-":
             if self._stopping.wait(fault.delay):
                 raise ConnectionError("stopped")
             if usual:

@@ -15,7 +15,7 @@ from tests.smtp_server import CA, server_context
 
 Phase = Literal[
     "connect", "banner", "ehlo", "starttls", "handshake", "auth", "mail", "rcpt",
-    "data", "body", "end", "after", "idle", "quit",
+    "data", "body", "end", "after", "idle", "quit", "reset", "probe",
 ]  # fmt: skip
 Kind = Literal[
     "refuse", "close", "reset", "hang", "slow", "garbage", "endless", "endless line", "late421",
@@ -30,7 +30,8 @@ class Fault:
     Phases are commands and: ``connect`` before anything else; ``handshake`` of TLS; ``data``
     the DATA command or the BDAT line; ``body`` in the middle of the message; ``end`` after its
     last octet, instead of the final reply; ``after`` right behind the final reply; ``idle``
-    when nothing came for ``delay`` seconds after it.
+    when nothing came for ``delay`` seconds after it; ``reset`` the RSET command; ``probe`` a BDAT
+    without a message.
 
     Kinds:
         refuse: answers ``reply``, and closes if that is a 421. At ``connect`` nobody listens.
@@ -50,6 +51,7 @@ class Fault:
         skip: how often the phase passes before.
         times: how often it strikes.
         on_connection: only on this one, from 1.
+        from_connection: only on this one and later ones.
     """
 
     phase: Phase
@@ -62,6 +64,7 @@ class Fault:
     skip: int = 0
     times: int | None = None
     on_connection: int | None = None
+    from_connection: int = 1
 
     @property
     def words(self) -> str:
@@ -86,6 +89,8 @@ class Faults:
         with self._changed:
             for number, fault in enumerate(self.planned):
                 if fault.phase != phase or fault.on_connection not in (None, connection):
+                    continue
+                if connection < fault.from_connection:
                     continue
                 self._passed[number] += 1
                 turn = self._passed[number] - fault.skip

@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from tests.smtp_server import free_port
+from wagtail_smtp.diagnostics.run import FAST as FAST_TEXTS
 from wagtail_smtp.diagnostics.run import try_set
 from wagtail_smtp.exceptions import RedirectError, SecretUnreadable
 from wagtail_smtp.models import LogEntry, Secret
@@ -40,12 +41,13 @@ def test_a_server_that_works(make_set, security):
         stages = _stages(make_set(server, security=security))
         assert server.received == []
         assert any(line.startswith("MAIL") for line in server.transcript)
-    order = ["resolve", "connect", "greeting", "tls", "auth", "sender"]
+    order = ["resolve", "connect", "greeting", "tls", "auth", "fast", "sender"]
     assert sorted(stages) == sorted(order if security != "none" else set(order) - {"tls"})
     assert all(report.stage.error is None for report in stages.values())
     assert all(report.stage.seconds >= 0 for report in stages.values())
     assert stages["resolve"].stage.details["addresses"] == ("127.0.0.1",)
     assert "PIPELINING" in stages["greeting"].stage.details["extensions"]
+    assert stages["fast"].stage.details["fast"] == "yes"
     if security != "none":
         details = stages["tls"].stage.details
         assert details["issuer"]
@@ -211,7 +213,7 @@ _TALKS = [
 @pytest.mark.parametrize("fault", [*_HANGS, *_TALKS], ids=lambda f: f"{f.phase} {f.kind}")
 def test_no_server_can_keep_a_test_from_ending(make_set, monkeypatch, fault):
     monkeypatch.setattr("wagtail_smtp.transports.check.LONGEST", 0.7)
-    with HostileServer(faults=[fault]) as server:
+    with HostileServer(faults=[fault], extensions=("8BITMIME",)) as server:
         item = make_set(server, timeout=300)
         began = time.monotonic()
         stages = _stages(item, "me@example.org")
@@ -305,3 +307,36 @@ def test_the_command_does_not_repeat_what_others_say(db, configure):
 def test_the_command_with_bad_input(db, arguments, error):
     with pytest.raises(CommandError, match=error):
         call_command("smtp_test", *arguments)
+
+
+FAST = [
+    ((), ("8BITMIME",), (), "not offered"),
+    ((), ("PIPELINING",), (), "yes"),
+    ((), ("PIPELINING", "CHUNKING"), ("PIPELINING",), "ignored"),
+    ((), ("PIPELINING", "CHUNKING"), ("CHUNKING",), "yes"),
+    ((Fault("probe", "refuse", "502 5.5.1 What?"),), ("PIPELINING", "CHUNKING"), (), "partly"),
+    ((Fault("reset", "refuse", "502 5.5.1 What?"),), ("PIPELINING", "CHUNKING"), (), "refused"),
+    ((Fault("reset", "close"),), ("PIPELINING", "CHUNKING"), (), "closed"),
+    ((Fault("reset", "hang"),), ("PIPELINING", "CHUNKING"), (), "silent"),
+]
+
+
+@pytest.mark.parametrize(("faults", "extensions", "ignored", "found"), FAST)
+def test_fast_sending(make_set, monkeypatch, faults, extensions, ignored, found):
+    """Whatever is found out about it, the test email arrives: over a new connection if need be."""
+    if found == "silent":
+        monkeypatch.setattr("wagtail_smtp.transports.check.PROBE_WAIT", 0.3)
+    with HostileServer(faults=faults, extensions=extensions) as server:
+        item = make_set(server, ignored_extensions=list(ignored))
+        stages = _stages(item, "me@example.org")
+        assert len(server.received) == 1
+        assert server.violations == []
+    assert stages["fast"].stage.details["fast"] == found
+    assert found in FAST_TEXTS
+    assert all(report.cause is None for report in stages.values())
+
+
+def test_a_test_email_is_sent_as_real_mail_is(make_set):
+    with HostileServer() as server:
+        _stages(make_set(server), "me@example.org")
+        assert server.writes == [1]

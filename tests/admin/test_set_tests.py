@@ -28,6 +28,7 @@ ORDER = [
     "Greeting",
     "Encryption",
     "Authentication",
+    "Fast sending",
     "Sender accepted",
 ]
 

@@ -113,13 +113,13 @@ def test_a_full_mailbox_is_no_large_message(transport_to):
 
 
 def test_chunking_that_is_announced_and_then_refused_is_done_without(transport_to):
-    refusal = Fault("data", "refuse", "502 5.5.1 What is BDAT?", times=1)
+    refusal = Fault("data", "refuse", "502 5.5.1 What is BDAT?", skip=1, times=1)
     with HostileServer(faults=[refusal]) as server:
         transport = transport_to(server)
-        send(transport)
-        send(transport)
-        assert len(server.received) == 2
-        assert server.transcript.count("DATA") == 2
+        for _ in range(3):
+            send(transport)
+        assert len(server.received) == 3
+        assert server.transcript.count("DATA") == 3
 
 
 def test_only_what_is_offered_after_tls_counts(transport_to):

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from wagtail_smtp import reports
 from wagtail_smtp.admin.failures import problem_url
-from wagtail_smtp.diagnostics.run import LABELS
+from wagtail_smtp.diagnostics.run import FAST, LABELS
 from wagtail_smtp.exceptions import DestinationRefused
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,8 @@ def _details(stage):
         }
     if found.get("extensions"):
         yield _("Offers %s") % ", ".join(found["extensions"][:_SHOWN])
+    if found.get("fast"):
+        yield FAST[found["fast"]]
     if found.get("accepted"):
         yield ", ".join(found["accepted"])
 

@@ -32,9 +32,27 @@ LABELS = {
     "tls": gettext_lazy("Encryption"),
     "greeting": gettext_lazy("Greeting"),
     "auth": gettext_lazy("Authentication"),
+    "fast": gettext_lazy("Fast sending"),
     "sender": gettext_lazy("Sender accepted"),
     "recipient": gettext_lazy("Recipient accepted"),
     "message": gettext_lazy("Message accepted"),
+}
+#: What was found out about fast sending.
+FAST = {
+    "yes": gettext_lazy("Supported"),
+    "partly": gettext_lazy("Supported, except CHUNKING"),
+    "not offered": gettext_lazy("Not used because the server doesn't offer PIPELINING"),
+    "ignored": gettext_lazy("Not used because this set ignores PIPELINING"),
+    "refused": gettext_lazy(
+        "Not used because the server offers PIPELINING but answered commands sent together "
+        "incorrectly"
+    ),
+    "closed": gettext_lazy(
+        "Not used because the server closed the connection when commands were sent together"
+    ),
+    "silent": gettext_lazy(
+        "Not used because the server did not answer all of the commands sent together"
+    ),
 }
 
 

@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.configuration import Recipient, TransportConfig
-from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
+from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports.base import Letter
 from wagtail_smtp.transports.client import Client, StageName
-from wagtail_smtp.transports.exchange import Exchange
 from wagtail_smtp.transports.extensions import Extensions
+from wagtail_smtp.transports.fast import PROBE_WAIT, FastSending, Verdict
+from wagtail_smtp.transports.session import SMTPSession
 from wagtail_smtp.transports.tls import ssl_context
 from wagtail_smtp.transports.verdict import failure, is_yes, lost, words
 from wagtail_smtp.transports.wire import Reply
@@ -33,8 +34,8 @@ class Stage:
         seconds: how long it took.
         words: the server's words, without control characters and AUTH echoes.
         details: what was found: ``addresses``; ``issuer``, ``expires`` (aware datetime) and
-            ``protocol``; ``extensions``; ``with``, for a login by an access token; ``accepted``
-            recipients; by stage.
+            ``protocol``; ``extensions``; ``with``, for a login by an access token; ``fast``, what
+            :class:`Trial` found out about fast sending; ``accepted`` recipients; by stage.
         error: why it failed; it is the last one then.
     """
 
@@ -63,18 +64,20 @@ def check(config: TransportConfig, sender: str, letter: Letter | None = None) ->
     except (ssl.SSLError, ValueError) as error:
         yield Stage("tls", 0.0, error=MessageDeferred(str(error), phase="tls"))
         return
+    trial = Trial(client, config, lambda: Client(config, context, deadline))
     try:
         for name in client.steps():
             yield Stage(name, time.monotonic() - began, *_found(name, client))
             began = time.monotonic()
             if began > deadline:
                 raise MessageDeferred(_too_slow(config), phase="connect")
-        yield from _hand_over(client, config, sender, letter)
+        yield from _hand_over(trial, sender, letter)
     except EmailDeliveryError as error:
         said = getattr(error, "reply", "")
-        yield Stage(client.at, time.monotonic() - began, said, error=error)
+        yield Stage(trial.client.at, time.monotonic() - began, said, error=error)
     finally:
         client.close()
+        trial.client.close()
 
 
 def _too_slow(config: TransportConfig) -> str:
@@ -108,17 +111,82 @@ def certificate(sock: Any) -> dict[str, Any]:
     }
 
 
-def _hand_over(
-    client: Client, config: TransportConfig, sender: str, letter: Letter | None
-) -> Iterator[Stage]:
+class Trial:
+    """What follows the login: the way of real mail, over as many connections as it takes.
+
+    Attributes:
+        client: the connection in use; ``reopen`` makes another.
+    """
+
+    def __init__(
+        self, client: Client, config: TransportConfig, reopen: Callable[[], Client]
+    ) -> None:
+        self.client = client
+        self.config = config
+        self._reopen = reopen
+        self._fast = FastSending(config.name)
+
+    @property
+    def _offered(self) -> Extensions:
+        return Extensions.offered(self.client.esmtp_features, self.config.ignored_extensions)
+
+    def try_fast_sending(self) -> str:
+        """``yes``; ``partly``: without the CHUNKING that is offered; ``not offered``; ``ignored``;
+        or how it failed, a :data:`~wagtail_smtp.transports.fast.Verdict`."""
+        if not Extensions.offered(self.client.esmtp_features).pipelining:
+            return "not offered"
+        if not self._offered.pipelining:
+            return "ignored"
+        verdict: Verdict = "interrupted"
+        while probe := self._fast.probe(self.client.wire, self._offered):
+            try:
+                probe.write()
+                verdict = probe.read(PROBE_WAIT)
+            except OSError:
+                verdict = "interrupted"
+            self._fast.probed(probe, verdict)
+            if verdict != "passed":
+                self.open_again()
+        usable = self._fast.usable(self._offered)
+        if usable.pipelining:
+            return "yes" if usable.chunking or not self._offered.chunking else "partly"
+        return "closed" if verdict == "interrupted" else verdict
+
+    def open_again(self) -> None:
+        """Go on over a new connection; it was shown already how one is made."""
+        self.client.close()
+        self.client, stage = self._reopen(), self.client.at
+        try:
+            for _stage in self.client.steps():
+                pass
+        finally:
+            self.client.at = stage
+
+    def send(self, letter: Letter) -> tuple[tuple[Recipient, ...], str]:
+        """Hand over the test email as a transport does, again where an extension fails."""
+        while True:
+            session = SMTPSession(self.client.wire, self._offered, self.config.name, self._fast)
+            try:
+                return session.send(letter.envelope, letter.content, _WAIT)
+            except AttemptFailed as error:
+                if not (session.is_worth_repeating and error.retry_is_safe):
+                    raise
+            self.open_again()
+
+
+def _hand_over(trial: Trial, sender: str, letter: Letter | None) -> Iterator[Stage]:
+    trial.client.at = "fast"
+    began = time.monotonic()
+    found = trial.try_fast_sending()
+    yield Stage("fast", time.monotonic() - began, details={"fast": found})
     if letter is not None:
-        yield from _send(client, config, letter)
+        yield from _send(trial, letter)
     elif sender:
-        client.at = "sender"
+        trial.client.at = "sender"
         began = time.monotonic()
-        said = _ask_for(client, config, sender)
+        said = _ask_for(trial.client, trial.config, sender)
         yield Stage("sender", time.monotonic() - began, said)
-    client.wire.say_goodbye()
+    trial.client.wire.say_goodbye()
 
 
 def _ask_for(client: Client, config: TransportConfig, sender: str) -> str:
@@ -132,16 +200,13 @@ def _ask_for(client: Client, config: TransportConfig, sender: str) -> str:
     return f"{reply.code} {words(reply)}"
 
 
-def _send(client: Client, config: TransportConfig, letter: Letter) -> Iterator[Stage]:
-    """The test email, one command at a time, so that each answer is known."""
-    plain = replace(Extensions.offered(client.esmtp_features), pipelining=False, chunking=False)
-    client.at = "sender"
+def _send(trial: Trial, letter: Letter) -> Iterator[Stage]:
+    trial.client.at = "sender"
     began = time.monotonic()
-    exchange = Exchange(client.wire, plain, config.name, _WAIT)
     try:
-        recipients, said = exchange.run(letter.envelope, letter.content, at_once=False, reset=False)
+        recipients, said = trial.send(letter)
     except EmailDeliveryError as error:
-        client.at = _STAGES.get(getattr(error, "phase", ""), "message")
+        trial.client.at = _STAGES.get(getattr(error, "phase", ""), "message")
         raise
     seconds = time.monotonic() - began
     yield Stage("sender", seconds)

@@ -21,11 +21,14 @@ from wagtail_smtp.transports.wire import UnreadableReply, Wire
 
 logger = logging.getLogger(__name__)
 
-#: What a probe showed. ``silent``: not all replies came in time.
-Verdict = Literal["passed", "refused", "closed", "silent"]
+#: What a probe showed. ``silent``: not all replies came in time; ``interrupted``: the server said
+#: goodbye ahead of them, as it may between any two messages.
+Verdict = Literal["passed", "refused", "closed", "silent", "interrupted"]
 
 #: Seconds that the replies may take if the session is wanted again.
 PROBE_WAIT = 1.0
+#: Interruptions after which a server counts as one that hangs up on a probe.
+_INTERRUPTIONS = 3
 #: A command that no server knows, without a line end: a server that counts the chunk's bytes reads
 #: the RSET behind it, and any other answers with one reply too few, or another one.
 _CHUNK = b"PROBE"
@@ -69,17 +72,21 @@ class Probe:
         """
         deadline = time.monotonic() + wait
         expected = ("yes", "503", "yes", "yes") if self.chunking else ("yes", "yes", "yes")
+        count = 0
         try:
             for reply in expected:
                 found = self._wire.read_reply(max(deadline - time.monotonic(), 0.001))
+                if found.code == 421 and not count:
+                    return "interrupted"
                 if not (is_yes(found) if reply == "yes" else found.code == 503):
                     return "refused"
+                count += 1
         except TimeoutError:
             return "silent"
         except UnreadableReply:
             return "refused"
         except OSError:
-            return "closed"
+            return "closed" if count else "interrupted"
         return "passed" if self._wire.is_quiet() else "refused"
 
 
@@ -108,6 +115,7 @@ class FastSending:
         self._name = name
         self._known = _Known()
         self._has_taken_chunks = False
+        self._interruptions = 0
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -142,6 +150,9 @@ class FastSending:
         """Take note of a probe's end; None: it was broken off, and proves nothing."""
         with self._lock:
             self._is_probing = False
+            if verdict == "interrupted":
+                self._interruptions += 1
+                verdict = "closed" if self._interruptions >= _INTERRUPTIONS else None
             if verdict == "passed":
                 self._known = replace(self._known, pipelining=True, chunking=probe.chunking)
             elif verdict is not None and probe.chunking:

@@ -7,7 +7,7 @@ from django.utils.formats import date_format
 
 from wagtail_smtp.diagnostics.failure import Cause
 from wagtail_smtp.diagnostics.recorded import cause_of
-from wagtail_smtp.diagnostics.run import LABELS, Report, try_set
+from wagtail_smtp.diagnostics.run import FAST, LABELS, Report, try_set
 from wagtail_smtp.diagnostics.send import send_test
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import current
@@ -57,7 +57,9 @@ class Command(BaseCommand):
         stage = report.stage
         mark = self.style.ERROR("failed") if stage.error else self.style.SUCCESS("ok")
         line = f"{LABELS[stage.name]}: {mark} ({stage.seconds * 1000:.0f} ms)"
-        details = [f"{key} {_plain(value)}" for key, value in stage.details.items() if value]
+        found = dict(stage.details)
+        fast = str(FAST[found.pop("fast")]) if "fast" in found else ""
+        details = [fast, *(f"{key} {_plain(value)}" for key, value in found.items() if value)]
         said = str(stage.error) if stage.error else stage.words
         self.stdout.write(" – ".join(part for part in (line, *details, said) if part))
 

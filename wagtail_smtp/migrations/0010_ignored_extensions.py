@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('wagtail_smtp', '0008_oauth'),
+        ('wagtail_smtp', '0009_resend_began'),
     ]
 
     operations = [
