@@ -236,19 +236,6 @@ def test_a_full_store_accepts_nothing(db, configure):
     assert LogEntry.objects.get().state == "failed"
 
 
-def test_a_message_whose_key_is_gone_fails(make_set, reload, configure):
-    configure(ENCRYPTION_KEYS=["a" * 43 + "="])
-    with HostileServer() as server:
-        make_set(server, authentication="none")
-        reload()
-        _send(subject="Kept")
-        configure(ENCRYPTION_KEYS=["b" * 43 + "="])
-        _work()
-    entry = LogEntry.objects.get()
-    assert (entry.state, entry.subject, entry.sender) == ("failed", "Kept", "shop@example.com")
-    assert "key" in entry.reason
-
-
 def test_immediate_delivery_can_hand_over_what_is_deferred(make_set, reload, configure):
     configure(DELIVERY="immediate", RETRY_DEFERRED=True, COOL_DOWN=0.001)
     with HostileServer(faults=[Fault("banner", "refuse", "554 Down", times=1)]) as server:

@@ -1,7 +1,8 @@
 """Mail to ADMINS when a set's server fails, and when it can be reached again.
 
-One alert for a set and cause in ``conf.ALERT_INTERVAL`` seconds. The cache keeps count: with a
-cache that all processes share, that holds for the whole site, otherwise for each process.
+One alert for a set and cause in ``conf.ALERT_INTERVAL`` seconds, counted by
+:mod:`wagtail_smtp.once`. They are written in the site's language: the one of the request that
+meets the failure is somebody else's.
 """
 
 import hashlib
@@ -11,11 +12,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
 
-from wagtail_smtp import reports, signals
+from wagtail_smtp import languages, once, reports, signals
 from wagtail_smtp.categories import ALERT
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Attempt
@@ -42,11 +42,12 @@ def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
     if category == ALERT:
         return  # an alert about an alert would never end
     tell()
-    for attempt in attempts:
-        if attempt.recovered:
-            _recovered(attempt.via)
-        if attempt.error is not None and _concerns_server(attempt.error):
-            _failed(attempt.via, attempt.error)
+    with languages.of_site():
+        for attempt in attempts:
+            if attempt.recovered:
+                _recovered(attempt.via)
+            if attempt.error is not None and _concerns_server(attempt.error):
+                _failed(attempt.via, attempt.error)
 
 
 def _concerns_server(error: Exception) -> bool:
@@ -81,16 +82,12 @@ def _failed(via: str, error: Exception) -> None:
             )
         ),
     )
-    with reports.without_cache(logger):
-        cache.set(_key(f"{via}.failing"), True, timeout=7 * 24 * 3600)
+    once.is_first(_key(f"{via}.failing"), 7 * 24 * 3600)
 
 
 def _recovered(via: str) -> None:
-    is_first = False
-    with reports.without_cache(logger):
-        # Whoever removes the mark tells of it: one process of all.
-        is_first = cache.delete(_key(f"{via}.failing"))
-    if is_first:
+    # Whoever removes the mark tells of it: one process of all.
+    if once.is_undone(_key(f"{via}.failing")):
         _send(
             _("Email: “%(name)s” works again") % {"name": via},
             _("Email leaves through “%(name)s” again.") % {"name": via},
@@ -110,6 +107,7 @@ def token_refused(via: str, why: str) -> None:
     _refused.append((via, why))
 
 
+@languages.in_site_language
 def tell() -> None:
     """Tell ADMINS of what was noted."""
     while _refused:
@@ -131,6 +129,30 @@ def tell() -> None:
             )
 
 
+@languages.in_site_language
+def waits(why: str) -> None:
+    """Tell that messages wait in the outbox because a process, or the settings, can't send them.
+
+    Args:
+        why: the same for all that wait for the same.
+    """
+    if _is_first(f"waits {why}"):
+        _send(
+            _("Email: messages are waiting"),
+            "\n\n".join(
+                (
+                    _(
+                        "A worker can't send the messages in the outbox. They are kept and tried "
+                        "again, so nothing is lost."
+                    ),
+                    why,
+                    _("Check that every process of the site has the same settings and packages."),
+                )
+            ),
+        )
+
+
+@languages.in_site_language
 def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
     """Tell that the outbox doesn't try a message any more.
 
@@ -159,9 +181,7 @@ def too_large(address: str | None, subject: str, body: str) -> None:
 
 
 def _is_first(what: str) -> bool:
-    with reports.without_cache(logger):
-        return bool(cache.add(_key(what), True, timeout=conf.ALERT_INTERVAL))
-    return False
+    return once.is_first(_key(what), conf.ALERT_INTERVAL)
 
 
 def _key(what: str) -> str:

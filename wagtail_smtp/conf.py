@@ -153,6 +153,16 @@ class Conf:
             raise ImproperlyConfigured(f"WAGTAIL_SMTP[{key!r}] must be a number above zero.")
         return value
 
+    def require_valid(self) -> None:
+        """Read what is used while messages are sent, so that nothing wrong is found in between.
+
+        Raises:
+            ImproperlyConfigured: a value is wrong.
+        """
+        for key in NUMBERS:
+            self.number(key)
+        _ = self.DELIVERY, self.STORE_MESSAGES
+
     #: Seconds for which a set is passed over after its server could not be reached.
     COOL_DOWN = _Seconds()
     #: Seconds in which one alert is sent for a set and cause.

@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
@@ -91,7 +92,14 @@ def _fernet() -> MultiFernet:
 
 @functools.lru_cache(maxsize=4)
 def _fernet_of(keys: tuple[str, ...], secrets: tuple[str, ...]) -> MultiFernet:
-    return MultiFernet([*map(Fernet, keys), *(Fernet(_derive(secret)) for secret in secrets)])
+    try:
+        given = [*map(Fernet, keys)]
+    except (ValueError, TypeError) as error:
+        # No ValueError: it is not the message, or the form, that is wrong.
+        raise ImproperlyConfigured(
+            f"WAGTAIL_SMTP['ENCRYPTION_KEYS'] holds what is not a Fernet key: {error}"
+        ) from None
+    return MultiFernet([*given, *(Fernet(_derive(secret)) for secret in secrets)])
 
 
 def _derive(secret: str) -> bytes:

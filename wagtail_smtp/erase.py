@@ -21,7 +21,8 @@ from wagtail_smtp import crypto
 from wagtail_smtp.delivery import freeze, record, reported, store
 from wagtail_smtp.delivery.frozen import FrozenMessage
 from wagtail_smtp.exceptions import MessageUnreadable
-from wagtail_smtp.live import database
+from wagtail_smtp.live import again, database
+from wagtail_smtp.live.same import same
 from wagtail_smtp.models import (
     ConfigurationVersion,
     LogAttempt,
@@ -112,7 +113,9 @@ class Erasure:
             return False  # a domain that can't be written
 
     def _entries_to(self) -> Iterator[int]:
-        to_it = LogRecipient.objects.using(database.write_alias()).filter(address=self._stored_as)
+        to_it = LogRecipient.objects.using(database.write_alias()).filter(
+            same("address", self._stored_as)
+        )
         last = 0
         while True:
             found = to_it.filter(entry__gt=last).order_by("entry_id")
@@ -161,29 +164,40 @@ class Erasure:
         if key in self._seen:
             return
         self._seen.add(key)
-        with transaction.atomic(using=database.write_alias()):
-            # Locked by writing, which SQLite wants to come first.
-            rows = LogEntry.objects.using(database.write_alias()).filter(pk=key)
-            if not rows.update(changed_at=F("changed_at")):
-                return
-            entry = rows.get()
-            is_about = is_about or self._names(entry.sender)
-            others = [
-                item
-                for item in _of(entry, LogRecipient)
-                if item.address != self._stored_as and not _is_stand_in(entry, item)
-            ]
-            waits = claims.rows().filter(entry=entry).exists()
-            if waits and not self._out_of_the_outbox(entry, is_about or not others):
-                self.sending.append(key)
-                return
-            if not claims.rows().filter(entry=entry).exists():
-                count, _by_model = StoredMessage.objects.filter(entry=entry).delete()
-                self.counts["messages"] += count
-            self._anonymise(entry, waits, is_about or not others)
-            self.counts["entries"] += 1
-            if self._dry_run:
-                transaction.set_rollback(True, using=database.write_alias())
+        before = self.counts.copy()
+
+        def work() -> bool:
+            # Not what a transaction had counted that the database wants again.
+            self.counts = before.copy()
+            return self._erase_entry(key, is_about)
+
+        if not again.in_transaction(work)():
+            self.sending.append(key)
+
+    def _erase_entry(self, key: int, is_about: bool) -> bool:
+        """In its transaction; False: it is being sent."""
+        # Locked by writing, which SQLite wants to come first.
+        rows = LogEntry.objects.using(database.write_alias()).filter(pk=key)
+        if not rows.update(changed_at=F("changed_at")):
+            return True
+        entry = rows.get()
+        is_about = is_about or self._names(entry.sender)
+        others = [
+            item
+            for item in _of(entry, LogRecipient)
+            if item.address != self._stored_as and not _is_stand_in(entry, item)
+        ]
+        waits = claims.rows().filter(entry=entry).exists()
+        if waits and not self._out_of_the_outbox(entry, is_about or not others):
+            return False
+        if not claims.rows().filter(entry=entry).exists():
+            count, _by_model = StoredMessage.objects.filter(entry=entry).delete()
+            self.counts["messages"] += count
+        self._anonymise(entry, waits, is_about or not others)
+        self.counts["entries"] += 1
+        if self._dry_run:
+            transaction.set_rollback(True, using=database.write_alias())
+        return True
 
     def _out_of_the_outbox(self, entry: LogEntry, is_whole: bool) -> bool:
         """Cancel the message, or take the recipient out of it; False: it is being sent."""
@@ -256,7 +270,7 @@ class Erasure:
         return self._clean(value) if isinstance(value, str) else value
 
     def _anonymise(self, entry: LogEntry, waited: bool, is_whole: bool) -> None:
-        mine = _of(entry, LogRecipient).filter(address=self._stored_as)
+        mine = _of(entry, LogRecipient).filter(same("address", self._stored_as))
         # What still goes to others would count those without an address among them.
         still_waits = waited and claims.rows().filter(entry=entry).exists()
         if still_waits:

@@ -10,12 +10,15 @@
         │   ├── SecretUnreadable      wrong key, damaged or removed
         │   └── SecretBoundElsewhere  stored for another server or user
         ├── MessageUnreadable         a stored message can't be read back; nothing was sent
+        │   └── MessageLocked         this process can't; one with its key or release can
         ├── ResendRefused             a message of the log may not be sent again
         ├── StorageFull               no room for another message; it was not accepted
         ├── DestinationRefused        the address may not be connected to; nothing was sent
         └── AttemptFailed             one server, with phase and its words
             ├── MessageDeferred       not taken this time; a retry is safe
-            │   └── TokenRefused      OAuth 2: no access token to log in with
+            │   ├── TokenRefused      OAuth 2: no access token to log in with
+            │   │   └── OAuthUnavailable  a TransportUnavailable too: the extra is missing
+            │   └── TransportUnavailable  not in this process: a package is missing, a setting wrong
             ├── MessageRefused        the server said no for good; a retry won't help
             │   └── SendCancelled     a project's own receiver cancelled it; nothing was sent
             ├── MessageTooLarge       more than the server takes; nothing was sent
@@ -79,6 +82,10 @@ class MessageUnreadable(EmailDeliveryError):
     """A stored message is gone, damaged, or encrypted with a key that is gone."""
 
 
+class MessageLocked(MessageUnreadable):
+    """This process lacks the key of a stored message, or is older than the message's format."""
+
+
 class ResendRefused(EmailDeliveryError):
     """A message of the log may not be sent again."""
 
@@ -129,6 +136,10 @@ class MessageDeferred(AttemptFailed):
     """The message was not taken this time."""
 
 
+class TransportUnavailable(MessageDeferred):
+    """This process can't use what carries the message: a package is missing, or a setting wrong."""
+
+
 class TokenRefused(MessageDeferred):
     """OAuth 2: there is no access token to log in with, so nothing was sent.
 
@@ -140,6 +151,10 @@ class TokenRefused(MessageDeferred):
     ) -> None:
         super().__init__(message, phase=phase, **values)
         self.reason = reason
+
+
+class OAuthUnavailable(TokenRefused, TransportUnavailable):
+    """OAuth 2's libraries are not installed in this process."""
 
 
 class MessageRefused(AttemptFailed):

@@ -19,13 +19,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.signals import request_finished
-from django.db import connections, models, transaction
-from django.db.models.functions import Now
+from django.db import connections, models
 
 from wagtail_smtp import signals
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import reported, store
-from wagtail_smtp.live import database, threads
+from wagtail_smtp.live import again, clock, database, threads
 from wagtail_smtp.models import (
     DeliveryEvent,
     LogAttempt,
@@ -85,7 +84,7 @@ class Sweep:
     def _next(self, model: type[models.Model], days: float) -> tuple[list[int], bool]:
         """Keys of the next rows that are due and not held, and whether there are more."""
         due = model._default_manager.using(database.write_alias()).filter(
-            created_at__lt=Now() - timedelta(days=min(days, _FOR_EVER))
+            created_at__lt=clock.now(-86400 * min(days, _FOR_EVER))
         )
         if model in self._from:
             due = due.filter(created_at__gte=self._from[model])
@@ -124,6 +123,7 @@ def _within_octets(keys: Sequence[int]) -> list[int]:
     return kept
 
 
+@again.in_transaction
 def _drop(keys: Sequence[int]) -> int:
     """Remove entries with all that belongs to them; how many that were.
 
@@ -131,16 +131,15 @@ def _drop(keys: Sequence[int]) -> int:
     """
     if not keys:
         return 0
-    with transaction.atomic(using=database.write_alias()):
-        # SQLite wants a transaction that writes to begin with that.
-        _delete(StoredMessage.objects.filter(entry__in=keys))
-        for model in (DeliveryEvent, LogRecipient, LogAttempt):
-            rows = model.objects.using(database.write_alias()).filter(entry__in=keys).order_by()
-            some = list(rows.values_list("pk", flat=True)[:_ROWS])
-            _delete(model.objects.filter(pk__in=some))
-            if len(some) == _ROWS:
-                return 0
-        _delete(LogEntry.objects.filter(pk__in=keys))
+    # SQLite wants a transaction that writes to begin with that.
+    _delete(StoredMessage.objects.filter(entry__in=keys))
+    for model in (DeliveryEvent, LogRecipient, LogAttempt):
+        rows = model.objects.using(database.write_alias()).filter(entry__in=keys).order_by()
+        some = list(rows.values_list("pk", flat=True)[:_ROWS])
+        _delete(model.objects.filter(pk__in=some))
+        if len(some) == _ROWS:
+            return 0
+    _delete(LogEntry.objects.filter(pk__in=keys))
     return len(keys)
 
 

@@ -11,6 +11,7 @@ from wagtail.models import ModelLogEntry
 
 from tests.admin.test_set_tests import CONNECTION, lines
 from tests.hostile import HostileServer
+from wagtail_smtp import once
 from wagtail_smtp.admin import test_limit
 
 
@@ -106,13 +107,13 @@ class DownCache(LocMemCache):
 
 
 def test_a_cache_that_is_down_stops_nobody(admin_client, ask, monkeypatch):
-    monkeypatch.setattr(test_limit, "cache", DownCache("down", {}))
+    monkeypatch.setattr(once, "cache", DownCache("down", {}))
     assert lines(ask(admin_client))[-1]["ok"]
 
 
 def test_a_cache_that_keeps_nothing(admin_client, ask, monkeypatch):
     from django.core.cache.backends.dummy import DummyCache
 
-    monkeypatch.setattr(test_limit, "cache", DummyCache("", {}))
+    monkeypatch.setattr(once, "cache", DummyCache("", {}))
     for _again in range(2):
         assert lines(ask(admin_client))[-1]["ok"]

@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -130,6 +131,113 @@ def terminate_backends() -> int:
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         return len(cursor.fetchall())
+
+
+def overdue() -> tuple[float, list[str]]:
+    """For how many seconds the oldest message is due, and the alarms about the outbox."""
+    from wagtail_smtp.diagnostics.status import status
+
+    told = status()
+    return told.overdue, [alarm for alarm in told.alarms if "outbox" in alarm]
+
+
+def age(seconds: float) -> None:
+    """Let what is in the outbox be due for longer."""
+    from django.db.models import F
+
+    from wagtail_smtp.models import OutboxMessage
+
+    OutboxMessage.objects.update(due_at=F("due_at") - timedelta(seconds=seconds))
+
+
+def work_off() -> tuple[int, float]:
+    """Deliver what is due with the threads of ``smtp_outbox --once``; how many, and seconds."""
+    from wagtail_smtp.outbox.crew import Crew
+
+    began = time.monotonic()
+    return Crew(4).work_off(), time.monotonic() - began
+
+
+def erase(addresses: list[str], address: str) -> list[str]:
+    """Log messages to some, and erase one of them; who is left."""
+    from wagtail_smtp.erase import Erasure
+    from wagtail_smtp.models import LogEntry, LogRecipient
+
+    for each in addresses:
+        entry = LogEntry.objects.create(state="sent", category="other")
+        LogRecipient.objects.create(entry=entry, address=each, domain="example.org", state="sent")
+    Erasure(address).run()
+    return list(
+        LogRecipient.objects.filter(address__contains="@").values_list("address", flat=True)
+    )
+
+
+_held: list[Any] = []
+
+
+def hold(subject: str) -> None:
+    """Queue a message in a transaction that stays open until :func:`let_go`."""
+    from django.core.mail import send_mail
+    from django.db import connection, transaction
+
+    begun, done = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with transaction.atomic():
+            send_mail(subject, "Body", None, ["someone@example.org"])
+            begun.set()
+            done.wait(30)
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert begun.wait(10)
+    _held.append((thread, done))
+
+
+def let_go() -> None:
+    """Commit it."""
+    thread, done = _held.pop()
+    done.set()
+    thread.join(10)
+
+
+def meet() -> list[str]:
+    """Two transactions that wait for each other, each by the plugin's own way; what came of it."""
+    from django.db import connection
+
+    from wagtail_smtp.live import again
+    from wagtail_smtp.models import LogEntry
+
+    keys = [LogEntry.objects.create(state="sent", category="other").pk for _ in range(2)]
+    met = threading.Barrier(2)
+    told: list[str] = []
+
+    def run(first: int, second: int) -> None:
+        tries: list[int] = []
+
+        @again.in_transaction
+        def work() -> None:
+            tries.append(1)
+            LogEntry.objects.filter(pk=first).update(subject="first")
+            if len(tries) == 1:
+                met.wait(10)
+            LogEntry.objects.filter(pk=second).update(subject="second")
+
+        try:
+            work()
+            told.append(f"done at {len(tries)}")
+        except Exception as error:
+            told.append(repr(error))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=order) for order in (keys, keys[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return sorted(told)
 
 
 # Workers

@@ -18,6 +18,7 @@ WAGTAIL_SMTP = {
     "COOL_DOWN": 0.001,
     **_chosen.get("conf", {}),
 }
+globals().update(_chosen.get("settings", {}))
 if "mailers" in _chosen:
     MAILERS = _chosen["mailers"]
 

@@ -167,11 +167,11 @@ def test_a_set_takes_so_many_requests_a_minute(reporter, configure):
     assert other.send(delivered(other)).status_code == 200
 
 
-def test_a_cache_that_does_not_count_stops_nothing(reporter, configure, settings):
+def test_without_a_cache_that_counts_the_process_does(reporter, configure, settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
-    configure(REPORTS_PER_MINUTE=1)
+    configure(REPORTS_PER_MINUTE=2)
     it = reporter()
-    assert [it.send(delivered(it)).status_code for _ in range(3)] == [200] * 3
+    assert [it.send(delivered(it)).status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_forgeries_are_told_of_once_a_minute_and_without_what_was_sent(reporter, caplog):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from django.db.models import Count, Min
 from django.db.models.functions import Coalesce
 
+from wagtail_smtp.live.same import same
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.validation import ascii_address, ascii_host, is_email_address, is_host
 
@@ -161,7 +162,8 @@ def _edge(rows):
 
 def _by_recipient(wanted, bounds, limit):
     address = recipient_lookup(wanted.recipient)
-    rows = LogRecipient.objects.filter(**address, **_of("entry_id", bounds))
+    its = [same(field, value) for field, value in address.items()]
+    rows = LogRecipient.objects.filter(*its, **_of("entry_id", bounds))
     newest = rows.order_by("-entry_id").values_list("entry_id", flat=True).distinct()
     if not wanted.conditions and not wanted.subject and not any(wanted.times):
         return _found(tuple(newest[: limit + 1]), limit, None)

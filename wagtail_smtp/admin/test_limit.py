@@ -1,21 +1,15 @@
 """How often one user may let the site connect to a server: a test is no port scanner.
 
-Django's cache keeps count: with a cache that all processes share, that holds for the whole site,
-otherwise for each process.
+:mod:`wagtail_smtp.once` counts, also while the cache is down.
 """
 
-import logging
 import time
 import uuid
-from contextlib import suppress
 
-from django.core.cache import cache
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from wagtail_smtp import reports
-
-logger = logging.getLogger(__name__)
+from wagtail_smtp import once
 
 #: Seconds, and how many tests of servers a user may begin in them.
 LIMITS = ((60, 10), (3600, 60))
@@ -50,10 +44,7 @@ class Running:
         Raises:
             NotNow: another one is running, or there were too many.
         """
-        is_only_one = True
-        with reports.without_cache(logger):
-            is_only_one = cache.add(self._key, self._token, timeout=LONGEST)
-        if not is_only_one:
+        if not once.is_first(self._key, LONGEST, self._token):
             text = _("Another test of yours is still running. It ends within 20 seconds.")
             raise NotNow(text, LONGEST)
         try:
@@ -64,10 +55,8 @@ class Running:
 
     def end(self):
         """End it; ending it twice does no harm."""
-        with reports.without_cache(logger):
-            # Not the one that began after this one had taken too long.
-            if cache.get(self._key) == self._token:
-                cache.delete(self._key)
+        # Not the one that began after this one had taken too long.
+        once.is_undone(self._key, self._token)
 
 
 def count_email(user):
@@ -82,18 +71,8 @@ def count_email(user):
 def _count(key, limits):
     now = time.time()
     for seconds, limit in limits:
-        if _number(f"{key}.{seconds}.{int(now // seconds)}", seconds) > limit:
+        if once.count(f"{key}.{seconds}.{int(now // seconds)}", seconds + 1) > limit:
             raise NotNow(*_too_many(limit, seconds - int(now % seconds)))
-
-
-def _number(key, seconds):
-    """How often it was counted, with this time; 0: the cache doesn't know."""
-    # A cache that is down must not stop somebody who wants to know why mail fails.
-    with reports.without_cache(logger), suppress(ValueError):
-        cache.add(key, 0, timeout=seconds + 1)
-        # ValueError: it has just expired, or this cache keeps nothing.
-        return cache.incr(key)
-    return 0
 
 
 def _too_many(limit, seconds):

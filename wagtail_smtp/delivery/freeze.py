@@ -16,7 +16,7 @@ from django.core.mail import EmailMessage
 from django.utils.functional import Promise
 
 from wagtail_smtp.delivery.frozen import FrozenMessage, is_mime
-from wagtail_smtp.exceptions import MessageUnreadable
+from wagtail_smtp.exceptions import MessageLocked, MessageUnreadable
 from wagtail_smtp.transports import mime
 
 #: Version of the format. Rows of a newer one are refused (ARCHITECTURE decision 9).
@@ -134,7 +134,7 @@ def thaw(content: bytes) -> "FrozenMessage":
     except (zlib.error, ValueError, KeyError, AttributeError) as error:
         raise MessageUnreadable("The stored message is damaged.") from error
     if written_as != FORMAT:
-        raise MessageUnreadable("The stored message was written by another release of the plugin.")
+        raise MessageLocked("The stored message was written by another release of wagtail-smtp.")
     try:
         return FrozenMessage(values, written)
     except (KeyError, TypeError) as error:

@@ -192,6 +192,8 @@ class Line:
                 letter.content  # noqa: B018 written before anything is handed over
             if is_black_box and isinstance(shaped, FrozenMessage):
                 shaped.unpack()
+            if item is None:
+                self._standard.prepare()
             tried.was_handed_over = True
             with handed_back(tried.message, shaped) if is_black_box else nullcontext():
                 return by.send(letter, patience)

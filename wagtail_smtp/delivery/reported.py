@@ -19,6 +19,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from wagtail_smtp.live import database
+from wagtail_smtp.live.same import same
 from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient
 from wagtail_smtp.models.log import SHOWN
 from wagtail_smtp.states import RANKS, Reported
@@ -141,14 +142,15 @@ def erase(address: str, stand_in: str, clean: Callable[[str], str], entry: int |
     if entry is None:
         waiting = _events().filter(entry=None)
         naming = [row.pk for row in waiting.iterator() if clean(row.reason) != row.reason]
-        waiting.filter(Q(address=address) | Q(pk__in=naming)).delete()
+        waiting.filter(Q(same("address", address)) | Q(pk__in=naming)).delete()
         return
-    _events().filter(entry=entry, address=address).update(address=stand_in, reason="")
+    _events().filter(same("address", address), entry=entry).update(address=stand_in, reason="")
     for row in _events().filter(entry=entry).exclude(reason=""):
         if clean(row.reason) != row.reason:
             _events().filter(pk=row.pk).update(reason=clean(row.reason))
     told = _recipients().filter(entry=entry).exclude(reported_reason="")
-    told.filter(address__in=(address, stand_in)).update(reported_reason="")
+    its = Q(same("address", address)) | Q(same("address", stand_in))
+    told.filter(its).update(reported_reason="")
     for item in told:
         if clean(item.reported_reason) != item.reported_reason:
             told.filter(pk=item.pk).update(reported_reason=clean(item.reported_reason))

@@ -10,7 +10,12 @@ from wagtail_smtp import crypto
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import freeze
 from wagtail_smtp.delivery.frozen import FrozenMessage
-from wagtail_smtp.exceptions import MessageUnreadable, SecretUnreadable, StorageFull
+from wagtail_smtp.exceptions import (
+    MessageLocked,
+    MessageUnreadable,
+    SecretUnreadable,
+    StorageFull,
+)
 from wagtail_smtp.live import database
 from wagtail_smtp.models import LogEntry, StoredMessage
 
@@ -47,8 +52,8 @@ def opened(content: bytes | None) -> FrozenMessage:
     try:
         return freeze.thaw(crypto.unseal(bytes(content)))
     except SecretUnreadable as error:
-        raise MessageUnreadable(
-            "The stored message can't be decrypted: the key it was stored with is gone."
+        raise MessageLocked(
+            "The stored message can't be decrypted: this process lacks the key it was stored with."
         ) from error
 
 

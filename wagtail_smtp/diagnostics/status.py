@@ -5,14 +5,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from django.db.models import Count, Min
+from django.db.models import Count
 from django.utils import timezone
 
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.delivery.effect import Notice, is_used, notices, redirecting
-from wagtail_smtp.live import consents
+from wagtail_smtp.live import clock, consents
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.states import State
@@ -132,6 +132,7 @@ def _alarms(
         yield "The settings force a redirect but name no address: no mail leaves."
     if overdue > OVERDUE.total_seconds():
         yield f"The outbox is not worked off: a message is due for {overdue / 60:.0f} minutes."
+    yield from _unsendable()
     if failures:
         yield f"{failures} messages did not leave in the last hour."
 
@@ -171,9 +172,22 @@ def outbox() -> tuple[dict[str, int], float]:
     rows = OutboxMessage.objects.using(write_alias())
     counts = {row["state"]: row["n"] for row in rows.values("state").annotate(n=Count("pk"))}
     waiting = rows.filter(state=OutboxMessage.State.WAITING)
-    oldest = waiting.aggregate(due=Min("due_at"))["due"]
-    overdue = (timezone.now() - oldest).total_seconds() if oldest else 0.0
+    # By one clock: due times are the database's.
+    oldest = waiting.order_by("due_at").values_list("due_at", clock.now()).first()
+    overdue = (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0
     return counts, max(0.0, overdue)
+
+
+def _unsendable() -> Iterator[str]:
+    """What keeps messages waiting in the outbox before any server is asked."""
+    entries = LogEntry.objects.using(write_alias())
+    # Without an attempt nothing says through what.
+    waiting = entries.filter(
+        outbox__state=OutboxMessage.State.WAITING, state=State.DEFERRED, via=""
+    )
+    reasons = waiting.values_list("reason").annotate(n=Count("pk")).order_by("-n")
+    for reason, number in reasons[:5]:
+        yield f"{number} messages wait in the outbox: {reason}"
 
 
 def _failures() -> tuple[Failed, ...]:

@@ -22,6 +22,7 @@ from wagtail_smtp.exceptions import (
     SecretError,
 )
 from wagtail_smtp.live import consents, database, restore
+from wagtail_smtp.live.again import in_transaction
 from wagtail_smtp.live.changes import (
     FieldChange,
     RedirectChange,
@@ -173,6 +174,7 @@ def make_live(
     return _apply(version, user, token, end_redirect, may_redirect, reason)
 
 
+@in_transaction
 def _apply(
     again: ConfigurationVersion | None,
     user: Any,
@@ -181,19 +183,17 @@ def _apply(
     may_redirect: bool,
     reason: str,
 ) -> ConfigurationVersion | None:
-    alias = database.write_alias()
-    with transaction.atomic(using=alias):
-        DeliverySettings.lock()
-        plan = preview(again)
-        _check(plan, token, end_redirect, may_redirect)
-        if not plan.has_changes and plan.live is not None:
-            return None
-        if again is not None:
-            restore.put_back(plan.target, user)
-        version = _write(plan, user, reason)
-        consents.put_in_use(plan.target.sets)
-        _discard_old()
-        transaction.on_commit(lambda: _announce(version, user), using=alias)
+    DeliverySettings.lock()
+    plan = preview(again)
+    _check(plan, token, end_redirect, may_redirect)
+    if not plan.has_changes and plan.live is not None:
+        return None
+    if again is not None:
+        restore.put_back(plan.target, user)
+    version = _write(plan, user, reason)
+    consents.put_in_use(plan.target.sets)
+    _discard_old()
+    transaction.on_commit(lambda: _announce(version, user), using=database.write_alias())
     return version
 
 

@@ -166,7 +166,8 @@ class Rows:
         before = _known.get(self._key)
         if before is not None and before.token is not None and before.number > row.number:
             # Rolled back with the caller's transaction. The provider may not know the older one.
-            self._put(before.token, Q(number=row.number))
+            with suppress(Error, TimeoutError):
+                self._put(before.token, Q(number=row.number))
             return before
         kept = _known[self._key] = _kept(row, self._binding)
         return kept

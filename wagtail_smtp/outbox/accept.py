@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.db.models.functions import Now
 
 from wagtail_smtp import reports
 from wagtail_smtp.categories import ALERT, ERROR, SECURITY
@@ -14,7 +13,7 @@ from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Recorder
 from wagtail_smtp.delivery.shape import prepare
-from wagtail_smtp.live import database, side, statements, threads
+from wagtail_smtp.live import clock, database, side, statements, threads
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import settle, tasks
 from wagtail_smtp.states import RecipientState, State
@@ -133,6 +132,6 @@ def _add(
         category=classification.category,
         category_source=classification.source,
         tries=tries,
-        due_at=Now() + wait,
-        expires_at=Now() + timedelta(seconds=age),
+        due_at=clock.now(wait.total_seconds()),
+        expires_at=clock.now(age),
     )

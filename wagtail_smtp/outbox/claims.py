@@ -5,18 +5,16 @@ another state, has lost the row and leaves it alone. A row becomes *sending* in 
 its own before its first octet leaves, and nobody claims it from then on.
 """
 
-import functools
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connections, transaction
 from django.db.models import F, QuerySet
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from wagtail_smtp.conf import conf
-from wagtail_smtp.live import database, statements
+from wagtail_smtp.live import again, clock, database, statements
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.states import State
 
@@ -36,9 +34,9 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
     Times are the database's, so that a worker's own clock may be wrong.
     """
     token = token or uuid.uuid4()
-    if not _mark_due(limit, token):
+    if not again.repeated(lambda: _mark_due(limit, token)):
         return token, []
-    mine = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=Now())
+    mine = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=clock.now())
     # Without what nobody asks of a claimed row: times are slow to read.
     mine = mine.defer("state", "priority", "due_at", "lease_until").select_related("entry")
     return token, list(mine.order_by("priority", "due_at", "id"))
@@ -47,9 +45,9 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
 def _mark_due(limit: int, token: uuid.UUID) -> int:
     """Make up to ``limit`` messages that are due those of ``token``; how many that were."""
     connection = connections[database.write_alias()]
-    until = _in_seconds(conf.OUTBOX_LEASE)
+    until = clock.statement(conf.OUTBOX_LEASE)
     # SQLite's clock shows milliseconds: a message of this very one is due.
-    now = _in_seconds(0.001)
+    now = clock.statement(0.001)
     if connection.vendor != "mysql":
         # One statement, so that nobody comes in between.
         skip = connection.features.has_select_for_update_skip_locked
@@ -63,13 +61,13 @@ def _mark_due(limit: int, token: uuid.UUID) -> int:
         values = [str(_State.WAITING), *now.values, limit, *mark, *until.values]
         return statements.run(statements.Statement(sql, values))
     # It doesn't select from a table that it updates.
-    free = rows().filter(state=_State.WAITING, due_at__lte=Now() + timedelta(milliseconds=1))
+    free = rows().filter(state=_State.WAITING, due_at__lte=clock.now(0.001))
     with transaction.atomic(using=connection.alias):
         due = free.order_by("priority", "due_at", "id")
         if connection.features.has_select_for_update_skip_locked:
             due = due.select_for_update(skip_locked=True)
         keys = list(due.values_list("pk", flat=True)[:limit])
-        lease = Now() + timedelta(seconds=conf.OUTBOX_LEASE)
+        lease = clock.now(conf.OUTBOX_LEASE)
         # Of an older one a faster worker may have taken some meanwhile.
         return free.filter(pk__in=keys).update(state=_State.CLAIMED, token=token, lease_until=lease)
 
@@ -81,11 +79,37 @@ def load(window: Sequence[OutboxMessage]) -> dict[int, bytes]:
     return {key: bytes(content) for key, content in found.values_list("entry_id", "content")}
 
 
+@again.in_transaction
 def free_abandoned() -> None:
-    """Let others have what dead workers had claimed and not begun."""
-    rows().filter(state=_State.CLAIMED, lease_until__lt=Now()).update(
-        state=_State.WAITING, lease_until=None
-    )
+    """Let others have what dead workers had claimed and not begun.
+
+    Without waiting: what somebody has locked is looked at again soon.
+    """
+    abandoned = rows().filter(state=_State.CLAIMED, lease_until__lt=clock.now())
+    free = {"state": _State.WAITING, "lease_until": None}
+    if not connections[database.write_alias()].features.has_select_for_update_skip_locked:
+        # SQLite waits for its turn only if a transaction begins by writing.
+        abandoned.update(**free)
+    elif keys := _without_waiting(abandoned):
+        statements.run(statements.update(Row, "id", keys, free))
+
+
+def _without_waiting(wanted: "QuerySet[OutboxMessage]") -> list[int]:
+    """Keys of those rows that nobody has locked, locked until the open transaction ends."""
+    connection = connections[database.write_alias()]
+    keys = list(wanted.values_list("pk", flat=True))
+    if not keys or not connection.features.has_select_for_update_skip_locked:
+        return keys
+    # By their keys: MySQL locks, and waits for, whatever it looks at on the way.
+    found = rows().filter(pk__in=keys).select_for_update(skip_locked=True)
+    return list(found.values_list("pk", flat=True))
+
+
+def _by_key(wanted: "QuerySet[OutboxMessage]") -> "QuerySet[OutboxMessage]":
+    """The same rows; MySQL waits for each that an UPDATE looks at, also for others' rows."""
+    if connections[database.write_alias()].vendor != "mysql":
+        return wanted
+    return wanted.filter(pk__in=list(wanted.values_list("pk", flat=True)))
 
 
 def begin(
@@ -111,10 +135,10 @@ def begin(
 
 def _sending(token: uuid.UUID, keys: Sequence[int]) -> statements.Statement:
     """Those of the messages that are claimed, and whose lease holds, are *sending*."""
-    until, now = _in_seconds(conf.OUTBOX_LEASE), _in_seconds(0)
+    until, now = clock.statement(conf.OUTBOX_LEASE), clock.statement()
     sql = (
-        f"UPDATE {_TABLE} SET state = %s, lease_until = {until.sql}"  # noqa: S608
-        f" WHERE id IN {statements.places(len(keys))}"
+        f"UPDATE {_TABLE}{statements.by_index(database.write_alias(), Row, 'id')}"  # noqa: S608
+        f" SET state = %s, lease_until = {until.sql} WHERE id IN {statements.places(len(keys))}"
         f" AND token = %s AND state = %s AND lease_until >= {now.sql}"
     )
     held = statements.adapted(Row, {"token": token, "state": str(_State.CLAIMED)})
@@ -122,27 +146,17 @@ def _sending(token: uuid.UUID, keys: Sequence[int]) -> statements.Statement:
     return statements.Statement(sql, values)
 
 
-@functools.lru_cache(maxsize=16)
-def _from_now(alias: str, seconds: float) -> statements.Statement:
-    moment = Now() + timedelta(seconds=seconds) if seconds else Now()
-    return statements.expression(alias, moment)
-
-
-def _in_seconds(seconds: float) -> statements.Statement:
-    """The database's own time then, as an expression."""
-    return _from_now(database.write_alias(), seconds)
-
-
 def extend(token: uuid.UUID) -> None:
     """Renew the lease of all that is held by ``token``."""
     # By state, which has an index; the token has none.
     held = rows().filter(token=token, state__in=(_State.CLAIMED, _State.SENDING))
-    held.update(lease_until=Now() + timedelta(seconds=conf.OUTBOX_LEASE))
+    _by_key(held).update(lease_until=clock.now(conf.OUTBOX_LEASE))
 
 
 def give_back(token: uuid.UUID) -> None:
     """Let others have what was claimed and not begun."""
-    rows().filter(token=token, state=_State.CLAIMED).update(state=_State.WAITING, lease_until=None)
+    held = rows().filter(token=token, state=_State.CLAIMED)
+    _by_key(held).update(state=_State.WAITING, lease_until=None)
 
 
 def take_back(token: uuid.UUID, begun: Sequence[OutboxMessage]) -> None:
@@ -174,8 +188,15 @@ def written(tried: Sequence[OutboxMessage]) -> set[int]:
 
 def lost() -> list[OutboxMessage]:
     """Messages whose worker died while sending them: nobody knows whether they left."""
-    dead = rows().filter(state=_State.SENDING, lease_until__lt=Now())
+    dead = rows().filter(state=_State.SENDING, lease_until__lt=clock.now())
     return list(dead.select_related("entry")[:100])
+
+
+def is_still_lost(row: OutboxMessage) -> bool:
+    """Whether a message of :func:`lost` is as it was; it is locked then."""
+    same = rows().filter(pk=row.pk, token=row.token, state=row.state, lease_until=row.lease_until)
+    # Locked by writing where there are no locks of rows.
+    return bool(_without_waiting(same)) and bool(same.update(state=row.state))
 
 
 def time_left(row: OutboxMessage) -> timedelta:
@@ -183,13 +204,16 @@ def time_left(row: OutboxMessage) -> timedelta:
     return row.expires_at - row.claimed_at
 
 
-def postpone(row: OutboxMessage, wait: timedelta) -> bool:
+def postpone(row: OutboxMessage, wait: timedelta, tries: int = 1) -> bool:
     """Put a message back that was tried; False if it isn't ours any more."""
     held = rows().filter(pk=row.pk, token=row.token, state=_State.SENDING)
     # For the project's task system, which goes by this clock.
     row.due_at = timezone.now() + wait
     return bool(
         held.update(
-            state=_State.WAITING, tries=F("tries") + 1, due_at=Now() + wait, lease_until=None
+            state=_State.WAITING,
+            tries=F("tries") + tries,
+            due_at=clock.now(wait.total_seconds()),
+            lease_until=None,
         )
     )

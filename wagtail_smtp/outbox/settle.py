@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from email.errors import MessageError
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -18,8 +19,11 @@ from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
     DestinationRefused,
+    EmailDeliveryError,
     MessageDeferred,
+    MessageLocked,
     SecretError,
+    TransportUnavailable,
 )
 from wagtail_smtp.live import database, statements
 from wagtail_smtp.live.statements import Statement
@@ -31,8 +35,14 @@ logger = logging.getLogger(__name__)
 
 #: Failures after which a later try may succeed and can't deliver twice.
 PASSING = (MessageDeferred, ConfigurationUnavailable, SecretError, DestinationRefused)
+#: Failures of this process or of the settings, none of the message's.
+_OF_PROCESS = (ConfigurationUnavailable, SecretError, MessageLocked, TransportUnavailable)
+#: Failures that may be the message's own, where nothing else is known.
+_OF_MESSAGE = (EmailDeliveryError, ValueError, MessageError)
 #: Seconds that the wait between two tries never exceeds.
 _LONGEST = 3600
+#: The same while only this process, or the settings, keep the message from being sent.
+_LONGEST_OF_PROCESS = 900
 #: States of recipients for whom nothing more is to be done.
 SETTLED = (RecipientState.SENT, RecipientState.REFUSED, RecipientState.UNKNOWN)
 
@@ -42,6 +52,27 @@ def is_passing(passage: Passage) -> bool:
     if passage.outcome is not None:
         return any(item.state == "deferred" for item in passage.outcome.recipients)
     return isinstance(passage.failure, PASSING)
+
+
+def is_of_process(passage: Passage) -> bool:
+    """Whether this process or the settings are at fault, so that another process may send it.
+
+    Wrong keys, packages that are missing, a database that is away: the message can't help any of
+    them, whatever the exception. So of what is raised before anything was handed over, all that is
+    not known to be the message's counts.
+    """
+    failure = passage.failure
+    if failure is None or isinstance(failure, _OF_PROCESS):
+        return failure is not None
+    return not passage.was_handed_over and not isinstance(failure, _OF_MESSAGE)
+
+
+def _wait_of_process(row: OutboxMessage, left: timedelta) -> timedelta:
+    """How long a message waits for a process that can send it: longer, the longer it waits."""
+    age = conf.SECURITY_MAX_AGE if row.category == SECURITY else conf.OUTBOX_MAX_AGE
+    waited = age - left.total_seconds()
+    wait = max(min(waited / 4, _LONGEST_OF_PROCESS), conf.OUTBOX_RETRY_AFTER)
+    return timedelta(seconds=wait * random.uniform(0.8, 1.2))  # noqa: S311
 
 
 def wait_after(tries: int) -> timedelta:
@@ -153,10 +184,14 @@ def _settle_one(result: Result) -> None:
     for name in known:
         setattr(entry, name, getattr(told, name))
     left = claims.time_left(row)
-    again = is_passing(passage) and left > timedelta()
-    if again:
+    if is_of_process(passage) and (left > timedelta() or row.category != SECURITY):
+        # No try of the message: it is not given up for that, however long it takes.
+        again = claims.postpone(row, _wait_of_process(row, left), tries=0)
+    elif is_passing(passage) and left > timedelta():
         # False: the lease ran out meanwhile, and the message was given up.
         again = claims.postpone(row, min(wait_after(row.tries + 1), left))
+    else:
+        again = False
     recipients = _settle_recipients(entry, passage, again)
     entry.state = State.DEFERRED if again else _whole(told.state, recipients)
     entry.changed_at = timezone.now()

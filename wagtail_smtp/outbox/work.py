@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, close_old_connections, transaction
 from django.utils import timezone
 
@@ -19,13 +20,14 @@ from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Line
-from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError, MessageUnreadable
-from wagtail_smtp.live import database, statements
+from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError
+from wagtail_smtp.live import again, database, statements
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox import claims
 from wagtail_smtp.outbox.settle import (
     SETTLED,
     Result,
+    is_of_process,
     is_plain,
     recipients_of,
     settle,
@@ -83,6 +85,13 @@ class Worker:
     def work_off(self, seconds: float | None = None) -> int:
         """Deliver all that is due, or what fits into so many seconds; how many messages."""
         deadline = None if seconds is None else time.monotonic() + seconds
+        try:
+            conf.require_valid()
+        except ImproperlyConfigured as error:
+            # Before anything is claimed, let alone sent.
+            with suppress(ImproperlyConfigured):
+                alerts.waits(str(error))
+            raise
         self._looked_at, self.is_through = 0.0, False
         self._supply.pay()
         try:
@@ -170,6 +179,9 @@ class Worker:
             row, entry = result.row, result.row.entry
             if entry.state == State.DEFERRED:
                 self.again_at.append(row.due_at)
+                if is_of_process(result.passage) and not result.passage.attempts:
+                    # Of what an attempt met, ADMINS hear anyway.
+                    alerts.waits(entry.reason)
             announce(result.passage, entry)
             if entry.state == State.FAILED:
                 _alert(entry)
@@ -202,7 +214,8 @@ class Worker:
             return Passage.of_nothing(classification, late)
         try:
             message = store.opened(content)
-        except MessageUnreadable as error:
+        except Exception as error:
+            # Whatever it is, the other messages have nothing to do with it.
             return Passage.of_nothing(classification, error)
         settled: set[str] = set()
         if row.tries:
@@ -247,22 +260,27 @@ def give_up_lost() -> int:
     """What a dead worker was sending is *unknown* from now on; how many messages."""
     lost = claims.lost()
     for row in lost:
-        with transaction.atomic(using=database.write_alias()):
-            entry = row.entry
-            # The worker may have come back: its outcome is the better one.
-            dead = claims.rows().filter(pk=row.pk, token=row.token, lease_until=row.lease_until)
-            if not dead.filter(state=row.state).delete()[0]:
-                continue
-            entry.state = State.UNKNOWN
-            entry.reason = "The process that was sending the message ended."
-            entry.changed_at = timezone.now()
-            entry.save(update_fields=["state", "reason", "changed_at"])
-            waiting = recipients_of(entry).filter(state=RecipientState.WAITING)
-            waiting.update(state=RecipientState.UNKNOWN)
-            if entry.category == SECURITY or not conf.stores(State.UNKNOWN):
-                StoredMessage.objects.filter(entry=entry).delete()
-        _alert(entry)
+        if _give_up(row):
+            _alert(row.entry)
     return len(lost)
+
+
+@again.in_transaction
+def _give_up(row: OutboxMessage) -> bool:
+    # The worker may have come back: its outcome is the better one. So is that of who has it now.
+    if not claims.is_still_lost(row):
+        return False
+    claims.rows().filter(pk=row.pk).delete()
+    entry = row.entry
+    entry.state = State.UNKNOWN
+    entry.reason = "The process that was sending the message ended."
+    entry.changed_at = timezone.now()
+    entry.save(update_fields=["state", "reason", "changed_at"])
+    waiting = recipients_of(entry).filter(state=RecipientState.WAITING)
+    waiting.update(state=RecipientState.UNKNOWN)
+    if entry.category == SECURITY or not conf.stores(State.UNKNOWN):
+        StoredMessage.objects.filter(entry=entry).delete()
+    return True
 
 
 def _alert(entry: LogEntry) -> None:

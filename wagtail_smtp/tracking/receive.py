@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from django.core.cache import cache
 from django.db import transaction
 from django.http import (
     HttpRequest,
@@ -26,6 +25,7 @@ from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
 
+from wagtail_smtp import once
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import record, reported
 from wagtail_smtp.exceptions import ConfigurationUnavailable
@@ -164,22 +164,14 @@ def _turned_away(
 
 def _is_within_rate(key: uuid.UUID) -> bool:
     name = f"wagtail_smtp.reports.{key}.{int(time.time() // 60)}"
-    try:
-        cache.add(name, 0, 120)
-        return bool(cache.incr(name) <= conf.REPORTS_PER_MINUTE)
-    except Exception:
-        return True  # no cache that counts, or it is away
+    return once.count(name, 120) <= conf.REPORTS_PER_MINUTE
 
 
 def _tell(key: uuid.UUID, transport: str, error: BaseException | None) -> None:
     """A line in the log, now and then: anybody can send requests. Nothing of what was sent."""
     why = type(error).__name__ if error is not None else "wrong password"
-    try:
-        if not cache.add(f"wagtail_smtp.refused.{key}", 1, _TELL_EVERY):
-            return
-    except Exception:
-        logger.debug("The cache is away.", exc_info=True)
-    logger.warning("Delivery reports of %s for set %s refused: %s", transport, key, why)
+    if once.is_first(f"wagtail_smtp.refused.{key}", _TELL_EVERY):
+        logger.warning("Delivery reports of %s for set %s refused: %s", transport, key, why)
 
 
 def _reports(

@@ -14,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Outcome
-from wagtail_smtp.exceptions import MessageDeferred
+from wagtail_smtp.exceptions import TransportUnavailable
 from wagtail_smtp.transports import process
 from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import Letter
@@ -100,8 +101,14 @@ class AnymailSession:
             self._backend = _backend(config)
             self._backend.open()
         except ImportError:
-            raise MessageDeferred(
+            raise TransportUnavailable(
                 f"{config.name}: django-anymail is missing; a developer installs it: {INSTALL}",
+                phase="connect",
+            ) from None
+        except ImproperlyConfigured as error:
+            # Its words may hold a key; the kind of error says enough.
+            raise TransportUnavailable(
+                f"{config.name}: django-anymail can't be set up ({type(error).__name__}).",
                 phase="connect",
             ) from None
         _route_through(self._backend, self._adapter)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
-from wagtail_smtp.exceptions import DestinationRefused, TokenRefused
+from wagtail_smtp.exceptions import DestinationRefused, OAuthUnavailable, TokenRefused
 
 #: Characters of a provider's words that are kept.
 _WORDS = 300
@@ -78,7 +78,7 @@ def told_of(name: str, *private: str) -> Iterator[None]:
     except (TokenRefused, DestinationRefused) as error:
         refused = error
     except ImportError as error:
-        refused = TokenRefused(
+        refused = OAuthUnavailable(
             f"{name}: OAuth 2 needs the extra: pip install 'wagtail-smtp[oauth]' ({error.name})."
         )
     except Exception as error:

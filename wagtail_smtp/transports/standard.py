@@ -64,12 +64,21 @@ class StandardTransport:
         self._overrides = dict(overrides or {})
         self._backend: BaseEmailBackend | None = None
 
-    def send(self, letter: Letter, patience: float) -> Outcome:
-        """Hand over one message; a backend that reports nothing sent has failed."""
+    def prepare(self) -> BaseEmailBackend:
+        """Build and open the backend; whatever it raises, no message was handed to it.
+
+        Raises:
+            MessageDeferred: it can't connect.
+            Exception: it can't be built: a wrong setting, a package that is missing.
+        """
         try:
-            backend = self._opened()
+            return self._opened()
         except OSError as error:
             raise _failure(MessageDeferred, error, "connect") from error
+
+    def send(self, letter: Letter, patience: float) -> Outcome:
+        """Hand over one message; a backend that reports nothing sent has failed."""
+        backend = self.prepare()
         if hasattr(backend, "build_message_payload"):  # django-anymail's
             hold_redirect(backend, letter)
         try:

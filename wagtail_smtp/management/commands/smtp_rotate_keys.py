@@ -3,11 +3,11 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
 from django.db.models import F
 
 from wagtail_smtp import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
+from wagtail_smtp.live.again import in_transaction
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMessage
 
@@ -37,19 +37,19 @@ class Command(BaseCommand):
                 "missing key, or enter these passwords again in the admin and consent again."
             )
 
+    @in_transaction
     def _passwords(self) -> tuple[int, int]:
         """How many were encrypted again, and how many can't be."""
         rotated = unreadable = 0
-        with transaction.atomic(using=write_alias()):
-            DeliverySettings.lock()
-            for secret in Secret.objects.exclude(ciphertext=""):
-                try:
-                    secret.ciphertext = crypto.rotate(secret.ciphertext)
-                except SecretUnreadable:
-                    unreadable += 1
-                    continue
-                secret.save(update_fields=["ciphertext"])
-                rotated += 1
+        DeliverySettings.lock()
+        for secret in Secret.objects.exclude(ciphertext=""):
+            try:
+                secret.ciphertext = crypto.rotate(secret.ciphertext)
+            except SecretUnreadable:
+                unreadable += 1
+                continue
+            secret.save(update_fields=["ciphertext"])
+            rotated += 1
         return rotated, unreadable
 
     def _tokens(self) -> tuple[int, int]:
@@ -79,13 +79,13 @@ class Command(BaseCommand):
             last = keys[-1]
         return rotated, unreadable
 
+    @in_transaction
     def _message(self, key: int) -> bool:
         """Whether it is still there."""
         row = StoredMessage.objects.using(write_alias()).filter(pk=key)
-        with transaction.atomic(using=write_alias()):
-            # Locked by writing: nobody gives it another content in between.
-            if not row.update(size=F("size")):
-                return False
-            content = crypto.reseal(bytes(row.values_list("content", flat=True).get()))
-            row.update(content=content, size=len(content))
+        # Locked by writing: nobody gives it another content in between.
+        if not row.update(size=F("size")):
+            return False
+        content = crypto.reseal(bytes(row.values_list("content", flat=True).get()))
+        row.update(content=content, size=len(content))
         return True
