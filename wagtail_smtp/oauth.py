@@ -182,6 +182,11 @@ def problems(values: Mapping[str, str]) -> Iterator[Problem]:
         yield Problem(_("Enter the client ID that the provider shows."), "oauth_client_id")
 
 
+def is_installed(provider: str) -> bool:
+    """Whether the extra is there that OAuth 2 needs with this identity provider."""
+    return _is_installed(OAuth(provider, FLOWS[provider][0]))
+
+
 def _is_installed(item: OAuth) -> bool:
     """Whether the libraries are there that speak with this provider."""
     needed = {"microsoft": "msal", "google": "google.auth", "other": "authlib"}[item.provider]

@@ -219,7 +219,7 @@ def test_a_cache_that_is_down(kind, make_set, admin_client, settings, caplog):
         make_set(name="Office")
     else:
         make_entry(state="failed", via="Office")
-    assert banner(admin_client, reverse("wagtail_smtp_delivery:index"))[0] == kind
+    assert banner(admin_client, reverse("wagtail_smtp_versions:index"))[0] == kind
     assert "The cache is down" in caplog.text
 
 

@@ -1,5 +1,7 @@
 """The snippet pages: form, listing, order, copy, delete."""
 
+import re
+
 import pytest
 from django.urls import reverse
 from wagtail.models import ModelLogEntry
@@ -208,7 +210,9 @@ def test_the_form_has_the_backup_switch(admin_client):
 
 
 def test_an_empty_listing_says_where_email_leaves(admin_client):
-    assert "Email leaves by the site" in admin_client.get(reverse(LIST)).content.decode()
+    page = admin_client.get(reverse(LIST)).content.decode()
+    assert "Email is sent by standard delivery" in page
+    assert re.search(rf'href="{reverse(ADD)}" data-way-on', page)
 
 
 def test_deleting_asks_and_says_that_mail_still_leaves_through_it(admin_client, make_set, reload):

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 DELIVERY = "wagtail_smtp_delivery:index"
 RELOAD = "wagtail_smtp_reload:index"
 LOG = "wagtail_smtp_log:index"
+SETS = "wagtailsnippets_wagtail_smtp_settingsset:list"
 
 #: Report addresses that are named; the *Email delivery* page names all.
 NAMED = 3
@@ -64,7 +65,7 @@ def _find(request):
             live = current()
         except ConfigurationUnavailable:
             return _unavailable(request.user)
-        return _redirect(live, request.user) or _waiting(live, request) or _failed(request.user)
+        return _redirect(live, request.user) or _waiting(live, request) or _failed(request)
 
 
 def _unavailable(user):
@@ -110,7 +111,9 @@ def _with_addresses(redirect):
 
 def _waiting(live, request):
     url = reverse(RELOAD)
-    if request.path == url or not request.user.has_perm(permissions.RELOAD):
+    # These pages say it themselves.
+    told = (url, reverse(SETS), reverse(DELIVERY))
+    if request.path in told or not request.user.has_perm(permissions.RELOAD):
         return None
     number = _count_waiting(live)
     if not number:
@@ -132,13 +135,16 @@ def _count_waiting(live):
     return cached(key, _WAITING_HOLDS, lambda: len(changes_to(before, draft_configuration())))
 
 
-def _failed(user):
+def _failed(request):
+    user = request.user
+    if request.path == reverse(LOG):
+        return None  # it lists them
     may_view_log = user.has_perm(permissions.VIEW_LOG)
     trouble = latest_trouble() if may_view_log or permissions.may_see(user) else None
     if trouble is None:
         return None
     if may_view_log:
-        url, link = f"{reverse(LOG)}?state={trouble.state}", _("Show them")
+        url, link = f"{reverse(LOG)}?state={trouble.state}", _("Show failed email")
     else:
         url, link = reverse(DELIVERY), _("Details")
     return Banner("failed", str(trouble), "critical", url, link)

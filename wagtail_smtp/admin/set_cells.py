@@ -18,10 +18,11 @@ def host(item):
         return label(item.transport)
     if item.authentication == SettingsSet.Authentication.DEFAULT:
         return _("the site's own server")
-    return f"{item.host}:{item.port}"
+    return format_html("<bdi>{}:{}</bdi>", item.host, item.port)
 
 
 def sender(item):
     """Whom its mail is from."""
     name, address = item.sender_name, item.sender_address
-    return format_html("{} {}", name, f"<{address}>" if address and name else address)
+    shown = f"{name} <{address}>" if name and address else name or address
+    return format_html("<bdi>{}</bdi>", shown) if shown else ""

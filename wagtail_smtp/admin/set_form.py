@@ -86,7 +86,7 @@ class SettingsSetForm(OAuthFields, ProviderForm):
         self.fields["categories"].choices = [(slug, category_label(slug)) for slug in known]
         self.fields["loaded_revision"].initial = self.instance.revision
         self.fields["preset"].widget.attrs["data-presets"] = json.dumps(
-            {item.slug: item.fields() | {"hint": str(item.hint)} for item in PRESETS}
+            {item.slug: item.for_form() for item in PRESETS}
         )
         self._offer_default_credentials()
         self.show_oauth()

@@ -232,6 +232,7 @@ class IndexView(snippets.IndexView):
     """The sets in order, with what each is in use for and what waits for a reload."""
 
     default_ordering = "sort_order"
+    table_classname = "listing wsmtp-cards"
 
     @cached_property
     def overview(self):
@@ -280,11 +281,20 @@ class IndexView(snippets.IndexView):
         context["deleted_but_live"] = overview.deleted_but_live
         context["refusal"] = overview.refusal
         context["tokens"] = token_notices()
+        context["may_add"] = self.request.user.has_perm(permissions.ADD_SETS)
         context["empty_text"] = (
-            _("Email leaves by the site's own server (%s). Add a server to change that.")
+            _("Email is sent by standard delivery (%s). Add a settings set to change that.")
             % standard.description()
         )
         return context
+
+
+class NeededPanel(FieldPanel):
+    """A field that is required wherever it is shown; another choice in the form may hide it."""
+
+    class BoundPanel(FieldPanel.BoundPanel):
+        def is_required(self):
+            return True
 
 
 REDIRECT_HELP = gettext_lazy(
@@ -300,7 +310,7 @@ EDIT_HANDLER = ObjectList(
             [
                 FieldPanel("transport"),
                 FieldPanel("preset", attrs=FOR_SMTP),
-                FieldPanel("host", attrs=FOR_SMTP),
+                NeededPanel("host", attrs=FOR_SMTP),
                 FieldRowPanel(
                     [
                         FieldPanel("port", attrs=FOR_SMTP),
@@ -315,7 +325,7 @@ EDIT_HANDLER = ObjectList(
         MultiFieldPanel(
             [
                 FieldPanel("authentication"),
-                FieldPanel("username"),
+                NeededPanel("username"),
                 FieldPanel("password"),
                 FieldPanel("remove_password"),
             ],
@@ -354,7 +364,13 @@ EDIT_HANDLER = ObjectList(
             heading=gettext_lazy("More settings"),
             classname="collapsed",
         ),
-        ReportsPanel(heading=gettext_lazy("Delivery reports")),
+        ReportsPanel(
+            heading=gettext_lazy("Delivery reports"),
+            help_text=gettext_lazy(
+                "The email provider can tell this site whether a message was delivered or bounced. "
+                "The delivery log shows it on the message's entry."
+            ),
+        ),
     ],
     base_form_class=SettingsSetForm,
     attrs={"data-controller": "wsmtp-set-form wsmtp-provider-form"},

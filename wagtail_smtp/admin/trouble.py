@@ -39,12 +39,12 @@ class Trouble:
     def __str__(self):
         values = {
             "via": via_label(self.via),
-            "time": date_format(timezone.localtime(self.at), "SHORT_DATETIME_FORMAT"),
+            "time": date_format(timezone.localtime(self.at), "DATETIME_FORMAT"),
         }
         if self.via:
-            text = _("Email could not be sent through “%(via)s”, the last time on %(time)s.")
+            text = _("Last failure on %(time)s: email could not be sent through “%(via)s”.")
         else:
-            text = _("Email could not be sent, the last time on %(time)s.")
+            text = _("Last failure on %(time)s: email could not be sent.")
         return text % values
 
 

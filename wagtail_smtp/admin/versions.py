@@ -45,6 +45,8 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
     header_icon = "history"
     index_url_name = "wagtail_smtp_versions:index"
     index_results_url_name = "wagtail_smtp_versions:results"
+    results_template_name = "wagtail_smtp/versions_results.html"
+    table_classname = "listing wsmtp-cards"
     default_ordering = "-number"
     paginate_by = 50
 

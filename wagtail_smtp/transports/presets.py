@@ -9,12 +9,17 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
+from wagtail_smtp import oauth
 from wagtail_smtp.configuration import Authentication, Security
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A server to begin with. ``username`` is what the provider prescribes for everybody."""
+    """A server to begin with. ``username`` is what the provider prescribes for everybody.
+
+    ``oauth_provider`` is its identity provider, if it has OAuth 2, with ``oauth_hint`` instead of
+    ``hint``; ``prefers_oauth``: a password is on its way out there.
+    """
 
     slug: str
     label: Any
@@ -24,6 +29,9 @@ class Preset:
     security: Security = "ssl"
     authentication: Authentication = "password"
     username: str = ""
+    oauth_provider: str = ""
+    oauth_hint: Any = ""
+    prefers_oauth: bool = False
 
     def fields(self) -> dict[str, str]:
         """The form's fields with their values."""
@@ -34,6 +42,14 @@ class Preset:
             "authentication": self.authentication,
             "username": self.username,
         }
+
+    def for_form(self) -> dict[str, str]:
+        """All that the form's script fills in and shows."""
+        shown = {"oauth_provider": self.oauth_provider, "hint": str(self.hint)}
+        shown["oauth_hint"] = str(self.oauth_hint or self.hint)
+        if self.prefers_oauth and oauth.is_installed(self.oauth_provider):
+            shown["authentication"] = "oauth2"
+        return self.fields() | shown
 
 
 _KEY = _("The password is an SMTP key made for programs, not that of the account.")
@@ -48,6 +64,11 @@ PRESETS = (
             "The username is the full email address. Google takes an app password (with 2-Step "
             "Verification turned on), not that of the account."
         ),
+        oauth_provider="google",
+        oauth_hint=_(
+            "The username is the full email address of the mailbox that sends. What to create at "
+            "Google is described under “OAuth 2” below."
+        ),
     ),
     Preset(
         "microsoft",
@@ -60,6 +81,12 @@ PRESETS = (
         ),
         587,
         "starttls",
+        oauth_provider="microsoft",
+        oauth_hint=_(
+            "The username is the mailbox that sends. An administrator has to allow “Authenticated "
+            "SMTP” for it. What to register at Microsoft is described under “OAuth 2” below."
+        ),
+        prefers_oauth=True,
     ),
     Preset(
         "amazon-ses",

@@ -30,11 +30,11 @@
 
     update() {
       const isSMTP = this.field('transport').value === 'smtp';
-      const isOn = isSMTP && this.field('authentication').value === 'oauth2';
+      const authentication = this.field('authentication').value;
+      const isOn = isSMTP && authentication === 'oauth2';
       this.section.hidden = !isOn;
-      const password = this.field('password');
-      const wrapper = password && password.closest('.w-panel__wrapper');
-      if (wrapper) wrapper.hidden = isOn;
+      this.hide('password', isOn || authentication === 'none');
+      this.hide('username', authentication === 'none');
       const provider = this.field('oauth_provider').value;
       this.offer(FLOWS[provider]);
       const flow = this.field('oauth_flow').value;
@@ -42,6 +42,12 @@
         const when = element.dataset.oauthWhen.split(' ');
         element.hidden = ![provider, flow, `${provider}-${flow}`].some((one) => when.includes(one));
       });
+    }
+
+    hide(name, isHidden) {
+      const field = this.field(name);
+      const wrapper = field && field.closest('.w-panel__wrapper');
+      if (wrapper) wrapper.hidden = isHidden;
     }
 
     /** Only the ways to log in that the provider has. */

@@ -21,6 +21,8 @@
       this.onChange = (event) => this.update(event.target);
       this.element.addEventListener('change', this.onChange);
       this.lock();
+      // After a mistake elsewhere in the form the preset is still chosen.
+      this.showHint();
     }
 
     disconnect() {
@@ -39,16 +41,39 @@
           port.value = PORTS[changed.value];
         }
       }
-      if (changed.name === 'preset') this.fill(this.presets[changed.value]);
+      if (changed.name === 'preset') this.fill(this.preset());
       if (['authentication', 'transport'].includes(changed.name)) this.lock();
+      if (changed.name === 'authentication') this.agree();
+      this.showHint();
+    }
+
+    preset() {
+      return this.presets[this.field('preset').value];
+    }
+
+    showHint() {
+      const preset = this.preset();
+      const byToken = this.field('authentication').value === 'oauth2';
+      const hint = preset ? preset[byToken ? 'oauth_hint' : 'hint'] : '';
+      if (this.hint.textContent !== hint) this.hint.textContent = hint;
+    }
+
+    /** OAuth 2 at the preset's own identity provider, whichever of both is chosen first. */
+    agree() {
+      const preset = this.preset();
+      if (preset && preset.oauth_provider && this.field('authentication').value === 'oauth2') {
+        this.field('oauth_provider').value = preset.oauth_provider;
+      }
     }
 
     fill(preset) {
-      this.hint.textContent = preset ? preset.hint : '';
       if (!preset) return;
       // Unlock first, or the fields would be put back to what they were before.
       const authentication = this.field('authentication');
-      authentication.value = preset.authentication;
+      if (authentication.value !== 'oauth2' || !preset.oauth_provider) {
+        authentication.value = preset.authentication;
+      }
+      this.agree();
       this.lock();
       ['host', 'port', 'security'].forEach((name) => {
         this.field(name).value = preset[name];
