@@ -58,20 +58,25 @@ def write(ways: Sequence[Way]) -> LogEntry | None:
         Exception: it isn't written at all.
     """
     alias = database.write_alias()
-    for way in ways[:-1]:
+    failure: Exception
+    for way in ways:
         try:
             return _written(way, alias)
         except Exception as error:
-            store.forget()
-            logger.warning("The message of entry %s is not stored: %.200s", way.entry.key, error)
-    try:
-        return _written(ways[-1], alias)
-    except (Error, OSError) as error:
-        late = [way for way in ways if way.may_be_late]
-        if not later.put(lambda: _late(late, alias), alias):
-            raise
-        logger.warning("The delivery log can't be written now, but later: %.200s", error)
-        return None
+            failure = error
+            if way is not ways[-1]:
+                store.forget()
+                logger.warning(
+                    "The message of entry %s is not stored: %.200s", way.entry.key, error
+                )
+            if isinstance(error, TimeoutError):
+                break  # the next way would wait as long
+    late = [way for way in ways if way.may_be_late]
+    is_passing = isinstance(failure, Error | OSError) and not is_of_value(failure)
+    if not is_passing or not later.put(lambda: _late(late, alias), alias):
+        raise failure
+    logger.warning("The delivery log can't be written now, but later: %.200s", failure)
+    return None
 
 
 def _late(ways: Sequence[Way], alias: str) -> None:

@@ -16,7 +16,6 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Attempt, Recipient
 from wagtail_smtp.delivery import freeze, log, reported, store
-from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import STATES, Passage
 from wagtail_smtp.exceptions import (
     AttemptFailed,
@@ -68,18 +67,6 @@ def record(
     except Exception:
         reports.failure(logger, "The delivery log could not be written; sending goes on.")
         return None
-
-
-def failed(
-    message: EmailMessage,
-    classification: Classification,
-    error: BaseException,
-    resend_of: LogEntry | None = None,
-) -> Passage:
-    """Write the entry of a message that came to nothing before it was on its way."""
-    passage = Passage.of_failure(message, classification, error)
-    record(passage, resend_of)
-    return passage
 
 
 def is_taken_care_of(entry: LogEntry | None) -> bool:

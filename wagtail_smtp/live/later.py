@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from wagtail_smtp import reports
 from wagtail_smtp.live import database
@@ -24,6 +24,8 @@ _WAITING = 1000
 _PATIENCE = 600
 #: Seconds between two tries, growing.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+#: After these another try may succeed: no connection, a lock, a broken transaction.
+_PASSING = (OperationalError, InterfaceError, OSError)
 #: Seconds that the end of the process waits.
 _AT_EXIT = 5
 
@@ -69,9 +71,12 @@ class _Later:
                         return
                     until, work, alias = self._jobs[0]
                 failure = _failure_of(work, alias)
-                if failure is None or time.monotonic() > until:
-                    with self._condition:
-                        self._jobs.popleft()
+                is_over = not isinstance(failure, _PASSING) or time.monotonic() > until
+                with self._condition:
+                    job = self._jobs.popleft()
+                    if not is_over:
+                        self._jobs.append(job)  # another may do
+                if is_over:
                     if failure is not None:
                         _lost(1, failure)
                     pause = _FIRST_PAUSE
@@ -129,7 +134,7 @@ def put(work: Callable[[], object], alias: str) -> bool:
 
 def after_rollback(work: Callable[[], object], alias: str) -> None:
     """Do ``work`` again, which was done in the caller's transaction, if that is rolled back."""
-    if connections[alias].in_atomic_block:
+    if connections[alias].in_atomic_block and not database.is_under_test():
         # Django drops what waits for a commit when a transaction or a savepoint is rolled back.
         transaction.on_commit(_Kept(work, alias), using=alias)
 

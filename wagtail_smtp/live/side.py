@@ -71,7 +71,8 @@ def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
 
     if threads.runs_event_loop() or _needs_another(connections[alias]):
         _side.call(lambda: _apart(work, alias), alias)
-    elif connections[alias].in_atomic_block:
+    elif connections[alias].in_atomic_block and connections[alias].vendor == "postgresql":
+        # In a test. Elsewhere it has a savepoint of its own, and no bounds.
         write(lambda: statements.insert_all(parent, rows), alias)
     else:
         _apart(work, alias)

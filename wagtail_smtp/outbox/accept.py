@@ -9,6 +9,7 @@ from wagtail_smtp import reports
 from wagtail_smtp.categories import ALERT, ERROR, SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import freeze, log, record, store
+from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Recorder
@@ -36,7 +37,9 @@ def accept(
     try:
         entry = _accepted(message, classification, resend_of)
     except Exception as error:
-        record.failed(message, classification, error, resend_of)
+        with reports.quietly(classification.category in (ERROR, ALERT)):
+            passage = Passage.of_failure(message, classification, error)
+            announce(passage, record.record(passage, resend_of))
         raise
     if entry is None:
         return None

@@ -176,7 +176,10 @@ def _bare_address(address: str, encoding: Any) -> str:
         return _modern_bare_address(address)
     from django.core.mail.message import sanitize_address  # deprecated from 6.0 on
 
-    bare = parseaddr(sanitize_address(with_current_domains(address), encoding))[1]
+    try:
+        bare = parseaddr(sanitize_address(with_current_domains(address), encoding))[1]
+    except TypeError as error:  # "<>"
+        raise ValueError(f"Invalid address {address!r}") from error
     if not parseaddr(address)[1].rpartition("@")[0].isascii():
         raise ValueError(f"Invalid address {address!r}: local-part contains non-ASCII characters")
     ascii_host(parseaddr(address)[1].rpartition("@")[2])
