@@ -160,6 +160,27 @@ def test_the_reload_page_says_it_at_length(make_set, admin_client):
     assert banner(admin_client, reverse("wagtail_smtp_reload:index")) is None
 
 
+@pytest.mark.parametrize(
+    "page", ["wagtailsnippets_wagtail_smtp_settingsset:list", "wagtail_smtp_delivery:index"]
+)
+def test_pages_that_say_it_themselves_say_it_once(make_set, admin_client, page):
+    make_set(name="Office")
+    assert banner(admin_client, reverse(page)) is None
+    content = admin_client.get(reverse(page)).content.decode()
+    assert content.count("is not live yet") == 1
+
+
+def test_the_log_is_not_sent_to_itself(admin_client):
+    make_entry(state="failed", via="Office")
+    assert banner(admin_client)[0] == "failed"
+    assert banner(admin_client, reverse("wagtail_smtp_log:index")) is None
+
+
+def test_a_time_is_followed_by_one_full_stop_at_most(admin_client):
+    make_entry(state="failed", via="Office")
+    assert ".." not in banner(admin_client)[1]
+
+
 def test_the_most_severe_comes_first(redirecting, make_set, admin_client, reload):
     make_entry(state="failed", via="Staging")
     make_set(name="Waits")

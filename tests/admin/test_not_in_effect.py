@@ -94,7 +94,7 @@ def test_the_column_never_says_on_where_mail_reaches_people(below):
     SettingsSet.objects.filter(pk=below.pk).update(redirect=True, enabled=False)
     assert redirect_of(below).state == "waiting"
     live.reload(end_redirect=True)
-    assert redirect_of(below).state == "none"
+    assert redirect_of(below).state == "off"
 
 
 def test_a_redirect_of_some_mail_is_no_plain_on(make_set):
@@ -167,7 +167,7 @@ def test_the_status_panel_and_the_page_that_deletes_say_what_is_so(admin_client,
         assert "Used 0 times" not in page
         return re.search(r'id="status-sidebar-([\w-]+)"', page).group(1)
 
-    assert panel() == "not-in-use"
+    assert panel() == "not-live"
     live.reload()
     assert panel() == "not-used"
     page = admin_client.get(delete).content.decode()

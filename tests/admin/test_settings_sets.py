@@ -93,6 +93,23 @@ def test_report_emails_are_saved_in_order(admin_client):
     assert item.report_addresses == tuple(reports)
 
 
+def test_there_may_be_many_report_emails(admin_client):
+    reports = [f"qa{number}@example.com" for number in range(60)]
+    admin_client.post(reverse(ADD), form_data(reports=reports, redirect="on"))
+    [item] = live.draft_configuration().sets
+    assert item.report_addresses == tuple(reports)
+    page = admin_client.get(reverse(EDIT, args=[SettingsSet.objects.get().pk])).content.decode()
+    limit = re.search(r'name="report_emails-MAX_NUM_FORMS" value="(\d+)"', page)
+    assert int(limit.group(1)) >= 1000
+
+
+@pytest.mark.parametrize("field", ["name", "host", "username"])
+def test_what_is_required_is_marked(admin_client, field):
+    page = admin_client.get(reverse(ADD)).content.decode()
+    label = page.partition(f'id="id_{field}-label"')[2].partition("</label>")[0]
+    assert "w-required-mark" in label
+
+
 def test_an_empty_password_keeps_the_stored_one(admin_client, make_set):
     item = make_set(name="Office", host="smtp.example.com", ca_certificates="")
     data = form_data(password="", loaded_revision="0", sender_name="New")

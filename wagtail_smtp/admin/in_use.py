@@ -64,9 +64,9 @@ class Overview:
         live = self.live
         key = str(item.key)
         if key not in live.by_key():
-            return _("Not in use") if item.enabled else _("Off")
+            return _("Not live") if item.enabled else _("Off")
         if live.method == "standard":
-            return _("Not in use: standard delivery")
+            return _("Not used: standard delivery")
         config = live.by_key()[key]
         categories = set(every_category(live)) - conf.STANDARD_CATEGORIES
         carriers = {category: live.carriers(category) for category in categories}
@@ -99,7 +99,7 @@ class Overview:
         if not item.enabled:
             if now:
                 return Redirect(_("On – until the reload"), "waiting")
-            return Redirect(_("On – not in effect (set is off)"), "none")
+            return Redirect(_("On – not in effect (set is off)"), "off")
         if self.plan is None or key not in self.plan.target.by_key():
             return Redirect(_("On"), "unknown")
         return self._saved_redirect(self.plan.target, key, now)
