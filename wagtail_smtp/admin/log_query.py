@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce
 
 from wagtail_smtp.live.same import same
 from wagtail_smtp.models import LogEntry, LogRecipient
+from wagtail_smtp.times import as_kept
 from wagtail_smtp.validation import ascii_address, ascii_host, is_email_address, is_host
 
 #: Entries that a listing counts and pages through; older ones follow on a page of their own.
@@ -52,7 +53,7 @@ class Wanted:
     def times(self):
         """Since and until, within what can be compared."""
         ends = (self.since, self.until)
-        return tuple(end and min(max(_EARLIEST, end), _LATEST) for end in ends)
+        return tuple(end and min(max(as_kept(_EARLIEST), end), as_kept(_LATEST)) for end in ends)
 
 
 @dataclass(frozen=True)

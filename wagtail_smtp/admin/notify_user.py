@@ -15,6 +15,7 @@ from wagtail.admin.viewsets.chooser import ChooserViewSet
 from wagtail.admin.widgets import BaseChooser
 
 from wagtail_smtp.admin.permissions import ADD_SETS, CHANGE_SETS
+from wagtail_smtp.users import address_of
 
 
 class Permitted:
@@ -76,8 +77,8 @@ class Choices:
 
     @property
     def columns(self):
-        address = self.model_class.get_email_field_name()
-        return [*super().columns, Column("address", label=gettext_lazy("Email"), accessor=address)]
+        address = Column("address", label=gettext_lazy("Email"), accessor=address_of)
+        return [*super().columns, address]
 
 
 class ChooseView(Permitted, Choices, chooser.ChooseView):

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.utils.formats import date_format
 from django.utils.text import capfirst
-from django.utils.timezone import localtime
+from django.utils.timezone import template_localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
@@ -168,7 +168,7 @@ class SettingsSetForm(OAuthFields, ProviderForm):
             )
             % {
                 "who": stored.changed_by or _("Somebody"),
-                "when": date_format(localtime(stored.changed_at), "DATETIME_FORMAT"),
+                "when": date_format(template_localtime(stored.changed_at), "DATETIME_FORMAT"),
                 "what": ", ".join(self._changed_since(loaded or 0)) or _("fields unknown"),
             },
             code="stale",

@@ -11,6 +11,7 @@ from wagtail.admin.ui.menus import MenuItem
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.diagnostics.senders import sender_hints
 from wagtail_smtp.live import draft_configuration
+from wagtail_smtp.users import address_of
 from wagtail_smtp.validation import is_email_address
 
 URLS = "wagtailsnippets_wagtail_smtp_settingsset"
@@ -28,7 +29,7 @@ class AddressForm(forms.Form):
     @classmethod
     def of(cls, user):
         """The form with the user's own address in it."""
-        return cls(initial={"test_address": user.email})
+        return cls(initial={"test_address": address_of(user)})
 
     def clean_test_address(self):
         address = self.cleaned_data["test_address"]

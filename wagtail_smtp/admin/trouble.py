@@ -39,7 +39,7 @@ class Trouble:
     def __str__(self):
         values = {
             "via": via_label(self.via),
-            "time": date_format(timezone.localtime(self.at), "DATETIME_FORMAT"),
+            "time": date_format(timezone.template_localtime(self.at), "DATETIME_FORMAT"),
         }
         if self.via:
             text = _("Last failure on %(time)s: email could not be sent through “%(via)s”.")

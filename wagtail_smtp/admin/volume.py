@@ -1,7 +1,7 @@
 """Messages per day by state, as a chart and as the table that says the same."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 
 from django.conf import settings
 from django.db.models import Count
@@ -15,6 +15,7 @@ from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.log import STATES
 from wagtail_smtp.states import PENDING, State
+from wagtail_smtp.times import midnight
 
 DAYS = 30
 #: Seconds for which the counts of days that are over are kept. Today's are counted each time.
@@ -140,7 +141,8 @@ class Volume:
 
 def volume(now=None):
     """The messages of the last days, in the site's time zone."""
-    today = timezone.localtime(now, timezone.get_default_timezone()).date()
+    with timezone.override(timezone.get_default_timezone()):
+        today = timezone.template_localtime(now or timezone.now()).date()
     days = [today - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
     counts = [*_earlier(days[:-1]), _count(today)]
     # The newest day stands where reading ends.
@@ -162,7 +164,7 @@ def _earlier(days):
 def _count(day):
     """Number of messages by state of one day: a stretch of the index of times."""
     rows = LogEntry.objects.using(write_alias()).filter(
-        created_at__gte=_midnight(day), created_at__lt=_midnight(day + timedelta(days=1))
+        created_at__gte=midnight(day), created_at__lt=midnight(day + timedelta(days=1))
     )
     counts = _by_state(rows)
     if counts.keys().isdisjoint(NOT_SENT):
@@ -175,10 +177,6 @@ def _count(day):
 
 def _by_state(rows):
     return dict(rows.order_by().values_list("state").annotate(number=Count("pk")))
-
-
-def _midnight(day):
-    return timezone.make_aware(datetime.combine(day, time.min), timezone.get_default_timezone())
 
 
 def _percent(number):

@@ -20,6 +20,7 @@ from wagtail_smtp.exceptions import MessageTooLarge
 from wagtail_smtp.live import database, side
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.states import State
+from wagtail_smtp.users import address_of
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def _address(user: int | str) -> str | None:
         found = get_user_model()._default_manager.filter(pk=user).first()
         if found is None or not found.is_active:
             return None
-        return str(getattr(found, found.get_email_field_name(), "") or "") or None
+        return address_of(found) or None
 
     alias = database.write_alias()
     try:

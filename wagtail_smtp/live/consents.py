@@ -20,9 +20,10 @@ from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
 from wagtail_smtp.exceptions import EmailDeliveryError, TokenRefused
 from wagtail_smtp.live.draft import live_version
 from wagtail_smtp.live.look_up import current
-from wagtail_smtp.live.tokens import RENEWED, as_time, binding_of, fingerprint, refusal_of
+from wagtail_smtp.live.tokens import RENEWED, binding_of, fingerprint, refusal_of
 from wagtail_smtp.models import ConfigurationVersion, OAuthToken, SettingsSet
 from wagtail_smtp.oauth import OAuth
+from wagtail_smtp.times import from_seconds
 from wagtail_smtp.transports.grants import Token
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def keep(item: SettingsSetConfig, token: Token, *, may_reload: bool = False) -> 
     mark = fingerprint(item, waiting=waits)
     OAuthToken.objects.get_or_create(owner=uuid.UUID(item.key), fingerprint=mark)
     ciphertext = crypto.encrypt(json.dumps(asdict(token)), binding_of(item))
-    _put(item, mark, ciphertext, as_time(token.expires_at))
+    _put(item, mark, ciphertext, from_seconds(token.expires_at))
     return waits
 
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from django.db import Error, models
@@ -25,6 +25,7 @@ from wagtail_smtp.exceptions import SecretError, SecretUnreadable, TokenRefused
 from wagtail_smtp.live import database, side
 from wagtail_smtp.models import OAuthToken, Secret
 from wagtail_smtp.oauth import OAuth
+from wagtail_smtp.times import from_seconds, to_seconds
 from wagtail_smtp.transports.grants import Client, Token
 from wagtail_smtp.transports.oauth2 import Kept, Tokens
 
@@ -185,7 +186,7 @@ class Rows:
             return bool(
                 self._rows()
                 .filter(is_free, number=number)
-                .update(lease=lease, leased_until=as_time(until))
+                .update(lease=lease, leased_until=from_seconds(until))
             )
 
         try:
@@ -213,7 +214,7 @@ class Rows:
         def work() -> int:
             self._rows().filter(where).update(
                 ciphertext=ciphertext,
-                expires_at=as_time(token.expires_at),
+                expires_at=from_seconds(token.expires_at),
                 number=F("number") + 1,
                 **RENEWED,
             )
@@ -288,9 +289,4 @@ def refusal_of(row: OAuthToken) -> TokenRefused | None:
 
 
 def _seconds(at: datetime | None) -> float:
-    return at.timestamp() if at else 0.0
-
-
-def as_time(seconds: float) -> datetime:
-    """Seconds since the epoch as the database keeps times."""
-    return datetime.fromtimestamp(seconds, UTC)
+    return to_seconds(at) if at else 0.0

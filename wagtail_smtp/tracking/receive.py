@@ -9,7 +9,6 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -20,7 +19,6 @@ from django.http import (
     HttpResponseNotAllowed,
     HttpResponseNotFound,
 )
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_variables
@@ -30,6 +28,7 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import record, reported
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.states import Reported
+from wagtail_smtp.times import as_kept
 from wagtail_smtp.tracking import sns
 from wagtail_smtp.tracking.proof import Proof, wanted
 from wagtail_smtp.tracking.providers import PROVIDERS, Provider, basic_auth
@@ -187,7 +186,7 @@ def _reports(
         yield reported.Report(
             set_key=key,
             type=kind,
-            at=_aware(event.timestamp),
+            at=event.timestamp and as_kept(event.timestamp),
             message_id=record.clip(event.message_id),
             address=_address(event.recipient),
             reason=record.clip(words, reported.REASON),
@@ -195,10 +194,6 @@ def _reports(
             entry_key=_entry_key(event.metadata),
             names_recipient=provider.names_recipient(kind),
         )
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    return timezone.make_aware(at) if at is not None and timezone.is_naive(at) else at
 
 
 def _address(recipient: object) -> str:
