@@ -27,8 +27,8 @@ from django.core.cache import cache  # noqa: E402
 from django.core.mail import EmailMessage, send_mail  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connection, transaction  # noqa: E402
-from django.test import Client, override_settings  # noqa: E402
 from django.template import Template  # noqa: E402
+from django.test import Client, override_settings  # noqa: E402
 from django.test.utils import instrumented_test_render  # noqa: E402
 from django.urls import get_script_prefix, reverse  # noqa: E402
 from django.utils import timezone  # noqa: E402
@@ -240,8 +240,9 @@ def send_inside_a_transaction_that_is_rolled_back():
             raise KeyError
     except KeyError:
         pass
-    # SQLite lets one connection write at a time.
-    assert LogEntry.objects.count() == before + (connection.vendor != "sqlite")
+    # SQLite lets one connection write at a time, so that there it may be lost.
+    kept = LogEntry.objects.count() - before
+    assert kept == 1 or (kept == 0 and connection.vendor == "sqlite"), kept
 
 
 def what_fails_is_kept():
@@ -396,9 +397,7 @@ def an_email_provider_reports():
     post = sample.post(sample.delivered(address, sample.message_id), url=asked.url)
     login = b64encode(f"reports:{asked.password}".encode()).decode()
     headers = {"Authorization": f"Basic {login}"} | post.headers
-    reported = Visitor().post(
-        path, data=post.body, content_type=post.content_type, headers=headers
-    )
+    reported = Visitor().post(path, data=post.body, content_type=post.content_type, headers=headers)
     assert reported.status_code == 200, reported.status_code
     assert LogRecipient.objects.get(entry=entry).reported == "delivered"
     assert DeliveryEvent.objects.count() == 1
