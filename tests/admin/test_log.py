@@ -41,11 +41,11 @@ def test_what_a_row_says(listed):
     make_entry("anna@example.org", "b@example.org", "c@example.org", state="partly_sent")
     make_entry(state="sent", via="standard delivery", subject="", redirected_by="Test")
     text = " ".join(listed.text().split())
-    assert "anna@example.org +2" in text
+    assert "anna@example.org</bdi> +2" in text
     assert "Partly sent" in text
     assert "Invoices" in text
     assert "Office" in text
-    assert "real@example.org (redirected)" in text
+    assert "real@example.org</bdi> (redirected)" in text
     assert "The site&#x27;s own server" in text
     assert "(no subject)" in text
     assert "2 log entries" in text
@@ -114,10 +114,10 @@ def test_subjects_are_searched_in_the_period(listed):
     make_entry(subject="INVOICE 1", ago=40)
     make_entry(subject="100% off")
     assert listed(q="invoice") == ["Invoice 2 of v1.example"]
-    assert "Subjects of the last 30 days are searched." in listed.text(q="invoice")
+    assert "Subjects and recipients of the last 30 days are searched." in listed.text(q="invoice")
     old = (timezone.now() - timedelta(days=50)).date().isoformat()
     assert listed(q="invoice", created_at_from=old) == ["INVOICE 1", "Invoice 2 of v1.example"]
-    assert "Subjects of the last" not in listed.text(q="invoice", created_at_from=old)
+    assert "Subjects and recipients of" not in listed.text(q="invoice", created_at_from=old)
     assert listed(q="100%") == ["100% off"]
     assert listed(q="1%f") == []
     # Nothing went to it as a domain, so it is looked for in subjects.
@@ -259,6 +259,6 @@ def test_the_number_of_queries_is_constant(admin_client):
         make_entry(*(f"{number}@example.org" for number in range(5)))
     many = [queries(), queries(q="1@example.org"), queries(q="invoice", state="failed")]
     assert many[0] == few[0]
-    # Two more where there is something to show.
-    assert many[1] <= few[1] + 3
+    # A few more where there is something to show.
+    assert many[1] <= few[1] + 4
     assert many[2] == few[2]

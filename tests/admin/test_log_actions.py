@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import smtplib
 from datetime import timedelta
 
@@ -239,8 +240,8 @@ def test_export(admin_client, file_format):
     make_entry(reason="no", ago=1)
     heading, newest, first = export(admin_client, file_format)
     assert heading == [
-        "Time", "State", "Category", "Subject", "Recipients", "Sent through", "Message-ID",
-        "Reason", "Reported",
+        "Time (Europe/Berlin)", "State", "Category", "Subject", "Recipients", "Sent through",
+        "Message-ID", "Reason", "Reported",
     ]  # fmt: skip
     assert newest[1:6] == ["Failed", "Invoices", "Your invoice", "real@example.org", "Office"]
     assert newest[7] == "no"
@@ -252,14 +253,28 @@ def test_export(admin_client, file_format):
 
 
 @pytest.mark.parametrize("file_format", ["csv", "xlsx"])
-@pytest.mark.parametrize("start", list("=+-@\t\r\n"))
+@pytest.mark.parametrize(
+    "start",
+    [*"=+-@\t\r\n＝＋－＠", " =", '"=', "\ufeff=", ";=", "x;=", "x; ＝", "x|@", "x\t+", 'x;"='],
+)
 def test_formulas_are_neutralised(admin_client, file_format, start):
     evil = f"{start}cmd|' /C calc'!A0"
     make_entry(evil, subject=evil, reason=evil, message_id=evil, via=evil)
     _heading, row = export(admin_client, file_format)
     for cell in (row[3], row[5], row[6], row[7]):
-        assert cell.startswith("'"), cell
-    assert not row[4].startswith(start)
+        for part in re.split(r"[;,\t|\r\n]", cell):
+            assert not re.match(r"[\s\ufeff\"]*[=+\-@＝＋－＠]", part), cell
+
+
+@pytest.mark.parametrize("file_format", ["csv", "xlsx"])
+def test_times_are_those_of_the_reader(admin_client, file_format):
+    entry = make_entry()
+    local = timezone.localtime(entry.created_at)
+    [[_heading, *_], [cell, *_]] = export(admin_client, file_format)
+    if file_format == "csv":
+        assert cell == local.isoformat(" ", "seconds")
+    else:
+        assert abs(cell - local.replace(tzinfo=None)) < timedelta(seconds=1)
 
 
 def test_export_of_what_is_asked_for(admin_client):

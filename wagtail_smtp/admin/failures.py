@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import Count, Max
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
@@ -22,6 +23,10 @@ NOT_SENT = (
     State.TOO_LARGE,
     State.BLOCKED,
 )
+#: Those of them that a server or its settings may be to blame for.
+_OF_SERVERS = (State.FAILED, State.UNKNOWN)
+#: After these, what failed before works again.
+WORKS = (State.SENT, State.PARTLY_SENT)
 #: How many are listed, and how old they may be.
 LISTED = 10
 RECENT = timedelta(days=7)
@@ -81,6 +86,38 @@ def last_failures(configuration):
         Failure(entry, cause_of(entry, configuration))
         for entry in rows.prefetch_related("attempts")
     ]
+
+
+@dataclass(frozen=True)
+class SetFailures:
+    """What a set failed to send in the last day, with the newest of it."""
+
+    key: str
+    count: int
+    newest: Failure
+
+
+def of_sets(configuration, since):
+    """:class:`SetFailures` by the key of each set that has failed and has sent nothing since.
+
+    Four queries, however many sets there are, and two more for each set that fails.
+    """
+    entries = LogEntry.objects.using(write_alias())
+    newer = entries.filter(created_at__gte=since).order_by("created_at")
+    first = newer.values_list("pk", flat=True).first()
+    if first is None:
+        return {}
+    rows = entries.filter(state__in=_OF_SERVERS, pk__gte=first - _SLACK, created_at__gte=since)
+    rows = rows.exclude(set_key=None).not_made_up_for().order_by()
+    counted = rows.values_list("set_key").annotate(count=Count("pk"), newest=Max("pk"))
+    found = {newest: count for _key, count, newest in counted}
+    failing = {}
+    for entry in entries.filter(pk__in=found).prefetch_related("attempts"):
+        later = entries.filter(via=entry.via, state__in=WORKS, pk__gt=entry.pk)
+        if not later.filter(set_key=entry.set_key).exists():
+            newest = Failure(entry, cause_of(entry, configuration))
+            failing[str(entry.set_key)] = SetFailures(str(entry.set_key), found[entry.pk], newest)
+    return failing
 
 
 def count_since(since: datetime) -> int:

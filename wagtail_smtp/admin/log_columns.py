@@ -34,18 +34,6 @@ class Title(tables.TitleColumn):
         )
 
 
-class Status(tables.StatusTagColumn):
-    """A status tag."""
-
-    def render_cell_html(self, instance, parent_context):
-        return format_html(
-            '<td{}><span class="w-status{}">{}</span></td>',
-            _class(self.classname),
-            " w-status--primary" if self.get_primary(instance) else "",
-            self.get_value(instance),
-        )
-
-
 class Time(tables.DateColumn):
     """How long ago it was; the time itself is in a tooltip."""
 

@@ -7,19 +7,22 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.generic import TemplateView
-from wagtail.admin.ui.tables import Column, StatusTagColumn, Table
+from wagtail.admin.ui.tables import Column, Table
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.widgets.button import HeaderButton
 
-from wagtail_smtp.admin import log_reports, log_resends, permissions
+from wagtail_smtp.admin import log_reports, log_resends, log_states, permissions
+from wagtail_smtp.admin.failures import NOT_SENT, Failure
+from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.labels import category_label, via_label
-from wagtail_smtp.admin.log_list import INDEX, WELL
+from wagtail_smtp.admin.log_list import INDEX
 from wagtail_smtp.admin.log_message import KeptMessage
 from wagtail_smtp.categories import SECURITY
+from wagtail_smtp.diagnostics.recorded import cause_of
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.resend import can_resend
-from wagtail_smtp.states import RecipientState, State
+from wagtail_smtp.states import State
 
 #: Recipients that the page lists.
 LISTED = 200
@@ -33,7 +36,6 @@ SOURCES = {
     "default": gettext_lazy("nothing said what it is"),
     "resent": gettext_lazy("as the message that was sent again"),
 }
-_WELL = {RecipientState.SENT, RecipientState.WAITING}
 
 
 class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView):
@@ -103,18 +105,36 @@ class EntryView(LogObject):
         listed, attempts = list(recipients)[:LISTED], list(entry.attempts.all())
         return super().get_context_data(**kwargs) | {
             "entry": entry,
-            "is_well": entry.state in WELL,
+            "tone": log_states.tone(entry.state),
+            "state": log_states.tag(entry.state),
             "is_unknown": entry.state == State.UNKNOWN,
+            **self._cause(),
             "facts": list(self._facts()),
             "waiting": [*self._waiting()],
             "resends": log_resends.of_entry(entry),
-            "recipients": Table(_columns(_RECIPIENT_COLUMNS, listed), listed),
+            "recipients": Table(_columns(_recipient_columns(entry), listed), listed),
             "is_cut": len(recipients) > LISTED,
             "listed": LISTED,
-            "attempts": Table(_columns(_ATTEMPT_COLUMNS, attempts), attempts),
+            "attempts": Table(_columns(_attempt_columns(entry), attempts), attempts),
             **log_reports.of_entry(entry),
             **self._message(),
         }
+
+    def _cause(self):
+        """Why it was not sent and what to do, and the set whose settings may have to change."""
+        if self.entry.state not in NOT_SENT:
+            return {}
+        told = Failure(self.entry, cause_of(self.entry, Overview.now().live))
+        return {"told": told, "set_url": self._set_url if told.cause else ""}
+
+    @cached_property
+    def _set_url(self):
+        """Where the set that carried it is edited, or was the last to try; empty: not by them."""
+        if not (self.entry.set_key and self.request.user.has_perm(permissions.CHANGE_SETS)):
+            return ""
+        item = SettingsSet.objects.filter(key=self.entry.set_key).only("pk").first()
+        name = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+        return reverse(name, args=[item.pk]) if item is not None else ""
 
     def _facts(self):
         """Label and value of each line about the message."""
@@ -141,11 +161,7 @@ class EntryView(LogObject):
 
     def _via(self):
         name = via_label(self.entry.via)
-        if self.entry.set_key and self.request.user.has_perm(permissions.CHANGE_SETS):
-            item = SettingsSet.objects.filter(key=self.entry.set_key).only("pk", "name").first()
-            if item is not None:
-                return _link("wagtailsnippets_wagtail_smtp_settingsset:edit", name, item.pk)
-        return name
+        return format_html('<a href="{}">{}</a>', self._set_url, name) if self._set_url else name
 
     def _version(self):
         if not self.entry.version:
@@ -194,20 +210,30 @@ def _seconds(row):
     return _("%.2f s") % row.seconds
 
 
-_RECIPIENT_COLUMNS = [
-    Column("address", label=gettext_lazy("Address")),
-    StatusTagColumn("state", accessor="get_state_display", label=gettext_lazy("State"),
-                    primary=lambda row: row.state in _WELL),
-    log_reports.RECIPIENT_COLUMN,
-    Column("role", accessor=_role, label=gettext_lazy("Role")),
-    Column("reply", accessor=_words, label=gettext_lazy("The server's words"), width="180"),
-]  # fmt: skip
-_ATTEMPT_COLUMNS = [
-    Column("via", accessor=lambda row: via_label(row.via), label=gettext_lazy("Through")),
-    StatusTagColumn("state", accessor="get_state_display", label=gettext_lazy("State"),
-                    primary=lambda row: row.state in WELL),
-    Column("reply", accessor=_words, label=gettext_lazy("Words"), width="180"),
-    Column("phase", label=gettext_lazy("Ended at")),
-    Column("seconds", accessor=_seconds, label=gettext_lazy("Took")),
-    Column("began_at", label=gettext_lazy("Time"), classname="w-whitespace-nowrap"),
-]  # fmt: skip
+def _foreign(value):
+    """Text of others, which may run in another direction than the page."""
+    return format_html("<bdi>{}</bdi>", value) if value else ""
+
+
+def _recipient_columns(entry):
+    return [
+        Column("address", label=_("Address"), accessor=lambda row: _foreign(row.address)),
+        Column("state", label=_("State"),
+               accessor=lambda row: log_states.of_recipient(row, entry)),
+        log_reports.RECIPIENT_COLUMN,
+        Column("role", label=_("Role"), accessor=_role),
+        Column("reply", label=_("The server's words"), width="180",
+               accessor=lambda row: _foreign(_words(row))),
+    ]  # fmt: skip
+
+
+def _attempt_columns(entry):
+    return [
+        Column("via", label=_("Through"), accessor=lambda row: _foreign(via_label(row.via))),
+        Column("state", label=_("State"), accessor=lambda row: log_states.of_attempt(row, entry)),
+        Column("reply", label=_("Words"), width="180",
+               accessor=lambda row: _foreign(_words(row))),
+        Column("phase", label=_("Ended at"), accessor=log_states.phase),
+        Column("seconds", label=_("Took"), accessor=log_states.seconds),
+        Column("began_at", label=_("Time"), classname="w-whitespace-nowrap"),
+    ]  # fmt: skip

@@ -1,6 +1,9 @@
 """The delivery log as a spreadsheet, for those who may export it."""
 
+import re
+
 from django.core.exceptions import BadRequest
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from wagtail.admin.views.mixins import SpreadsheetExportMixin
@@ -17,8 +20,12 @@ ROWS = 50_000
 _CHUNK = 500
 #: Addresses of a message that are written out; a cell takes 32,767 characters.
 _ADDRESSES = 100
-#: What makes a spreadsheet take a cell for a formula, or leave the cell.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: What a spreadsheet takes for the beginning of a formula, also full-width, and also after blanks
+#: and quotes (OWASP, "CSV Injection").
+_FORMULA = r"[\s\ufeff\u200b\u2060\"']*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_STARTS = re.compile(rf"{_FORMULA}|[\t\r\n]")
+#: The same after what separates cells: not a comma alone does, in other languages than English.
+_AFTER_SEPARATOR = re.compile(rf"(?<=[;,\t|\r\n])(?={_FORMULA})")
 
 _HEADINGS = {
     "time": gettext_lazy("Time"),
@@ -82,14 +89,25 @@ class ExportView(SpreadsheetExportMixin, SearchedLog):
     def to_row_dict(self, item):
         return item
 
+    def get_heading(self, queryset, field):
+        heading = super().get_heading(queryset, field)
+        # A spreadsheet's times have no zone of their own.
+        return f"{heading} ({timezone.get_current_timezone_name()})" if field == "time" else heading
+
     def preprocess_field_value(self, field, value, export_format):
+        if field == "time":
+            local = timezone.localtime(value) if timezone.is_aware(value) else value
+            if export_format == self.FORMAT_CSV:
+                return local.isoformat(" ", "seconds")
+            return local.replace(tzinfo=None)
         value = super().preprocess_field_value(field, value, export_format)
         return neutral(value) if isinstance(value, str) else value
 
 
 def neutral(value):
-    """``value`` so that no spreadsheet takes it for a formula."""
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    """``value`` so that no spreadsheet takes it, or a part after a separator, for a formula."""
+    value = _AFTER_SEPARATOR.sub("'", value)
+    return f"'{value}" if _STARTS.match(value) else value
 
 
 def _rows(numbers):

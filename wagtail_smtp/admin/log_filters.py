@@ -81,7 +81,7 @@ def search(wanted, text):
     """What was found, and what was asked for, once the search box is understood.
 
     An address or a domain is a recipient; anything else, and a domain that nothing went to,
-    stands in a subject.
+    is looked for in subjects and as a part of recipients' addresses.
     """
     if not text:
         return find(wanted), wanted

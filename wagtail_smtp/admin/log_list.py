@@ -5,20 +5,19 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from wagtail.admin.forms.search import SearchForm
 from wagtail.admin.paginator import WagtailPaginator
 from wagtail.admin.ui.tables import Table
 from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
 
-from wagtail_smtp.admin import log_reports, permissions
+from wagtail_smtp.admin import log_reports, log_resends, log_states, permissions
 from wagtail_smtp.admin.labels import category_label, via_label
-from wagtail_smtp.admin.log_columns import Checkbox, Status, Text, Time, Title
+from wagtail_smtp.admin.log_columns import Checkbox, Text, Time, Title
 from wagtail_smtp.admin.log_filters import DAYS, LogFilterSet, search
 from wagtail_smtp.admin.log_query import CAP, SPAN
 from wagtail_smtp.admin.static_files import static_file
 from wagtail_smtp.models import LogEntry
-from wagtail_smtp.models.log import STATES
-from wagtail_smtp.states import State
 
 INDEX = "wagtail_smtp_log:index"
 RESULTS = "wagtail_smtp_log:results"
@@ -26,10 +25,6 @@ ENTRY = "wagtail_smtp_log:entry"
 EXPORT = "wagtail_smtp_log:export"
 
 PER_PAGE = 25
-_STATES = dict(STATES)
-
-#: States in which everything went as it should, so far.
-WELL = frozenset({State.SENT, State.QUEUED, State.SENDING})
 
 
 class CappedPaginator(WagtailPaginator):
@@ -121,10 +116,9 @@ class LogView(SearchedLog):
     @cached_property
     def columns(self):
         columns = [
-            Title("subject", accessor=str, label=_("Subject"), url_name=ENTRY,
+            Title("subject", accessor=_subject, label=_("Subject"), url_name=ENTRY,
                   get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="30%"),
-            Status("state", accessor=_state, label=_("State"),
-                   primary=lambda entry: entry.state in WELL),
+            Text("state", accessor=_state, label=_("State")),
             Time("created_at", label=_("Time"), classname="w-whitespace-nowrap"),
             Text("recipients", accessor=_recipients, label=_("Recipients"),
                  classname="smtp-log-recipients"),
@@ -136,10 +130,18 @@ class LogView(SearchedLog):
             columns.insert(0, Checkbox("bulk_actions", obj_type="logentry"))
         return columns
 
+    def get_search_form(self):
+        placeholder = _("Subject or address")
+        asked = self.request.GET if self.search_kwarg in self.request.GET else None
+        return SearchForm(asked, placeholder=placeholder)
+
     @cached_property
     def no_results_message(self):
         if self.is_searching or self.is_filtering:
-            return _("No email matches.")
+            return _(
+                "No email matches. Enter a word of the subject, a part of a recipient’s address, "
+                "a whole address, or a domain such as example.com."
+            )
         return _("No email was sent yet.")
 
     def get_context_data(self, **kwargs):
@@ -147,6 +149,9 @@ class LogView(SearchedLog):
         found, asked = self.searched
         going_on = found.older is not None and not context["page_obj"].has_next()
         if context["object_list"]:
+            resent = log_resends.outcomes(context["object_list"])
+            for entry in context["object_list"]:
+                entry.resent = resent.get(entry.pk)
             context["table"].render_ahead(self.request)
         return context | {
             "may_resend": self.may_resend,
@@ -162,16 +167,32 @@ class LogView(SearchedLog):
         }
 
 
+def _subject(entry):
+    return format_html("<bdi>{}</bdi>", entry)
+
+
 def _recipients(entry):
-    shown = f"{entry.recipient} +{entry.more}" if entry.more else entry.recipient
+    shown = format_html("<bdi>{}</bdi>", entry.recipient) if entry.recipient else ""
+    if entry.more:
+        shown = format_html("{} +{}", shown, entry.more)
     if entry.redirected_by:
         shown = format_html("{} ({})", shown, _("redirected"))
     return log_reports.marked(shown, entry)
 
 
 def _state(entry):
-    # Not get_state_display(), which reads through all choices anew for each row.
-    return str(_STATES.get(entry.state, entry.state))
+    shown = log_states.tag(entry.state)
+    resent = getattr(entry, "resent", None)
+    if resent is None:
+        return shown
+    key, state = resent
+    words = log_resends.label(state)
+    return format_html(
+        '{}<br><a class="smtp-log-resent" href="{}">{}</a>',
+        shown,
+        reverse(ENTRY, args=[key]),
+        words,
+    )
 
 
 def _category(entry):

@@ -5,11 +5,13 @@ word in a subject or two filters at once, is looked for in the newest entries on
 so, and goes on further back when asked.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from django.db.models import Count, Min
+from django.db import connections
+from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.db.models.functions import Coalesce
 
 from wagtail_smtp.live.same import same
@@ -31,7 +33,10 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody looks for; empty: anything. ``before`` is the number of an entry."""
+    """What somebody looks for; empty: anything. ``before`` is the number of an entry.
+
+    ``subject`` may also be a part of a recipient's address.
+    """
 
     state: str = ""
     category: str = ""
@@ -127,7 +132,7 @@ def _matching(wanted):
     """Entries by everything but number and recipient."""
     rows = LogEntry.objects.filter(**wanted.conditions)
     if wanted.subject:
-        rows = rows.filter(subject__icontains=wanted.subject)
+        rows = rows.filter(_contains(wanted.subject, rows.db))
     since, until = wanted.times
     if since or until:
         # An expression, lest the index on the time is read instead of that on the number,
@@ -136,6 +141,19 @@ def _matching(wanted):
         rows = rows.filter(at__gte=since) if since else rows
         rows = rows.filter(at__lte=until) if until else rows
     return rows
+
+
+def _contains(text, alias):
+    """The condition that a subject contains ``text``, or a recipient's address does."""
+    if connections[alias].vendor == "sqlite" and not text.isascii():
+        # SQLite's LIKE takes ü and Ü for two letters; its REGEXP is Python's.
+        found = Q(subject__iregex=re.escape(text))
+    else:
+        found = Q(subject__icontains=text)
+    if " " in text:
+        return found
+    rows = LogRecipient.objects.filter(entry=OuterRef("pk"), address__contains=text.lower())
+    return found | Exists(rows.order_by())
 
 
 def _by_entry(wanted, bounds, limit):

@@ -28,15 +28,24 @@ RECIPIENT_COLUMN = StatusTagColumn(
 )
 _COLUMNS = [
     DateColumn("happened_at", label=gettext_lazy("Time"), classname="w-whitespace-nowrap"),
-    Column("address", label=gettext_lazy("Address")),
+    Column("address", label=gettext_lazy("Address"), accessor=lambda row: _foreign(row.address)),
     StatusTagColumn(
         "type",
         accessor="get_type_display",
         label=gettext_lazy("Reported"),
         primary=lambda row: row.type in WELL,
     ),
-    Column("reason", label=gettext_lazy("Words"), width="180"),
+    Column(
+        "reason",
+        label=gettext_lazy("Words"),
+        width="180",
+        accessor=lambda row: _foreign(row.reason),
+    ),
 ]
+
+
+def _foreign(value):
+    return format_html("<bdi>{}</bdi>", value) if value else ""
 
 
 def of_entry(entry):

@@ -8,6 +8,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from wagtail_smtp.admin.cached import cached
+from wagtail_smtp.admin.failures import WORKS
 from wagtail_smtp.admin.labels import via_label
 from wagtail_smtp.admin.log_query import Wanted, find
 from wagtail_smtp.live.database import write_alias
@@ -19,8 +20,6 @@ RECENT = timedelta(hours=24)
 #: Of what was not sent (failures.NOT_SENT), that which concerns more than one message or
 #: recipient. Of too large ones somebody is told.
 STATES = (State.FAILED, State.UNKNOWN, State.BLOCKED)
-#: After these, what failed before works again.
-_WORKS = (State.SENT, State.PARTLY_SENT)
 #: The newest failures of each state that are looked at.
 _LOOKED_AT = 100
 #: Seconds for which the answer holds: it costs some queries, and it is asked for on every page.
@@ -71,6 +70,6 @@ def _find():
 
 
 def _works_again(entry):
-    later = LogEntry.objects.using(write_alias()).filter(pk__gt=entry.pk, state__in=_WORKS)
+    later = LogEntry.objects.using(write_alias()).filter(pk__gt=entry.pk, state__in=WORKS)
     # What was blocked had no server; anything that left says that it works again.
     return (later.filter(via=entry.via) if entry.via else later).exists()
