@@ -71,6 +71,13 @@ def test_a_redirect_that_is_not_in_effect(make_set, reload, capsys):
     assert shown.count(notice) == 1
 
 
+def test_a_reload_by_command_says_what_has_no_effect(make_set, capsys):
+    make_set(name="Main")
+    make_set(name="Test", redirect=True, reports=["qa@example.com"])
+    call_command("smtp_reload", "--no-color")
+    assert "“Test” is on but not in effect" in capsys.readouterr().out
+
+
 def test_a_redirect_of_some_mail_and_a_set_that_is_not_used_are_told(make_set, reload, capsys):
     make_set(name="Invoices", categories=["invoice"], redirect=True, reports=["qa@example.com"])
     SettingsSet.objects.update(sort_order=1)

@@ -315,6 +315,46 @@ def test_another_consent_after_the_reload_was_confirmed(admin_client, connected,
         live.reload(token=token)
 
 
+def test_a_consent_waits_for_its_own_set_alone(admin_client, connected, make_set, provider):
+    """A copy has the same binding, and so the same fingerprint."""
+    copied = make_set(
+        name="Copy",
+        ca_certificates="",
+        host="smtp.example.com",
+        authentication="oauth2",
+        oauth=connected.oauth,
+    )
+    copied.secret = Secret.store(provider.client_secret, copied.frozen(()).binding(), copied.key)
+    copied.save()
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    come_back(admin_client, provider.allow(begin(admin_client, copied)))
+    assert list(consents.waiting(live.preview().target.sets)) == [str(connected.key)]
+    type(connected).objects.filter(pk=connected.pk).update(enabled=False)
+    assert consents.waiting(live.preview().target.sets) == {}
+    live.reload()
+    assert live.live_version().number == 2
+    # It is not live any more, so its new consent has nothing to wait for.
+    marks = OAuthToken.objects.filter(owner=connected.key).values_list("fingerprint", flat=True)
+    assert list(marks) == [tokens.fingerprint(connected.frozen(()))]
+
+
+def test_a_third_consent_is_not_undone_by_what_a_test_knew(admin_client, connected, provider):
+    config = connected.frozen(())
+
+    def tried():
+        secret = Secret.objects.get(pk=connected.secret_id)
+        return transport_config(config, secret, is_test=True).tokens.current()
+
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    OAuthToken.objects.filter(fingerprint=tokens.fingerprint(config, waiting=True)).update(number=9)
+    second = tried()
+    come_back(admin_client, provider.allow(begin(admin_client, connected)))
+    third = tried()
+    assert third != second
+    live.reload()
+    assert _live_token() == third
+
+
 def test_removing_the_consent_removes_the_one_that_waits(admin_client, connected, provider):
     come_back(admin_client, provider.allow(begin(admin_client, connected)))
     revoke(connected.key)

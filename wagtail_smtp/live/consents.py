@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
@@ -104,7 +104,8 @@ def keep(item: SettingsSetConfig, token: Token, *, may_reload: bool = False) -> 
     works = live.filter(refused_at=None).exclude(ciphertext="").exists()
     waits = is_live and (works or not may_reload)
     # A new row each time, so that a reload that was confirmed applies this consent and no other.
-    _waiting_rows([item]).delete()
+    for row in _waiting_rows([item]):
+        row.delete()
     mark = fingerprint(item, waiting=waits)
     OAuthToken.objects.get_or_create(owner=uuid.UUID(item.key), fingerprint=mark)
     ciphertext = crypto.encrypt(json.dumps(asdict(token)), binding_of(item))
@@ -122,9 +123,15 @@ def _put(item: SettingsSetConfig, mark: str, ciphertext: str, expires_at: dateti
     )
 
 
-def _waiting_rows(items: Iterable[SettingsSetConfig]) -> QuerySet[OAuthToken]:
-    marks = [fingerprint(item, waiting=True) for item in items if item.authentication == "oauth2"]
-    return OAuthToken.objects.filter(fingerprint__in=marks, revoked_at=None)
+def _waiting_rows(items: Iterable[SettingsSetConfig]) -> list[OAuthToken]:
+    # By both: a copy of a set has another key and the same fingerprint.
+    wanted = {
+        (item.key, fingerprint(item, waiting=True))
+        for item in items
+        if item.authentication == "oauth2"
+    }
+    rows = OAuthToken.objects.filter(owner__in=[key for key, _mark in wanted], revoked_at=None)
+    return [row for row in rows if (str(row.owner), row.fingerprint) in wanted]
 
 
 def waiting(items: Iterable[SettingsSetConfig]) -> dict[str, int]:
@@ -133,8 +140,12 @@ def waiting(items: Iterable[SettingsSetConfig]) -> dict[str, int]:
 
 
 def put_in_use(items: Iterable[SettingsSetConfig]) -> None:
-    """Replace the tokens of these sets by those that wait; inside the reload's transaction."""
-    by_key = {item.key: item for item in items}
+    """Replace the tokens of these sets by those that wait; inside the reload's transaction.
+
+    Those of sets that are not live any more have nothing to wait for either.
+    """
+    stored = SettingsSet.objects.filter(authentication="oauth2")
+    by_key = {str(item.key): item.frozen(()) for item in stored} | {i.key: i for i in items}
     for row in _waiting_rows(by_key.values()):
         item = by_key[str(row.owner)]
         mark = fingerprint(item)

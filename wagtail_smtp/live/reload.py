@@ -97,8 +97,9 @@ def changes_to(before: Configuration, target: Configuration) -> tuple[SetChange,
     """All that a reload to ``target`` changes: the sets, and consents that wait for it."""
     known = _known() if before.by_key().keys() != target.by_key().keys() else ()
     changes = {change.key: change for change in difference(before, target, known)}
+    waiting = consents.waiting(target.sets)
     for item in target.sets:
-        if item.key in consents.waiting([item]):
+        if item.key in waiting:
             consent = FieldChange(_("Consent (OAuth 2)"), "", _("new"))
             change = changes.get(item.key, SetChange("changed", item.name, item.key))
             changes[item.key] = replace(change, fields=(*change.fields, consent))

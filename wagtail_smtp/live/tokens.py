@@ -142,6 +142,7 @@ class Rows:
         self._name = item.name
         self._binding = binding_of(item)
         self._key = (uuid.UUID(item.key), fingerprint(item, waiting=waiting))
+        self._is_waiting = waiting
 
     def _rows(self) -> models.QuerySet[OAuthToken]:
         owner, mark = self._key
@@ -164,7 +165,8 @@ class Rows:
         if row is None:
             _known.pop(self._key, None)
             return Kept()
-        before = _known.get(self._key)
+        # One that waits is replaced by a new row, whose numbers begin again.
+        before = None if self._is_waiting else _known.get(self._key)
         if before is not None and before.token is not None and before.number > row.number:
             # Rolled back with the caller's transaction. The provider may not know the older one.
             with suppress(Error, TimeoutError):

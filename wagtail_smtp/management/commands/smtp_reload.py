@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from wagtail_smtp import live
+from wagtail_smtp.delivery.effect import notices
 from wagtail_smtp.exceptions import RedirectWouldEnd, ReloadRefused
 
 
@@ -35,3 +36,5 @@ class Command(BaseCommand):
         for change in plan.changes:
             self.stdout.write(f"- {change}")
         self.stdout.write(self.style.SUCCESS(f"Version {version.number} is live."))
+        for notice in notices(plan.target):
+            self.stdout.write(self.style.WARNING(str(notice)))
