@@ -51,7 +51,7 @@ def odd(text: str) -> bytes:
 def _odd_keyword(line: str) -> str:
     # As servers announced AUTH before there was a standard.
     line = re.sub(r"AUTH ", "AUTH=", line)
-    return re.sub(r"^(250.)([A-Z0-9]+)(.*)", lambda m: f"{m[1]}{m[2].lower()} {m[3]}", line)
+    return re.sub(r"^(250.)([A-Z0-9]+)(.*)", lambda m: f"{m[1]}{m[2].lower()}{m[3]}", line)
 
 
 #: What servers ask for in words; some don't encode them.

@@ -3,7 +3,10 @@
 import pytest
 from django.core.mail import send_mail
 
-from wagtail_smtp.validation import ascii_address, is_ehlo_name
+from wagtail_smtp.configuration import Configuration, SettingsSetConfig, from_json
+from wagtail_smtp.live import current
+from wagtail_smtp.live.changes import difference
+from wagtail_smtp.validation import ascii_address, is_ehlo_name, problems
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,23 @@ def test_international_addresses_travel_in_ascii():
     assert ascii_address("webmaster") == "webmaster"
     with pytest.raises(ValueError):
         ascii_address(f"info@{'ü' * 70}.example")
+
+
+@pytest.mark.parametrize("name", ["STARTTLS", "AUTH", "chunking", "X"])
+def test_only_known_extensions_can_be_ignored(name):
+    item = SettingsSetConfig("1", "A", host="h.example", ignored_extensions=(name,))
+    assert "ignored_extensions" in {problem.field for problem in problems(item)}
+
+
+def test_ignored_extensions_go_live_and_are_shown(make_set, reload):
+    item = make_set(ignored_extensions=["CHUNKING"])
+    reload()
+    before = current().configuration
+    assert from_json(before.to_json()) == before
+    assert before.sets[0].ignored_extensions == ("CHUNKING",)
+    item.ignored_extensions = ["CHUNKING", "SIZE"]
+    item.save()
+    [change] = difference(before, Configuration(sets=(item.frozen(()),)))
+    assert [(field.before, field.after) for field in change.fields] == [
+        ("CHUNKING", "CHUNKING, SIZE")
+    ]

@@ -7,6 +7,7 @@ from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from tests.transports.conftest import send
 from wagtail_smtp.exceptions import (
+    DestinationRefused,
     MessageDeferred,
     MessageOutcomeUnknown,
     MessageRefused,
@@ -172,3 +173,15 @@ def test_a_mechanism_that_is_announced_and_refused_is_followed_by_the_next(trans
     with HostileServer(faults=[refusal]) as server:
         send(transport_to(server))
         assert len(server.received) == 1
+
+
+def test_an_error_of_the_token_request_is_not_told_as_a_wrong_password(transport_to):
+    class Tokens:
+        def current(self):
+            raise DestinationRefused("169.254.169.254 may not be connected to.")
+
+        def renewed(self, rejected):
+            return None
+
+    with HostileServer(mechanisms=("XOAUTH2",)) as server, pytest.raises(DestinationRefused):
+        send(transport_to(server, password="", tokens=Tokens()))
