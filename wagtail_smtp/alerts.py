@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
@@ -30,6 +31,10 @@ from wagtail_smtp.exceptions import (
 )
 
 logger = logging.getLogger(__name__)
+
+#: Seconds until ADMINS are told again that the store of messages is full, or nearly.
+_FULL_AGAIN = 3600
+_FILLS_AGAIN = 24 * 3600
 
 
 def connect() -> None:
@@ -107,9 +112,43 @@ def token_refused(via: str, why: str) -> None:
     _refused.append((via, why))
 
 
+#: Percent of the room for stored messages that is used, to be told.
+_filling: deque[int] = deque(maxlen=1)
+
+
+def store_fills(percent: int) -> None:
+    """Note how full the store of messages is; 100: a message found no room.
+
+    Told with the next :func:`tell`: the message is being stored just now.
+    """
+    _filling.append(percent)
+
+
+def _store_fills(percent: int) -> None:
+    is_full = percent >= 100
+    if not once.is_first(_key(f"store full {is_full}"), _FULL_AGAIN if is_full else _FILLS_AGAIN):
+        return
+    if is_full:
+        subject = _("Email: the message store is full")
+        text = _(
+            "A message could not be stored. Undelivered messages are not kept any more, and email "
+            "can't be queued."
+        )
+    else:
+        subject = _("Email: the message store is %d%% full") % percent
+        text = _("Once it is full, undelivered messages are not kept and email can't be queued.")
+    advice = _(
+        "Find out in the delivery log which messages are kept and why, or ask a developer to raise "
+        "WAGTAIL_SMTP['MAX_STORED']."
+    )
+    _send(subject, f"{text}\n\n{advice}")
+
+
 @languages.in_site_language
 def tell() -> None:
     """Tell ADMINS of what was noted."""
+    with suppress(IndexError):
+        _store_fills(_filling.pop())
     while _refused:
         via, why = _refused.popleft()
         if _is_first(f"{via}.token"):

@@ -7,8 +7,11 @@ from typing import Any
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from wagtail_smtp import alerts
+from wagtail_smtp.categories import ALERT, ERROR
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.pipeline import Line
+from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live.database import borrowed_connection
 from wagtail_smtp.outbox.accept import accept, recorder
 
@@ -105,6 +108,16 @@ class EmailBackend(BaseEmailBackend):
         return sent
 
     def _send(self, message: EmailMessage) -> bool:
-        if self._queues:
-            return accept(message, self._line.classify(message)) is not None
-        return self._line.deliver(message)
+        if not self._queues:
+            return self._line.deliver(message)
+        classification = self._line.classify(message)
+        try:
+            return accept(message, classification) is not None
+        except StorageFull:
+            # What tells of it must not need room itself.
+            if classification.category not in (ALERT, ERROR):
+                raise
+        finally:
+            if classification.category != ALERT:
+                alerts.tell()
+        return self._line.deliver(message, classification)

@@ -41,6 +41,7 @@ DEFAULTS: Mapping[str, Any] = {
     "ONE_WRITE_WITHIN": 5,
     "DELIVERY": "immediate",
     "RETRY_DEFERRED": False,
+    "RETRY_CATEGORIES": ("form",),
     "OUTBOX_MAX_AGE": 2 * 24 * 3600,
     "SECURITY_MAX_AGE": 3600,
     "OUTBOX_LEASE": 1800,
@@ -226,6 +227,11 @@ class Conf:
     def RETRY_DEFERRED(self) -> bool:
         """Whether the outbox tries again what immediate delivery could not send."""
         return bool(self._get("RETRY_DEFERRED"))
+
+    @property
+    def RETRY_CATEGORIES(self) -> frozenset[str]:
+        """Categories for which the outbox does so even without ``RETRY_DEFERRED``."""
+        return frozenset(self._get("RETRY_CATEGORIES"))
 
     @property
     def BANNERS(self) -> bool:

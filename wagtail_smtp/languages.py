@@ -28,8 +28,7 @@ def in_site_language(function: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
-def of_user(user: Any) -> AbstractContextManager[Any]:
-    """Write in the language that a user has chosen in the admin, else in the site's."""
+def of_user(user: Any) -> str:
+    """The language that a user has chosen in the admin, else the site's."""
     profile = getattr(user, "wagtail_userprofile", None)
-    chosen = getattr(profile, "preferred_language", "")
-    return translation.override(chosen or settings.LANGUAGE_CODE)
+    return getattr(profile, "preferred_language", "") or settings.LANGUAGE_CODE

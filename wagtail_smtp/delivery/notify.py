@@ -7,10 +7,11 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.urls import NoReverseMatch, reverse
+from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from wagtail_smtp import alerts, reports
+from wagtail_smtp import alerts, languages, reports
 from wagtail_smtp.categories import ALERT, SECURITY
 from wagtail_smtp.configuration import SettingsSetConfig
 from wagtail_smtp.delivery import limit
@@ -42,9 +43,13 @@ def of_too_large(passage: Passage, entry: LogEntry | None) -> None:
     is_kept = entry.category != SECURITY
     try:
         item = _set_of(passage)
-        subject = _("Email too large: “%s”") % clip(entry.subject, 100)
-        to = _address(item.notify_user) if item and item.notify_user is not None else None
-        alerts.too_large(to, subject, "\n\n".join(_text(passage, entry, item, is_kept)))
+        to, language = None, settings.LANGUAGE_CODE
+        if item and item.notify_user is not None:
+            to, language = _person(item.notify_user)
+        with translation.override(language):
+            subject = _("Email too large: “%s”") % clip(entry.subject, 100)
+            body = "\n\n".join(_text(passage, entry, item, is_kept))
+        alerts.too_large(to, subject, body)
     except Exception:
         reports.failure(
             logger, "Nobody could be told that the message of entry %s is too large", entry.pk
@@ -107,14 +112,16 @@ def _link(entry: LogEntry) -> str:
     return base + path
 
 
-def _address(user: int | str) -> str | None:
-    """The address of the user with that primary key; None if there is nobody to write to."""
+def _person(user: int | str) -> tuple[str | None, str]:
+    """Address and language of the user with that primary key; ADMINS' if there is no such."""
+    nobody = None, settings.LANGUAGE_CODE
 
-    def find() -> str | None:
+    def find() -> tuple[str | None, str]:
         found = get_user_model()._default_manager.filter(pk=user).first()
         if found is None or not found.is_active:
-            return None
-        return address_of(found) or None
+            return nobody
+        address = address_of(found)
+        return (address, languages.of_user(found)) if address else nobody
 
     alias = database.write_alias()
     try:
@@ -127,4 +134,4 @@ def _address(user: int | str) -> str | None:
         return side.write(find, alias)
     except Exception:
         reports.failure(logger, "Who is told of too large messages could not be looked up.")
-        return None
+        return nobody

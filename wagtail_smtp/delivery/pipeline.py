@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 
-from wagtail_smtp import reports
+from wagtail_smtp import languages, reports
 from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Outcome
@@ -175,12 +175,15 @@ class Line:
         )
 
         def transport(item: Candidate) -> Transport:
-            return self._standard if item is None else live.transport(item)
+            # What is wrong is written into the log, and read by others than the sender.
+            with languages.of_site():
+                return self._standard if item is None else live.transport(item)
 
         def send(item: Candidate, by: Transport, attempts: Attempts) -> Outcome:
             username = getattr(getattr(by, "config", None), "username", "")
             shaped, envelope = shape(tried.prepared, item, way.redirect, username)
-            carriable.require(tried.prepared, item, way)
+            with languages.of_site():
+                carriable.require(tried.prepared, item, way)
             hold = partial(require_held, redirect=way.redirect) if way.redirect else None
             remaining = attempts.remaining(envelope)
             tried.letter = letter = Letter(shaped, remaining, hold, str(tried.key))

@@ -12,10 +12,8 @@ from django.db.models import Model
 from django.utils import timezone
 
 from wagtail_smtp import reports
-from wagtail_smtp.categories import SECURITY
-from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Attempt, Recipient
-from wagtail_smtp.delivery import freeze, log, reported, store
+from wagtail_smtp.delivery import freeze, log, refusal, reported, store
 from wagtail_smtp.delivery.passage import STATES, Passage
 from wagtail_smtp.exceptions import (
     AttemptFailed,
@@ -96,7 +94,7 @@ def _ways(
         yield log.Way(waiting, theirs, wait, is_stored=True, may_be_late=False)
     frozen = b""
     # A security message is stored only while the outbox will still try it.
-    if described.category != SECURITY and conf.stores(described.state):
+    if refusal.is_kept(passage, described.state):
         frozen = _frozen(passage, described)
 
     def keep() -> None:

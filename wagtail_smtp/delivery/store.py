@@ -6,7 +6,7 @@ import time
 
 from django.db.models import Sum
 
-from wagtail_smtp import crypto
+from wagtail_smtp import alerts, crypto
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import freeze
 from wagtail_smtp.delivery.frozen import FrozenMessage
@@ -19,6 +19,8 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.live import database
 from wagtail_smtp.models import LogEntry, StoredMessage
 
+#: Percent of what may be stored, from which on ADMINS are told.
+WARN_AT = 80
 #: Seconds for which the sum of what is stored is taken from memory.
 _REMEMBERED = 60
 
@@ -57,6 +59,12 @@ def opened(content: bytes | None) -> FrozenMessage:
         ) from error
 
 
+def percent_used() -> int:
+    """How much of what may be stored is stored."""
+    rows = StoredMessage.objects.using(database.write_alias())
+    return int(100 * (rows.aggregate(octets=Sum("size"))["octets"] or 0) // conf.MAX_STORED)
+
+
 class _Usage:
     """How many octets are stored, known to this process for a minute."""
 
@@ -81,11 +89,15 @@ class _Usage:
             if self._octets + octets > conf.MAX_STORED:
                 # Room may be made any moment; the next one asks again.
                 self._known_until = 0.0
+                alerts.store_fills(100)
                 raise StorageFull(
                     f"The stored messages would be larger than {conf.MAX_STORED} octets "
                     "(WAGTAIL_SMTP['MAX_STORED'])."
                 )
             self._octets += octets
+            percent = 100 * self._octets // conf.MAX_STORED
+        if percent >= WARN_AT:
+            alerts.store_fills(percent)
 
 
 _usage = _Usage()

@@ -11,6 +11,7 @@ from django.utils import timezone
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
+from wagtail_smtp.delivery import store
 from wagtail_smtp.delivery.effect import Notice, is_used, notices, redirecting
 from wagtail_smtp.live import clock, consents
 from wagtail_smtp.live.database import write_alias
@@ -133,6 +134,12 @@ def _alarms(
     if overdue > OVERDUE.total_seconds():
         yield f"The outbox is not worked off: a message is due for {overdue / 60:.0f} minutes."
     yield from _unsendable()
+    percent = store.percent_used()
+    if percent >= store.WARN_AT:
+        yield (
+            f"The message store is {percent}% full: once it is, undelivered messages are not kept "
+            "and email can't be queued."
+        )
     if failures:
         yield f"{failures} messages did not leave in the last hour."
 

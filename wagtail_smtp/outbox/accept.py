@@ -14,6 +14,7 @@ from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.delivery.pipeline import Recorder
 from wagtail_smtp.delivery.shape import prepare
+from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live import clock, database, side, statements, threads
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import settle, tasks
@@ -37,9 +38,12 @@ def accept(
     try:
         entry = _accepted(message, classification, resend_of)
     except Exception as error:
-        with reports.quietly(classification.category in (ERROR, ALERT)):
-            passage = Passage.of_failure(message, classification, error)
-            announce(passage, record.record(passage, resend_of))
+        # Alerts and error mail that find no room are sent at once, and have their entry then.
+        is_urgent = classification.category in (ERROR, ALERT)
+        if not (is_urgent and resend_of is None and isinstance(error, StorageFull)):
+            with reports.quietly(is_urgent):
+                passage = Passage.of_failure(message, classification, error)
+                announce(passage, record.record(passage, resend_of))
         raise
     if entry is None:
         return None
@@ -95,15 +99,18 @@ def _entry(
 def recorder(resend_of: LogEntry | None = None) -> Recorder:
     """What writes the entry of a message that is sent at once.
 
-    With ``conf.RETRY_DEFERRED`` a deferred message waits in the outbox; the entry's state
-    *deferred* says so.
+    With ``conf.RETRY_DEFERRED``, or in one of ``conf.RETRY_CATEGORIES``, a deferred message waits
+    in the outbox; the entry's state *deferred* says so. Somebody who fills in a form can't help
+    it that a server fails.
 
     Args:
         resend_of: the entry whose message is sent again.
     """
 
     def write(passage: Passage) -> LogEntry | None:
-        if not conf.RETRY_DEFERRED or not settle.is_passing(passage):
+        category = passage.classification.category
+        is_retried = conf.RETRY_DEFERRED or category in conf.RETRY_CATEGORIES
+        if not is_retried or not settle.is_passing(passage):
             return record.record(passage, resend_of)
         wait = settle.wait_after(1)
         entry = record.record(passage, resend_of, lambda entry: _retry(entry, passage, wait))

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery import log, record, reported
+from wagtail_smtp.delivery import log, record, refusal, reported
 from wagtail_smtp.delivery.passage import Passage
 from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
@@ -199,7 +199,8 @@ def _settle_one(result: Result) -> None:
     entry.save(using=database.write_alias(), update_fields=[*known, "state", "changed_at"])
     reported.catch_up(entry, recipients)
     if not again:
-        statements.run(*_forget([entry], entry.state))
+        is_kept = refusal.is_kept(passage, entry.state)
+        statements.run(*_forget([entry], entry.state, is_kept=is_kept))
 
 
 def recipients_of(entry: LogEntry) -> "QuerySet[LogRecipient]":
@@ -261,12 +262,14 @@ def _whole(state: State, recipients: Iterable[LogRecipient]) -> State:
     return state
 
 
-def _forget(entries: Sequence[LogEntry], state: str) -> Iterator[Statement]:
+def _forget(
+    entries: Sequence[LogEntry], state: str, *, is_kept: bool = False
+) -> Iterator[Statement]:
     """Take messages that are through out of the outbox, and out of the store where that is due."""
     if not entries:
         return
     yield statements.delete(OutboxMessage, "entry_id", [entry.pk for entry in entries])
-    is_stored = conf.stores(state)
+    is_stored = is_kept or conf.stores(state)
     gone = [entry.pk for entry in entries if entry.category == SECURITY or not is_stored]
     if gone:
         yield statements.delete(StoredMessage, "entry_id", gone)
