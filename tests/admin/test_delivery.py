@@ -196,7 +196,7 @@ def test_an_outcome_that_nobody_knows(admin_client, make_set, reload):
         reload()
         text = send(admin_client)
     assert "It is not known whether the test email was sent." in text
-    assert "help-warning" in text
+    assert 'data-result="warning"' in text
 
 
 def test_a_redirect_to_nobody(admin_client, configure):

@@ -132,3 +132,13 @@ def test_foreign_text_has_a_direction_of_its_own(admin_client):
     assert "<bdi>[Django] Email</bdi>" in listing
     assert "<bdi>anna@example.org</bdi>" in listing
     assert "<bdi>anna@example.org</bdi>" in shown(admin_client.get(url("entry", entry)))
+
+
+@pytest.mark.parametrize(("state", "tone"), [("failed", "bad"), ("sent", "good"), (None, "unsure")])
+def test_email_delivery_says_first_whether_email_works(admin_client, state, tone):
+    if state:
+        make_entry(state=state)
+    page = shown(admin_client.get(reverse("wagtail_smtp_delivery:index")))
+    assert f'data-works="{tone}"' in page
+    order = [page.index(part) for part in ("data-works", 'id="test', 'id="failures', 'id="routing')]
+    assert order == sorted(order)

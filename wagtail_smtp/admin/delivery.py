@@ -25,6 +25,7 @@ from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.labels import category_choices
 from wagtail_smtp.admin.send_test import TestEmailForm, last_result, remember
 from wagtail_smtp.admin.test_limit import NotNow, count_email
+from wagtail_smtp.admin.trouble import latest_trouble
 from wagtail_smtp.admin.volume import volume
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import Explanation, explain
@@ -32,7 +33,8 @@ from wagtail_smtp.diagnostics.send import send_test
 from wagtail_smtp.diagnostics.status import OVERDUE, outbox
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.look_up import NO_VERSION
-from wagtail_smtp.models import DeliverySettings, SettingsSet
+from wagtail_smtp.models import DeliverySettings, LogEntry, SettingsSet
+from wagtail_smtp.states import State
 from wagtail_smtp.transports import standard
 
 INDEX = "wagtail_smtp_delivery:index"
@@ -181,6 +183,7 @@ def _became(overview):
     """What became of messages lately, and what waits."""
     counts, overdue = outbox()
     return {
+        "works": _works(),
         "failures": last_failures(overview.live),
         "failure_days": RECENT.days,
         "volume": volume(),
@@ -190,6 +193,17 @@ def _became(overview):
         "is_stuck": overdue > OVERDUE.total_seconds(),
         "is_queued": conf.DELIVERY == "queued" or conf.RETRY_DEFERRED,
     }
+
+
+def _works():
+    """Whether email works, as far as the log knows: a tone and a sentence."""
+    trouble = latest_trouble()
+    if trouble is not None:
+        return {"tone": "bad", "text": str(trouble)}
+    sent = LogEntry.objects.using(write_alias()).filter(state=State.SENT).order_by("-pk").first()
+    if sent is not None and sent.created_at >= timezone.now() - RECENT:
+        return {"tone": "good", "text": _("Email is being sent.")}
+    return {"tone": "unsure", "text": _("Send a test email to find out whether email works.")}
 
 
 class SendTestView(DeliveryView):
