@@ -169,7 +169,8 @@ def test_on_sqlite_the_process_ends(on_sqlite: LogConsole, subject: str) -> None
 
 def test_immediate_delivery_hands_over_what_is_deferred(database: dict[str, str]) -> None:
     with site(database, conf={"DELIVERY": "immediate", "RETRY_DEFERRED": True}) as made:
-        made.server.plan = Faults((Fault("rcpt", "refuse", "450 4.2.1 Later", times=2),))
+        # What a session that was used before refuses is tried once more on a fresh one.
+        made.server.plan = Faults((Fault("rcpt", "refuse", "450 4.2.1 Later", times=3),))
         made.queue(4, atomic=False)
         left = [tuple(row) for row in made.console("rows", prefix=made.prefix)]
         assert sorted(left) == [(f"{made.prefix}-{n}", "waiting", 1) for n in (0, 1)]
