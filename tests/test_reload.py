@@ -263,6 +263,7 @@ def test_the_password_of_a_new_set_is_set_and_its_place_is_that_of_the_listing(m
     values = {field.label: (field.before, field.after) for field in added.fields}
     assert values["Position"] == ("", "after “B”")
     assert values["Password"] == ("", "set")
+    assert values["Certificates of a private authority"] == ("", "set")
     item = SettingsSet.objects.get(name="B")
     item.secret, item.authentication = None, "none"
     item.save()

@@ -142,7 +142,7 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
         elif name == "ca_certificates":
             # A browser sends other line ends than were stored; they mean nothing.
             if _lines(old) != _lines(new):
-                yield FieldChange(field_label(name))
+                yield _unshown(field_label(name), bool(_lines(old)), bool(_lines(new)))
         elif name == "provider":
             yield _provider_change(before, after)
         else:
@@ -176,11 +176,17 @@ def _field_beside_the_model(name: str) -> str:
 
 
 def _secret_change(before: SettingsSetConfig, after: SettingsSetConfig) -> FieldChange:
-    if before.secret is None:
-        return FieldChange(_secret_label(after), "", _("set"))
-    if after.secret is None:
-        return FieldChange(_secret_label(before), _("set"), _("removed"))
-    return FieldChange(_secret_label(after))
+    has_old, has_new = before.secret is not None, after.secret is not None
+    return _unshown(_secret_label(after if has_new else before), has_old, has_new)
+
+
+def _unshown(label: str, has_old: bool, has_new: bool) -> FieldChange:
+    """A change of what is too secret or too long to be shown."""
+    if has_old and has_new:
+        return FieldChange(label)
+    return (
+        FieldChange(label, "", _("set")) if has_new else FieldChange(label, _("set"), _("removed"))
+    )
 
 
 def _secret_label(item: SettingsSetConfig) -> str:
