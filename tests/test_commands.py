@@ -32,7 +32,7 @@ def test_reload_and_status(make_set):
 def test_reload_ends_a_redirect_only_when_told_so(make_set):
     make_set(name="Office", redirect=True, reports=["qa@example.com"])
     run("smtp_reload")
-    assert "redirects to qa@example.com" in run("smtp_status")
+    assert "redirects all mail to qa@example.com" in run("smtp_status")
     SettingsSet.objects.update(redirect=False)
     with pytest.raises(CommandError, match="--end-redirect"):
         run("smtp_reload")
