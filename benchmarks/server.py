@@ -39,6 +39,7 @@ class Session(threading.Thread):
         self._buffer = bytearray()
         self._replies: list[bytes] = []
         self._chunks = bytearray()
+        self._has_recipient = False
 
     def run(self) -> None:
         """Serve until the client leaves."""
@@ -87,6 +88,7 @@ class Session(threading.Thread):
     def _obey(self, line: bytes) -> bool:
         verb = line[:4].upper()
         if verb in (b"MAIL", b"RCPT", b"NOOP", b"RSET"):
+            self._has_recipient = verb == b"RCPT"
             self._replies.append(b"250 OK")
         elif verb == b"BDAT":
             return self._chunk(line)
@@ -129,9 +131,14 @@ class Session(threading.Thread):
                 return False
         self._chunks += self._buffer[:size]
         del self._buffer[:size]
+        if not self._has_recipient:
+            self._chunks.clear()
+            self._replies.append(b"503 RCPT first")
+            return True
         if words[-1].upper() == b"LAST":
             self._keep(bytes(self._chunks))
             self._chunks.clear()
+            self._has_recipient = False
         self._replies.append(b"250 OK")
         return True
 
