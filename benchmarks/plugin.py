@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
+from django.core.mail import EmailMessage
 from django.db import connection
 
 from benchmarks.messages import Build
@@ -75,17 +76,27 @@ class Ours:
 class Cold:
     """The same with a set whose sessions are too old to be used: each message opens one.
 
-    What a process keeps beside sessions, such as the SSL context, stays.
+    What a process keeps beside sessions, such as the SSL context, stays; so does what it has seen
+    of the server, by two messages over one session ahead of the first measurement.
     """
 
     def __init__(self, build: Build) -> None:
         self._build = build
+        self._is_known = False
 
     def __call__(self) -> None:
-        message = self._build(None)
-        message.email_category = _COLD  # type: ignore[attr-defined]
+        if not self._is_known:
+            self._is_known = True
+            for _ in range(2):
+                assert self._message().send() == 1
+        message = self._message()
         settings.WAGTAIL_SMTP["SESSION_MAX_IDLE"] = 1e-6
         try:
             assert message.send() == 1
         finally:
             del settings.WAGTAIL_SMTP["SESSION_MAX_IDLE"]
+
+    def _message(self) -> EmailMessage:
+        message = self._build(None)
+        message.email_category = _COLD  # type: ignore[attr-defined]
+        return message
