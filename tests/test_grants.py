@@ -146,8 +146,9 @@ def test_microsofts_directory_cant_lead_elsewhere(wire):
     )
     stolen = wire.post("https://evil.example/t/token", json=ANSWER)
     settings = OAuth("microsoft", "client", tenant="evil", client_id="c-1")
-    with pytest.raises(DestinationRefused):
+    with pytest.raises(TokenRefused) as caught:
         grants.obtain(Client("Office", settings, "box@contoso.example", CANARY))
+    assert caught.value.reason == "not-allowed"
     assert stolen.call_count == 0
 
 

@@ -54,6 +54,25 @@ def test_a_server_that_works(make_set, security):
         assert details["expires"].tzinfo is not None
 
 
+def test_the_sender_of_real_mail_is_asked_for(make_set, settings):
+    settings.DEFAULT_FROM_EMAIL = "Shop <shop@example.com>"
+    with HostileServer() as server:
+        item = make_set(server, authentication="none", username="")
+        stages = _stages(item)
+        assert "MAIL FROM:<shop@example.com>" in server.transcript
+    assert _slug(stages) == "login-required"
+    assert stages["sender"].stage.details["sender"] == "shop@example.com"
+
+
+def test_a_sender_that_was_not_asked_for_is_not_praised(make_set, settings, capsys):
+    settings.DEFAULT_FROM_EMAIL = "a@example.com, b@example.com"
+    with HostileServer() as server:
+        make_set(server, name="Office", authentication="none", username="")
+        call_command("smtp_test", "--set", "Office", "--no-color")
+        assert not any(line.startswith("MAIL") for line in server.transcript)
+    assert "Not tested: whether it accepts the sender" in capsys.readouterr().out
+
+
 def test_a_test_email(make_set, reload):
     with HostileServer() as server:
         stages = _stages(make_set(server, sender_address="shop@example.com"), "me@example.org")
@@ -245,7 +264,7 @@ def test_name_servers_that_do_not_answer(make_set, monkeypatch):
     assert time.monotonic() - began < 5
     answered.set()
     assert list(stages) == ["resolve"]
-    assert _slug(stages) == "name-not-found"
+    assert _slug(stages) == "lookup-failed"
 
 
 def test_the_command(make_set, capsys):
@@ -255,7 +274,7 @@ def test_the_command(make_set, capsys):
         assert len(server.received) == 1
     told = capsys.readouterr().out
     assert "Authentication: ok" in told
-    assert "The server works." in told
+    assert "The server accepted the test email." in told
 
 
 def test_the_command_says_what_to_do(make_set):

@@ -28,6 +28,7 @@ FLOWS: Mapping[str, tuple[Flow, ...]] = {
 
 #: Why there is no token: the slug of a cause without its ``oauth-``.
 REASONS = (
+    "not-allowed",
     "unreachable",
     "client-refused",
     "secret-expired",

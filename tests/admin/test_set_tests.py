@@ -184,6 +184,30 @@ def test_default_credentials(admin_client, configure):
     assert "default credentials" in end["notes"][0]
 
 
+def test_a_sender_that_was_not_asked_for_is_not_praised(admin_client, settings):
+    settings.DEFAULT_FROM_EMAIL = "a@example.com, b@example.com"
+    with HostileServer() as server:
+        data = typed(server, authentication="none", username="", password="")
+        *stages, end = lines(admin_client.post(reverse(NEW), data))
+    assert "Sender accepted" not in [stage["label"] for stage in stages]
+    assert end["ok"]
+    assert "Not tested" in end["text"]
+    assert end["notes"] == []
+
+
+def test_a_login_that_was_not_tried_is_not_claimed(admin_client):
+    with HostileServer(faults=[Fault("banner", "refuse", "554 5.3.2 No")]) as server:
+        *_stages, end = lines(admin_client.post(reverse(NEW), typed(server)))
+    assert not end["ok"]
+    assert end["notes"] == []
+
+
+def test_where_the_server_said_nothing_the_words_name_no_phase(admin_client):
+    with HostileServer(auth=False) as server:
+        *_stages, last, _end = lines(admin_client.post(reverse(NEW), typed(server)))
+    assert last["words"].startswith("the server offers no way to log in")
+
+
 # Test email
 
 
@@ -298,6 +322,7 @@ def test_metadata_is_out_of_reach_and_the_words_are_coarse(admin_client, host):
     *stages, end = lines(admin_client.post(reverse(NEW), data))
     assert len(stages) == 1
     assert stages[0]["remedy"]["title"] == "This address may not be connected to"
+    assert stages[0]["label"] == "Permission to connect"
     assert stages[0]["words"] == ""
     assert stages[0]["details"] == []
     assert not end["ok"]
@@ -430,7 +455,7 @@ def test_a_backup_with_another_domain_is_pointed_out(admin_client, make_set):
         item = make_set(server, name="Spare", sender_address="b@example.net", backup=True)
         data = stored_data(item, backup="on", sender_address="b@example.net")
         *_stages, end = lines(admin_client.post(reverse(TYPED, args=[item.pk]), data))
-        assert "SPF" in end["notes"][1]
+        assert "SPF" in " ".join(end["notes"])
         url = reverse(f"{SETS}:edit", args=[item.pk])
         assert "“Office”" in admin_client.get(url).content.decode()
         saved = admin_client.post(url, data, follow=True).content.decode()

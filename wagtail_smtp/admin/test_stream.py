@@ -17,7 +17,8 @@ from django.utils.translation import gettext as _
 
 from wagtail_smtp import reports
 from wagtail_smtp.admin.failures import problem_url
-from wagtail_smtp.diagnostics.run import FAST, LABELS
+from wagtail_smtp.diagnostics.failure import own_words
+from wagtail_smtp.diagnostics.run import FAST
 from wagtail_smtp.exceptions import DestinationRefused
 
 logger = logging.getLogger(__name__)
@@ -52,17 +53,18 @@ def stream(request, trial, running):
 
 
 def _lines(trial):
-    ended_at = None
+    ended_at, reached = None, set()
     try:
         for report in trial.reports():
             ended_at = report if report.cause else None
+            reached.add(report.stage.name)
             yield _line(_stage(report))
     except Exception:
         reports.failure(logger, "A test of the settings set %r broke off.", trial.item.name)
         text = _("Something went wrong on this site itself. Its log says what.")
         yield _line({"kind": "end", "ok": False, "text": text, "notes": []})
         return
-    yield _line({"kind": "end", **_end(trial, ended_at)})
+    yield _line({"kind": "end", **_end(trial, ended_at, reached)})
 
 
 def _stage(report):
@@ -70,7 +72,7 @@ def _stage(report):
     line = {
         "kind": "stage",
         "ok": stage.error is None,
-        "label": str(LABELS[stage.name]),
+        "label": str(report.label),
         "time": _("%.2f s") % stage.seconds,
         "details": [str(detail) for detail in _details(stage)],
         "words": _words(stage),
@@ -101,6 +103,8 @@ def _details(stage):
         yield _("Offers %s") % ", ".join(found["extensions"][:_SHOWN])
     if found.get("fast"):
         yield FAST[found["fast"]]
+    if found.get("sender"):
+        yield found["sender"]
     if found.get("accepted"):
         yield ", ".join(found["accepted"])
 
@@ -112,15 +116,16 @@ def _words(stage):
         return stage.words
     if stage.words:
         return f"{error.code} {stage.words}" if getattr(error, "code", 0) else stage.words
-    return str(error.__cause__ or error)
+    return str(error.__cause__ or own_words(str(error)))
 
 
-def _end(trial, ended_at):
+def _end(trial, ended_at, reached):
+    notes = list(map(str, trial.notes_after(reached)))
     if ended_at is not None:
-        stage, title = LABELS[ended_at.stage.name], ended_at.cause.title
-        text = _("The test failed. %(stage)s: %(problem)s.") % {"stage": stage, "problem": title}
-        return {"ok": False, "text": text, "notes": list(map(str, trial.notes))}
-    return {"ok": True, "text": str(trial.success), "notes": list(map(str, trial.notes))}
+        found = {"stage": ended_at.label, "problem": ended_at.cause.title}
+        text = _("The test failed. %(stage)s: %(problem)s.") % found
+        return {"ok": False, "text": text, "notes": notes}
+    return {"ok": True, "text": str(trial.success(reached)), "notes": notes}
 
 
 def _line(content):

@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy
 
 from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.candidates import FORCED
-from wagtail_smtp.diagnostics.run import letter_for, redirect_of, try_server
+from wagtail_smtp.diagnostics.run import CONNECTED, NOT_ASKED, letter_for, redirect_of, try_server
 from wagtail_smtp.diagnostics.senders import sender_hints
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.resolve import transport_config
@@ -32,15 +32,15 @@ class Trial:
 
     Attributes:
         letter: the test email; None: the connection alone is tested.
-        notes: what to know about it beside its stages, in words.
-        success: what is said when all stages are done.
+        login: what it logs in with, in words.
+        notes: what else to know about it beside its stages, in words.
     """
 
     item: SettingsSetConfig
     server: TransportConfig | ProviderConfig = field(repr=False)
     letter: Letter | None
+    login: str
     notes: tuple
-    success: str
 
     @classmethod
     def of(cls, item, secret, password, address=None):
@@ -57,26 +57,35 @@ class Trial:
                 what is live, which may redirect, can't be known.
         """
         server = transport_config(item, secret, is_test=True)
-        notes = [_login(item, password), *_hints(item)]
+        login, notes = _login(item, password), _hints(item)
         if address is None:
-            return cls(item, server, None, tuple(notes), _connected(item))
+            return cls(item, server, None, login, tuple(notes))
         redirect = redirect_of(item)
         letter = letter_for(item, server.username, address, redirect)
         if redirect is not None:
             notes.insert(0, _redirected(redirect, address))
-        success = _("The server took the test email for %s.")
-        recipients = ", ".join(letter.envelope.recipients)
-        return cls(item, server, letter, tuple(notes), success % recipients)
+        return cls(item, server, letter, login, tuple(notes))
 
     def reports(self):
         """The stages, as they are done."""
         return try_server(self.item, self.server, self.letter)
 
+    def notes_after(self, reached):
+        """What to know when these stages were reached; no login is claimed that wasn't tried."""
+        if self.item.is_provider:
+            tried = {"recipient", "message"}
+        else:
+            tried = {"auth"} if self.server.username else {"sender", "recipient", "message"}
+        return [*self.notes, self.login] if tried & reached else self.notes
 
-def _connected(item):
-    if item.is_provider:
-        return _("The provider can be reached. Whether it knows the key, a test email tells.")
-    return _("The server works.")
+    def success(self, reached):
+        """What is said when all stages are done, and no more than they prove."""
+        if self.letter is not None:
+            recipients = ", ".join(self.letter.envelope.recipients)
+            return _("The server took the test email for %s.") % recipients
+        if self.item.is_provider:
+            return _("The provider can be reached. Whether it knows the key, a test email tells.")
+        return CONNECTED if "sender" in reached else NOT_ASKED
 
 
 def _login(item, password):

@@ -1,4 +1,4 @@
-"""Causes before a message is handed over: network, encryption, login."""
+"""Causes before the login: network, greeting, encryption."""
 
 import smtplib
 import socket
@@ -11,8 +11,11 @@ from wagtail_smtp.diagnostics.failure import Cause, Failure
 from wagtail_smtp.exceptions import DestinationRefused, SecretError
 
 
-def _is_timeout(failure: Failure) -> bool:
-    return isinstance(failure.cause, TimeoutError)
+def _is_lookup_failed(failure: Failure) -> bool:
+    cause = failure.cause
+    return isinstance(cause, socket.gaierror) and (
+        cause.errno == socket.EAI_AGAIN or "no name server answered" in str(cause)
+    )
 
 
 def _certificate(*verify_codes: int) -> Callable[[Failure], bool]:
@@ -35,10 +38,6 @@ def _is_plain_text_where_tls_was_expected(failure: Failure) -> bool:
 
 def _is_tls_where_plain_text_was_expected(failure: Failure) -> bool:
     return failure.phase == "banner" and failure.security != "ssl" and failure.code == 0
-
-
-def _is_google(failure: Failure) -> bool:
-    return failure.host.endswith(("gmail.com", "google.com")) or failure.says("gsmtp")
 
 
 NETWORK = (
@@ -76,6 +75,16 @@ NETWORK = (
         lambda f: f.is_provider and isinstance(f.cause, socket.gaierror | UnicodeError),
     ),
     Cause(
+        "lookup-failed",
+        _("The server's name could not be looked up"),
+        _(
+            "The machine that the site runs on got no answer from its name servers. Try again in "
+            "a moment. If it happens again, a developer has to check that machine's DNS settings."
+        ),
+        _is_lookup_failed,
+        example="[Errno -3] Temporary failure in name resolution",
+    ),
+    Cause(
         "name-not-found",
         _("No server has this name"),
         _("Check the network host for typing errors, for example smtp.example.com."),
@@ -94,19 +103,19 @@ NETWORK = (
         "port-25-blocked",
         _("No answer on port 25"),
         _("Most hosting providers block port 25. Use port 587 with STARTTLS, or 465 with SSL/TLS."),
-        lambda f: f.phase == "connect" and _is_timeout(f) and f.port == 25,
+        lambda f: f.phase == "connect" and f.is_timeout and f.port == 25,
     ),
     Cause(
         "port-465-blocked",
         _("No answer on port 465"),
         _("A firewall may block it. Try port 587 with STARTTLS."),
-        lambda f: f.phase == "connect" and _is_timeout(f) and f.port == 465,
+        lambda f: f.phase == "connect" and f.is_timeout and f.port == 465,
     ),
     Cause(
         "port-587-blocked",
         _("No answer on port 587"),
         _("A firewall may block it. Try port 465 with SSL/TLS, or 2525 where the provider has it."),
-        lambda f: f.phase == "connect" and _is_timeout(f) and f.port == 587,
+        lambda f: f.phase == "connect" and f.is_timeout and f.port == 587,
     ),
     Cause(
         "no-answer",
@@ -116,12 +125,53 @@ NETWORK = (
     ),
 )
 
+_TOO_MANY_CONNECTIONS = (
+    r"too many (concurrent )?(smtp )?(connections|sessions)",
+    r"(concurrent|simultaneous) connections? limit",
+    r"connection (rate|count|frequency) limit",
+)
+
+GREETING = (
+    Cause(
+        "too-many-connections",
+        _("Too many connections to the server"),
+        _(
+            "Wait a few minutes. If it happens again, a developer can lower "
+            "WAGTAIL_SMTP['MAX_SESSIONS']: it counts for each process of the site."
+        ),
+        lambda f: f.is_rejection and f.says(*_TOO_MANY_CONNECTIONS),
+        example="421 4.7.0 mail.example.com Error: too many connections from 192.0.2.1",
+    ),
+    Cause(
+        "name-rejected",
+        _("The server doesn't accept the name that the site introduces itself with"),
+        _(
+            "Enter a full host name under “More settings”, in “EHLO name”: the site's own, for "
+            "example www.example.com. It should be one that DNS knows."
+        ),
+        lambda f: (
+            f.is_rejection
+            and f.code != 503  # "say HELO first" concerns the order of commands
+            and (f.phase == "ehlo" or f.says(r"\b(helo|ehlo)\b"))
+        ),
+        (
+            _(
+                "The machine of the site calls itself “localhost” or has a name without a domain. "
+                "Containers do that."
+            ),
+            _("Google's SMTP relay wants the name of a domain that is registered with it."),
+        ),
+        "504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname",
+    ),
+)
+
 ENCRYPTION = (
     Cause(
         "ssl-on-starttls-port",
         _("This port begins without encryption"),
         _("Choose STARTTLS for this port, or port 465 for SSL/TLS."),
         _is_plain_text_where_tls_was_expected,
+        example="[SSL: WRONG_VERSION_NUMBER] wrong version number",
     ),
     Cause(
         "starttls-on-ssl-port",
@@ -146,12 +196,32 @@ ENCRYPTION = (
             "plain text, since passwords and messages could be read on the way."
         ),
         lambda f: f.phase == "starttls" and isinstance(f.cause, smtplib.SMTPNotSupportedError),
+        (
+            _("The port is meant for mail between servers: use port 587 instead of 25."),
+            _(
+                "A firewall or antivirus program between site and server hides STARTTLS. Cisco's "
+                "“SMTP fixup” is known for it."
+            ),
+            _(
+                "The server runs on the site's own machine, or in a private network that you "
+                "trust, and has no encryption: choose None."
+            ),
+        ),
     ),
     Cause(
         "certificate-expired",
         _("The server's certificate has expired"),
         _("Whoever runs the server has to renew it. Until then no mail can safely be sent there."),
         _certificate(10),
+    ),
+    Cause(
+        "certificate-not-valid-yet",
+        _("The server's certificate is not valid yet"),
+        _(
+            "Check the date and time of the machine that the site runs on. If they are right, the "
+            "server's administrator has to install another certificate."
+        ),
+        _certificate(9),
     ),
     Cause(
         "certificate-wrong-name",
@@ -166,57 +236,35 @@ ENCRYPTION = (
             "For a server of your own, enter its authority's certificate under “More settings”. "
             "For a public provider, somebody may be between: ask before you go on."
         ),
+        _certificate(2, 18, 19, 20, 21),
+        example="certificate verify failed: self-signed certificate",
+    ),
+    Cause(
+        "certificate-refused",
+        _("The server's certificate has a fault"),
+        _(
+            "It breaks the rules for certificates, or its key is too weak; the details name the "
+            "fault. The server's administrator has to replace it. For a server of your own, you "
+            "can enter its certificate or its authority's under “More settings”: then the "
+            "strictest of these rules don't apply."
+        ),
         _certificate(),
+        example="certificate verify failed: Missing Authority Key Identifier",
+    ),
+    Cause(
+        "starttls-refused",
+        _("The server offers STARTTLS, but refused to start it"),
+        _(
+            "Often its certificate or its TLS settings are broken. Tell its administrator, or try "
+            "port 465 with SSL/TLS."
+        ),
+        lambda f: f.phase == "starttls" and f.is_rejection,
+        example="454 4.7.0 TLS not available due to local problem",
     ),
     Cause(
         "encryption-failed",
         _("No encrypted connection came about"),
         _("The server may be too old for TLS 1.2, or the port is no mail port."),
         lambda f: f.phase in ("tls", "starttls"),
-    ),
-)
-
-LOGIN = (
-    Cause(
-        "app-password-needed",
-        _("Google wants an app password"),
-        _(
-            "Google takes no account passwords here. Turn on 2-Step Verification in the Google "
-            "account, create an app password, and enter that. Or use OAuth 2."
-        ),
-        lambda f: (
-            f.phase == "auth"
-            and (
-                f.says("application-specific password")
-                or (_is_google(f) and f.has("5.7.8", "5.7.9"))
-            )
-        ),
-    ),
-    Cause(
-        "basic-authentication-off",
-        _("Microsoft has switched off password logins for this account"),
-        _(
-            "An administrator can allow “Authenticated SMTP” for this mailbox as long as "
-            "Microsoft offers it; the lasting remedy is OAuth 2."
-        ),
-        lambda f: (
-            f.phase == "auth"
-            and (f.has("5.7.30", "5.7.139") or f.says("basic authentication is (disabled|not)"))
-        ),
-    ),
-    Cause(
-        "login-limited",
-        _("Too many logins at once or in a short time"),
-        _("Wait a few minutes. If it stays, lower WAGTAIL_SMTP['MAX_SESSIONS']."),
-        lambda f: f.phase == "auth" and (f.code in (421, 432, 454) or f.says("too many")),
-    ),
-    Cause(
-        "login-refused",
-        _("The server refused the username or password"),
-        _(
-            "Check both; the username is often the whole email address. Many providers want a "
-            "password made for programs (an app password or SMTP key) instead of the account's."
-        ),
-        lambda f: f.phase == "auth",
     ),
 )

@@ -11,6 +11,11 @@ from wagtail_smtp.exceptions import AttemptFailed
 DOCUMENTATION = "docs/problems.md"
 
 
+def own_words(text: str) -> str:
+    """What an error of ours says, without the name of the set and the phase."""
+    return re.sub(r"^.*?: failed at \w+: ", "", text, count=1, flags=re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """What is known of a failure. ``port`` and ``security`` are those of the server.
@@ -29,6 +34,8 @@ class Failure:
     is_provider: bool = False
     #: Whether the login was one with OAuth 2.
     by_token: bool = False
+    #: What the plugin itself says, where the server gave no code.
+    own: str = ""
 
     @classmethod
     def of(cls, error: BaseException, host: str, port: int, security: str) -> "Failure":
@@ -43,7 +50,23 @@ class Failure:
             host=host.lower(),
             port=port,
             security=security,
+            own="" if failed and failed.code else own_words(str(error)),
         )
+
+    @property
+    def is_rejection(self) -> bool:
+        """Whether the server answered, with a no."""
+        return self.code >= 400
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether the server didn't answer in time."""
+        return isinstance(self.cause, TimeoutError) or "timed out" in self.own
+
+    @property
+    def is_connection_lost(self) -> bool:
+        """Whether the connection ended before the server answered."""
+        return self.code == 0 and (isinstance(self.cause, OSError) or self.phase == "auth")
 
     def says(self, *patterns: str) -> bool:
         """Whether the server's words match one of the regular expressions."""
@@ -56,12 +79,19 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause: ``slug`` names it in the documentation, ``advice`` says what to do."""
+    """A cause: ``slug`` names it in the documentation, ``advice`` says what to do.
+
+    ``more`` has likely reasons and steps, ``example`` a real server's response, and ``guide`` says
+    that the step-by-step guide for Microsoft and Google helps.
+    """
 
     slug: str
     title: Any
     advice: Any
     fits: Callable[[Failure], bool]
+    more: tuple[Any, ...] = ()
+    example: str = ""
+    guide: bool = False
 
     @property
     def page(self) -> str:

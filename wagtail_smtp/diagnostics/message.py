@@ -5,9 +5,37 @@ from django.utils.translation import gettext_lazy as _
 from wagtail_smtp.diagnostics.failure import Cause, Failure
 from wagtail_smtp.exceptions import MessageOutcomeUnknown, MessageTooLarge, RedirectError
 
+_NO_SUCH_RECIPIENT = (
+    r"(user|recipient|mailbox|address|account) (is )?(unknown|not found|invalid|unavailable)",
+    r"unknown (user|recipient|mailbox|address)",
+    r"no such (user|recipient|mailbox|address|account|person)",
+    r"(user|recipient|mailbox|address|account).*(does not|doesn't) exist",
+    r"invalid (mailbox|recipient|address)",
+    r"unrouteable address",
+    r"no (mailbox|user) here",
+)
+_TOO_MANY_MESSAGES = (
+    r"\brate\b|rate.?limit",
+    r"too many (messages|e?mails)",
+    r"too (fast|often)",
+    r"(quota|limit)\b.*(exceeded|reached)",
+    r"(exceeded|reached|over)\b.*(quota|limit)",
+    r"quotaexceeded",
+    "throttl",
+    "too many requests",
+)
 
-def _rejected(failure: Failure) -> bool:
-    return failure.code >= 400
+
+def _is_of_recipient(failure: Failure) -> bool:
+    return failure.phase in ("rcpt", "reply", "data", "body") and failure.is_rejection
+
+
+def _is_unwanted(failure: Failure) -> bool:
+    if failure.phase not in ("data", "body", "reply") or failure.code < 500:
+        return False
+    return failure.has("5.7.0", "5.7.1", "5.7.7", "5.7.9") or failure.says(
+        r"\bspam\b", "virus", "malware", "phish", "unsolicited", "policy", "content", "prohibited"
+    )
 
 
 MESSAGE = (
@@ -33,99 +61,169 @@ MESSAGE = (
         "too-large",
         _("The message is larger than the server takes"),
         _("Send smaller files, or links to them."),
-        lambda f: isinstance(f.error, MessageTooLarge) or f.has("5.3.4") or f.says("size limit"),
+        lambda f: (
+            isinstance(f.error, MessageTooLarge)
+            or f.has("5.3.4", "5.2.3")
+            or f.says("size limit", r"message (is )?too (large|big)")
+        ),
+        (_("Files grow by a third when they are sent by email."),),
+        "552 5.3.4 Message size exceeds fixed limit",
     ),
     Cause(
-        "mailbox-full",
-        _("The recipient's mailbox is full"),
-        _("Only the recipient can mend that."),
-        lambda f: f.has("5.2.2", "4.2.2") or f.says("mailbox (is )?full", "over ?quota"),
+        "too-many-recipients",
+        _("Too many recipients in one message"),
+        _(
+            "A developer can lower WAGTAIL_SMTP['MAX_RECIPIENTS'], or send the message to fewer "
+            "people at once."
+        ),
+        lambda f: f.has("4.5.3", "5.5.3") or f.says("too many recipients"),
+        example="550 5.5.3 Too many recipients",
     ),
     Cause(
         "greylisted",
         _("The server asks to try again later (greylisting)"),
         _("That is usual for first contacts. With the outbox the site tries again by itself."),
-        lambda f: 400 <= f.code < 500 and f.says("gr[ae]y-?list"),
+        lambda f: 400 <= f.code < 500 and f.says("gr[ae]y-?list", "postgrey"),
+        example="450 4.2.0 <someone@example.org>: Recipient address rejected: Greylisted",
     ),
     Cause(
         "rate-limited",
         _("Too many messages in a short time"),
         _("Wait, send less at once, or ask the provider for a higher limit."),
         lambda f: (
-            f.code in (421, 432, 450, 451, 452, 454, 550, 552)
+            f.is_rejection
+            and not _is_mailbox_full(f)
+            and (f.has("4.7.28", "5.7.28", "5.1.90") or f.says(*_TOO_MANY_MESSAGES))
+        ),
+        (
+            _("Microsoft 365: 10,000 recipients a day and 30 messages a minute for a mailbox."),
+            _("Google Workspace: 2,000 messages a day, 500 for trial and private accounts."),
+            _("Newsletters belong to a provider that is made for them."),
+        ),
+        "550 5.4.5 Daily user sending quota exceeded. - gsmtp",
+    ),
+    Cause(
+        "mailbox-full",
+        _("The recipient's mailbox is full"),
+        _("Only the recipient can mend that."),
+        lambda f: _is_mailbox_full(f),
+        example="552 5.2.2 The email account that you tried to reach is over quota.",
+    ),
+    Cause(
+        "recipient-disabled",
+        _("The recipient's mailbox doesn't accept mail"),
+        _("It exists, but was switched off or isn't used any more. Ask for another address."),
+        lambda f: (
+            _is_of_recipient(f)
             and (
-                f.says("rate", "too many", "quota", "limit exceeded", "throttl") or f.has("4.7.28")
+                f.has("5.2.1", "4.2.1")
+                or f.says(r"(mailbox|account|user|recipient)\b.*\b(disabled|inactive|suspended)")
             )
         ),
-    ),
-    Cause(
-        "relaying-denied",
-        _("The server doesn't send to other domains for this site"),
-        _(
-            "Most servers do so only after a login: choose “Username and password”. A relay may "
-            "have to allow this site's address."
-        ),
-        lambda f: _rejected(f) and f.says("relay"),
-    ),
-    Cause(
-        "blocked",
-        _("The server, or a list it asks, blocks mail from this site"),
-        _(
-            "The address of the site's server has a bad reputation, or sends too much. Follow the "
-            "link in the server's words, or send through a provider."
-        ),
-        lambda f: (
-            _rejected(f)
-            and (
-                f.has("5.7.606", "5.7.511", "4.7.650", "5.7.512")
-                or f.says(
-                    "spamhaus", "blacklist", "blocklist", "block list", "reputation", "banned"
-                )
-            )
-        ),
-    ),
-    Cause(
-        "domain-not-authenticated",
-        _("The recipient's server wants proof that the site may send for this domain"),
-        _("Set up SPF, DKIM and DMARC for the sender's domain, as the provider describes."),
-        lambda f: _rejected(f) and (f.has("5.7.26", "5.7.515") or f.says("spf", "dkim", "dmarc")),
-    ),
-    Cause(
-        "sender-not-allowed",
-        _("The server doesn't let this login send from this address"),
-        _(
-            "Set the sender address to the account's own, turn on “Always use this sender”, or "
-            "let the provider verify the address or domain."
-        ),
-        lambda f: (
-            (f.phase == "mail" and _rejected(f))
-            or f.code == 553
-            or f.has("5.7.60")
-            or f.says("send ?as", "sender address rejected", "not owned", "not verified")
-        ),
+        example="550 5.2.1 The email account that you tried to reach is inactive.",
     ),
     Cause(
         "unknown-recipient",
         _("The recipient doesn't exist"),
         _("Check the address for typing errors."),
-        lambda f: f.has("5.1.1", "5.1.10", "5.1.2") or (f.phase == "rcpt" and f.code == 550),
+        lambda f: (
+            f.has("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.4.1", "5.4.4")
+            or (_is_of_recipient(f) and f.code >= 500 and f.says(*_NO_SUCH_RECIPIENT))
+        ),
+        (
+            _("The person has left, and the mailbox was deleted."),
+            _("The domain of the address doesn't exist, or receives no mail."),
+        ),
+        "550 5.1.1 <someone@example.org>: Recipient address rejected: User unknown",
+    ),
+    Cause(
+        "unwanted",
+        _("The server took the message for spam, or it breaks the server's rules"),
+        _(
+            "Its response may say why. Check links, files and words of the message, and SPF, DKIM "
+            "and DMARC of the sender's domain."
+        ),
+        _is_unwanted,
+        (
+            _("Programs and archives as attachments are blocked by most servers: send a link."),
+            _("Very short messages, such as tests, look like spam to some servers."),
+        ),
+        "550 5.7.1 Message rejected as spam by Content Filtering.",
+    ),
+    Cause(
+        "sender-refused",
+        _("The server refused the sender"),
+        _(
+            "Its response may say why. Check the sender address of the set: most servers want one "
+            "of the account's own domain."
+        ),
+        lambda f: f.phase == "mail" and f.code >= 500,
+        example="550 5.7.1 Access denied",
+    ),
+    Cause(
+        "recipient-refused",
+        _("The server refused the recipient"),
+        _(
+            "Its response may say why. If other recipients get their mail, it concerns this "
+            "address; otherwise the site or its sender isn't welcome there."
+        ),
+        lambda f: f.phase == "rcpt" and f.code >= 500,
+        example="550 5.7.1 <someone@example.org>: Recipient address rejected: Access denied",
     ),
     Cause(
         "try-later",
         _("The server asks to try again later"),
         _("With the outbox the site tries again by itself."),
         lambda f: 400 <= f.code < 500,
+        example="451 4.3.0 Temporary lookup failure",
+    ),
+    Cause(
+        "server-silent",
+        _("The server stopped answering"),
+        _(
+            "Try again. If the server is only slow, raise “Timeout” under “More settings”; if it "
+            "happens again, tell its administrator."
+        ),
+        lambda f: f.code == 0 and f.is_timeout,
+    ),
+    Cause(
+        "not-understood",
+        _("The server's answer makes no sense"),
+        _(
+            "It may be no mail server. Or something in between, such as a firewall or antivirus "
+            "program, changes what it says."
+        ),
+        lambda f: (
+            f.code == 0
+            and any(
+                part in f.own
+                for part in ("no SMTP reply", "mixed two replies", "'s reply has", "can't be read")
+            )
+        ),
     ),
     Cause(
         "connection-lost",
         _("The connection broke"),
         _("The server or something in between ended it. If it stays, ask the provider."),
-        lambda f: f.code == 0 and isinstance(f.cause, OSError),
+        lambda f: f.is_connection_lost,
+        (_("After several wrong passwords, some servers end connections from an address."),),
     ),
     Cause(
         "other",
         _("The server ended the attempt"),
         _("The server's words are all that is known. Its provider can tell what they mean."),
         lambda failure: True,
+        example="554 5.6.0 Message contains bare LF and is rejected",
     ),
 )
+
+
+def _is_mailbox_full(failure: Failure) -> bool:
+    if failure.says("submission ?quota"):
+        return False  # of the sender, as Microsoft puts it
+    return failure.has("5.2.2", "4.2.2") or failure.says(
+        "mailbox (is )?full",
+        "over ?quota",
+        "exceeded storage",
+        r"mailbox.*(quota|size|storage)",
+    )

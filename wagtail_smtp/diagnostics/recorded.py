@@ -9,9 +9,10 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
-from wagtail_smtp.diagnostics.failure import Cause, Failure
+from wagtail_smtp.diagnostics.failure import Cause, Failure, own_words
 from wagtail_smtp.diagnostics.remedies import explain
 from wagtail_smtp.exceptions import (
     DestinationRefused,
@@ -19,10 +20,11 @@ from wagtail_smtp.exceptions import (
     MessageTooLarge,
     RedirectError,
     SecretError,
+    TokenRefused,
 )
 from wagtail_smtp.models import LogAttempt, LogEntry
 from wagtail_smtp.states import RecipientState, State
-from wagtail_smtp.transports import standard
+from wagtail_smtp.transports import refusals, standard
 
 #: States that say more than any attempt.
 _OF_STATES: dict[str, type[Exception]] = {
@@ -47,11 +49,21 @@ def _unverified(code: int) -> Callable[[str], OSError]:
 _OF_WORDS: tuple[tuple[str, Callable[[str], OSError]], ...] = (
     ("connection refused|ConnectionRefusedError", ConnectionRefusedError),
     (
+        r"\[Errno -3\]|temporary failure in name|no name server answered",
+        partial(socket.gaierror, socket.EAI_AGAIN),
+    ),
+    (
         r"\[Errno -\d+\]|name or service not known|nodename nor|getaddrinfo|gaierror",
         socket.gaierror,
     ),
     ("certificate has expired", _unverified(10)),
     ("certificate verify failed: (hostname|ip address) mismatch", _unverified(62)),
+    ("certificate is not yet valid", _unverified(9)),
+    (
+        "certificate verify failed: (self.signed|unable to get|unable to verify)",
+        _unverified(20),
+    ),
+    ("certificate verify failed:", _unverified(1)),
     ("certificate verify failed|SSLCertVerificationError", _unverified(20)),
     (r"\[SSL|SSLError", ssl.SSLError),
     ("offer STARTTLS", smtplib.SMTPNotSupportedError),
@@ -93,20 +105,44 @@ def _of_attempt(
         return explain(Failure(error=_OF_PHASES[phase](words)))
     if not phase:
         return None  # no server was asked
+    is_own = not attempt.code and words.startswith(f"{attempt.via}: ")
+    is_provider = item is not None and item.is_provider
+    if phase == "auth" and not attempt.code and not is_provider:
+        reason = _reason(words, is_own)
+        if reason:
+            return explain(Failure(error=TokenRefused("", reason=reason)))
     cause = None if attempt.code or phase == "pool" else _exception(words)
     return explain(
         Failure(
             phase,
             attempt.code,
-            words,
+            "" if is_own else words,
             cause,
             host=host,
             port=port,
             security=security,
-            is_provider=item is not None and item.is_provider,
+            is_provider=is_provider,
             by_token=item is not None and item.authentication == "oauth2",
+            own=own_words(words) if is_own else "",
         )
     )
+
+
+#: What the plugin writes where it has no access token, and the reason it stands for.
+_OF_TOKENS = (
+    ("failed at auth: ", ""),
+    ("is not allowed. A developer|OAuth 2 sends nothing", "not-allowed"),
+    ("can't be reached|is renewing the access token", "unreachable"),
+    ("has consented yet|no lasting consent|consent was removed", "consent-needed"),
+)
+
+
+def _reason(words: str, is_own: bool) -> str:
+    """Why there was no access token; empty: it was not for want of one."""
+    if not is_own:
+        return refusals.reason(*words.split(": ", 1))
+    found = (reason for pattern, reason in _OF_TOKENS if re.search(pattern, words))
+    return next(found, "refused")
 
 
 def _exception(words: str) -> OSError:

@@ -4,20 +4,41 @@ The first cause that fits counts, so particular ones stand above general ones. S
 differ and change; enhanced status codes (RFC 3463) are looked at first.
 """
 
-from wagtail_smtp.diagnostics.connection import ENCRYPTION, LOGIN, NETWORK
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.diagnostics.connection import ENCRYPTION, GREETING, NETWORK
 from wagtail_smtp.diagnostics.failure import Cause, Failure
+from wagtail_smtp.diagnostics.login import LOGIN, LOGIN_REFUSED, STARTTLS_NEEDED
 from wagtail_smtp.diagnostics.message import MESSAGE
+from wagtail_smtp.diagnostics.policy import POLICY
 from wagtail_smtp.diagnostics.provider import PROVIDER
 from wagtail_smtp.diagnostics.tokens import LOGIN_WITH_TOKEN, TOKENS
 
 CAUSES: tuple[Cause, ...] = (
     *TOKENS,
     *NETWORK,
+    *GREETING,
     *ENCRYPTION,
     *PROVIDER,
+    *STARTTLS_NEEDED,
     *LOGIN_WITH_TOKEN,
     *LOGIN,
+    *POLICY,
+    *LOGIN_REFUSED,
     *MESSAGE,
+)
+
+#: The same, in the order in which people meet them.
+GROUPS: tuple[tuple[str, Any, tuple[Cause, ...]], ...] = (
+    ("connection", _("Connection"), (*NETWORK, *GREETING)),
+    ("encryption", _("Encryption"), (*ENCRYPTION, *STARTTLS_NEEDED)),
+    ("login", _("Username and password"), (*LOGIN, *LOGIN_REFUSED)),
+    ("oauth", _("OAuth 2"), (*TOKENS, *LOGIN_WITH_TOKEN)),
+    ("policy", _("Sender and site"), POLICY),
+    ("message", _("Message and recipients"), MESSAGE),
+    ("provider", _("Email providers (API)"), PROVIDER),
 )
 
 

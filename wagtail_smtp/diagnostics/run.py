@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
@@ -16,6 +17,7 @@ from wagtail_smtp.delivery.redirect import require_held
 from wagtail_smtp.delivery.shape import prepare, shape
 from wagtail_smtp.diagnostics.failure import Cause, Failure
 from wagtail_smtp.diagnostics.remedies import explain
+from wagtail_smtp.exceptions import DestinationRefused
 from wagtail_smtp.live import current
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ReportEmail, SettingsSet
@@ -23,7 +25,6 @@ from wagtail_smtp.transports.base import Letter
 from wagtail_smtp.transports.check import Stage, check
 from wagtail_smtp.transports.check_provider import check_provider
 from wagtail_smtp.transports.provider_config import ProviderConfig
-from wagtail_smtp.validation import effective_sender, is_email_address
 
 #: The stages as people read them.
 LABELS = {
@@ -54,6 +55,16 @@ FAST = {
         "Not used because the server did not answer all of the commands sent together"
     ),
 }
+#: What a test without an email proves.
+CONNECTED = gettext_lazy(
+    "The server lets this site in and accepts the sender. Only a test email shows whether it "
+    "sends to others."
+)
+NOT_ASKED = gettext_lazy(
+    "The server can be reached. Not tested: whether it accepts the sender, since neither the set "
+    "nor the project's settings have a valid sender address."
+)
+_ALLOWED = gettext_lazy("Permission to connect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,13 @@ class Report:
 
     stage: Stage
     cause: Cause | None = None
+
+    @property
+    def label(self) -> Any:
+        """What the stage is called."""
+        if self.stage.name == "resolve" and isinstance(self.stage.error, DestinationRefused):
+            return _ALLOWED  # its name was found
+        return LABELS[self.stage.name]
 
 
 @sensitive_variables()
@@ -92,8 +110,10 @@ def try_server(
     Args:
         letter: the test email, from :func:`letter_for`; None: none is sent.
     """
-    sender = letter.envelope.sender if letter else effective_sender(item) or server.username
-    for stage in _stages(server, sender if is_email_address(sender) else "", letter):
+    sender = letter.envelope.sender if letter else sender_of(item, server.username)
+    for stage in _stages(server, sender, letter):
+        if stage.name == "sender" and not item.is_provider:
+            stage = replace(stage, details={**stage.details, "sender": sender})
         if stage.error is None:
             yield Report(stage)
         else:
@@ -110,6 +130,15 @@ def _stages(
     if isinstance(server, ProviderConfig):
         return check_provider(server, letter)
     return check(server, sender, letter)
+
+
+def sender_of(item: SettingsSetConfig, username: str) -> str:
+    """The envelope sender of mail that brings none of its own; empty if it isn't valid."""
+    message = EmailMessage("", "", None, ["someone@example.com"])
+    try:
+        return shape(prepare(message), item, None, username)[1].sender
+    except ValueError:
+        return ""
 
 
 def redirect_of(item: SettingsSetConfig) -> Redirect | None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.diagnostics.failure import Cause, Failure
+from wagtail_smtp.diagnostics.login import is_switched_off
 from wagtail_smtp.exceptions import TokenRefused
 
 
@@ -15,6 +16,16 @@ def _because(reason: str) -> Callable[[Failure], bool]:
 
 
 TOKENS = (
+    Cause(
+        "oauth-not-allowed",
+        _("The identity provider's address may not be connected to"),
+        _(
+            "Check the token address for typing errors. For safety the site connects to no "
+            "internal addresses; a developer can allow them with "
+            "WAGTAIL_SMTP['ALLOWED_NETWORKS']."
+        ),
+        _because("not-allowed"),
+    ),
     Cause(
         "oauth-unreachable",
         _("The identity provider doesn't answer"),
@@ -32,6 +43,8 @@ TOKENS = (
             "reload. Note its last day, since it will expire as well."
         ),
         _because("secret-expired"),
+        example="invalid_client: AADSTS7000222: The provided client secret keys are expired.",
+        guide=True,
     ),
     Cause(
         "oauth-client-refused",
@@ -41,6 +54,8 @@ TOKENS = (
             "shown only once, so make a new one if it is lost."
         ),
         _because("client-refused"),
+        example="invalid_client: AADSTS7000215: Invalid client secret provided.",
+        guide=True,
     ),
     Cause(
         "oauth-admin-consent-needed",
@@ -50,6 +65,8 @@ TOKENS = (
             "the organisation's console."
         ),
         _because("admin-consent-needed"),
+        example="access_denied: AADSTS90094: The grant requires admin permission.",
+        guide=True,
     ),
     Cause(
         "oauth-consent-needed",
@@ -66,6 +83,8 @@ TOKENS = (
             "clock and that the key was not deleted."
         ),
         _because("consent-ended"),
+        example="invalid_grant: Token has been expired or revoked.",
+        guide=True,
     ),
     Cause(
         "oauth-consent-denied",
@@ -82,18 +101,23 @@ TOKENS = (
             "this way to log in."
         ),
         _because("not-delegated"),
+        example="unauthorized_client: Client is unauthorized to retrieve access tokens using "
+        "this method.",
+        guide=True,
     ),
     Cause(
         "oauth-mailbox-unknown",
         _("The identity provider doesn't know the mailbox"),
         _("Check the username: it is the whole address of a mailbox of the organisation."),
         _because("mailbox-unknown"),
+        example="invalid_grant: Invalid email or User ID",
     ),
     Cause(
         "oauth-refused",
         _("The identity provider gave no access token"),
         _("Its words say why. Check scope and addresses as the provider describes them."),
         lambda failure: isinstance(failure.error, TokenRefused),
+        guide=True,
     ),
 )
 
@@ -111,7 +135,10 @@ LOGIN_WITH_TOKEN = (
             "turn on “Authenticated SMTP”. Where the whole organisation has it off, that switch of "
             "the mailbox still counts. Security defaults switch it off as well."
         ),
-        lambda f: _of_login(f) and (f.has("5.7.139") or f.says("SmtpClientAuthentication")),
+        lambda f: _of_login(f) and is_switched_off(f),
+        example="535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled "
+        "for the Mailbox.",
+        guide=True,
     ),
     Cause(
         "token-not-taken",
@@ -122,5 +149,7 @@ LOGIN_WITH_TOKEN = (
             "the mailbox; the scope must be the one for SMTP."
         ),
         lambda f: _of_login(f) and f.code in (535, 534, 550, 554),
+        example="535 5.7.3 Authentication unsuccessful",
+        guide=True,
     ),
 )

@@ -164,7 +164,8 @@ class Client(smtplib.SMTP):
         """EHLO, or HELO where the server is so old."""
         with _phase("ehlo", self._config.name):
             reply = Reply(*self.ehlo())
-            if not is_yes(reply):
+            # After 421 the server closes the connection: its reason would be lost.
+            if not is_yes(reply) and reply.code != 421:
                 reply = Reply(*self.helo())
             if not is_yes(reply):
                 raise failure(self._config.name, "ehlo", reply)

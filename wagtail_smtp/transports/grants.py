@@ -71,7 +71,6 @@ def obtain(client: Client, refresh: str = "") -> Token:
 
     Raises:
         TokenRefused: with the reason.
-        DestinationRefused: the provider's address may not be connected to.
     """
     if client.settings.needs_consent and not refresh:
         raise TokenRefused(f"{client.name}: nobody has consented yet.", reason="consent-needed")
@@ -85,7 +84,7 @@ def ask(client: Client, redirect_uri: str, state: str) -> Asked:
     """Begin a consent with PKCE (RFC 7636).
 
     Raises:
-        TokenRefused, DestinationRefused: as :func:`obtain`.
+        TokenRefused: as :func:`obtain`.
     """
     with refusals.told_of(client.name, client.secret):
         if client.settings.provider == "microsoft":
@@ -112,7 +111,7 @@ def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -
         answer: the query that the browser came back with; its state was compared.
 
     Raises:
-        TokenRefused, DestinationRefused: as :func:`obtain`.
+        TokenRefused: as :func:`obtain`.
     """
     with refusals.told_of(client.name, client.secret, answer.get("code", "")):
         if client.settings.provider == "microsoft":

@@ -71,12 +71,14 @@ def told_of(name: str, *private: str) -> Iterator[None]:
     Args:
         private: what must not stand in the words, in case the provider echoes it.
     """
-    refused: TokenRefused | DestinationRefused
+    refused: TokenRefused
     try:
         yield
         return
-    except (TokenRefused, DestinationRefused) as error:
+    except TokenRefused as error:
         refused = error
+    except DestinationRefused as error:
+        refused = TokenRefused(f"{name}: {error}", reason="not-allowed")
     except ImportError as error:
         refused = OAuthUnavailable(
             f"{name}: OAuth 2 needs the extra: pip install 'wagtail-smtp[oauth]' ({error.name})."

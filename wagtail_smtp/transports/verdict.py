@@ -1,5 +1,7 @@
 """What a server's reply means, by the table in SPEC 4."""
 
+import re
+
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     MessageDeferred,
@@ -7,6 +9,10 @@ from wagtail_smtp.exceptions import (
     MessageTooLarge,
 )
 from wagtail_smtp.transports.wire import Reply
+
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\d)")
+#: Enhanced codes for a message that is too large (RFC 3463 3.3 and 3.4).
+_TOO_LARGE = ("5.2.3", "5.3.4")
 
 
 def is_yes(reply: Reply) -> bool:
@@ -36,8 +42,9 @@ def failure(name: str, phase: str, reply: Reply) -> AttemptFailed:
 
 
 def _is_too_large(code: int, text: str) -> bool:
-    # Mailbox full is 552 as well, as 5.2.2 (RFC 3463 3.3).
-    return text.startswith("5.3.4") or (code == 552 and not text.startswith("5.2.2"))
+    # 552 is a full mailbox as well (5.2.2), and Gmail's word for files it doesn't take (5.7.0).
+    enhanced = _ENHANCED.match(text)
+    return enhanced[0] in _TOO_LARGE if enhanced else code == 552
 
 
 def lost(name: str, phase: str, error: OSError) -> MessageDeferred:

@@ -1,5 +1,6 @@
 """manage.py smtp_test [--set NAME] [ADDRESS]: try a server out, and explain what fails."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -7,7 +8,7 @@ from django.utils.formats import date_format
 
 from wagtail_smtp.diagnostics.failure import Cause
 from wagtail_smtp.diagnostics.recorded import cause_of
-from wagtail_smtp.diagnostics.run import FAST, LABELS, Report, try_set
+from wagtail_smtp.diagnostics.run import CONNECTED, FAST, NOT_ASKED, Report, try_set
 from wagtail_smtp.diagnostics.send import send_test
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import current
@@ -43,20 +44,22 @@ class Command(BaseCommand):
             names = ", ".join(SettingsSet.objects.values_list("name", flat=True)) or "none"
             raise CommandError(f"There is no settings set {name!r}. The sets are: {names}.")
         cause: Cause | None = None
+        reached = set()
         try:
             for report in try_set(item, address):
                 self._show(report)
                 cause = report.cause
+                reached.add(report.stage.name)
         except EmailDeliveryError as error:
             raise CommandError(str(error)) from error
         if cause is not None:
             raise CommandError(_remedy(cause))
-        self.stdout.write(self.style.SUCCESS("The server works."))
+        self.stdout.write(self.style.SUCCESS(_success(item, address, reached)))
 
     def _show(self, report: Report) -> None:
         stage = report.stage
         mark = self.style.ERROR("failed") if stage.error else self.style.SUCCESS("ok")
-        line = f"{LABELS[stage.name]}: {mark} ({stage.seconds * 1000:.0f} ms)"
+        line = f"{report.label}: {mark} ({stage.seconds * 1000:.0f} ms)"
         found = dict(stage.details)
         fast = str(FAST[found.pop("fast")]) if "fast" in found else ""
         details = [fast, *(f"{key} {_plain(value)}" for key, value in found.items() if value)]
@@ -84,6 +87,15 @@ class Command(BaseCommand):
                     "The message was accepted. The delivery log says by which server."
                 )
             )
+
+
+def _success(item: SettingsSet, address: str | None, reached: Collection[str]) -> str:
+    """No more than the stages prove."""
+    if address:
+        return "The server accepted the test email."
+    if item.frozen(()).is_provider:
+        return "The provider can be reached. Name an ADDRESS to test the key."
+    return str(CONNECTED if "sender" in reached else NOT_ASKED)
 
 
 def _remedy(cause: Cause) -> str:
