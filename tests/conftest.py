@@ -13,6 +13,7 @@ from wagtail_smtp import live, once
 from wagtail_smtp.delivery import store
 from wagtail_smtp.live import look_up
 from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
+from wagtail_smtp.transports import process
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +25,7 @@ def _as_a_new_process() -> Iterator[None]:
     once.forget()
     yield
     look_up.forget()
+    process.close_all()
 
 
 @pytest.fixture(autouse=True)

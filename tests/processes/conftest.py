@@ -31,12 +31,26 @@ def mariadb() -> Iterator[MariaDB]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture
+def mariadb_database(mariadb: MariaDB) -> Environment:
+    """The environment that selects a new, empty database."""
+    return mariadb.create_database(f"test_{uuid4().hex}")
+
+
+#: The databases that the project promises to work on.
+EACH = [
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.postgres),
+    pytest.param("mariadb", marks=pytest.mark.mariadb),
+]
+
+
+@pytest.fixture(params=EACH)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Environment:
-    """The environment that selects a new, empty database: SQLite, then PostgreSQL."""
-    if request.param == "postgresql":
-        return request.getfixturevalue("postgresql_database")  # type: ignore[no-any-return]
-    return {
-        "WAGTAIL_SMTP_TEST_DATABASE": "",
-        "WAGTAIL_SMTP_TEST_SQLITE": str(tmp_path / "database.sqlite3"),
-    }
+    """The environment that selects a new, empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return {
+            "WAGTAIL_SMTP_TEST_DATABASE": "",
+            "WAGTAIL_SMTP_TEST_SQLITE": str(tmp_path / "database.sqlite3"),
+        }
+    return request.getfixturevalue(f"{request.param}_database")  # type: ignore[no-any-return]

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.hostile_faults import Faults
+from tests.mariadb import MariaDB
 from tests.postgres import PostgreSQL, required_programs
+from tests.processes.conftest import EACH
 from tests.processes.outbox_site import Held, Site, site
 
 #: Where a worker can die while it has 12 messages, 10 of them in its window; and how many end how.
@@ -39,7 +41,13 @@ def postgresql_site(postgresql: PostgreSQL) -> Iterator[Site]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(scope="module")
+def mariadb_site(mariadb: MariaDB) -> Iterator[Site]:
+    with site(mariadb.create_database("outbox_deaths")) as made:
+        yield made
+
+
+@pytest.fixture(params=EACH)
 def a_site(request: pytest.FixtureRequest) -> Iterator[Site]:
     made = request.getfixturevalue(f"{request.param}_site")
     yield Site(made.console, made.server)
