@@ -12,7 +12,6 @@ from wagtail_smtp.admin.log_actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
 from wagtail_smtp.admin.no_bulk_delete import NoBulkDelete
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
-from wagtail_smtp.admin.problems import ProblemsViewSet
 from wagtail_smtp.admin.reports import ReportsViewSet
 from wagtail_smtp.admin.summary import NotSentItem
 
@@ -21,7 +20,6 @@ register_snippet(EmailGroup)
 hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 hooks.register("register_bulk_action", ResendSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
-hooks.register("register_admin_viewset", ProblemsViewSet)
 hooks.register("register_admin_viewset", ReportsViewSet)
 hooks.register("register_admin_urls", consent.urlpatterns)
 

@@ -6,9 +6,11 @@ import ssl
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
+from django.template.defaultfilters import urlize
 from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 from wagtail.models import ModelLogEntry
 from wagtail.users.models import UserProfile
 
@@ -17,6 +19,8 @@ from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from tests.smtp_server import CA_PEM, free_port
 from wagtail_smtp.admin import test_stream
+from wagtail_smtp.diagnostics.guides import GUIDES
+from wagtail_smtp.diagnostics.remedies import GROUPS
 from wagtail_smtp.models import LogEntry, Secret, SettingsSet
 
 SETS = "wagtailsnippets_wagtail_smtp_settingsset"
@@ -470,3 +474,21 @@ def test_a_backup_with_another_domain_is_pointed_out(admin_client, make_set):
 def _fresh(item):
     item.refresh_from_db()
     return {"loaded_revision": str(item.revision)}
+
+
+def test_the_page_of_the_problems_has_more_to_say(admin_client):
+    page = admin_client.get(reverse("wagtail_smtp_problems:index")).content.decode()
+    for slug, _title, causes in GROUPS:
+        assert f'id="{slug}"' in page
+        for cause in causes:
+            assert f'id="{cause.slug}"' in page
+            assert f'href="#{cause.slug}"' in page
+            # What the result of a test didn't say.
+            assert all(str(urlize(str(item))) in page for item in cause.more)
+            assert escape(cause.example) in page
+    assert all(url in page for _label, url in GUIDES)
+
+
+def test_the_menu_leads_to_the_problems(admin_client):
+    home = admin_client.get(reverse("wagtailadmin_home")).content.decode()
+    assert reverse("wagtail_smtp_problems:index") in home

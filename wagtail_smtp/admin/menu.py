@@ -5,6 +5,7 @@ from wagtail.admin.viewsets.base import ViewSetGroup
 
 from wagtail_smtp.admin.delivery import DeliveryViewSet
 from wagtail_smtp.admin.log import LogViewSet
+from wagtail_smtp.admin.problems import ProblemsViewSet
 from wagtail_smtp.admin.reload import ReloadViewSet
 from wagtail_smtp.admin.settings_sets import SettingsSetViewSet
 from wagtail_smtp.admin.versions import VersionsViewSet
@@ -13,7 +14,14 @@ from wagtail_smtp.admin.versions import VersionsViewSet
 class EmailGroup(ViewSetGroup):
     """All pages of the plugin."""
 
-    items = (DeliveryViewSet, SettingsSetViewSet, LogViewSet, VersionsViewSet, ReloadViewSet)
+    items = (
+        DeliveryViewSet,
+        SettingsSetViewSet,
+        LogViewSet,
+        VersionsViewSet,
+        ReloadViewSet,
+        ProblemsViewSet,
+    )
     menu_label = gettext_lazy("Email")
     menu_name = "email"
     menu_icon = "mail"

@@ -3,10 +3,13 @@
 from django.urls import path
 from django.utils.translation import gettext_lazy
 from django.views.generic import TemplateView
+from wagtail.admin.menu import MenuItem
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 
-from wagtail_smtp.diagnostics.remedies import CAUSES
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.diagnostics.guides import GUIDES
+from wagtail_smtp.diagnostics.remedies import GROUPS
 
 
 class ProblemsView(WagtailAdminTemplateMixin, TemplateView):
@@ -15,18 +18,27 @@ class ProblemsView(WagtailAdminTemplateMixin, TemplateView):
     template_name = "wagtail_smtp/problems.html"
     page_title = gettext_lazy("Problems and remedies")
     header_icon = "help"
-    extra_context = {"causes": CAUSES}
+    extra_context = {"groups": GROUPS, "guides": GUIDES}
 
     def get_breadcrumbs_items(self):
         return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
 
 
+class ProblemsMenuItem(MenuItem):
+    """For those who see anything else of the group; the page itself tells nothing of the site."""
+
+    def is_shown(self, request):
+        return permissions.may_see_delivery(request.user)
+
+
 class ProblemsViewSet(ViewSet):
-    """Registers the page, without a place in the menu."""
+    """Registers the page."""
 
     name = "wagtail_smtp_problems"
     url_prefix = "email/problems"
     icon = "help"
+    menu_label = gettext_lazy("Problems")
+    menu_item_class = ProblemsMenuItem
 
     def get_urlpatterns(self):
         return [path("", self.construct_view(ProblemsView), name="index")]

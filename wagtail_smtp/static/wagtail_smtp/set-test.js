@@ -7,7 +7,7 @@
 (function () {
   class SetTestController extends window.StimulusModule.Controller {
     static targets = [
-      'panel', 'title', 'addressForm', 'alert', 'stages', 'notes', 'cancel', 'buttons', 'trigger',
+      'panel', 'title', 'verdict', 'addressForm', 'alert', 'stages', 'notes', 'cancel', 'buttons', 'trigger',
       'stageTemplate', 'remedyTemplate', 'problemTemplate', 'errorTemplate',
     ];
 
@@ -90,7 +90,7 @@
       const isGood = Boolean(end && end.ok);
       if (end && end.kind === 'end') {
         this.announce(isGood ? 'done' : 'failed');
-        if (isGood) this.note(end.text);
+        if (isGood) this.verdictTarget.textContent = end.text;
         else if (!this.alertTarget.hasChildNodes()) this.fail(end.text);
         end.notes.forEach((text) => this.note(text));
       }
@@ -195,6 +195,7 @@
     }
 
     clear() {
+      this.verdictTarget.textContent = '';
       this.alertTarget.replaceChildren();
       this.stagesTarget.replaceChildren();
       this.notesTarget.replaceChildren();
