@@ -3,6 +3,7 @@
 import pytest
 from cryptography.fernet import Fernet
 from django.core.mail.backends.base import BaseEmailBackend
+from django.core.management import call_command
 from django.urls import reverse
 
 from wagtail_smtp import checks
@@ -56,14 +57,21 @@ def test_no_dictionary(settings):
 
 
 def test_keys_of_their_own_are_advised():
-    assert ids(checks.check_encryption_keys) == ["wagtail_smtp.W001"]
+    assert ids(checks.check_own_keys) == ["wagtail_smtp.W001"]
+
+
+def test_keys_of_their_own_are_advised_by_a_deployment_check_alone(capsys):
+    call_command("check")
+    assert "W001" not in "".join(capsys.readouterr())
+    call_command("check", "--deploy")
+    assert "wagtail_smtp.W001" in "".join(capsys.readouterr())
 
 
 def test_the_app_below_wagtail_admin(monkeypatch):
     # Changing INSTALLED_APPS would run every app's ready() again, which not all bear.
     upside_down = dict(reversed(checks.apps.app_configs.items()))
     monkeypatch.setattr(checks.apps, "app_configs", upside_down)
-    assert ids(checks.check_app_order) == ["wagtail_smtp.E005"]
+    assert ids(checks.check_app_order) == ["wagtail_smtp.W005"]
 
 
 def test_a_backend_that_bypasses_is_a_warning_and_an_error_while_redirect_is_forced(

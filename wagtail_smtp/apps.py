@@ -21,6 +21,8 @@ class WagtailSMTPConfig(AppConfig):
 
         for check in checks.ALL:
             register(check, "wagtail_smtp")
+        for check in checks.DEPLOY:
+            register(check, "wagtail_smtp", deploy=True)
         database_checks.register_all()
         request_started.connect(threads.begin_request, dispatch_uid="wagtail_smtp")
         request_finished.connect(threads.end_request, dispatch_uid="wagtail_smtp")

@@ -30,11 +30,11 @@ class Command(BaseCommand):
         done = erasure.counts
         self.stdout.write("Nothing was changed; this would be:" if dry_run else "Done:")
         for line in (
-            f"{done['entries']} log entries made anonymous",
-            f"{done['recipients']} recipients among them",
-            f"{done['messages']} stored messages deleted",
-            f"{done['cancelled']} messages in the outbox cancelled",
-            f"{done['rewritten']} messages in the outbox leave without this recipient",
+            f"Log entries made anonymous: {done['entries']}",
+            f"Recipients among them: {done['recipients']}",
+            f"Stored messages deleted: {done['messages']}",
+            f"Messages in the outbox cancelled: {done['cancelled']}",
+            f"Messages in the outbox that leave without this recipient: {done['rewritten']}",
         ):
             self.stdout.write(f"- {line}")
         if done["unreadable"]:

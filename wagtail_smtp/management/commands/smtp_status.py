@@ -85,6 +85,7 @@ class Command(BaseCommand):
             self.stdout.write(self.style.WARNING(f"Can't be made live: {problem}"))
         for failed in told.failures[:10]:
             where = f"{failed.state}: entry {failed.entry}"
-            self.stdout.write(f"{where}, {failed.via or 'not sent'}: {failed.reason}")
+            reason = failed.reason.removeprefix(f"{failed.via}: ")  # the name is there already
+            self.stdout.write(f"{where}, {failed.via or 'not sent'}: {reason}")
         for alarm in told.alarms:
             self.stdout.write(self.style.ERROR(f"Problem: {alarm}"))

@@ -84,7 +84,7 @@ class Command(BaseCommand):
         else:
             self.stdout.write(
                 self.style.SUCCESS(
-                    "The message was accepted. The delivery log says by which server."
+                    f"The message was accepted by {told.entry.via} (entry {told.entry.pk})."
                 )
             )
 
