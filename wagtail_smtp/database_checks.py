@@ -6,9 +6,10 @@ from typing import Any
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import Error as DatabaseFault
 from django.db import connections, router
 
-from wagtail_smtp.live import database
+from wagtail_smtp.live import database, schema
 from wagtail_smtp.models import LogEntry
 
 #: Octets of a packet of MySQL or MariaDB that hold most messages: its default is 16 MB, or 64.
@@ -55,6 +56,22 @@ def check_database(databases: Collection[str] | None = None, **kwargs: Any) -> l
         return []
     check = {"mysql": _mysql, "postgresql": _postgresql}.get(connections[alias].vendor)
     return check(alias) if check else []
+
+
+def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """The plugin's tables are as this code expects; asked of a database only where it may be."""
+    if database.write_alias() not in (databases or ()):
+        return []
+    try:
+        if schema.is_migrated():
+            return []
+    except DatabaseFault as error:
+        what, hint = f"The database can't be used: {error}", "Correct DATABASES."
+    else:
+        what = "The database tables of wagtail-smtp are missing or out of date."
+        hint = "Run 'manage.py migrate' before the new code is started."
+    # A warning: an error would keep 'migrate' itself from running.
+    return [Warning(what, hint=hint, id="wagtail_smtp.W014")]
 
 
 def _postgresql(alias: str) -> list[CheckMessage]:
@@ -107,3 +124,4 @@ def register_all() -> None:
     register(check_routing, "wagtail_smtp")
     register(check_transactions, "wagtail_smtp", deploy=True)
     register(check_database, Tags.database)
+    register(check_migrations, Tags.database, deploy=True)

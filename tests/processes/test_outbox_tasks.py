@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.hostile_faults import Fault, Faults
-from tests.processes.outbox_site import Site, site
 from tests.processes.conftest import EACH
+from tests.processes.outbox_site import Site, site
 from tests.redis_server import RedisServer, required_program
 
 #: Not on MariaDB yet, where the worker of django-tasks-db did not get through these.

@@ -17,9 +17,11 @@ from django.views.generic import TemplateView
 from wagtail.admin import messages
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.log_actions import log
+from wagtail.utils.urlpatterns import decorate_urlpatterns
 
 from wagtail_smtp import crypto, validation
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.before_migrate import explain_missing_tables
 from wagtail_smtp.admin.consent_panel import redirect_uri, token_state
 from wagtail_smtp.diagnostics.failure import Failure
 from wagtail_smtp.diagnostics.remedies import explain
@@ -208,4 +210,4 @@ def urlpatterns():
         ],
         "wagtail_smtp_consent",
     )
-    return [path("email/consent/", include(pages))]
+    return decorate_urlpatterns([path("email/consent/", include(pages))], explain_missing_tables)

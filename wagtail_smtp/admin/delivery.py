@@ -20,6 +20,7 @@ from wagtail.admin.viewsets.base import ViewSet
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import notices, permissions
+from wagtail_smtp.admin.before_migrate import requires_tables
 from wagtail_smtp.admin.failures import RECENT, last_failures
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.labels import category_choices
@@ -246,6 +247,7 @@ class DeliveryMenuItem(MenuItem):
         return permissions.may_see_delivery(request.user)
 
 
+@requires_tables
 class DeliveryViewSet(ViewSet):
     """Registers the page."""
 

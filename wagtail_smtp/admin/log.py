@@ -6,6 +6,7 @@ from wagtail.admin.menu import MenuItem
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import log_actions, log_content, permissions
+from wagtail_smtp.admin.before_migrate import requires_tables
 from wagtail_smtp.admin.log_entry import EntryView
 from wagtail_smtp.admin.log_export import ExportView
 from wagtail_smtp.admin.log_list import LogView
@@ -28,6 +29,7 @@ class LogMenuItem(MenuItem):
         return request.user.has_perm(permissions.VIEW_LOG)
 
 
+@requires_tables
 class LogViewSet(ViewSet):
     """The URLs below ``email/log/``."""
 

@@ -14,6 +14,7 @@ from wagtail.admin.views.generic import chooser
 from wagtail.admin.viewsets.chooser import ChooserViewSet
 from wagtail.admin.widgets import BaseChooser
 
+from wagtail_smtp.admin.before_migrate import requires_tables
 from wagtail_smtp.admin.permissions import ADD_SETS, CHANGE_SETS
 from wagtail_smtp.users import address_of
 
@@ -137,6 +138,7 @@ class Widget(BaseChooser):
         return get_user_display_name(instance)
 
 
+@requires_tables
 class NotifyUserViewSet(ChooserViewSet):
     """Registers the chooser's pages; other forms keep what they have for users."""
 

@@ -8,6 +8,7 @@ from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.before_migrate import requires_tables
 from wagtail_smtp.diagnostics.guides import GUIDES
 from wagtail_smtp.diagnostics.remedies import GROUPS
 
@@ -31,6 +32,7 @@ class ProblemsMenuItem(MenuItem):
         return permissions.may_see_delivery(request.user)
 
 
+@requires_tables
 class ProblemsViewSet(ViewSet):
     """Registers the page."""
 

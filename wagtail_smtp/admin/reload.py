@@ -16,6 +16,7 @@ from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp import live
 from wagtail_smtp.admin import notices, permissions
+from wagtail_smtp.admin.before_migrate import requires_tables
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.delivery.explain import RouteChange, compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
@@ -156,6 +157,7 @@ class ReloadMenuItem(MenuItem):
         return request.user.has_perm(permissions.RELOAD)
 
 
+@requires_tables
 class ReloadViewSet(ViewSet):
     """Registers the reload pages."""
 

@@ -18,6 +18,7 @@ from wagtail.admin.viewsets.base import ViewSet
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.before_migrate import requires_tables
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.tracking import proof
@@ -158,6 +159,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
         return HttpResponseRedirect(self.request.path)
 
 
+@requires_tables
 class ReportsViewSet(ViewSet):
     """Registers the page."""
 

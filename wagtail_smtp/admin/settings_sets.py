@@ -23,6 +23,7 @@ from wagtail.snippets.side_panels import SnippetStatusSidePanel
 from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import notices, permissions, set_cells, set_tests
+from wagtail_smtp.admin.before_migrate import requires_tables
 from wagtail_smtp.admin.consent_panel import token_notices
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.notify_user import NotifyUserViewSet
@@ -377,6 +378,7 @@ EDIT_HANDLER = ObjectList(
 )
 
 
+@requires_tables
 class SettingsSetViewSet(snippets.SnippetViewSet):
     """Registers the snippet."""
 

@@ -6,6 +6,7 @@ from wagtail.admin.site_summary import SummaryItem
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.failures import count_since
 from wagtail_smtp.admin.trouble import RECENT
+from wagtail_smtp.live import schema
 
 
 class NotSentItem(SummaryItem):
@@ -15,7 +16,7 @@ class NotSentItem(SummaryItem):
     template_name = "wagtail_smtp/summary.html"
 
     def is_shown(self):
-        return self.request.user.has_perm(permissions.VIEW_LOG)
+        return self.request.user.has_perm(permissions.VIEW_LOG) and schema.is_migrated()
 
     def get_context_data(self, parent_context):
         return {"not_sent": count_since(timezone.now() - RECENT)}

@@ -14,6 +14,7 @@ from wagtail.admin.views import generic
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.before_migrate import requires_tables
 from wagtail_smtp.live.changes import difference
 from wagtail_smtp.live.draft import version_configuration
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet
@@ -153,6 +154,7 @@ class VersionsMenuItem(MenuItem):
         return permissions.may_see(request.user)
 
 
+@requires_tables
 class VersionsViewSet(ViewSet):
     """Registers the list of versions."""
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from wagtail_smtp.erase import Erasure
+from wagtail_smtp.management.base import EmailCommand
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """For requests to be forgotten."""
 
     help = (

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import explain
 from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.management.base import EmailCommand
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """Explain where mail of a category goes."""
 
     help = "Show which server would carry mail of a category now, and why."

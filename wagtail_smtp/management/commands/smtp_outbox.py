@@ -3,15 +3,16 @@
 import signal
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db.models import Count, Min
 
+from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import OutboxMessage
 from wagtail_smtp.outbox.claims import rows
 from wagtail_smtp.outbox.crew import Crew
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """Show the outbox, or be a worker of it."""
 
     help = "Show what waits in the outbox. With --work, deliver it until stopped by a signal."

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
+from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.retention import Sweep
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """The plugin does it by itself; this is for those who want it done now, or at night."""
 
     help = (

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from wagtail_smtp import live
 from wagtail_smtp.delivery.effect import notices
 from wagtail_smtp.exceptions import RedirectWouldEnd, ReloadRefused
+from wagtail_smtp.management.base import EmailCommand
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """Reload, as the button in the admin does."""
 
     help = "Make the SMTP settings as they stand in the admin live, in every process of the site."

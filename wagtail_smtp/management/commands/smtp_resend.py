@@ -5,13 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from wagtail_smtp import live
 from wagtail_smtp.diagnostics.remedies import CAUSES
 from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.resend.several import Account, Selection, preview, resend_several
 from wagtail_smtp.states import State
@@ -29,7 +30,7 @@ STATES = (
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """Safe to repeat, to interrupt and to run in two processes."""
 
     help = (

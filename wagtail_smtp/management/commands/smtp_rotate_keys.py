@@ -2,20 +2,21 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import F
 
 from wagtail_smtp import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
 from wagtail_smtp.live.again import in_transaction
 from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMessage
 
 #: Keys of messages that are read at a time.
 _BATCH = 500
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """After a new key was put first in ENCRYPTION_KEYS; then old keys can be removed."""
 
     help = (

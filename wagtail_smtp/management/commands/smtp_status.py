@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from wagtail_smtp.diagnostics.status import Status, status
 from wagtail_smtp.exceptions import ReloadRefused
+from wagtail_smtp.management.base import EmailCommand
 
 _TOKENS = {
     "missing": "nobody has consented",
@@ -23,7 +24,7 @@ _REDIRECTS = {
 }
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """Print the state of the site's email."""
 
     help = (

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.formats import date_format
 
 from wagtail_smtp.diagnostics.failure import Cause
@@ -12,11 +12,12 @@ from wagtail_smtp.diagnostics.run import CONNECTED, FAST, NOT_ASKED, Report, try
 from wagtail_smtp.diagnostics.send import send_test
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import current
+from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import SettingsSet
 from wagtail_smtp.validation import is_email_address
 
 
-class Command(BaseCommand):
+class Command(EmailCommand):
     """Test a settings set, or the way that mail takes now."""
 
     help = (

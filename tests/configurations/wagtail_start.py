@@ -1,0 +1,173 @@
+"""A project from Wagtail's own template, with the plugin installed as the README says."""
+
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import unescape
+from pathlib import Path
+from socket import create_server
+from urllib.parse import urljoin
+
+import requests
+
+ROOT = Path(__file__).resolve().parents[2]
+#: A page of the admin that belongs to the plugin.
+OURS = re.compile(r"/admin/(email|snippets/wagtail_smtp)\b")
+#: What answers with a file or ends the session, or isn't a page of the plugin's own.
+_LEFT_OUT = re.compile(r"export|download|logout|history|usage")
+
+
+class Project:
+    """What ``wagtail start`` made, in ``folder``, with the plugin installed.
+
+    Its settings are those of production: ``DEBUG`` off, and static files with a manifest.
+    """
+
+    def __init__(self, folder: Path, installed: bool = True) -> None:
+        self.folder = folder
+        folder.mkdir()
+        code = "from wagtail.bin.wagtail import main; main()"
+        _run([sys.executable, "-c", code, "start", "mysite", str(folder)], ROOT)
+        self.write("settings/local.py", _LOCAL.format(key=secrets.token_hex(32)))
+        if installed:
+            self.install()
+
+    def install(self) -> None:
+        """The app above all others, and the backend."""
+        base = self.folder / "mysite/settings/base.py"
+        text = base.read_text()
+        begin = "INSTALLED_APPS = [\n"
+        assert begin in text
+        text = text.replace(begin, f'{begin}    "wagtail_smtp",\n')
+        base.write_text(f'{text}\nEMAIL_BACKEND = "wagtail_smtp.backend.EmailBackend"\n')
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the project's package."""
+        (self.folder / "mysite" / name).write_text(text)
+
+    def manage(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ``manage.py``; its output and exit code."""
+        return _run(
+            [sys.executable, "manage.py", *arguments],
+            self.folder,
+            check=False,
+            **_PRODUCTION,
+            **environment,
+        )
+
+    def succeeds(self, *arguments: str, **environment: str) -> str:
+        """Run ``manage.py``, which must succeed; what it printed."""
+        done = self.manage(*arguments, **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def served(self) -> Iterator["Browser"]:
+        """The site, served by gunicorn; a browser that is logged in as a superuser."""
+        self.succeeds(
+            "createsuperuser",
+            "--noinput",
+            "--username=admin",
+            "--email=admin@example.com",
+            DJANGO_SUPERUSER_PASSWORD="password of the tests",
+        )
+        with create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        server = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "mysite.wsgi", "--bind", address],
+            cwd=self.folder,
+            env=os.environ | _PRODUCTION | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            with Browser(f"http://{address}") as browser:
+                yield browser
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+class Browser:
+    """A session of somebody who is logged in to the admin."""
+
+    def __init__(self, site: str) -> None:
+        self._site = site
+        self._session = requests.Session()
+
+    def __enter__(self) -> "Browser":
+        self._wait()
+        login = self._session.get(f"{self._site}/admin/login/")
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', login.text)
+        assert token is not None
+        self._session.post(
+            login.url,
+            {
+                "csrfmiddlewaretoken": token[1],
+                "username": "admin",
+                "password": "password of the tests",
+            },
+            headers={"Referer": login.url},
+        )
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._session.close()
+
+    def get(self, path: str) -> requests.Response:
+        """A page."""
+        return self._session.get(urljoin(self._site, path))
+
+    def plugin_pages(self) -> dict[str, requests.Response]:
+        """Every page of the plugin that a link leads to, from the home page on."""
+        pages: dict[str, requests.Response] = {}
+        waiting = ["/admin/"]
+        while waiting:
+            path = waiting.pop()
+            if path in pages or len(pages) > 60:
+                continue
+            pages[path] = page = self.get(path)
+            for found in re.findall(r'(?:href|"url")(?:=|: ?)"([^"#?]+)', unescape(page.text)):
+                if OURS.match(found) and not _LEFT_OUT.search(found):
+                    waiting.append(found)
+        return pages
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self._session.get(f"{self._site}/admin/login/", timeout=30)
+                return
+            except requests.ConnectionError:
+                assert time.monotonic() < deadline, "gunicorn did not start"
+                time.sleep(0.1)
+
+
+_PRODUCTION = {"DJANGO_SETTINGS_MODULE": "mysite.settings.production"}
+_LOCAL = """
+from pathlib import Path
+
+SECRET_KEY = "{key}"
+ALLOWED_HOSTS = ["127.0.0.1"]
+EMAIL_HOST, EMAIL_PORT = "127.0.0.1", 9
+WAGTAILADMIN_BASE_URL = "http://127.0.0.1"
+"""
+
+
+def _run(
+    command: list[str], folder: Path, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        check=check,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
