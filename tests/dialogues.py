@@ -138,6 +138,8 @@ LOGIN = [
     _said("login-refused", "auth", "535 5.7.8 Error: authentication failed"),
     _said("login-refused", "auth", "535 5.7.3 Authentication unsuccessful"),
     _said("login-refused", "auth", "535 Incorrect authentication data"),
+    _said("login-refused", "auth", "535 5.7.0 You are not authorized to use this server"),
+    _said("login-refused", "auth", "535 5.7.0 authentication rejected, relay denied"),
     _said("login-refused", "auth", "535 5.7.139 Authentication unsuccessful, the user credentials "
           "were incorrect."),
     Dialogue("connection-lost", (Fault("auth", "close"),)),
@@ -235,6 +237,8 @@ MESSAGE = [
     _said("unwanted", "end", "552 5.7.0 This message was blocked because its content presents a "
           "potential security issue. - gsmtp"),
     _said("sender-refused", "mail", "550 5.7.1 Access denied"),
+    _said("recipient-refused", "rcpt",
+          "550 5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; not authenticated"),
     _said("recipient-refused", "rcpt", "550 5.7.1 <someone@example.org>: Recipient address "
           "rejected: Access denied"),
     _said("try-later", "rcpt", "451 4.3.0 Temporary lookup failure"),

@@ -88,6 +88,7 @@ POLICY = (
             f.is_rejection
             and f.phase != "auth"
             and not f.is_provider
+            and not f.has("5.7.133")  # a group that takes mail from inside only
             and (f.code == 530 or f.has("5.7.57") or f.says(*_NO_LOGIN))
         ),
         (_("Microsoft 365 and Google want one on smtp.office365.com and smtp.gmail.com."),),
@@ -172,6 +173,7 @@ POLICY = (
         ),
         lambda f: (
             f.is_rejection
+            and f.phase != "auth"
             and (
                 f.has("5.7.60", "5.2.252")
                 or f.says(*_NOT_YOURS)
@@ -195,7 +197,11 @@ POLICY = (
             "Most servers do so only after a login: choose “Username and password”. A relay may "
             "have to allow this site's address."
         ),
-        lambda f: f.is_rejection and (f.has("5.7.54", "5.7.64") or f.says(*_NO_RELAY)),
+        lambda f: (
+            f.is_rejection
+            and f.phase != "auth"
+            and (f.has("5.7.54", "5.7.64") or f.says(*_NO_RELAY))
+        ),
         (
             _(
                 "The host is where mail for its own domains arrives (MX), not the server for "
