@@ -13,6 +13,7 @@ from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from tests.transports.conftest import send
 from wagtail_smtp.exceptions import MessageDeferred
+from wagtail_smtp.transports.session import SMTPSession
 
 
 @pytest.fixture
@@ -120,6 +121,45 @@ def _ignoring_errors(call):
             call(*args)
 
     return run
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["before its turn", "just after"])
+def test_an_interrupted_wait_takes_no_session_along(
+    server, transport_to, configure, monkeypatch, is_late
+):
+    configure(MAX_SESSIONS=1, SESSION_WAIT=2)
+    transport = transport_to(server)
+    with contextlib.ExitStack() as lease, monkeypatch.context() as patch:
+        lease.enter_context(transport._pool.lease())
+
+        def wait(self, timeout=None):
+            if is_late:
+                lease.close()
+            raise KeyboardInterrupt
+
+        patch.setattr(threading.Event, "wait", wait)
+        with pytest.raises(KeyboardInterrupt):
+            send(transport)
+    send(transport)
+    assert len(server.received) == 1
+
+
+def test_an_interrupted_look_at_a_session_leaves_its_place(
+    server, transport_to, configure, monkeypatch
+):
+    configure(MAX_SESSIONS=1, SESSION_WAIT=2)
+    transport = transport_to(server)
+    send(transport)
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SMTPSession, "is_usable", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            send(transport)
+    send(transport)
+    assert len(server.received) == 2
 
 
 def test_an_idle_session_is_closed_though_nothing_is_sent(server, transport_to, configure):

@@ -92,8 +92,14 @@ class Pool(Generic[S]):
             session.close()
             session = None
         while session is not None:
-            if not _has_aged(session) and session.is_usable():
-                return session, True
+            try:
+                if not _has_aged(session) and session.is_usable():
+                    return session, True
+            except BaseException:
+                # A signal's exception, while a probe's replies are waited for.
+                session.is_broken = True
+                self._release(session)
+                raise
             session = self._exchange(session)
         # A place is ours: open a session for it, outside the lock.
         try:
@@ -125,7 +131,13 @@ class Pool(Generic[S]):
                 return self._lend(self._idle.pop(0))
             turn = _Turn[S]()
             self._waiting.append(turn)
-        if not turn.is_due.wait(conf.SESSION_WAIT):
+        try:
+            is_due = turn.is_due.wait(conf.SESSION_WAIT)
+        except BaseException:
+            # A signal's exception: what comes, or has come, is for the next.
+            self._pass_by(turn)
+            raise
+        if not is_due:
             with self._lock:
                 if not turn.is_due.is_set():
                     self._waiting.remove(turn)
@@ -135,6 +147,16 @@ class Pool(Generic[S]):
                         phase="pool",
                     )
         return turn.session
+
+    def _pass_by(self, turn: _Turn[S]) -> None:
+        with self._lock:
+            if not turn.is_due.is_set():
+                self._waiting.remove(turn)
+                return
+            if turn.session is None:
+                self._give_up_place()
+                return
+        self._release(turn.session)
 
     def _lend(self, session: S) -> S:
         self._leased.add(session)
