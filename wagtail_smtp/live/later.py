@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
@@ -43,12 +42,14 @@ class _Later:
         with self._condition:
             if len(self._jobs) >= _WAITING:
                 return False
-            self._jobs.append((time.monotonic() + _PATIENCE, work, alias))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="wagtail_smtp later", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="wagtail_smtp later", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # there are too many, or the process ends
+                    return False
+                self._thread = thread
+            self._jobs.append((time.monotonic() + _PATIENCE, work, alias))
             return True
 
     def close(self) -> None:
@@ -119,15 +120,15 @@ class _Kept:
     def __del__(self) -> None:
         if self._work is None:
             return
-        with suppress(RuntimeError):  # the process ends, and starts no thread any more
-            if not put(self._work, self._alias):
-                _lost(1)
+        if not put(self._work, self._alias):
+            _lost(1)
 
 
 def put(work: Callable[[], object], alias: str) -> bool:
     """Do ``work``, again and again until it succeeds. False: it won't be done.
 
-    That is so where too much waits already, and in tests, where it would be done in the next one.
+    That is so where too much waits already or no thread can be started, and in tests, where it
+    would be done in the next one.
     """
     return not database.is_under_test() and _later.put(work, alias)
 

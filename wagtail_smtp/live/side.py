@@ -49,6 +49,7 @@ def write(work: Callable[[], T], alias: str) -> T:
 
     Raises:
         TimeoutError: its turn didn't come; it is not done.
+        RuntimeError: no thread could be started for it; it is not done.
         django.db.Error: as ``work`` does.
     """
     if threads.runs_event_loop() or _needs_another(connections[alias]):
@@ -176,12 +177,12 @@ class _Side:
     def call(self, work: Callable[[], T], alias: str) -> T:
         future: Future[T] = Future()
         with self._lock:
-            self._work.put((future, work, alias))
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="wagtail_smtp log", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="wagtail_smtp log", daemon=True)
+                # May fail, where a machine has too many: then nothing waits for it.
+                thread.start()
+                self._thread = thread
+            self._work.put((future, work, alias))
         try:
             return future.result(timeout=_PATIENCE)
         except TimeoutError:

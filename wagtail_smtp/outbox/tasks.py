@@ -66,7 +66,11 @@ def run_apart() -> None:
         finally:
             database.close_all()
 
-    threading.Thread(target=run, name="wagtail_smtp outbox").start()
+    try:
+        threading.Thread(target=run, name="wagtail_smtp outbox").start()
+    except RuntimeError:
+        # There are too many. The message is accepted all the same, so its sender hears nothing.
+        reports.failure(logger, "The task that delivers the outbox could not be enqueued.")
 
 
 def run_later(wait: timedelta) -> None:
