@@ -1,6 +1,6 @@
 """Fixtures: real SMTP servers, settings sets that point at them, and a fresh process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import django
@@ -115,3 +115,17 @@ def make_set(db: None) -> MakeSet:
 def reload() -> Callable[..., Any]:
     """Make the sets as they stand live."""
     return live.reload
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Make reports readable for xdist, which can't transfer lone surrogates between processes."""
+    report: Any = yield
+    report.sections = [(title, _encodable(text)) for title, text in report.sections]
+    if report.longrepr is not None and (shown := str(report.longrepr)) != _encodable(shown):
+        report.longrepr = _encodable(shown)
+    return report
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
