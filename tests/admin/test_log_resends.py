@@ -17,7 +17,7 @@ from wagtail_smtp.admin.trouble import latest_trouble
 from wagtail_smtp.configuration import Configuration
 from wagtail_smtp.diagnostics.status import status
 from wagtail_smtp.models import LogEntry
-from wagtail_smtp.resend import once
+from wagtail_smtp.resend import once, several
 from wagtail_smtp.resend.several import Account, resend_several
 
 
@@ -129,8 +129,6 @@ def test_what_takes_too_long_is_told_and_can_go_on(admin_client, monkeypatch):
     for _number in range(5):
         _failed()
     monkeypatch.setattr(log_actions, "SECONDS", 0.0)
-    from wagtail_smtp.resend import several
-
     ticks = iter(range(100))
     monkeypatch.setattr(several.time, "monotonic", lambda: next(ticks) / 2)
     monkeypatch.setattr(log_actions, "SECONDS", 1.0)
@@ -147,6 +145,22 @@ def test_unknown_ones_are_resent_only_if_asked_for(admin_client):
     admin_client.post(_all(), {"seen": 0})
     assert not mail.outbox
     admin_client.post(_all(state="unknown"), {"seen": 0})
+    assert len(mail.outbox) == 1
+
+
+def test_what_turns_out_to_be_sent_meanwhile_is_not_resent(admin_client, monkeypatch):
+    """A worker that was taken for dead comes back, and its outcome is the better one."""
+    first, second = _failed(state="unknown"), _failed(state="unknown")
+    send_claimed = several.send_claimed
+
+    def send(entry):
+        LogEntry.objects.filter(pk=second.pk).update(state="sent")
+        return send_claimed(entry)
+
+    monkeypatch.setattr(several, "send_claimed", send)
+    account = Account()
+    resend_several([first.pk, second.pk], account, unknown_too=True)
+    assert (account.resent.total(), account.left_out) == (1, {"meanwhile": 1})
     assert len(mail.outbox) == 1
 
 

@@ -66,8 +66,8 @@ def claim(entry: LogEntry, user: Any, seen: int, *, unasked: bool = False) -> bo
 
     Args:
         seen: what :func:`newest_resend` was when it was confirmed.
-        unasked: nobody looked at this one message, so it is only claimed if none of its family
-            was sent or may have been.
+        unasked: nobody looked at this one message, so it is only claimed if its own state is still
+            that of ``entry`` and none of its family was sent or may have been.
 
     Returns:
         False if it was resent since ``seen``, or must not be; nothing may be sent then.
@@ -83,7 +83,8 @@ def claim(entry: LogEntry, user: Any, seen: int, *, unasked: bool = False) -> bo
         rows = list(family(entry).values_list("pk", "state", "resend_began"))
         if newest_resend(entry) > seen:
             return False
-        if unasked and why_not_again(entry.pk, rows):
+        is_as_seen = any(row[:2] == (entry.pk, entry.state) for row in rows)
+        if unasked and (not is_as_seen or why_not_again(entry.pk, rows)):
             return False
         family(entry).order_by().update(resend_began=began)
         registry.log(entry, _ACTION, user=user, title=title)
