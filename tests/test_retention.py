@@ -62,7 +62,7 @@ def test_what_is_old_enough_goes_with_all_that_belongs_to_it(db, capsys):
     [gone] = _entries(1, days=91, stored=True)
     [kept] = _entries(1, days=89)
     LogEntry.objects.filter(pk=kept.pk).update(resend_of=gone)
-    assert "1 log entries, 1 whole messages" in _prune(capsys)
+    assert "removed: 1. Stored messages removed: 1." in _prune(capsys)
     kept.refresh_from_db()
     assert list(LogEntry.objects.all()) == [kept]
     assert kept.resend_of_id == gone.pk  # by it, copies of the same message know each other
@@ -72,7 +72,7 @@ def test_what_is_old_enough_goes_with_all_that_belongs_to_it(db, capsys):
 def test_whole_messages_go_first(db, capsys):
     _entries(1, days=15, stored=True)
     [kept] = _entries(1, days=13, stored=True)
-    assert "0 log entries, 1 whole messages" in _prune(capsys)
+    assert "removed: 0. Stored messages removed: 1." in _prune(capsys)
     assert StoredMessage.objects.get().entry == kept
     assert LogEntry.objects.count() == 2
 
@@ -81,24 +81,24 @@ def test_the_project_says_for_how_long(db, capsys, configure):
     configure(KEEP_LOG_DAYS=0.5, KEEP_MESSAGES_DAYS=10**12)
     _entries(1, days=0.4, stored=True)
     _entries(1, days=0.6, stored=True)
-    assert "1 log entries, 1 whole messages" in _prune(capsys)
+    assert "removed: 1. Stored messages removed: 1." in _prune(capsys)
     configure(KEEP_LOG_DAYS=10**12)
-    assert "0 log entries, 0 whole messages" in _prune(capsys)
+    assert "removed: 0. Stored messages removed: 0." in _prune(capsys)
 
 
 def test_what_the_outbox_holds_stays(db, capsys, monkeypatch):
     monkeypatch.setattr(retention, "STEP", 2)
     held = _entries(5, days=200, stored=True, waiting=True)
     _entries(3, days=199, stored=True)
-    assert "3 log entries, 3 whole messages" in _prune(capsys)
+    assert "removed: 3. Stored messages removed: 3." in _prune(capsys)
     assert set(LogEntry.objects.all()) == set(held)
     assert StoredMessage.objects.count() == 5
     # Of the same moment, and more than a step looks at.
     LogEntry.objects.update(created_at=held[0].created_at)
     StoredMessage.objects.update(created_at=held[0].created_at)
-    assert "0 log entries, 0 whole messages" in _prune(capsys)
+    assert "removed: 0. Stored messages removed: 0." in _prune(capsys)
     OutboxMessage.objects.all().delete()
-    assert "5 log entries, 5 whole messages" in _prune(capsys)
+    assert "removed: 5. Stored messages removed: 5." in _prune(capsys)
 
 
 def test_steps_are_small(db, monkeypatch, capsys):

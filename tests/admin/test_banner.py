@@ -10,11 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.admin.conftest import form_data
-from tests.admin.log_entries import make_entry
+from tests.admin.log_entries import make_entry, make_message
 from wagtail_smtp import live
 from wagtail_smtp.conf import REDIRECT_VARIABLE
 from wagtail_smtp.live import look_up
-from wagtail_smtp.models import ConfigurationVersion, SettingsSet
+from wagtail_smtp.models import ConfigurationVersion, SettingsSet, StoredMessage
 
 HOME = "/admin/"
 ADDRESS = "qa@example.com"
@@ -230,6 +230,26 @@ def test_which_failures_count(entries, is_shown, admin_client):
     for entry in entries:
         make_entry(**({"via": "Office"} | entry))
     assert (banner(admin_client) is not None) is is_shown
+
+
+@pytest.mark.parametrize(("used", "status"), [(0.5, ""), (0.85, "warning"), (1, "critical")])
+def test_a_store_that_is_full_or_nearly(admin_client, as_user, configure, used, status):
+    make_entry(state="sent", message=make_message())
+    configure(MAX_STORED=int(StoredMessage.objects.get().size / used))
+    page = admin_client.get(HOME).content.decode()
+    assert (f'wsmtp-banner--{status}" data-kind="store"' in page) is bool(status)
+    kinds = [
+        banner(as_user(role)) for role in ("view_logentry", "view_settingsset", "access_admin")
+    ]
+    assert [found and found[0] for found in kinds] == ["store" if status else None] * 2 + [None]
+    assert banner(as_user("view_settingsset", "view_logentry"), "/admin/email/delivery/") is None
+
+
+@pytest.mark.parametrize(("used", "kind"), [(0.85, "failed"), (1, "store")])
+def test_a_full_store_is_worse_than_a_failure(admin_client, configure, used, kind):
+    make_entry(state="failed", message=make_message())
+    configure(MAX_STORED=int(StoredMessage.objects.get().size / used))
+    assert banner(admin_client)[0] == kind
 
 
 @pytest.mark.parametrize("kind", ["waiting", "failed"])

@@ -15,12 +15,19 @@ from django.urls import reverse
 from django.utils import timezone
 from wagtail.models import ModelLogEntry
 
-from tests.admin.log_entries import make_entry, make_waiting
+from tests.admin.log_entries import make_entry, make_message, make_waiting
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from wagtail_smtp.admin import test_limit
-from wagtail_smtp.live import side
-from wagtail_smtp.models import LogEntry, OutboxMessage, SettingsSet
+from wagtail_smtp.live import look_up, side
+from wagtail_smtp.models import (
+    ConfigurationVersion,
+    LogEntry,
+    OutboxMessage,
+    SettingsSet,
+    StoredMessage,
+)
+from wagtail_smtp.transports import standard
 
 INDEX, TEST = "wagtail_smtp_delivery:index", "wagtail_smtp_delivery:test"
 HOME = "wagtailadmin_home"
@@ -32,6 +39,14 @@ def page_of(client, **query):
     response = client.get(reverse(INDEX), query)
     assert response.status_code == 200
     return _text(response)
+
+
+def status_of(client):
+    """Kind and tone of each status line."""
+    return [
+        found[::-1]
+        for found in re.findall(r'data-works="(\w+)" data-kind="(\w+)"', page_of(client))
+    ]
 
 
 def _text(response):
@@ -62,7 +77,7 @@ def test_each_role_sees_its_part(client, make_user, make_set, reload, role):
         return
     text = page_of(client)
     parts = {
-        "Which mail goes where": SEE in role,
+        'id="routing-section"': SEE in role,
         "qa@example.com": SEE in role,
         reverse(TEST): SEND in role,
         "Not sent lately": SEE in role or LOG in role,
@@ -145,11 +160,11 @@ def test_a_redirect_holds_and_is_told(client, admin_client, make_user, make_set,
         reload()
         text = send(admin_client)
         assert [each.recipients for each in server.received] == [["qa@example.com"]]
-        assert "<dt>Redirected by</dt><dd>Staging</dd>" in text
-        assert "<dt>Redirected to</dt><dd>qa@example.com</dd>" in text
+        assert "<dt>Redirected by</dt><dd><bdi>Staging</bdi></dd>" in text
+        assert "<dt>Redirected to</dt><dd><bdi>qa@example.com</bdi></dd>" in text
         client.force_login(make_user("send_test_email"))
         text = send(client)
-    assert "<dt>Redirected by</dt><dd>Staging</dd>" in text
+    assert "<dt>Redirected by</dt><dd><bdi>Staging</bdi></dd>" in text
     assert "qa@example.com" not in text
 
 
@@ -170,7 +185,7 @@ def test_a_failure_comes_with_its_remedy(admin_client, make_set, reload):
         reload()
         text = send(admin_client)
     assert "The test email was not sent." in text
-    assert "<dt>Last tried</dt><dd>Office: the first set that applies</dd>" in text
+    assert "<dt>Last tried</dt><dd><bdi>Office: the first set that applies</bdi></dd>" in text
     assert "The server refused the username or password.</strong> Check both" in text
     assert "535 5.7.8 Never" in text
     assert server.password not in text
@@ -186,8 +201,8 @@ def test_a_backup_that_stepped_in(admin_client, make_set, reload, smtp_server):
         text = send(admin_client)
     assert len(smtp_server.received) == 1
     assert "The test email was sent." in text
-    assert "<dt>Sent through</dt><dd>Second</dd>" in text
-    assert re.search(r"<dt>Tried before</dt><dd>Office: .*Connection refused</dd>", text)
+    assert "<dt>Sent through</dt><dd><bdi>Second</bdi></dd>" in text
+    assert re.search(r"<dt>Tried before</dt><dd><bdi>Office: .*Connection refused</bdi></dd>", text)
 
 
 def test_an_outcome_that_nobody_knows(admin_client, make_set, reload):
@@ -349,7 +364,7 @@ def test_failures_of_the_last_week_with_remedies(admin_client):
     for number, state in enumerate(["failed", "refused", "partly_sent", "unknown", "too_large"]):
         make_entry(subject=f"Bad {state}", ago=number, state=state, reason=f"reason {state}")
     text = page_of(admin_client)
-    listed = re.findall(r"(Bad \w+|Too old|It arrived|It waits)</a>", text)
+    listed = re.findall(r"(Bad \w+|Too old|It arrived|It waits)</bdi></a>", text)
     assert sorted(listed) == [
         "Bad failed", "Bad partly_sent", "Bad refused", "Bad too_large", "Bad unknown"
     ]  # fmt: skip
@@ -407,7 +422,77 @@ def test_who_made_what_live(admin_client, make_set, reload):
 def test_standard_delivery_that_is_not_configured(admin_client, configure):
     smtp = "django.core.mail.backends.smtp.EmailBackend"
     configure(STANDARD={"BACKEND": smtp, "OPTIONS": {"host": "localhost", "port": 25}})
-    assert "password resets can't leave" in page_of(admin_client)
+    lines = status_of(admin_client)
+    assert ("standard", "bad") in lines
+    # A mail server on the same machine needs no settings; one that works is not complained of.
+    make_entry(state="sent", via=standard.NAME)
+    assert status_of(admin_client) == [("works", "good")]
+
+
+def test_the_status_line_tells_of_a_stuck_outbox(admin_client):
+    make_entry(state="sent")
+    waiting = make_waiting()
+    assert status_of(admin_client) == [("works", "good")]
+    late = timezone.now() - timedelta(minutes=16)
+    OutboxMessage.objects.filter(entry=waiting).update(due_at=late)
+    assert status_of(admin_client) == [("outbox", "bad")]
+
+
+def test_the_status_line_tells_of_a_blocked_redirect(admin_client, configure):
+    make_entry(state="sent")
+    configure(REDIRECT_ALL_TO=[])
+    assert status_of(admin_client) == [("redirect", "bad")]
+
+
+def test_the_status_line_tells_of_a_version_that_cannot_be_read(admin_client, make_set, reload):
+    make_set()
+    reload()
+    ConfigurationVersion.objects.update(format=99)
+    look_up.forget()
+    assert status_of(admin_client) == [("refusal", "bad")]
+
+
+@pytest.mark.parametrize(
+    ("used", "lines"),
+    [
+        (0.5, [("works", "good")]),
+        (0.85, [("works", "good"), ("store", "unsure")]),
+        (1, [("store", "bad")]),
+    ],
+)
+def test_the_status_line_tells_of_a_full_store(admin_client, configure, used, lines):
+    make_entry(state="sent", message=make_message())
+    size = StoredMessage.objects.get().size
+    configure(MAX_STORED=int(size / used))
+    assert status_of(admin_client) == lines
+
+
+def test_all_problems_are_told_at_once(admin_client, configure):
+    make_entry(state="failed")
+    configure(REDIRECT_ALL_TO=[])
+    assert status_of(admin_client) == [("redirect", "bad"), ("failed", "bad")]
+
+
+def test_the_test_comes_first_and_details_last(admin_client):
+    page = page_of(admin_client)
+    parts = ("data-works", 'id="test-', 'id="live-', 'id="failures-', 'id="method-', 'id="routing-')
+    order = [page.index(part) for part in parts]
+    assert order == sorted(order)
+    assert re.search(r'<section class="w-panel collapsed" id="routing-section"', page)
+
+
+def test_foreign_text_has_a_direction_of_its_own(admin_client, make_set, reload):
+    make_entry(subject="[Django] Email", reason="550 5.1.1 No!")
+    page = page_of(admin_client)
+    assert "<bdi>[Django] Email</bdi>" in page
+    assert "<bdi>550 5.1.1 No!</bdi>" in page
+    with HostileServer(faults=[Fault("auth", "refuse", "535 5.7.8 Never!")]) as server:
+        make_set(server, name="Office")
+        reload()
+        page = send(admin_client)
+    facts = re.findall(r"<dd>(.*?)</dd>", page.partition("data-result")[2].partition("</dl>")[0])
+    assert facts
+    assert all(re.fullmatch("<bdi>.*</bdi>", fact) for fact in facts)
 
 
 # The home page

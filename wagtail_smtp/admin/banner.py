@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin import permissions, store_usage
 from wagtail_smtp.admin.cached import cached
 from wagtail_smtp.admin.trouble import latest_trouble
 from wagtail_smtp.conf import conf
@@ -65,7 +65,7 @@ def _find(request):
             live = current()
         except ConfigurationUnavailable:
             return _unavailable(request.user)
-        return _redirect(live, request.user) or _waiting(live, request) or _failed(request)
+        return _redirect(live, request.user) or _other(live, request)
 
 
 def _unavailable(user):
@@ -81,12 +81,13 @@ def _redirect(live, user):
         return None
     status = "critical" if redirect.is_blocked else "warning"
     if not permissions.may_see(user):
-        return Banner("redirect", _without_addresses(redirect), status)
-    text = (_without_addresses if redirect.is_blocked else _with_addresses)(redirect)
+        return Banner("redirect", without_addresses(redirect), status)
+    text = (without_addresses if redirect.is_blocked else _with_addresses)(redirect)
     return Banner("redirect", text, status, reverse(DELIVERY), _("Details"))
 
 
-def _without_addresses(redirect):
+def without_addresses(redirect):
+    """What a redirect does, for those who may not see where it leads."""
     if redirect.is_blocked:
         if redirect.is_all and not redirect.addresses:
             return _("No email leaves: it is redirected, but no usable address is given.")
@@ -107,6 +108,26 @@ def _with_addresses(redirect):
     if redirect.is_all:
         return _("All email is redirected to %(addresses)s, by “%(names)s”.") % values
     return _("Some email is redirected to %(addresses)s, by “%(names)s”.") % values
+
+
+def _other(live, request):
+    store = _store(request)
+    if store is not None and store.status == "critical":
+        return store
+    return _waiting(live, request) or _failed(request) or store
+
+
+def _store(request):
+    user = request.user
+    if request.path == reverse(DELIVERY):
+        return None  # its status line says it
+    if not (user.has_perm(permissions.VIEW_LOG) or permissions.may_see(user)):
+        return None
+    usage = store_usage.warning()
+    if usage is None:
+        return None
+    status = "critical" if usage.is_full else "warning"
+    return Banner("store", usage.text, status, reverse(DELIVERY), _("Details"))
 
 
 def _waiting(live, request):
@@ -137,8 +158,8 @@ def _count_waiting(live):
 
 def _failed(request):
     user = request.user
-    if request.path == reverse(LOG):
-        return None  # it lists them
+    if request.path in (reverse(LOG), reverse(DELIVERY)):
+        return None  # these say it themselves
     may_view_log = user.has_perm(permissions.VIEW_LOG)
     trouble = latest_trouble() if may_view_log or permissions.may_see(user) else None
     if trouble is None:

@@ -25,8 +25,8 @@ from wagtail_smtp.admin.failures import RECENT, last_failures
 from wagtail_smtp.admin.in_use import Overview
 from wagtail_smtp.admin.labels import category_choices
 from wagtail_smtp.admin.send_test import TestEmailForm, last_result, remember
+from wagtail_smtp.admin.status_line import status_lines
 from wagtail_smtp.admin.test_limit import NotNow, count_email
-from wagtail_smtp.admin.trouble import latest_trouble
 from wagtail_smtp.admin.volume import volume
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import Explanation, explain
@@ -34,8 +34,7 @@ from wagtail_smtp.diagnostics.send import send_test
 from wagtail_smtp.diagnostics.status import OVERDUE, outbox
 from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.look_up import NO_VERSION
-from wagtail_smtp.models import DeliverySettings, LogEntry, SettingsSet
-from wagtail_smtp.states import State
+from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports import standard
 
 INDEX = "wagtail_smtp_delivery:index"
@@ -55,7 +54,7 @@ class MethodForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         self.fields["loaded_revision"].initial = self.instance.revision
         self.fields["method"].choices = [
-            (DeliverySettings.Method.CUSTOM, _("Custom: the servers listed here")),
+            (DeliverySettings.Method.CUSTOM, _("Custom: the settings sets in SMTP settings")),
             (
                 DeliverySettings.Method.STANDARD,
                 _("Standard: the site's own server (%s)") % standard.description(),
@@ -135,7 +134,6 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
         return context
 
     def _configured(self, overview):
-        server = standard.server()
         return {
             "live": overview.plan.live if overview.plan else None,
             "has_sets": SettingsSet.objects.exists(),
@@ -147,7 +145,6 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
                 self.request.user,
                 saved=overview.plan.target if overview.plan else None,
             ),
-            "unconfigured": server is not None and not server.is_configured,
             "standard": standard.description(),
         }
 
@@ -183,28 +180,18 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
 def _became(overview):
     """What became of messages lately, and what waits."""
     counts, overdue = outbox()
+    is_stuck = overdue > OVERDUE.total_seconds()
     return {
-        "works": _works(),
+        "works": status_lines(overview, is_stuck=is_stuck),
         "failures": last_failures(overview.live),
         "failure_days": RECENT.days,
         "volume": volume(),
         "waiting": counts.get("waiting", 0) + counts.get("claimed", 0),
         "sending": counts.get("sending", 0),
         "due_since": timezone.now() - timedelta(seconds=overdue) if overdue else None,
-        "is_stuck": overdue > OVERDUE.total_seconds(),
+        "is_stuck": is_stuck,
         "is_queued": conf.DELIVERY == "queued" or conf.RETRY_DEFERRED,
     }
-
-
-def _works():
-    """Whether email works, as far as the log knows: a tone and a sentence."""
-    trouble = latest_trouble()
-    if trouble is not None:
-        return {"tone": "bad", "text": str(trouble)}
-    sent = LogEntry.objects.using(write_alias()).filter(state=State.SENT).order_by("-pk").first()
-    if sent is not None and sent.created_at >= timezone.now() - RECENT:
-        return {"tone": "good", "text": _("Email is being sent.")}
-    return {"tone": "unsure", "text": _("Send a test email to find out whether email works.")}
 
 
 class SendTestView(DeliveryView):

@@ -7,6 +7,7 @@ from django.db.models import Count, Max
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
+from wagtail_smtp.admin import log_states
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.diagnostics.failure import Cause
 from wagtail_smtp.diagnostics.recorded import cause_of
@@ -48,6 +49,10 @@ class Failure:
     @property
     def via(self):
         return via_label(self.entry.via)
+
+    @property
+    def state(self):
+        return log_states.tag(self.entry.state)
 
     @property
     def words(self):

@@ -61,6 +61,12 @@ class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView)
         return [*self.breadcrumbs_items, *({"url": url, "label": label} for url, label in trail)]
 
 
+class CardTable(Table):
+    """On a narrow screen each row is a card."""
+
+    classname = "listing wsmtp-cards"
+
+
 class EntryView(LogObject):
     """Everything the log knows of a message."""
 
@@ -112,10 +118,10 @@ class EntryView(LogObject):
             "facts": list(self._facts()),
             "waiting": [*self._waiting()],
             "resends": log_resends.of_entry(entry),
-            "recipients": Table(_columns(_recipient_columns(entry), listed), listed),
+            "recipients": CardTable(_columns(_recipient_columns(entry), listed), listed),
             "is_cut": len(recipients) > LISTED,
             "listed": LISTED,
-            "attempts": Table(_columns(_attempt_columns(entry), attempts), attempts),
+            "attempts": CardTable(_columns(_attempt_columns(entry), attempts), attempts),
             **log_reports.of_entry(entry),
             **self._message(),
         }

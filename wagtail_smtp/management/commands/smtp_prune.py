@@ -21,4 +21,4 @@ class Command(EmailCommand):
         while more:
             step = sweep.step()
             entries, messages, more = entries + step.entries, messages + step.messages, step.more
-        self.stdout.write(f"Removed: {entries} log entries, {messages} whole messages.")
+        self.stdout.write(f"Log entries removed: {entries}. Stored messages removed: {messages}.")
