@@ -19,6 +19,8 @@ MakeTransport = Callable[..., SMTPTransport]
 @pytest.fixture
 def transport_to() -> Iterator[MakeTransport]:
     """A transport to a server: ``transport_to(server, timeout=…)``."""
+    # Kept until the end: what is collected before can't be closed with the others.
+    made: list[SMTPTransport] = []
 
     def make(server: HostileServer, **values: Any) -> SMTPTransport:
         defaults: dict[str, Any] = {
@@ -31,7 +33,8 @@ def transport_to() -> Iterator[MakeTransport]:
             "username": server.username if server.auth else "",
             "password": server.password if server.auth else "",
         }
-        return SMTPTransport(TransportConfig(**(defaults | values)))
+        made.append(SMTPTransport(TransportConfig(**(defaults | values))))
+        return made[-1]
 
     yield make
     close_all()

@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -42,9 +43,20 @@ def provider(monkeypatch):
         close_all()
 
 
+#: Kept until their test ends: what is collected before can't be closed with the others.
+_made: list[AnymailTransport] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    while _made:
+        _made.pop().close()
+
+
 def transport(slug: str, **options: str) -> AnymailTransport:
     known = PROVIDERS[slug]
-    return AnymailTransport(
+    made = AnymailTransport(
         ProviderConfig(
             name="Set",
             slug=slug,
@@ -54,6 +66,8 @@ def transport(slug: str, **options: str) -> AnymailTransport:
             ca_certificates=CA_PEM,
         )
     )
+    _made.append(made)
+    return made
 
 
 def send(by: AnymailTransport, *recipients: str, **values: Any) -> Any:
