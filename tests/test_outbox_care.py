@@ -10,7 +10,7 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError
 from django.utils import timezone
 
 from tests.hostile import HostileServer
@@ -132,6 +132,39 @@ def test_an_outcome_that_the_database_refuses_keeps_no_other_back(make_set, relo
         assert len(server.received) == 3
     assert set(LogEntry.objects.values_list("state", flat=True)) == {"sent"}
     assert not OutboxMessage.objects.exists()
+
+
+def test_a_database_that_fails_while_it_takes_them_one_by_one_is_waited_for(
+    make_set, reload, monkeypatch
+):
+    settle, settle_alone, calls = work.settle, work.settle_alone, []
+
+    def refuse(results):
+        if results:
+            raise IntegrityError("no")
+        return settle(results)
+
+    def fail_twice(result):
+        calls.append(result)
+        if len(calls) == 1:
+            raise OperationalError("Deadlock found")
+        settle_alone(result)
+        if len(calls) == 2:
+            raise OperationalError("the connection was lost, with the answer")
+
+    monkeypatch.setattr(work, "settle", refuse)
+    monkeypatch.setattr(work, "settle_alone", fail_twice)
+    monkeypatch.setattr(work.time, "sleep", lambda seconds: None)
+    with HostileServer(faults=[Fault("mail", "450 4.3.0 Later", times=1)]) as server:
+        make_set(server)
+        reload()
+        for _ in range(3):
+            _send()
+        assert _work() == 3
+        assert len(server.received) == 2
+    states = LogEntry.objects.order_by("state").values_list("state", flat=True)
+    assert list(states) == ["deferred", "sent", "sent"]
+    assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
 
 
 def test_security_mail_that_is_too_old_is_not_sent(make_set, reload, configure):

@@ -151,18 +151,21 @@ class Worker:
     ) -> list[OutboxMessage]:
         """Settle and begin. What has left must be written down: a dead database is waited for."""
         give_up = time.monotonic() + conf.OUTBOX_LEASE / 2
-        due, is_first = results, True
+        due, is_first, is_alone = list(results), True, False
         while True:
             try:
+                while is_alone and due:
+                    # Written down already, its answer may have got lost with the connection.
+                    if is_first or not claims.written([due[0].row]):
+                        settle_alone(due[0])
+                    due = due[1:]
                 held = _written(token, due, rows, is_first=is_first)
                 break
             except Error as error:
-                if log.is_of_value(error):
+                if log.is_of_value(error) and not is_alone:
                     # The database is there, but doesn't take one of the outcomes as it is.
                     logger.exception("Outcomes can't be written down together; now one by one.")
-                    for result in results:
-                        settle_alone(result)
-                    due = ()
+                    is_alone = True
                     continue
                 is_idle = self._is_stopped and not results
                 if is_idle or time.monotonic() > give_up:
