@@ -16,7 +16,9 @@ from django.core.mail import send_mail
 
 from tests.hostile import HostileServer
 from tests.smtp_server import CA_PEM, server_context
+from tests.transports.conftest import send
 from wagtail_smtp import live
+from wagtail_smtp.exceptions import TransportUnavailable
 from wagtail_smtp.transports import tls, token_http
 
 
@@ -109,6 +111,22 @@ def test_so_are_those_of_tokens(tmp_path):
     with token_http.Session("https://localhost/", _pem(authority.middle)) as session:
         context = session._adapter._context
     assert _handshake(authority.context(tmp_path), context) == ""
+
+
+@pytest.mark.parametrize("is_process", [False, True], ids=["certificates", "process"])
+def test_what_can_not_be_set_up_is_a_failed_attempt(
+    transport_to, monkeypatch, tmp_path, is_process
+):
+    """Nothing has left, and a backup may do better."""
+    if is_process:
+        monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys"))
+    with HostileServer() as server:
+        transport = transport_to(server, ca_certificates="" if is_process else "no PEM")
+        with pytest.raises(TransportUnavailable) as caught:
+            send(transport)
+        assert (caught.value.phase, server.connections) == ("tls", 0)
+    with pytest.raises(TransportUnavailable):
+        tls.shared_context("http", transport.config.ca_certificates)
 
 
 NO_LOGIN = {"authentication": "none", "username": ""}

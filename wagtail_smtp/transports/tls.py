@@ -4,6 +4,8 @@ import ssl
 import weakref
 from typing import Literal
 
+from wagtail_smtp.exceptions import TransportUnavailable
+
 #: The contexts in use, by what they are for and their authorities: each takes time to make,
 #: and about 0.6 MB. What urllib3 sets in one, such as ALPN, must not reach mail servers.
 _in_use: "weakref.WeakValueDictionary[tuple[str, str], ssl.SSLContext]"
@@ -14,11 +16,16 @@ def shared_context(use: Literal["smtp", "http"], ca_certificates: str) -> ssl.SS
     """The context of all transports with the same authorities, as long as one of them has it.
 
     Raises:
-        ssl.SSLError, ValueError: see :func:`ssl_context`.
+        TransportUnavailable: it can't be made here, so nothing was connected to.
     """
     context = _in_use.get((use, ca_certificates))
     if context is None:
-        context = _in_use[use, ca_certificates] = ssl_context(ca_certificates)
+        try:
+            context = _in_use[use, ca_certificates] = ssl_context(ca_certificates)
+        except (OSError, ValueError) as error:
+            raise TransportUnavailable(
+                f"This process can't set up TLS: {error}", phase="tls"
+            ) from error
     return context
 
 
