@@ -155,7 +155,7 @@ def test_a_database_that_fails_while_it_takes_them_one_by_one_is_waited_for(
     monkeypatch.setattr(work, "settle", refuse)
     monkeypatch.setattr(work, "settle_alone", fail_twice)
     monkeypatch.setattr(work.time, "sleep", lambda seconds: None)
-    with HostileServer(faults=[Fault("mail", "450 4.3.0 Later", times=1)]) as server:
+    with HostileServer(faults=[Fault("mail", "close", times=1)]) as server:
         make_set(server)
         reload()
         for _ in range(3):
