@@ -66,7 +66,7 @@ def test_all_that_is_known(text, make_set, reload):
         "The message itself is not kept.",
     ):
         assert known in page, known
-    assert 'Redirected by</dt><dd><bdi>Test' in page
+    assert "Redirected by</dt><dd><bdi>Test" in page
 
 
 def test_what_waits(text):
