@@ -50,6 +50,10 @@ class Project:
         """Write a file of the project's package."""
         (self.folder / "mysite" / name).write_text(text)
 
+    def append(self, name: str, text: str) -> None:
+        """Add to the end of a file of the project's package."""
+        self.write(name, f"{(self.folder / 'mysite' / name).read_text()}\n{text}")
+
     def manage(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``manage.py``; its output and exit code."""
         return _run(

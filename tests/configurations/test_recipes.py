@@ -1,0 +1,93 @@
+"""The recipes of README.md and docs/installation.md, in a project of ``wagtail start``.
+
+Their code is taken from the documents, so that it can't differ from what people copy.
+"""
+
+import re
+from pathlib import Path
+
+import django
+import pytest
+
+from tests.configurations.wagtail_start import ROOT, Project
+
+DEV = "--settings=mysite.settings.dev"
+#: The line of the template's dev.py.
+CONSOLE = 'EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"\n'
+SEND = """
+from django.core.mail import send_mail
+from wagtail_smtp.models import LogEntry
+send_mail("Hello", "Text", None, ["ada@example.org"])
+print("Logged:", LogEntry.objects.get().state)
+"""
+
+recipes = pytest.mark.parametrize(
+    "with_mailers",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(django.VERSION < (6, 1), reason="Django 6.1 has MAILERS"),
+        ),
+    ],
+    ids=["EMAIL_BACKEND", "MAILERS"],
+)
+
+
+def blocks_below(heading: str, document: str) -> list[str]:
+    """The blocks of Python between a heading and the next of the same level."""
+    text = (ROOT / document).read_text()
+    _, found, rest = text.partition(f"\n{heading}\n")
+    assert found, heading
+    section = rest.partition(f"\n{heading.split()[0]} ")[0]
+    return re.findall(r"^```python\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
+
+
+def change(project: Project, name: str, old: str, new: str) -> None:
+    """Replace what is in a file of settings once."""
+    file = project.folder / "mysite/settings" / name
+    text = file.read_text()
+    assert text.count(old) == 1, (name, old)
+    file.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Without the plugin, and without settings about email but those of the template."""
+    made = Project(tmp_path / "site", installed=False)
+    local = made.folder / "mysite/settings/local.py"
+    local.write_text(re.sub("^EMAIL_HOST.*\n", "", local.read_text(), flags=re.MULTILINE))
+    return made
+
+
+@recipes
+def test_installation(project: Project, with_mailers: bool) -> None:
+    base, dev, mailers = blocks_below(
+        "### A project made by `wagtail start`", "docs/installation.md"
+    )
+    apps, email = re.fullmatch(r"(.*?)    # …\n\]\n(.*)", base, flags=re.DOTALL).groups()
+    change(project, "base.py", apps.replace('    "wagtail_smtp",\n', ""), apps)
+    project.append("settings/base.py", mailers if with_mailers else email)
+    change(project, "dev.py", CONSOLE, dev)
+
+    project.succeeds("migrate", "--noinput")
+    project.succeeds("check")
+    project.succeeds("check", DEV)
+    sent = project.succeeds("shell", DEV, "-c", SEND)
+
+    assert "Subject: Hello" in sent
+    assert "To: ada@example.org" in sent
+    assert "Logged: sent" in sent
+
+
+@recipes
+def test_readme(project: Project, with_mailers: bool) -> None:
+    [block] = blocks_below("## Install it", "README.md")
+    apps, *by_version = block.split("\n\n")
+    assert 'INSTALLED_APPS = ["wagtail_smtp", ..., "wagtail.admin", ...]' in apps
+    change(project, "base.py", "INSTALLED_APPS = [\n", 'INSTALLED_APPS = [\n    "wagtail_smtp",\n')
+    project.append("settings/base.py", by_version[with_mailers])
+    change(project, "dev.py", CONSOLE, "")
+
+    project.succeeds("check")
+    project.succeeds("check", DEV)
