@@ -17,7 +17,7 @@ from wagtail.models import ModelLogEntry
 
 from tests.hostile import HostileServer
 from tests.identity_provider import IdentityProvider
-from wagtail_smtp import crypto, live
+from wagtail_smtp import crypto, live, times
 from wagtail_smtp.exceptions import MessageDeferred, ReloadRefused, TokenRefused
 from wagtail_smtp.live import consents, look_up, tokens
 from wagtail_smtp.models import (
@@ -94,7 +94,7 @@ def spend(seconds):
             )
             OAuthToken.objects.filter(pk=row.pk).update(
                 ciphertext=crypto.encrypt(json.dumps(asdict(older)), tokens.binding_of(config)),
-                expires_at=tokens.as_time(older.expires_at),
+                expires_at=times.from_seconds(older.expires_at),
                 number=row.number + 1,
             )
 

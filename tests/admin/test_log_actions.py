@@ -154,9 +154,9 @@ def test_several_are_resent(admin_client, make_set):
 
 
 def test_several_of_which_some_fail(admin_client, make_set, reload):
-    make_set(name="Broken", host="127.0.0.1", port=9, timeout=1, categories=["form"])
+    make_set(name="Broken", host="127.0.0.1", port=9, timeout=1, categories=["notification"])
     reload()
-    bad = make_entry(category="form", message=make_message())
+    bad = make_entry(category="notification", message=make_message())
     good = make_entry(message=make_message())
     query = f"?id={bad.pk}&id={good.pk}&next={reverse('wagtail_smtp_log:index')}"
     response = admin_client.post(bulk_url() + query, follow=True)

@@ -373,8 +373,13 @@ class TestTests:
             data = posted("postal", keys={}, loaded_revision=str(item.revision), **where)
             found = self._test(admin_client, data, item.pk)
             assert found[-1]["ok"], found
-            assert "the stored key" in json.dumps(found)
+            # No key was used yet, so none is spoken of.
+            assert "the stored key" not in json.dumps(found)
             assert "a test email tells" in json.dumps(found)
+
+            data |= {"test": "email", "test_address": "me@example.org"}
+            found = self._test(admin_client, data, item.pk)
+            assert "the stored key" in json.dumps(found)
 
     def test_the_stored_key_goes_nowhere_else(self, admin_client):
         with ProviderServer(Answer(), tls=False) as server:

@@ -129,7 +129,7 @@ def test_where_mail_then_goes(admin_client, make_set):
     assert "Form pages Office no change" in page
     make_set(name="Tests", redirect=True, reports=["qa@example.com"], sort_order=-2)
     page = _text(admin_client.get(reverse(RELOAD)))
-    assert "Form pages Office Tests, redirected to qa@example.com changes" in page
+    assert "Form pages Office Tests , redirected to qa@example.com changes" in page
 
 
 def test_nothing_at_all_was_ever_set_up(admin_client):

@@ -79,7 +79,7 @@ def end_token() -> int:
     """Let the stored token end; its number."""
     from dataclasses import asdict
 
-    from wagtail_smtp import crypto
+    from wagtail_smtp import crypto, times
     from wagtail_smtp.live import look_up, tokens
     from wagtail_smtp.models import OAuthToken, SettingsSet
     from wagtail_smtp.transports.grants import Token
@@ -90,7 +90,7 @@ def end_token() -> int:
     ended = Token(kept.token.access, kept.token.refresh, 0, time.time() - 1)
     OAuthToken.objects.filter(fingerprint=tokens.fingerprint(config)).update(
         ciphertext=crypto.encrypt(json.dumps(asdict(ended)), tokens.binding_of(config)),
-        expires_at=tokens.as_time(ended.expires_at),
+        expires_at=times.from_seconds(ended.expires_at),
         number=kept.number + 1,
     )
     look_up.forget()

@@ -14,6 +14,7 @@ from django.db import connections
 from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.db.models.functions import Coalesce
 
+from wagtail_smtp.live.database import write_alias
 from wagtail_smtp.live.same import same
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.times import as_kept
@@ -104,19 +105,28 @@ def find_further(wanted, limit):
     return replace(found, numbers=numbers)
 
 
+def _entries():
+    """The log's entries from where they are written: a replica may not have them yet."""
+    return LogEntry.objects.using(write_alias())
+
+
+def _recipients():
+    return LogRecipient.objects.using(write_alias())
+
+
 def _bounds(wanted):
     """Conditions that keep to the period and before; None if nothing lies there."""
     since, until = wanted.times
     bounds = {}
     if since is not None:
-        later = LogEntry.objects.filter(created_at__gte=since).order_by("created_at")
+        later = _entries().filter(created_at__gte=since).order_by("created_at")
         first = later.values_list("pk", flat=True).first()
         if first is None:
             return None
         bounds["gte"] = first - _SLACK
     highest = []
     if until is not None:
-        earlier = LogEntry.objects.filter(created_at__lte=until).order_by("-created_at")
+        earlier = _entries().filter(created_at__lte=until).order_by("-created_at")
         last = earlier.values_list("pk", flat=True).first()
         if last is None:
             return None
@@ -130,7 +140,7 @@ def _bounds(wanted):
 
 def _matching(wanted):
     """Entries by everything but number and recipient."""
-    rows = LogEntry.objects.filter(**wanted.conditions)
+    rows = _entries().filter(**wanted.conditions)
     if wanted.subject:
         rows = rows.filter(_contains(wanted.subject, rows.db))
     since, until = wanted.times
@@ -152,14 +162,14 @@ def _contains(text, alias):
         found = Q(subject__icontains=text)
     if " " in text:
         return found
-    rows = LogRecipient.objects.filter(entry=OuterRef("pk"), address__contains=text.lower())
+    rows = _recipients().filter(entry=OuterRef("pk"), address__contains=text.lower())
     return found | Exists(rows.order_by())
 
 
 def _by_entry(wanted, bounds, limit):
     edge = None
     if wanted.subject or len(wanted.conditions) > 1:
-        edge = _edge(LogEntry.objects.filter(**_of("pk", bounds)))
+        edge = _edge(_entries().filter(**_of("pk", bounds)))
     if edge is not None:
         # One lower bound: of two, SQLite may begin at the wrong one.
         bounds = bounds | {"gte": edge}
@@ -182,7 +192,7 @@ def _edge(rows):
 def _by_recipient(wanted, bounds, limit):
     address = recipient_lookup(wanted.recipient)
     its = [same(field, value) for field, value in address.items()]
-    rows = LogRecipient.objects.filter(*its, **_of("entry_id", bounds))
+    rows = _recipients().filter(*its, **_of("entry_id", bounds))
     newest = rows.order_by("-entry_id").values_list("entry_id", flat=True).distinct()
     if not wanted.conditions and not wanted.subject and not any(wanted.times):
         return _found(tuple(newest[: limit + 1]), limit, None)
@@ -220,9 +230,10 @@ def is_recipient(text):
 def entries(numbers):
     """The entries with these numbers, newest first, with ``recipient`` and ``more`` of each:
     the first address, and how many others there are."""
-    rows = list(LogEntry.objects.filter(pk__in=numbers).order_by("-pk"))
+    rows = list(_entries().filter(pk__in=numbers).order_by("-pk"))
     counted = (
-        LogRecipient.objects.filter(entry__in=numbers, role=LogRecipient.Role.ENVELOPE)
+        _recipients()
+        .filter(entry__in=numbers, role=LogRecipient.Role.ENVELOPE)
         .order_by()
         .values("entry")
         .annotate(first=Min("pk"), count=Count("pk"))
@@ -230,7 +241,7 @@ def entries(numbers):
     )
     found = {entry: (first, count) for entry, first, count in counted}
     firsts = [first for first, _count in found.values()]
-    addresses = dict(LogRecipient.objects.filter(pk__in=firsts).values_list("pk", "address"))
+    addresses = dict(_recipients().filter(pk__in=firsts).values_list("pk", "address"))
     for row in rows:
         first, count = found.get(row.pk, (None, 1))
         row.recipient, row.more = addresses.get(first, ""), count - 1
