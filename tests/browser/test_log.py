@@ -21,11 +21,11 @@ def test_a_failed_message_is_found_and_sent_again(person):  # noqa: F811
 
     _find(person)
     text = page.inner_text("main")
-    assert re.search(r"Failed, .*refused", text, re.IGNORECASE)
+    assert re.search(r"^Failed ", text, re.MULTILINE)
     assert "people@example.com" in text
     assert "Connection refused" in text
     frame = page.frame_locator("iframe[sandbox='']")
-    frame.get_by_text("Please answer").wait_for()
+    frame.get_by_text("This is a test email").first.wait_for()
 
     _set_port_of_the_first(person, right)
     _find(person)
@@ -34,12 +34,12 @@ def test_a_failed_message_is_found_and_sent_again(person):  # noqa: F811
     page.get_by_role("button", name="Yes, send it again").click()
     page.get_by_text("The message was sent again.").wait_for()
     text = page.inner_text("main")
-    assert "Sent, " in text
+    assert re.search(r"^Sent ", text, re.MULTILINE)
     assert "Sent again from" in text
 
     mail = person.newest_mail()
     assert re.search(r"RCPT TO\s+people@example.com", mail)
-    assert "Please answer" in mail
+    assert "This is a test email" in mail
 
 
 def _set_port_of_the_first(person, port):  # noqa: F811
@@ -61,13 +61,12 @@ def _set_port_of_the_first(person, port):  # noqa: F811
 
 
 def _send_in_vain(person):  # noqa: F811
+    # Not by the contact form: its messages wait for the server to come back.
     page = person.page
-    person.go("/contact/")
-    page.get_by_label("Name").fill("Visitor")
-    page.get_by_label("Email").fill("visitor@example.net")
-    page.get_by_label("Message").fill("Please answer")
-    page.get_by_role("button", name="Send").click()
-    assert "could not be sent" in page.inner_text("main")
+    person.go("/admin/email/delivery/")
+    page.get_by_label("Recipient").fill("people@example.com")
+    page.get_by_role("button", name="Send test email").click()
+    page.locator("#test-section").get_by_text("Connection refused").wait_for()
 
 
 def _find(person):  # noqa: F811
