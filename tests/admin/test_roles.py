@@ -167,6 +167,7 @@ TABLE = {
     f"{SETS}:edit": Page(needs(CHANGE), needs(CHANGE), a_set, a_form),
     f"{SETS}:delete": Page(needs(DELETE), needs(DELETE), a_set),
     f"{SETS}:reorder": Page(NOBODY, needs(CHANGE), a_set, query="?position=0"),
+    f"{SETS}:put_first": Page(NOBODY, needs(CHANGE), a_set),
     f"{SETS}:usage": Page(needs(CHANGE), arguments=a_set),
     f"{SETS}:history": Page(any_of(ADD, CHANGE, DELETE), arguments=a_set),
     f"{SETS}:history_results": Page(any_of(ADD, CHANGE, DELETE), arguments=a_set),

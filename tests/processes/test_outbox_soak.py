@@ -34,12 +34,15 @@ class Sprinkled(Faults):
     def __init__(self) -> None:
         super().__init__(())
         self._lock = threading.Lock()
-        self._random = random.Random(20261123)
+        # One sequence for each phase: how often others are visited doesn't shift it.
+        self._draws = {phase: random.Random(f"20261123 {phase}") for phase in SPRINKLED}
 
     def at(self, phase: Phase, connection: int) -> Fault | None:
+        if phase not in SPRINKLED:
+            return None
         with self._lock:
-            drawn = self._random.randrange(10_000)
-        for weight, fault in SPRINKLED.get(phase, ()):
+            drawn = self._draws[phase].randrange(10_000)
+        for weight, fault in SPRINKLED[phase]:
             if drawn < weight:
                 return fault
             drawn -= weight

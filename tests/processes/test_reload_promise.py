@@ -127,7 +127,7 @@ class Senders:
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     """Wait until something answers at the port."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         try:
