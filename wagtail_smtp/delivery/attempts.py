@@ -87,6 +87,13 @@ class Attempts:
             except (MessageRefused, MessageOutcomeUnknown) as error:
                 failure = error
                 break
+            except Exception:
+                if not any(attempt.outcome for attempt in self.made):
+                    raise
+                # Those who have the message already must not be forgotten: a resend of a message
+                # that "failed" would reach them twice.
+                logger.exception("The next settings set could not be tried")
+                break
             if self._settled >= {item.address for item in outcome.recipients}:
                 return self._whole(outcome)
         return self._conclude(failure)
