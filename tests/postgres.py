@@ -123,7 +123,7 @@ class PostgreSQL:
     def _initdb(self) -> None:
         command = [str(self._programs / "initdb"), "-D", "data", "-U", USER, "-A", "trust"]
         subprocess.run(
-            [*command, "-E", "UTF8", "--locale=C", "-N"],
+            [*command, "-E", "UTF8", "--locale=C.UTF-8", "-N"],
             cwd=self.directory,
             capture_output=True,
             check=True,

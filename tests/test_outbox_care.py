@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import threading
+import time
 from datetime import timedelta
 from email.message import EmailMessage as PythonMessage
 
@@ -134,6 +135,7 @@ def test_an_outcome_that_the_database_refuses_keeps_no_other_back(make_set, relo
     assert not OutboxMessage.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_database_that_fails_while_it_takes_them_one_by_one_is_waited_for(
     make_set, reload, monkeypatch
 ):
@@ -154,7 +156,8 @@ def test_a_database_that_fails_while_it_takes_them_one_by_one_is_waited_for(
 
     monkeypatch.setattr(work, "settle", refuse)
     monkeypatch.setattr(work, "settle_alone", fail_twice)
-    monkeypatch.setattr(work.time, "sleep", lambda seconds: None)
+    sleep = time.sleep
+    monkeypatch.setattr(work.time, "sleep", lambda seconds: sleep(0.01))
     with HostileServer(faults=[Fault("mail", "close", times=1)]) as server:
         make_set(server)
         reload()

@@ -3,7 +3,7 @@
 import pytest
 from django.core.cache import cache
 from django.core.mail import EmailMessage
-from django.db import OperationalError, transaction
+from django.db import OperationalError
 
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
@@ -48,30 +48,22 @@ def _states():
 def test_a_commit_whose_answer_is_lost(make_set, reload, monkeypatch, reply):
     """It is not settled twice: neither deferred and then failed, nor an attempt too many."""
     lost = []
-    real = transaction.Atomic.__exit__
+    write = work._written
 
-    def exit_(self, kind, error, traceback):
-        real(self, kind, error, traceback)
-        if settled and not lost:
+    def write_(token, results, rows, **options):
+        held = write(token, results, rows, **options)
+        if results and not lost:
             lost.append(True)
             raise OperationalError("the connection was lost")
+        return held
 
-    settled = []
-    settle = work.settle
-
-    def settle_(results):
-        settled.extend(results)
-        return settle(results)
-
-    monkeypatch.setattr(work, "settle", settle_)
+    monkeypatch.setattr(work, "_written", write_)
     faults = [Fault("rcpt", "refuse", reply, times=1)] if reply else []
     with HostileServer(faults=faults) as server:
         make_set(server, timeout=2)
         reload()
         _queue(1)
-        monkeypatch.setattr(transaction.Atomic, "__exit__", exit_)
         _work()
-        monkeypatch.undo()
     assert lost
     expected = {"": "sent", "450 4.2.1 Later": "deferred", "550 5.1.1 Nobody": "refused"}[reply]
     assert _states() == [expected]
