@@ -12,7 +12,8 @@ from tests.broken_tables import ENDS, HANGS, full
 from tests.hostile import HostileServer
 from tests.hostile_faults import Fault
 from wagtail_smtp import resend
-from wagtail_smtp.exceptions import EmailDeliveryError, MessageTooLarge
+from wagtail_smtp.delivery import store
+from wagtail_smtp.exceptions import EmailDeliveryError, MessageTooLarge, StorageFull
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -150,10 +151,28 @@ def test_larger_than_a_packet(make_set, reload, configure, where, kind):
     max_size = 1 if kind == "too_large" else None
     with (
         _site(make_set, reload, Fault("data", "refuse", "451 Later"), max_size=max_size),
-        # The connection that is lost is the caller's, where the message is queued.
-        where() if kind != "queued" else nullcontext(),
-        pytest.raises((EmailDeliveryError, DatabaseError)),
+        where(),
+        pytest.raises(StorageFull if kind == "queued" else EmailDeliveryError),
     ):
         message.send()
     state = "too_large" if kind == "too_large" else "failed"
     assert _logged() == [(state, False)]
+
+
+@pytest.mark.parametrize("filler", [b"a", b"'"], ids=["plain", "escaped"])
+@pytest.mark.parametrize("beyond", [-16 * 1024, 1], ids=["fits", "too large"])
+def test_just_below_and_above_a_packet(monkeypatch, filler, beyond):
+    """What is refused is what the database wouldn't accept, whatever the driver adds to it."""
+    if connection.vendor != "mysql":
+        pytest.skip("MySQL's and MariaDB's max_allowed_packet")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        [limit] = cursor.fetchone()
+    monkeypatch.setattr(store.crypto, "seal", lambda content: content)
+    content = filler * ((limit + beyond) // (2 if filler == b"'" else 1))
+    entry = LogEntry.objects.create(state="queued", category="other")
+    with transaction.atomic():
+        with nullcontext() if beyond < 0 else pytest.raises(StorageFull):
+            store.keep(entry, content)
+        is_kept = StoredMessage.objects.filter(entry=entry).exists()
+    assert is_kept == (beyond < 0)

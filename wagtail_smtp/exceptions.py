@@ -91,7 +91,7 @@ class ResendRefused(EmailDeliveryError):
 
 
 class StorageFull(EmailDeliveryError):
-    """The stored messages would be larger than the quota."""
+    """The stored messages would be larger than the quota, or one larger than a row can be."""
 
 
 class DestinationRefused(EmailDeliveryError):

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 
+from django.db import connections
 from django.db.models import Sum
 
 from wagtail_smtp import alerts, crypto
@@ -21,6 +22,9 @@ from wagtail_smtp.models import LogEntry, StoredMessage
 
 #: Percent of what may be stored, from which on ADMINS are told.
 WARN_AT = 80
+#: Bytes of a message that every MySQL and MariaDB in use accepts, with some for the rest of a
+#: statement.
+_ALWAYS_FITS, _OF_STATEMENT = 64 * 1024, 4 * 1024
 #: Seconds for which the sum of what is stored is taken from memory.
 _REMEMBERED = 60
 
@@ -29,12 +33,34 @@ def keep(entry: LogEntry, frozen: bytes) -> None:
     """Store the message of an entry, as :func:`freeze.freeze` writes it.
 
     Raises:
-        StorageFull: the messages in all would be larger than the quota.
+        StorageFull: the messages in all would be larger than the quota, or this one is larger
+            than the database accepts. Nothing was written, and the transaction is unharmed.
     """
     content = crypto.seal(frozen)
+    _check_size(content)
     _usage.add(len(content))
     # By its key: the entry itself would say that it is stored, also after a rollback.
     StoredMessage.objects.create(entry_id=entry.pk, content=content, size=len(content))
+
+
+def _check_size(content: bytes) -> None:
+    """Refuse what MySQL and MariaDB would end the connection for, and with it the transaction.
+
+    The limit is asked for each time: it can be changed while this process runs.
+    """
+    connection = connections[database.write_alias()]
+    if connection.vendor != "mysql" or len(content) < _ALWAYS_FITS:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        [limit] = cursor.fetchone()
+    # The driver sends the content as a literal, with a backslash before some bytes.
+    escaped = sum(content.count(byte) for byte in b"\0\n\r\x1a'\"\\")
+    if len(content) + escaped + _OF_STATEMENT > limit:
+        raise StorageFull(
+            f"The message is larger than the database accepts: {len(content)} bytes once "
+            f"compressed and encrypted, where max_allowed_packet is {limit}."
+        )
 
 
 def load(entry: LogEntry) -> FrozenMessage:
