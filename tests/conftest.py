@@ -9,7 +9,7 @@ from django.core.cache import cache
 from wagtail.models import Collection, Locale, Page
 
 from tests.smtp_server import CA_PEM, SMTPServer
-from wagtail_smtp import live, once
+from wagtail_smtp import alerts, live, once
 from wagtail_smtp.delivery import store
 from wagtail_smtp.live import look_up
 from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
@@ -23,6 +23,7 @@ def _as_a_new_process() -> Iterator[None]:
     store.forget()
     cache.clear()
     once.forget()
+    alerts.forget()
     yield
     look_up.forget()
     process.close_all()

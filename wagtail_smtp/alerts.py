@@ -116,6 +116,12 @@ def token_refused(via: str, why: str) -> None:
 _filling: deque[int] = deque(maxlen=1)
 
 
+def forget() -> None:
+    """Forget what was noted and not told yet; for tests."""
+    _refused.clear()
+    _filling.clear()
+
+
 def store_fills(percent: int) -> None:
     """Note how full the store of messages is; 100: a message found no room.
 
