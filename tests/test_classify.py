@@ -6,7 +6,10 @@ from django.contrib.auth.models import User
 from django.core.mail import EmailMessage, mail_admins
 
 from wagtail_smtp import email_category
-from wagtail_smtp.delivery.classify import CALL_SITES, Classification, classify
+from wagtail_smtp.checks import check_call_sites
+from wagtail_smtp.delivery import call_sites
+from wagtail_smtp.delivery.call_sites import CALL_SITES, PACKAGES, Package, exists
+from wagtail_smtp.delivery.classify import Classification, classify
 from wagtail_smtp.signals import message_sent
 
 
@@ -86,10 +89,37 @@ def test_mail_to_admins_is_error(sent, admins):
 
 def test_every_call_site_still_exists():
     """A release that moves one would silently change where its mail goes."""
-    import importlib
+    in_extras = {site for package in PACKAGES for site in package.sites}
+    known = [site for site in CALL_SITES if site not in in_extras]
+    assert known
+    assert [site for site in known if not exists(site)] == []
 
-    for module, name in CALL_SITES:
-        found = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        assert getattr(found, "__wrapped__", found).__qualname__ == name
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        ("there_is_no_such_package.mail", "send"),
+        ("wagtail_smtp.there_is_no_such_module", "send"),
+        ("wagtail_smtp.delivery.call_sites", "no_such_function"),
+        ("wagtail_smtp.delivery.call_sites", "Package.no_such_method"),
+        # Inherited: it runs under the name of Exception's.
+        ("wagtail_smtp.exceptions", "EmailDeliveryError.with_traceback"),
+    ],
+)
+def test_a_call_site_that_does_not_exist(site):
+    assert not exists(site)
+
+
+def test_an_installed_package_that_renamed_its_function_is_told(monkeypatch):
+    known = ("wagtail_smtp.delivery.call_sites", "exists")
+    renamed = ("wagtail_smtp.delivery.call_sites", "send_code")
+    packages = [
+        Package("current", ("wagtail_smtp",), (known,)),
+        Package("renamed", ("wagtail_smtp",), (known, renamed)),
+        Package("not installed", ("wagtail_smtp", "not_installed"), (renamed,)),
+    ]
+    monkeypatch.setattr(call_sites, "PACKAGES", packages)
+    [warning] = check_call_sites()
+    assert (warning.id, warning.obj) == ("wagtail_smtp.W015", "renamed")
+    assert "wagtail_smtp.delivery.call_sites:send_code" in warning.hint
+    assert "call_sites:exists" not in warning.hint

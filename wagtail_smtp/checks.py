@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 from wagtail_smtp.categories import validate_category
 from wagtail_smtp.conf import DEFAULTS, NUMBERS, conf
+from wagtail_smtp.delivery import call_sites
 from wagtail_smtp.transports import standard
 from wagtail_smtp.validation import is_email_address
 
@@ -226,6 +227,23 @@ def check_report_urls(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+def check_call_sites(**kwargs: Any) -> list[CheckMessage]:
+    """What sends one-time codes and login links is known by its current name."""
+    return [
+        Warning(
+            f"Codes and login links of {package.name} may be shown and resent in the admin: the "
+            "code that sends them has other names than this release of wagtail-smtp knows.",
+            hint="Missing: "
+            + ", ".join(":".join(site) for site in sites)
+            + ". Name the code that sends them now in WAGTAIL_SMTP['CATEGORY_RULES'] with the "
+            "category 'security', then silence this warning.",
+            obj=package.name,
+            id="wagtail_smtp.W015",
+        )
+        for package, sites in call_sites.missing()
+    ]
+
+
 def _if_readable(check: Callable[..., list[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
     """The check, silent where nothing can be read at all: then :func:`check_keys` says so."""
 
@@ -245,6 +263,7 @@ ALL = (
     _if_readable(check_backends),
     _if_readable(check_forced_redirect),
     check_report_urls,
+    check_call_sites,
 )
 #: Run by ``check --deploy`` alone.
 DEPLOY = (_if_readable(check_own_keys),)

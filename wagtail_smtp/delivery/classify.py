@@ -5,34 +5,15 @@ from dataclasses import dataclass
 
 from django.core.mail import EmailMessage
 
-from wagtail_smtp.categories import (
-    ERROR,
-    FORM,
-    NOTIFICATION,
-    OTHER,
-    SECURITY,
-    context_categories,
-    validate_category,
-)
+from wagtail_smtp.categories import OTHER, SECURITY, context_categories, validate_category
 from wagtail_smtp.conf import conf
+from wagtail_smtp.delivery.call_sites import CALL_SITES
 
 HEADER = "X-Email-Category"
 ATTRIBUTE = "email_category"
 
 #: How far up the stack a call site is looked for; a walk that long takes 7 µs.
 _FRAMES = 40
-
-#: Module and qualified name of the code that sends, with the category of what it sends.
-CALL_SITES: dict[tuple[str, str], str] = {
-    # ``save`` as well, since projects override ``send_mail``.
-    ("django.contrib.auth.forms", "PasswordResetForm.save"): SECURITY,
-    ("django.contrib.auth.forms", "PasswordResetForm.send_mail"): SECURITY,
-    ("wagtail.admin.mail", "send_notification"): NOTIFICATION,
-    ("wagtail.admin.mail", "EmailNotificationMixin.send_emails"): NOTIFICATION,
-    ("wagtail.contrib.forms.models", "EmailFormMixin.send_mail"): FORM,
-    ("django.core.mail", "mail_admins"): ERROR,
-    ("django.utils.log", "AdminEmailHandler.emit"): ERROR,
-}
 
 
 @dataclass(frozen=True, slots=True)
