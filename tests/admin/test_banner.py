@@ -318,7 +318,7 @@ def test_it_costs_a_query_or_two(make_set, reload, admin_client, as_user):
         client.get(page)  # what is remembered for a while
         with CaptureQueriesContext(connection) as captured:
             client.get(page)
-        return sum('FROM "wagtail_smtp_' in query["sql"] for query in captured)
+        return sum(bool(re.search('FROM ["`]wagtail_smtp_', query["sql"])) for query in captured)
 
     assert queries(admin_client) == 2
     assert queries(as_user()) == 1
