@@ -71,7 +71,7 @@ test-mariadb: $(VENV)/.mariadb  ## The same on a MariaDB server
 
 test-codes: $(VENV)/.installed  ## Test with the packages that send codes and login links, and with django-health-check
 	$(BIN)/python -m pip install --quiet --editable '.[test-codes]'
-	$(BIN)/python -m pytest tests/configurations/test_codes.py
+	$(BIN)/python -m pytest tests/configurations/test_codes.py tests/test_health.py
 
 soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server that fails, on each database
 	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_outbox_soak.py

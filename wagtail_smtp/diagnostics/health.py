@@ -1,0 +1,63 @@
+"""Whether the site can send email, for a page that monitoring asks; no server is connected to.
+
+The texts name no address, server or response, since such a page is often public.
+"""
+
+from django.db import Error
+from django.utils import timezone
+
+from wagtail_smtp import live
+from wagtail_smtp.delivery.effect import is_used
+from wagtail_smtp.diagnostics.status import OVERDUE, RECENT, outbox
+from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
+from wagtail_smtp.live import schema
+from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.models import LogEntry, OutboxMessage
+from wagtail_smtp.states import State
+
+
+def problems(tolerated: int = 0) -> tuple[str, ...]:
+    """What is wrong; empty: nothing.
+
+    Args:
+        tolerated: how many messages may have failed in the last hour, or wait that long.
+    """
+    try:
+        if not schema.is_migrated():
+            return ("The database tables of wagtail-smtp are missing or out of date.",)
+        return tuple(filter(None, (_configuration(), _outbox(), _failures(tolerated))))
+    except Error:
+        return ("The database can't be used.",)
+
+
+def _configuration() -> str:
+    try:
+        current = live.current()
+        for item in current.configuration.sets:
+            if is_used(current.configuration, item):
+                current.transport(item)
+    except ConfigurationUnavailable:
+        return "The email configuration can't be read."
+    except SecretError:
+        return "A stored password can't be read."
+    return ""
+
+
+def _outbox() -> str:
+    _counts, overdue = outbox()
+    if overdue <= OVERDUE.total_seconds():
+        return ""
+    return f"The outbox is not processed: a message is due for {overdue / 60:.0f} minutes."
+
+
+def _failures(tolerated: int) -> str:
+    entries = LogEntry.objects.using(write_alias())
+    since = timezone.now() - RECENT
+    failed = entries.filter(created_at__gte=since, state__in=(State.FAILED, State.UNKNOWN))
+    waiting = entries.filter(
+        created_at__lt=since, state=State.DEFERRED, outbox__state=OutboxMessage.State.WAITING
+    )
+    number = failed.not_made_up_for().count() + waiting.count()
+    if number <= tolerated:
+        return ""
+    return f"{number} messages failed in the last hour, or have waited for longer than that."
