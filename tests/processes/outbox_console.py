@@ -245,11 +245,13 @@ def meet() -> list[str]:
 _children: dict[int, tuple[int, int]] = {}
 
 
-def fork_worker(pause: str = "", skew: float = 0, **conf: Any) -> int:
+def fork_worker(pause: str = "", window: int = 0, skew: float = 0, **conf: Any) -> int:
     """Start ``smtp_outbox --work`` in a child.
 
     Args:
         pause: where it waits: ``claimed``, ``sending``, ``answered`` or ``settled``.
+        window: of how many messages the window is in which it waits; 0 for the first. Windows
+            grow then however slowly the messages are sent.
         skew: seconds that its clock is off.
     """
     from django.db import connections
@@ -265,14 +267,16 @@ def fork_worker(pause: str = "", skew: float = 0, **conf: Any) -> int:
         return pid
     try:
         os.dup2(2, 1)
-        _work(pause, skew, conf, lambda: (os.write(tell, b"."), os.read(ask, 1)))
+        _work(pause, window, skew, conf, lambda: (os.write(tell, b"."), os.read(ask, 1)))
     except BaseException:
         sys.excepthook(*sys.exc_info())
         os._exit(1)
     os._exit(0)
 
 
-def _work(pause: str, skew: float, conf: dict[str, Any], wait: Callable[[], object]) -> None:
+def _work(
+    pause: str, window: int, skew: float, conf: dict[str, Any], wait: Callable[[], object]
+) -> None:
     from django.conf import settings
     from django.core.management import call_command
 
@@ -282,15 +286,18 @@ def _work(pause: str, skew: float, conf: dict[str, Any], wait: Callable[[], obje
     _set_clock(skew)
     begin, send, settle = claims.begin, work.Worker._send, work.settle
     waited: list[bool] = []
+    if window:
+        work._AT_A_TIME = 60
 
-    def once(here: str, is_due: object = True) -> None:
+    def once(here: str, messages: Any) -> None:
+        is_due = len(messages) == window if window else messages
         if pause == here and is_due and not waited:
             waited.append(True)
             wait()
 
-    def begin_(token: Any, window: Any, *along: Any) -> Any:
-        once("claimed")
-        return begin(token, window, *along)
+    def begin_(token: Any, rows: Any, *along: Any) -> Any:
+        once("claimed", rows)
+        return begin(token, rows, *along)
 
     def send_(worker: Any, token: Any, held: Any, *more: Any) -> None:
         once("sending", held)

@@ -17,21 +17,22 @@ FINAL = ("sent", "refused", "failed", "unknown")
 
 
 class Held(Faults):
-    """Holds the first connection that comes to a phase until :meth:`release`."""
+    """Holds who comes to a phase, the first or after ``skip`` others, until :meth:`release`."""
 
-    def __init__(self, phase: Phase) -> None:
+    def __init__(self, phase: Phase, skip: int = 0) -> None:
         super().__init__(())
         self._phase = phase
+        self._left = skip
         self._lock = threading.Lock()
-        self._is_first = True
         self._reached = threading.Event()
         self._released = threading.Event()
 
     def at(self, phase: Phase, connection: int) -> Fault | None:
         if phase == self._phase:
             with self._lock:
-                is_first, self._is_first = self._is_first, False
-            if is_first:
+                self._left -= 1
+                is_held = self._left == -1
+            if is_held:
                 self._reached.set()
                 self._released.wait(30)
         return None

@@ -2,7 +2,7 @@
 
 A claim is lost when its lease runs out or somebody cancels it; whoever finds another token, or
 another state, has lost the row and leaves it alone. A row becomes *sending* in a transaction of
-its own before its first octet leaves, and nobody claims it from then on.
+its own before its first byte is sent, and no one claims it from then on.
 """
 
 import uuid

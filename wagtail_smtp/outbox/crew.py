@@ -16,7 +16,7 @@ class Crew:
         self._workers = [Worker(supply) for _ in range(number)]
 
     def stop(self) -> None:
-        """Let the windows in hand be the last; from a signal handler or another thread."""
+        """Let the messages in hand be the last; from a signal handler or another thread."""
         for worker in self._workers:
             worker.stop()
 

@@ -17,8 +17,8 @@ from wagtail_smtp.outbox import claims
 
 logger = logging.getLogger(__name__)
 
-#: Messages claimed at a time, and of these *sending* at a time in each thread: so many become
-#: *unknown* at the most when a worker dies.
+#: Messages claimed at a time, and of these *sending* at a time in each thread, if sending is fast:
+#: so many become *unknown* at the most when a worker dies.
 CLAIM = 100
 WINDOW = 10
 
@@ -37,13 +37,13 @@ class Supply:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._windows: deque[Window] = deque()
-        #: Windows not begun, of each claim.
+        #: Messages not begun, of each claim.
         self._open: Counter[uuid.UUID] = Counter()
         #: Claims that are to be given back: what of them is not begun.
         self._owed: set[uuid.UUID] = set()
 
-    def next(self) -> Window | None:
-        """The next window; None: nothing is due.
+    def next(self, size: int = WINDOW) -> Window | None:
+        """The next window, of up to ``size`` messages; None: nothing is due.
 
         Raises:
             django.db.Error: the outbox can't be read.
@@ -52,7 +52,12 @@ class Supply:
         with self._lock:
             if not self._windows:
                 self._claim()
-            return self._windows.popleft() if self._windows else None
+            if not self._windows:
+                return None
+            whole = self._windows.popleft()
+            if rest := whole.rows[size:]:
+                self._windows.appendleft(Window(whole.token, rest))
+            return Window(whole.token, whole.rows[:size])
 
     def _claim(self) -> None:
         token = uuid.uuid4()
@@ -60,14 +65,14 @@ class Supply:
         self._owed.add(token)
         rows = claims.claim(CLAIM, token)[1]
         self._owed.discard(token)
-        for start in range(0, len(rows), WINDOW):
-            self._windows.append(Window(token, rows[start : start + WINDOW]))
-            self._open[token] += 1
+        if rows:
+            self._windows.append(Window(token, rows))
+            self._open[token] = len(rows)
 
     def begun(self, window: Window) -> None:
         """Nothing of the window is left to be given back."""
         with self._lock:
-            self._open[window.token] -= 1
+            self._open[window.token] -= len(window.rows)
             self._open += Counter()  # without those that are through
 
     def give_back(self) -> None:

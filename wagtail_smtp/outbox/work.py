@@ -33,10 +33,13 @@ from wagtail_smtp.outbox.settle import (
     settle,
     settle_alone,
 )
-from wagtail_smtp.outbox.supply import Supply, Window
+from wagtail_smtp.outbox.supply import WINDOW, Supply, Window
 from wagtail_smtp.states import RecipientState, State
 
 logger = logging.getLogger(__name__)
+
+#: Seconds of sending after which outcomes are written down.
+_AT_A_TIME = 1
 
 
 class Worker:
@@ -56,11 +59,13 @@ class Worker:
         self._stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_stopped = False
         self._looked_at = 0.0
+        self._size = 1
+        self._renewed = 0.0
         self.again_at: list[datetime] = []
         self.is_through = False
 
     def stop(self) -> None:
-        """Let the window in hand be the last; from a signal handler or another thread."""
+        """Let the message in hand be the last; from a signal handler or another thread."""
         self._is_stopped = True
         self._stop.put(None)
 
@@ -93,6 +98,8 @@ class Worker:
                 alerts.waits(str(error))
             raise
         self._looked_at, self.is_through = 0.0, False
+        # A server that was fast before may be slow now.
+        self._size, self._renewed = 1, time.monotonic()
         self._supply.pay()
         try:
             return self._deliver(deadline)
@@ -120,14 +127,17 @@ class Worker:
                 if len(held) < len(window.rows):
                     # Cancelled, or the lease ran out: those are free again after a look.
                     self._looked_at = 0.0
+                begun = time.monotonic()
                 try:
                     self._send(window.token, held, contents, results)
                 except BaseException:
                     # A signal's exception; a task system's, whose time is over. Only the message
                     # in hand may have left, or not.
-                    claims.take_back(window.token, held[len(results) + 1 :])
+                    _take_back(window.token, held[len(results) + 1 :])
                     raise
                 done += len(results)
+                _take_back(window.token, held[len(results) :])
+                self._adapt(len(results), time.monotonic() - begun)
         finally:
             if results:
                 self._write(results[0].row.token, results, ())
@@ -142,9 +152,18 @@ class Worker:
             give_up_lost()
             claims.free_abandoned()
             self._looked_at = time.monotonic()
-        window = self._supply.next()
+        window = self._supply.next(self._size)
         self.is_through = window is None
         return window
+
+    def _adapt(self, number: int, seconds: float) -> None:
+        """Choose how many messages are *sending* next, after ``number`` took so many seconds.
+
+        With a slow server it is one at a time: the commit costs little beside the sending, and a
+        worker that dies there leaves no more than that one *unknown*.
+        """
+        fitting = int(_AT_A_TIME * number / seconds) if seconds > 0 else WINDOW
+        self._size = max(1, min(fitting, 2 * self._size, WINDOW))
 
     def _write(
         self, token: uuid.UUID, results: Sequence[Result], rows: Sequence[OutboxMessage]
@@ -196,13 +215,17 @@ class Worker:
         contents: Mapping[int, bytes],
         results: list[Result],
     ) -> None:
+        """Send until all are sent, the worker is stopped or it takes too long; one at least."""
         self._line.begin()
-        renewed, patience = time.monotonic(), conf.OUTBOX_LEASE / 4
+        begun = time.monotonic()
         for row in rows:
-            if time.monotonic() - renewed > patience:
+            if results and (self._is_stopped or time.monotonic() - begun > _AT_A_TIME):
+                return
+            # Of what is claimed too, which waits while a slow server has this.
+            if time.monotonic() - self._renewed > conf.OUTBOX_LEASE / 4:
                 try:
                     claims.extend(token)
-                    renewed = time.monotonic()
+                    self._renewed = time.monotonic()
                 except Error:
                     # What has left is known only here, so nothing may end this now.
                     logger.exception("The lease of the outbox's messages can't be renewed.")
@@ -257,6 +280,17 @@ def _written(
             results = [result for result in results if result.row.pk not in written]
         statements.run(*settle(results))
     return held
+
+
+def _take_back(token: uuid.UUID, rows: Sequence[OutboxMessage]) -> None:
+    """Let others have what has not left; what the database doesn't take becomes *unknown*."""
+    if not rows:
+        return
+    try:
+        claims.take_back(token, rows)
+    except Error:
+        logger.exception("Messages that were not sent can't be put back into the outbox.")
+        close_old_connections()
 
 
 def give_up_lost() -> int:
