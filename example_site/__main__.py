@@ -3,7 +3,10 @@
 import os
 import signal
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "example_site.settings"
@@ -48,7 +51,7 @@ def _run() -> None:
     servers.make_certificates()
     call_command("migrate", verbosity=0, interactive=False)
     call_command("seed_demo")
-    with servers.running():
+    with servers.running(), _worker():
         basehttp.run(
             places.HOST,
             places.site_port(),
@@ -56,6 +59,21 @@ def _run() -> None:
             threading=True,
             on_bind=lambda port: _announce(),
         )
+
+
+@contextmanager
+def _worker() -> Iterator[None]:
+    """The outbox's worker beside the web server, as on a site: it sends what had to wait."""
+    worker = subprocess.Popen([sys.executable, "-m", "example_site", "smtp_outbox", "--work"])
+    try:
+        yield
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(10)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
 
 
 def _check_ports() -> None:
