@@ -1,5 +1,6 @@
 """A server that Django's own backend can log in to and send through, the plugin can as well."""
 
+import smtplib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -165,6 +166,22 @@ def test_every_oddity(transport_to: Callable[..., object], name: str) -> None:
             assert _stock(server) == 1
         send(transport_to(server))  # type: ignore[arg-type]
         assert "DATA" in server.commands
+
+
+def test_503_at_auth_risks_nothing(transport_to: Callable[..., object]) -> None:
+    """stock reads it as "already logged in". Where it means something else, MAIL is refused."""
+    oddity = {
+        "EHLO": [LOGIN],
+        "AUTH": [b"503 5.5.1 Bad sequence\r\n"] * 9,
+        "MAIL": [b"530 5.7.0 Authentication required\r\n"] * 9,
+    }
+    with scripted(oddity) as server:
+        with pytest.raises(smtplib.SMTPException):
+            _stock(server)
+        with pytest.raises(MessageDeferred) as caught:
+            send(transport_to(server))  # type: ignore[arg-type]
+    assert (caught.value.phase, caught.value.code) == ("mail", 530)
+    assert "DATA" not in server.commands
 
 
 @pytest.mark.parametrize("code", [535, 432, 454, 525])

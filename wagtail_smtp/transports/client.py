@@ -271,8 +271,10 @@ class Client(smtplib.SMTP):
                 replies.append(reply)
         already = next((reply for reply in replies if reply.code == 503), None)
         if already is not None:
-            # Where all else failed this may mean "already logged in", as smtplib reads it. If it
-            # doesn't, the server refuses the sender.
+            # RFC 4954, 4: AUTH isn't permitted in this state, such as in a session that is logged
+            # in. This one isn't by us; but some servers log in a client by its address or
+            # certificate and say so here, and smtplib goes on. Where it goes on, so do we: a server
+            # that wanted a password after all refuses MAIL, before anything was handed over.
             return Reply(235, already.words)
         # What it says of the account is more telling than that it doesn't know a command.
         return min(replies, key=lambda reply: reply.code in _NOT_KNOWN)

@@ -92,7 +92,11 @@ def _look_up(host: str, port: int, within: float | None) -> list[Address]:
         except (OSError, UnicodeError) as error:
             answers.put(error)
 
-    threading.Thread(target=ask, name="wagtail-smtp-resolve", daemon=True).start()
+    try:
+        threading.Thread(target=ask, name="wagtail-smtp-resolve", daemon=True).start()
+    except RuntimeError as error:
+        # The process has too many: as passing as a name server that doesn't answer.
+        raise socket.gaierror(socket.EAI_AGAIN, f"no name server was asked: {error}") from error
     try:
         found = answers.get(timeout=within)
     except queue.Empty:
