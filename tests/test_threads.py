@@ -1,13 +1,19 @@
 """A machine that lets no more threads start, for a moment: nothing is stuck afterwards."""
 
 import asyncio
+import random
+import socket
 import threading
 
 import pytest
 from django.core.mail import EmailMessage
+from django.db import connection, transaction
 
+from tests.smtp_server import free_port
+from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import database, later, side
 from wagtail_smtp.models import LogEntry, OutboxMessage
+from wagtail_smtp.transports import guard
 
 
 class NoThreads:
@@ -47,11 +53,68 @@ def test_writing_later():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_a_rollback_undid_is_reported_as_lost(monkeypatch, caplog):
+def test_what_may_be_lost_with_a_rollback_is_logged(monkeypatch, caplog):
     monkeypatch.setattr(database, "is_under_test", lambda: False)
-    with NoThreads():
-        later._Kept(lambda: None, "default")
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    with transaction.atomic(), NoThreads():
+        later.after_rollback(lambda: None, "default")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_rolled_back", [True, False])
+def test_a_rollback_needs_no_new_thread(monkeypatch, is_rolled_back):
+    """What Django drops may be collected anywhere, at the end of the process too."""
+    mine, done = later._Later(), threading.Event()
+    monkeypatch.setattr(database, "is_under_test", lambda: False)
+    monkeypatch.setattr(later, "_later", mine)
+    with transaction.atomic():
+        later.after_rollback(done.set, "default")
+        if is_rolled_back:
+            transaction.set_rollback(True)
+        ends = NoThreads()
+        ends.__enter__()
+    ends.__exit__(None, None, None)
+    if is_rolled_back:
+        assert done.wait(10)
+    mine.close()
+    assert done.is_set() == is_rolled_back
+    assert mine.has_room(later._BYTES)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_waits_is_bounded_in_bytes():
+    mine, may_go = later._Later(), threading.Event()
+    half = later._BYTES // 2 + 1
+    assert mine.put(lambda: may_go.wait(10), "default", half)
+    assert not mine.put(lambda: None, "default", half)
+    assert mine.put(lambda: None, "default", 10)
+    may_go.set()
+    mine.close()
+    assert mine.has_room(later._BYTES)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_that_no_room_is_left_for_is_not_promised(make_set, reload, monkeypatch):
+    """Its entry is written without it, as a rollback of the caller's would lose the message."""
+    if connection.vendor != "sqlite":
+        pytest.skip("entries ride along in the caller's transaction on SQLite alone")
+    monkeypatch.setattr(database, "is_under_test", lambda: False)
+    monkeypatch.setattr(later, "_later", later._Later())
+    monkeypatch.setattr(later, "_BYTES", 20_000)
+    make_set(host="127.0.0.1", port=free_port())
+    reload()
+    message = EmailMessage("Hi", "Body", "shop@example.com", ["real@example.org"])
+    message.attach("a.bin", random.randbytes(30_000), "application/octet-stream")
+    with transaction.atomic(), pytest.raises(EmailDeliveryError):
+        message.send()
+    later._later.close()
+    assert [hasattr(entry, "stored") for entry in LogEntry.objects.all()] == [False]
+
+
+def test_no_thread_to_resolve_a_name_in():
+    with NoThreads(), pytest.raises(OSError, match="name server") as caught:
+        guard.resolve("mail.example.org", 25, within=1)
+    assert caught.value.errno == socket.EAI_AGAIN
 
 
 @pytest.mark.django_db(transaction=True)

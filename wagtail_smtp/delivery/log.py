@@ -15,6 +15,7 @@ from django.db import DataError, Error, IntegrityError, OperationalError
 from django.db.models import CharField, Model
 
 from wagtail_smtp.delivery import store
+from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live import database, later, side
 from wagtail_smtp.models import LogEntry
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 #: The error of MySQL and MariaDB about a character that the column can't hold.
 _INCORRECT_STRING = 1366
+#: About how many bytes a row takes in memory.
+_OF_ROW = 2048
 #: What is replaced where the database can't hold a text: utf8mb3 has three bytes for a character,
 #: and everything holds ASCII.
 _PLAINER = ((re.compile("[^\x00-\uffff]"), "\ufffd"), (re.compile("[^\x00-\x7f]"), "?"))
@@ -42,6 +45,7 @@ class Way:
         work: writes them, in a transaction; None: they are all there is to write.
         is_stored: whether ``work`` stores the message too.
         may_be_late: whether it may be done when the sender was told that it failed.
+        size: about how many bytes of the message it holds.
     """
 
     entry: LogEntry
@@ -49,6 +53,12 @@ class Way:
     work: Callable[[], object] | None = None
     is_stored: bool = False
     may_be_late: bool = True
+    size: int = 0
+
+    @property
+    def held(self) -> int:
+        """About how many bytes wait with it."""
+        return self.size + _OF_ROW * (1 + len(self.rows))
 
 
 def write(ways: Sequence[Way]) -> LogEntry | None:
@@ -73,10 +83,18 @@ def write(ways: Sequence[Way]) -> LogEntry | None:
                 break  # the next way would wait as long
     late = [way for way in ways if way.may_be_late]
     is_passing = isinstance(failure, Error | OSError) and not is_of_value(failure)
-    if not is_passing or not later.put(lambda: _late(late, alias), alias):
+    if not is_passing or not _put_later(late, alias):
         raise failure
     logger.warning("The delivery log can't be written now, but later: %.200s", failure)
     return None
+
+
+def _put_later(ways: Sequence[Way], alias: str) -> bool:
+    """Have it written later; without the message, if too many bytes wait already."""
+    if later.put(lambda: _late(ways, alias), alias, max(way.held for way in ways)):
+        return True
+    last = ways[-1:]
+    return len(ways) > 1 and later.put(lambda: _late(last, alias), alias, last[0].held)
 
 
 def _late(ways: Sequence[Way], alias: str) -> None:
@@ -92,6 +110,10 @@ def _late(ways: Sequence[Way], alias: str) -> None:
 
 def _written(way: Way, alias: str) -> LogEntry:
     entry = way.entry
+    rides_along = side.rides_along(alias)
+    if rides_along and way.is_stored and not later.has_room(way.held):
+        # If the caller's transaction is rolled back, the message would be gone.
+        raise StorageFull("Too many messages wait for the end of a transaction.")
 
     def run() -> None:
         if way.work is None:
@@ -108,8 +130,8 @@ def _written(way: Way, alias: str) -> LogEntry:
         if entry.pk is None:
             raise
     entry.is_stored = way.is_stored
-    if side.rides_along(alias):
-        later.after_rollback(lambda: _written(way, alias), alias)
+    if rides_along:
+        later.after_rollback(lambda: _written(way, alias), alias, way.held)
     return entry
 
 

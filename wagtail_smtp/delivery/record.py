@@ -91,7 +91,7 @@ def _ways(
             retry(waiting)
 
         # Late, the sender may have sent it again.
-        yield log.Way(waiting, theirs, wait, is_stored=True, may_be_late=False)
+        yield log.Way(waiting, theirs, wait, True, may_be_late=False, size=described.size)
     frozen = b""
     # A security message is stored only while the outbox will still try it.
     if refusal.is_kept(passage, described.state):
@@ -103,7 +103,7 @@ def _ways(
 
     if frozen:
         is_small = len(frozen) <= _HELD
-        yield log.Way(described, rows, keep, is_stored=True, may_be_late=is_small)
+        yield log.Way(described, rows, keep, True, may_be_late=is_small, size=len(frozen))
     has_provider_ids = any(getattr(row, "provider_id", "") for row in rows)
     alone = (lambda: _insert(described, rows)) if has_provider_ids else None
     yield log.Way(described, rows, alone)
