@@ -109,7 +109,7 @@ class Notice:
         """It in words; ``label`` names a category."""
         values = {
             "name": self.name,
-            "others": ", ".join(f"“{name}”" for name in self.others),
+            "others": ", ".join(_("“%(name)s”") % {"name": name} for name in self.others),
             "categories": ", ".join(_labels(self.categories, label)),
         }
         return str(_TEXTS[self.kind, self.reason]() % values)

@@ -68,9 +68,11 @@ def _set_of(passage: Passage) -> SettingsSetConfig | None:
 def _text(
     passage: Passage, entry: LogEntry, item: SettingsSetConfig | None, is_kept: bool
 ) -> Iterator[str]:
-    yield _("A message was not sent because it is too large for %s.") % (
-        f"“{item.name}”" if item else _("the server")
-    )
+    if item:
+        text = _("A message was not sent because it is too large for “%(name)s”.")
+        yield text % {"name": item.name}
+    else:
+        yield _("A message was not sent because it is too large for the server.")
     if is_kept:
         yield _(
             "It is kept in the delivery log, where its attachments can be downloaded, to be "

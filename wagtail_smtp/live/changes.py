@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 
 from wagtail_smtp import oauth
 from wagtail_smtp.categories import BUILT_IN
@@ -184,9 +184,8 @@ def _unshown(label: str, has_old: bool, has_new: bool) -> FieldChange:
     """A change of what is too secret or too long to be shown."""
     if has_old and has_new:
         return FieldChange(label)
-    return (
-        FieldChange(label, "", _("set")) if has_new else FieldChange(label, _("set"), _("removed"))
-    )
+    stored = pgettext("a password or key", "set")
+    return FieldChange(label, "", stored) if has_new else FieldChange(label, stored, _("removed"))
 
 
 def _secret_label(item: SettingsSetConfig) -> str:
