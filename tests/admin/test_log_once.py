@@ -55,3 +55,15 @@ def test_what_a_pruned_message_left_behind(admin_client):
     assert "Sent again from" not in shown(admin_client.get(url("entry", again)))
     admin_client.post(url("resend", again))
     assert LogEntry.objects.first().resend_of_id == again.resend_of_id  # they still know each other
+
+
+def test_a_confirmation_of_another_state(admin_client):
+    """The outbox or a provider's report says meanwhile that it was sent."""
+    entry = make_entry(message=make_message())
+    page = admin_client.get(url("resend", entry)).content.decode()
+    state = re.search(r'name="state" value="(\w+)"', page)[1]
+    LogEntry.objects.filter(pk=entry.pk).update(state="unknown")
+    admin_client.post(url("resend", entry), {"seen": "0", "state": state})
+    assert (len(mail.outbox), audit("resend").count()) == (0, 0)
+    admin_client.post(url("resend", entry), {"seen": "0", "state": "unknown"})
+    assert len(mail.outbox) == 1

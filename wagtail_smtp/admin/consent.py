@@ -4,7 +4,6 @@ import json
 import secrets
 import time
 
-from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import include, path, reverse
@@ -27,7 +26,7 @@ from wagtail_smtp.diagnostics.failure import Failure
 from wagtail_smtp.diagnostics.remedies import explain
 from wagtail_smtp.exceptions import EmailDeliveryError, SecretError, TokenRefused
 from wagtail_smtp.live import consents, tokens
-from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.live.again import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.oauth import OAuth
 from wagtail_smtp.transports import grants, refusals
@@ -180,15 +179,10 @@ class BackView(permissions.RequirePermission, View):
             raise TokenRefused("no code", reason=reason)
         client = tokens.client_of(config, tokens.reveal(config, item.secret))
         token = grants.redeem(client, begun["kept"], answer)
-        with transaction.atomic(using=write_alias()):
-            DeliverySettings.lock()
-            present = SettingsSet.objects.filter(pk=item.pk).first()
-            if present is None or tokens.fingerprint(present.frozen(())) != begun["fingerprint"]:
-                messages.error(request, self._changed())
-                return
-            may_reload = request.user.has_perm(permissions.RELOAD)
-            waits = consents.keep(config, token, may_reload=may_reload)
-            log(instance=item, action="wagtail_smtp.consent")
+        waits = self._keep(config, token, begun, item)
+        if waits is None:
+            messages.error(request, self._changed())
+            return
         text = _("“%s” is connected: the site may send with this mailbox. Test it, then reload.")
         if waits:
             text = _(
@@ -196,6 +190,19 @@ class BackView(permissions.RequirePermission, View):
                 "Until then email is sent with the one before."
             )
         messages.success(request, text % item.name)
+
+    @in_transaction
+    @sensitive_variables()
+    def _keep(self, config, token, begun, item):
+        """Whether the consent waits for a reload; None: the set was changed, so it isn't kept."""
+        DeliverySettings.lock()
+        present = SettingsSet.objects.filter(pk=item.pk).first()
+        if present is None or tokens.fingerprint(present.frozen(())) != begun["fingerprint"]:
+            return None
+        may_reload = self.request.user.has_perm(permissions.RELOAD)
+        waits = consents.keep(config, token, may_reload=may_reload)
+        log(instance=item, action="wagtail_smtp.consent")
+        return waits
 
     def _changed(self):
         return _("The settings changed meanwhile. Press “Connect” again.")

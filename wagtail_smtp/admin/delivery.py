@@ -6,7 +6,6 @@ from datetime import timedelta
 from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.http import HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
@@ -32,7 +31,7 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import Explanation, explain
 from wagtail_smtp.diagnostics.send import send_test
 from wagtail_smtp.diagnostics.status import OVERDUE, outbox
-from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.live.again import in_transaction
 from wagtail_smtp.live.look_up import NO_VERSION
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports import standard
@@ -157,15 +156,10 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
     def post(self, request, *args, **kwargs):
         if not request.user.has_perm(permissions.CHANGE_METHOD):
             raise PermissionDenied
-        with transaction.atomic(using=write_alias()):
-            form = MethodForm(request.POST, instance=DeliverySettings.lock())
-            if not form.is_valid():
-                messages.validation_error(request, _("The delivery method was not saved."), form)
-                return self.render_to_response(self.get_context_data(form=form))
-            if form.has_changed():
-                form.instance.stamp(request.user)
-                form.save()
-                log(instance=form.instance, action="wagtail.edit", content_changed=True)
+        form = self._saved_form()
+        if form.errors:
+            messages.validation_error(request, _("The delivery method was not saved."), form)
+            return self.render_to_response(self.get_context_data(form=form))
         buttons = []
         if request.user.has_perm(permissions.RELOAD):
             buttons = [
@@ -175,6 +169,16 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
             request, _("Saved. Not in use yet: email still leaves as before."), buttons=buttons
         )
         return HttpResponseRedirect(request.path)
+
+    @in_transaction
+    def _saved_form(self):
+        """The posted form, saved if it is valid."""
+        form = MethodForm(self.request.POST, instance=DeliverySettings.lock())
+        if form.is_valid() and form.has_changed():
+            form.instance.stamp(self.request.user)
+            form.save()
+            log(instance=form.instance, action="wagtail.edit", content_changed=True)
+        return form
 
 
 def _became(overview):

@@ -127,8 +127,13 @@ class ResendView(ActionView):
         }
 
     def post(self, request, *args, **kwargs):
-        if not once.claim(self.entry, request.user, seen(request.POST)):
-            messages.warning(request, _("Not sent: the message was sent again already."))
+        # The outbox or a provider's report may have changed its state meanwhile.
+        known, shown = seen(request.POST), request.POST.get("state", "")
+        if not once.claim(self.entry, request.user, known, shown=shown):
+            text = _("Not sent: the message changed after this page was shown.")
+            if once.newest_resend(self.entry) > known:
+                text = _("Not sent: the message was sent again already.")
+            messages.warning(request, text)
             return self.back()
         done = once.send_claimed(self.entry)
         if done.problem:
@@ -233,11 +238,17 @@ class ResendSelected(BulkAction):
             messages.success(request, text % sent)
         if account.failed:
             text = ngettext(
-                "%d was not sent: %s", "%d were not sent, the first: %s", account.failed
+                "%(count)d was not sent: %(problem)s",
+                "%(count)d were not sent, the first: %(problem)s",
+                account.failed,
             )
-            messages.error(request, text % (account.failed, account.problem))
+            values = {"count": account.failed, "problem": account.problem}
+            messages.error(request, text % values)
         if account.left_out:
-            reasons = ", ".join(f"{reason} ({count})" for count, reason in account.why_left_out())
+            reasons = ", ".join(
+                _("%(reason)s (%(count)d)") % {"reason": reason, "count": count}
+                for count, reason in account.why_left_out()
+            )
             messages.warning(request, _("Left out: %s.") % reasons)
         if account.stopped_at is not None:
             rest = sum(1 for each in self.numbers if each > account.stopped_at)

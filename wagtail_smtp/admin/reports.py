@@ -2,7 +2,6 @@
 
 from django import forms
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import NoReverseMatch, path, reverse
@@ -19,7 +18,7 @@ from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.before_migrate import requires_tables
-from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.live.again import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.tracking import proof
 from wagtail_smtp.tracking.providers import PROVIDERS
@@ -126,12 +125,16 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
         address = address_of(self.item, request)
         if not address:
             return HttpResponseRedirect(request.path)
-        with transaction.atomic(using=write_alias()):
-            DeliverySettings.lock()
-            del self.item  # as it is now that nobody else changes it
-            if "renew" in request.POST:
-                return self._renew(address)
-            return self._keep_key()
+        return self._save(address)
+
+    @in_transaction
+    @sensitive_variables()
+    def _save(self, address):
+        DeliverySettings.lock()
+        self.__dict__.pop("item", None)  # as it is now that nobody else changes it
+        if "renew" in self.request.POST:
+            return self._renew(address)
+        return self._keep_key()
 
     @sensitive_variables()
     def _renew(self, address):

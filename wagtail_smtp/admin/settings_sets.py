@@ -1,7 +1,6 @@
 """The *SMTP settings* snippet: listing, form, order."""
 
 from django.contrib.admin.utils import unquote
-from django.db import transaction
 from django.http import HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import get_object_or_404
@@ -33,7 +32,7 @@ from wagtail_smtp.admin.set_form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.admin.set_test_parts import OffersTests, test_buttons
 from wagtail_smtp.admin.webhook_panel import ReportsPanel
 from wagtail_smtp.live import draft_configuration
-from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.live.again import in_transaction
 from wagtail_smtp.live.reload import revoke
 from wagtail_smtp.live.restore import free_name
 from wagtail_smtp.models import DeliverySettings, SettingsSet
@@ -61,10 +60,10 @@ class StatusPanel(SnippetStatusSidePanel):
 class LockedPost:
     """Changes wait for each other, so that each is checked against what really stands."""
 
+    @in_transaction
     def post(self, request, *args, **kwargs):
-        with transaction.atomic(using=write_alias()):
-            DeliverySettings.lock()
-            return super().post(request, *args, **kwargs)
+        DeliverySettings.lock()
+        return super().post(request, *args, **kwargs)
 
 
 class NotInUseYet:
@@ -172,27 +171,28 @@ class DeleteView(LockedPost, snippets.DeleteView):
         revoke(self.object.key)
 
 
-def move(item, position):
-    """Put a set at this place, the last if there is none such; to be called under the lock."""
+@in_transaction
+def move(pk, position):
+    """Put a set at this place, the last if there is none such; returns it."""
+    DeliverySettings.lock()
+    item = get_object_or_404(SettingsSet, pk=pk)
     others = list(SettingsSet.objects.exclude(pk=item.pk).order_by("sort_order", "pk"))
     others.insert(position if 0 <= position <= len(others) else len(others), item)
     for number, row in enumerate(others):
         SettingsSet.objects.filter(pk=row.pk).update(sort_order=number)
     log(instance=item, action="wagtail_smtp.reorder")
+    return item
 
 
 class ReorderView(snippets.ReorderView):
     """Move one set and number all anew, since numbers may repeat or be missing."""
 
     def post(self, request, *args, **kwargs):
-        with transaction.atomic(using=write_alias()):
-            DeliverySettings.lock()
-            item = get_object_or_404(SettingsSet, pk=unquote(str(kwargs["pk"])))
-            try:
-                position = int(self.request.GET.get("position", ""))
-            except ValueError:
-                position = -1
-            move(item, position)
+        try:
+            position = int(self.request.GET.get("position", ""))
+        except ValueError:
+            position = -1
+        move(unquote(str(kwargs["pk"])), position)
         return JsonResponse({"success": True})
 
 
@@ -202,10 +202,7 @@ class PutFirstView(permissions.RequirePermission, View):
     permission = permissions.CHANGE_SETS
 
     def post(self, request, pk):
-        with transaction.atomic(using=write_alias()):
-            DeliverySettings.lock()
-            item = get_object_or_404(SettingsSet, pk=pk)
-            move(item, 0)
+        item = move(pk, 0)
         buttons = []
         if request.user.has_perm(permissions.RELOAD):
             buttons = [messages.button(reverse(RELOAD_URL), _("Review and reload"))]

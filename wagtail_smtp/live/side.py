@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from wagtail_smtp.live import database, statements, threads
+from wagtail_smtp.live import again, database, statements, threads
 
 #: Seconds that a caller waits for its turn and for a connection, and that a statement or a lock
 #: may take over there.
@@ -45,7 +45,7 @@ def write(work: Callable[[], T], alias: str) -> T:
     savepoint. So it does in the transaction of a test, which is rolled back at its end.
 
     Args:
-        work: done again if the connection is lost.
+        work: done again if the connection is lost, or the database asks for it.
 
     Raises:
         TimeoutError: its turn didn't come; it is not done.
@@ -53,11 +53,11 @@ def write(work: Callable[[], T], alias: str) -> T:
         django.db.Error: as ``work`` does.
     """
     if threads.runs_event_loop() or _needs_another(connections[alias]):
-        return _side.call(lambda: _apart(lambda: _bounded(work, alias), alias), alias)
+        return _side.call(lambda: _apart(lambda: _bounded_again(work, alias), alias), alias)
     if connections[alias].in_atomic_block:
         with transaction.atomic(using=alias):
             return work()
-    return _apart(lambda: _bounded(work, alias), alias)
+    return _apart(lambda: _bounded_again(work, alias), alias)
 
 
 def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
@@ -100,6 +100,10 @@ def _apart(work: Callable[[], T], alias: str) -> T:
             raise
     with _of_session(connection):
         return work()
+
+
+def _bounded_again(work: Callable[[], T], alias: str) -> T:
+    return again.repeated(lambda: _bounded(work, alias), alias)
 
 
 def _bounded(work: Callable[[], T], alias: str) -> T:

@@ -58,7 +58,7 @@ def newest_resend(entry: LogEntry | None = None) -> int:
     return rows.using(router.db_for_write(rows.model)).aggregate(last=Max("pk"))["last"] or 0
 
 
-def claim(entry: LogEntry, user: Any, seen: int, *, unasked: bool = False) -> bool:
+def claim(entry: LogEntry, user: Any, seen: int, *, shown: str = "", unasked: bool = False) -> bool:
     """Write down that ``user`` resends ``entry``.
 
     It stays there whatever becomes of the request's transaction, as the message can't be taken
@@ -66,11 +66,12 @@ def claim(entry: LogEntry, user: Any, seen: int, *, unasked: bool = False) -> bo
 
     Args:
         seen: what :func:`newest_resend` was when it was confirmed.
+        shown: the state of ``entry`` when it was confirmed; empty: it doesn't matter.
         unasked: nobody looked at this one message, so it is only claimed if its own state is still
             that of ``entry`` and none of its family was sent or may have been.
 
     Returns:
-        False if it was resent since ``seen``, or must not be; nothing may be sent then.
+        False if it was resent or has changed since, or must not be; nothing may be sent then.
     """
     alias = database.write_alias()
     title = _("Log entry %d") % entry.pk  # in the language of this thread
@@ -84,6 +85,8 @@ def claim(entry: LogEntry, user: Any, seen: int, *, unasked: bool = False) -> bo
         if newest_resend(entry) > seen:
             return False
         is_as_seen = any(row[:2] == (entry.pk, entry.state) for row in rows)
+        if shown and (entry.pk, shown) not in (row[:2] for row in rows):
+            return False
         if unasked and (not is_as_seen or why_not_again(entry.pk, rows)):
             return False
         family(entry).order_by().update(resend_began=began)
