@@ -8,16 +8,16 @@ import atexit
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from wagtail_smtp.live import again, database, statements, threads
+from wagtail_smtp.live import again, database, locks, statements, threads
 
 #: Seconds that a caller waits for its turn and for a connection, and that a statement or a lock
 #: may take over there.
@@ -93,12 +93,12 @@ def _apart(work: Callable[[], T], alias: str) -> T:
     connection = connections[alias]
     was_open = connection.connection is not None
     try:
-        with _of_session(connection):
+        with locks.bounded(connection, _STATEMENT, _STATEMENT):
             return work()
     except (OperationalError, InterfaceError):
         if not was_open or not database.was_lost(connection):
             raise
-    with _of_session(connection):
+    with locks.bounded(connection, _STATEMENT, _STATEMENT):
         return work()
 
 
@@ -114,40 +114,6 @@ def _bounded(work: Callable[[], T], alias: str) -> T:
             with connection.cursor() as cursor:
                 cursor.execute(bounds)
         return work()
-
-
-@contextmanager
-def _of_session(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """The same where the database bounds no transactions, but statements or sessions."""
-    if connection.vendor != "mysql":
-        yield
-    elif connection.mysql_is_mariadb:
-        with connection.execute_wrapper(_bound_statement):
-            yield
-    else:
-        before = _lock_wait(connection, _STATEMENT)
-        try:
-            yield
-        finally:
-            if connection.connection is not None:
-                _lock_wait(connection, before)
-
-
-def _bound_statement(execute: Any, sql: str, *args: Any) -> Any:
-    """A wrapper of Django's for statements, as MariaDB bounds a single one."""
-    if sql.startswith(("INSERT", "UPDATE", "DELETE", "SELECT")):
-        bounds = f"innodb_lock_wait_timeout={_STATEMENT}, max_statement_time={_STATEMENT}"
-        sql = f"SET STATEMENT {bounds} FOR {sql}"
-    return execute(sql, *args)
-
-
-def _lock_wait(connection: BaseDatabaseWrapper, seconds: int) -> int:
-    """Set how long a statement of this session waits for a lock; how long it was before."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT @@SESSION.innodb_lock_wait_timeout")
-        [before] = cursor.fetchone()
-        cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [seconds])
-    return int(before)
 
 
 def _needs_another(connection: BaseDatabaseWrapper) -> bool:

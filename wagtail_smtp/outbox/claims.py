@@ -28,6 +28,7 @@ def rows() -> "QuerySet[OutboxMessage]":
     return Row.objects.using(database.write_alias())
 
 
+@again.patiently
 def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[OutboxMessage]]:
     """Up to ``limit`` messages that are due, security first, and the token they are held by.
 
@@ -79,6 +80,7 @@ def load(window: Sequence[OutboxMessage]) -> dict[int, bytes]:
     return {key: bytes(content) for key, content in found.values_list("entry_id", "content")}
 
 
+@again.patiently
 @again.in_transaction
 def free_abandoned() -> None:
     """Let others have what dead workers had claimed and not begun.
@@ -146,6 +148,7 @@ def _sending(token: uuid.UUID, keys: Sequence[int]) -> statements.Statement:
     return statements.Statement(sql, values)
 
 
+@again.patiently
 def extend(token: uuid.UUID) -> None:
     """Renew the lease of all that is held by ``token``."""
     # By state, which has an index; the token has none.
@@ -153,12 +156,14 @@ def extend(token: uuid.UUID) -> None:
     _by_key(held).update(lease_until=clock.now(conf.OUTBOX_LEASE))
 
 
+@again.patiently
 def give_back(token: uuid.UUID) -> None:
     """Let others have what was claimed and not begun."""
     held = rows().filter(token=token, state=_State.CLAIMED)
     _by_key(held).update(state=_State.WAITING, lease_until=None)
 
 
+@again.patiently
 def take_back(token: uuid.UUID, begun: Sequence[OutboxMessage]) -> None:
     """Let others have what became *sending*, but certainly didn't leave."""
     rows().filter(pk__in=[row.pk for row in begun], token=token, state=_State.SENDING).update(

@@ -25,7 +25,7 @@ from wagtail_smtp.exceptions import (
     SecretError,
     TransportUnavailable,
 )
-from wagtail_smtp.live import database, statements
+from wagtail_smtp.live import again, database, statements
 from wagtail_smtp.live.statements import Statement
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox import claims
@@ -110,6 +110,7 @@ def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
             yield attempt
 
 
+@again.patiently
 def settle_alone(result: Result) -> None:
     """Write down one outcome, if need be without what the database doesn't take of it."""
     alias = database.write_alias()

@@ -258,6 +258,7 @@ class Worker:
         return self._line.pass_on(message, classification, settled, row.entry.key)
 
 
+@again.patiently
 def _written(
     token: uuid.UUID, results: Sequence[Result], rows: Sequence[OutboxMessage], *, is_first: bool
 ) -> list[OutboxMessage]:
@@ -302,6 +303,7 @@ def give_up_lost() -> int:
     return len(lost)
 
 
+@again.patiently
 @again.in_transaction
 def _give_up(row: OutboxMessage) -> bool:
     # The worker may have come back: its outcome is the better one. So is that of who has it now.
