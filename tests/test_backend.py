@@ -1,6 +1,7 @@
 """The backend wherever Django code may call it from."""
 
 import asyncio
+import ctypes
 import os
 import threading
 import warnings
@@ -11,6 +12,7 @@ from django.core.mail import EmailMessage, mail_admins, send_mail
 from django.db import DatabaseError, connection, transaction
 from wagtail.admin.mail import send_mail as wagtail_send_mail
 
+from tests.hostile import HostileServer
 from wagtail_smtp.backend import EmailBackend
 from wagtail_smtp.exceptions import MessageRefused
 from wagtail_smtp.signals import message_failed, message_sent
@@ -73,20 +75,34 @@ def test_one_backend_shared_by_threads(server):
     assert len(server.received) == 6
 
 
+def _fork_without_hooks():
+    """As a server in C forks, such as uWSGI: Python doesn't notice."""
+    return ctypes.PyDLL(None).fork()
+
+
 @on_real_transactions
-def test_after_a_fork(server):
-    _send()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the test's server has a thread
-        pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            code = 0 if _send() == 1 else 1
-        finally:
-            os._exit(code)
-    assert os.waitpid(pid, 0)[1] == 0
-    assert len(server.received) == 2
+@pytest.mark.parametrize("fork", [os.fork, _fork_without_hooks])
+def test_after_a_fork(make_set, reload, fork):
+    """The child leaves the parent's session alone."""
+    # Unencrypted, where the child could go on with it unnoticed.
+    with HostileServer(security="none") as server:
+        make_set(server)
+        reload()
+        _send()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the test's server has a thread
+            pid = fork()
+        if pid == 0:
+            code = 1
+            try:
+                code = 0 if _send() == 1 else 1
+            finally:
+                os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert server.connections == 2
+        _send()
+        assert len(server.received) == 3
+        assert server.connections == 2
 
 
 @on_real_transactions

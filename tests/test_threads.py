@@ -1,9 +1,12 @@
 """A machine that lets no more threads start, for a moment: nothing is stuck afterwards."""
 
 import asyncio
+import logging
 import random
 import socket
+import sys
 import threading
+from types import ModuleType
 
 import pytest
 from django.core.mail import EmailMessage
@@ -11,7 +14,7 @@ from django.db import connection, transaction
 
 from tests.smtp_server import free_port
 from wagtail_smtp.exceptions import EmailDeliveryError
-from wagtail_smtp.live import database, later, side
+from wagtail_smtp.live import database, later, side, threads
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.transports import guard
 
@@ -136,3 +139,16 @@ def test_a_message_accepted_on_an_event_loop_is_no_error(configure, settings, mo
 
     assert asyncio.run(send()) == 1
     assert OutboxMessage.objects.count() == LogEntry.objects.count() == 1
+
+
+@pytest.mark.parametrize(("has_threads", "warnings"), [(0, 1), (1, 0), (None, 0)])
+def test_uwsgi_without_threads_is_told(monkeypatch, caplog, has_threads, warnings):
+    """Older releases of uWSGI need ``enable-threads``; the module exists only inside it."""
+    if has_threads is not None:
+        uwsgi = ModuleType("uwsgi")
+        uwsgi.has_threads = has_threads
+        monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    with caplog.at_level(logging.WARNING, "wagtail_smtp"):
+        threads.warn_if_stopped()
+    assert len(caplog.records) == warnings
+    assert all("enable-threads" in record.message for record in caplog.records)

@@ -26,6 +26,7 @@ class WagtailSMTPConfig(AppConfig):
         database_checks.register_all()
         request_started.connect(threads.begin_request, dispatch_uid="wagtail_smtp")
         request_finished.connect(threads.end_request, dispatch_uid="wagtail_smtp")
+        threads.warn_if_stopped()
         alerts.connect()
         retention.connect()
         signals.outbox_idle.connect(consents.renew_when_idle, dispatch_uid="wagtail_smtp.consents")

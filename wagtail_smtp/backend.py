@@ -7,7 +7,7 @@ from typing import Any
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
-from wagtail_smtp import alerts
+from wagtail_smtp import alerts, forks
 from wagtail_smtp.categories import ALERT, ERROR
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.pipeline import Line
@@ -92,6 +92,7 @@ class EmailBackend(BaseEmailBackend):
             EmailDeliveryError: or what the project's own backend raises.
             ValueError: a message can't be written down; also with ``fail_silently``.
         """
+        forks.notice()
         sent = 0
         with self._lock, borrowed_connection():
             self._line.begin()

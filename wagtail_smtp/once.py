@@ -7,14 +7,13 @@ an answer counts only if the cache gives back what is in it.
 """
 
 import logging
-import os
 import threading
 import time
 from contextlib import suppress
 
 from django.core.cache import cache
 
-from wagtail_smtp import reports
+from wagtail_smtp import forks, reports
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ def forget() -> None:
     _memory.__init__()  # type: ignore[misc]
 
 
-os.register_at_fork(after_in_child=forget)
+forks.after_in_child(forget)
 
 
 def is_first(key: str, seconds: float, value: object = True) -> bool:

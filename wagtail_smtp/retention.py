@@ -10,7 +10,6 @@ never comes into it again, so that needs no lock.
 """
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from typing import Any
 from django.core.signals import request_finished
 from django.db import connections, models
 
-from wagtail_smtp import signals
+from wagtail_smtp import forks, signals
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import reported, store
 from wagtail_smtp.live import again, clock, database, threads
@@ -160,7 +159,7 @@ class _Turn:
 
 
 _turn = _Turn()
-os.register_at_fork(after_in_child=lambda: _turn.__init__())  # type: ignore[misc]
+forks.after_in_child(lambda: _turn.__init__())  # type: ignore[misc]
 
 
 def connect() -> None:

@@ -1,13 +1,12 @@
 """Whole messages in the database: frozen, compressed, encrypted, within a quota."""
 
-import os
 import threading
 import time
 
 from django.db import connections
 from django.db.models import Sum
 
-from wagtail_smtp import alerts, crypto
+from wagtail_smtp import alerts, crypto, forks
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery import freeze
 from wagtail_smtp.delivery.frozen import FrozenMessage
@@ -127,7 +126,7 @@ class _Usage:
 
 
 _usage = _Usage()
-os.register_at_fork(after_in_child=lambda: _usage.__init__())  # type: ignore[misc]
+forks.after_in_child(lambda: _usage.__init__())  # type: ignore[misc]
 
 
 def forget() -> None:

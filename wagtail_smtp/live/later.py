@@ -5,7 +5,6 @@ The thread has a connection of its own, and ends with its work.
 
 import atexit
 import logging
-import os
 import queue
 import threading
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
-from wagtail_smtp import reports
+from wagtail_smtp import forks, reports
 from wagtail_smtp.live import database
 
 logger = logging.getLogger(__name__)
@@ -220,4 +219,4 @@ def after_rollback(work: Callable[[], object], alias: str, size: int = 0) -> Non
 
 _later = _Later()
 atexit.register(lambda: _later.close())
-os.register_at_fork(after_in_child=lambda: _later.__init__())  # type: ignore[misc]
+forks.after_in_child(lambda: _later.__init__())  # type: ignore[misc]

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import logging
-import os
 import threading
 import time
 import uuid
@@ -11,7 +10,7 @@ from collections import OrderedDict
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from wagtail_smtp import configuration
+from wagtail_smtp import configuration, forks
 from wagtail_smtp.configuration import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import database, threads
@@ -127,7 +126,7 @@ class _Memory:
 
 
 _memory = _Memory()
-os.register_at_fork(after_in_child=_memory.after_fork)
+forks.after_in_child(_memory.after_fork)
 
 
 def forget() -> None:

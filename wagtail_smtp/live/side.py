@@ -5,7 +5,6 @@ is closed after a while without work.
 """
 
 import atexit
-import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
+from wagtail_smtp import forks
 from wagtail_smtp.live import again, database, locks, statements, threads
 
 #: Seconds that a caller waits for its turn and for a connection, and that a statement or a lock
@@ -223,4 +223,4 @@ def _after_fork() -> None:
     _side.__init__()  # type: ignore[misc]
 
 
-os.register_at_fork(after_in_child=_after_fork)
+forks.after_in_child(_after_fork)

@@ -1,14 +1,21 @@
 """Which threads serve requests: Django cleans up after those, and people wait for them."""
 
 import asyncio
+import logging
 import threading
+from importlib import import_module
 from typing import Any
+
+from wagtail_smtp import forks
+
+logger = logging.getLogger(__name__)
 
 _thread = threading.local()
 
 
 def begin_request(**kwargs: Any) -> None:
     """Receiver of request_started."""
+    forks.notice()
     _thread.is_managed = _thread.is_in_request = True
 
 
@@ -36,3 +43,16 @@ def runs_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def warn_if_stopped() -> None:
+    """Log if threads don't run in this process, which uWSGI can be told; to be called once."""
+    try:
+        uwsgi = import_module("uwsgi")
+    except ImportError:  # it exists only inside uWSGI
+        return
+    if not getattr(uwsgi, "has_threads", True):
+        logger.warning(
+            "uWSGI runs without threads, so parts of the delivery log are written late or lost, "
+            "and queued email is not sent by this process. Set 'enable-threads = true'."
+        )

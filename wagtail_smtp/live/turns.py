@@ -2,7 +2,6 @@
 for all who wait. Each by itself they would sleep until the file is free, and wait for the disk.
 """
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,6 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from django.db import Error, transaction
+
+from wagtail_smtp import forks
 
 
 class _Job:
@@ -69,7 +70,7 @@ def _do(jobs: Sequence[_Job], connection: Any) -> None:
 
 _turns = _Turns()
 # The parent's threads don't exist in the child, and one of them may have had its turn.
-os.register_at_fork(after_in_child=lambda: _turns.__init__())  # type: ignore[misc]
+forks.after_in_child(lambda: _turns.__init__())  # type: ignore[misc]
 
 
 def take(work: Callable[[Any], int], connection: Any) -> int:

@@ -1,9 +1,10 @@
 """The transports of this process that keep connections open: at its end, and after a fork."""
 
 import atexit
-import os
 import weakref
 from typing import Protocol
+
+from wagtail_smtp import forks
 
 
 class Pooling(Protocol):
@@ -33,4 +34,4 @@ def close_all() -> None:
         transport.close()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+forks.after_in_child(_after_fork)
