@@ -15,6 +15,8 @@ from wagtail_smtp.live import look_up
 from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
 from wagtail_smtp.transports import process
 
+pytest_plugins = ["tests.leftovers"]
+
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
