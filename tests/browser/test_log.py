@@ -104,3 +104,20 @@ def test_the_listing_on_a_phone(person):  # noqa: F811
     assert not row.locator(".smtp-log-minor").first.is_visible()
     page.set_viewport_size({"width": 1280, "height": 900})
     assert row.locator(".smtp-log-minor").first.is_visible()
+
+
+def test_an_entry_and_its_resend_on_a_phone(person):  # noqa: F811
+    """Nothing is cut off at the edge, however long an address or Message-ID is."""
+    page = person.page
+    person.log_in()
+    _set_port_of_the_first(person, NOBODY_LISTENS)
+    _send_in_vain(person)
+    page.set_viewport_size({"width": 390, "height": 844})
+    _find(person)
+    entry = page.url
+    for url in (entry, f"{entry}resend/"):
+        page.goto(url)
+        widest = page.locator("main :is(dl, ul, p) :is(bdi, [dir=auto])").evaluate_all(
+            "nodes => nodes.map(node => node.getBoundingClientRect().right)"
+        )
+        assert max(widest) <= 390
