@@ -60,6 +60,7 @@ def test_keys_of_their_own_are_advised():
     assert ids(checks.check_own_keys) == ["wagtail_smtp.W001"]
 
 
+@pytest.mark.django_db  # the check of JSON fields asks the database what it can
 def test_keys_of_their_own_are_advised_by_a_deployment_check_alone(capsys):
     call_command("check")
     assert "W001" not in "".join(capsys.readouterr())
