@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help demo demo-reset demo-venv test lint unit test-postgresql test-mariadb soak fuzz screenshots \
-  matrix messages test-newest test-codes bench
+  matrix messages test-newest test-codes configurations bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -72,6 +72,10 @@ test-mariadb: $(VENV)/.mariadb  ## The same on a MariaDB server
 test-codes: $(VENV)/.installed  ## Test with the packages that send codes and login links, and with django-health-check
 	$(BIN)/python -m pip install --quiet --editable '.[test-codes]'
 	$(BIN)/python -m pytest tests/configurations/test_codes.py tests/test_health.py
+
+configurations: $(VENV)/.installed  ## Test in differently configured projects and with other servers; slow
+	$(BIN)/python -m pip install --quiet gevent uvicorn
+	WAGTAIL_SMTP_ALL_CONFIGURATIONS=1 $(BIN)/python -m pytest tests/configurations
 
 soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server that fails, on each database
 	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_outbox_soak.py

@@ -71,8 +71,13 @@ class Project:
         return done.stdout + done.stderr
 
     @contextmanager
-    def served(self) -> Iterator["Browser"]:
-        """The site, served by gunicorn; a browser that is logged in as a superuser."""
+    def served(self, *server: str) -> Iterator["Browser"]:
+        """The site; a browser that is logged in as a superuser.
+
+        Args:
+            server: the command, with ``ADDRESS`` and ``PORT`` where these belong. None: gunicorn.
+        """
+        server = server or ("-m", "gunicorn", "mysite.wsgi", "--bind", "ADDRESS")
         self.succeeds(
             "createsuperuser",
             "--noinput",
@@ -81,9 +86,11 @@ class Project:
             DJANGO_SUPERUSER_PASSWORD="password of the tests",
         )
         with create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        server = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "mysite.wsgi", "--bind", address],
+            port = str(free.getsockname()[1])
+        address = f"127.0.0.1:{port}"
+        command = [part.replace("ADDRESS", address).replace("PORT", port) for part in server]
+        process = subprocess.Popen(
+            [sys.executable, *command],
             cwd=self.folder,
             env=os.environ | _PRODUCTION | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
@@ -93,8 +100,8 @@ class Project:
             with Browser(f"http://{address}") as browser:
                 yield browser
         finally:
-            server.terminate()
-            server.wait(30)
+            process.terminate()
+            process.wait(30)
 
 
 class Browser:
