@@ -58,7 +58,7 @@ unit: $(VENV)/.installed  ## Run the tests alone; JOBS=1 for one process
 ON_SERVER := pytest $(PARALLEL) --ignore tests/processes
 
 test-postgresql: $(VENV)/.installed  ## Run the tests but the browser's on a PostgreSQL server of their own
-	$(BIN)/python -m tests.with_server postgresql $(ON_SERVER)
+	$(BIN)/python -m tests.support.with_server postgresql $(ON_SERVER)
 
 $(VENV)/.mariadb: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --editable '.[test-mariadb]' || { \
@@ -67,11 +67,11 @@ $(VENV)/.mariadb: $(VENV)/.installed
 	@touch $@
 
 test-mariadb: $(VENV)/.mariadb  ## The same on a MariaDB server
-	$(BIN)/python -m tests.with_server mariadb $(ON_SERVER)
+	$(BIN)/python -m tests.support.with_server mariadb $(ON_SERVER)
 
 test-codes: $(VENV)/.installed  ## Test with the packages that send codes and login links, and with django-health-check
 	$(BIN)/python -m pip install --quiet --editable '.[test-codes]'
-	$(BIN)/python -m pytest tests/configurations/test_codes.py tests/test_health.py
+	$(BIN)/python -m pytest tests/configurations/test_codes.py tests/diagnostics/test_health.py
 
 configurations: $(VENV)/.installed  ## Test in differently configured projects and with other servers; slow
 	$(BIN)/python -m pip install --quiet gevent uvicorn
@@ -81,7 +81,7 @@ soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server
 	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_outbox_soak.py
 
 fuzz: $(VENV)/.installed  ## Send 10,000 odd messages each way, and look for the entry of each
-	WAGTAIL_SMTP_FUZZ=10000 $(BIN)/python -m pytest --timeout 0 tests/test_odd_messages.py
+	WAGTAIL_SMTP_FUZZ=10000 $(BIN)/python -m pytest --timeout 0 tests/delivery/log/test_odd_messages.py
 
 screenshots: $(VENV)/.installed  ## Make the pictures of README and docs anew
 	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py

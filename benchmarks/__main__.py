@@ -18,7 +18,7 @@ from benchmarks.services import (
     environment,
     measured_context,
 )
-from tests.postgres import PostgreSQL, programs
+from tests.support.servers.postgres import PostgreSQL, programs
 
 #: The questions and the databases each is asked with; "write-ahead" is SQLite set up so.
 QUESTIONS = {

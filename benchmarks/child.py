@@ -12,7 +12,7 @@ from benchmarks.services import Around
 def main() -> None:
     """Measure the question named on the command line, with a database of its own."""
     django.setup()
-    from tests.processes.console import migrate
+    from tests.processes.programs.console import migrate
 
     migrate()
     question = importlib.import_module(f"benchmarks.{sys.argv[1]}")

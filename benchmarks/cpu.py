@@ -12,12 +12,12 @@ from benchmarks.measure import Action, Contender, interleaved
 from benchmarks.messages import SIZES, Build
 from benchmarks.report import Goal, Table, rows
 from benchmarks.services import Around
-from wagtail_smtp.configuration import TransportConfig
+from wagtail_smtp.config.values import TransportConfig
 from wagtail_smtp.transports.base import Letter
-from wagtail_smtp.transports.extensions import Extensions
-from wagtail_smtp.transports.session import SMTPSession
-from wagtail_smtp.transports.smtp import SMTPTransport
-from wagtail_smtp.transports.wire import Wire
+from wagtail_smtp.transports.smtp.extensions import Extensions
+from wagtail_smtp.transports.smtp.session import SMTPSession
+from wagtail_smtp.transports.smtp.stream import Wire
+from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 STOCK = "stock Django, _send()"
 OURS = "wagtail-smtp, the transport's send"
@@ -117,8 +117,8 @@ class _Stubbed(SMTPTransport):
 
 
 def _ours(build: Build) -> Action:
-    from wagtail_smtp.configuration import SettingsSetConfig
-    from wagtail_smtp.delivery.shape import prepare, shape
+    from wagtail_smtp.config.values import SettingsSetConfig
+    from wagtail_smtp.delivery.outgoing import prepare, shape
 
     transport = _Stubbed(TransportConfig("stub", "localhost", 25))
     item = SettingsSetConfig(key="stub", name="stub")

@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.postgres import programs
+from tests.support.servers.postgres import programs
 
 PACKAGES = (
     "wagtail-smtp",

@@ -64,7 +64,7 @@ def _contenders(message: EmailMessage) -> list[Contender]:
 
 def _bare(message: EmailMessage) -> Action:
     """What sends the message through the live transport and does nothing else."""
-    from wagtail_smtp.delivery.shape import prepare, shape
+    from wagtail_smtp.delivery.outgoing import prepare, shape
     from wagtail_smtp.live import current
     from wagtail_smtp.transports.base import Letter
 
@@ -77,11 +77,11 @@ def _bare(message: EmailMessage) -> Action:
 
 def _entry(message: EmailMessage) -> Action:
     """What writes the entry of the message, which was sent before."""
-    from wagtail_smtp.delivery import record
+    from wagtail_smtp.delivery.log import entries
     from wagtail_smtp.delivery.pipeline import Line
 
     line = Line()
     passage = line.pass_on(message, line.classify(message))
     assert passage.outcome is not None
     # Each entry has a key of its own.
-    return lambda: record.record(replace(passage, key=uuid.uuid4()))
+    return lambda: entries.record(replace(passage, key=uuid.uuid4()))

@@ -10,7 +10,7 @@ from django.db import connection
 
 from benchmarks.messages import Build
 from benchmarks.services import PASSWORD, USERNAME, Around
-from tests.processes.console import make_sets
+from tests.processes.programs.console import make_sets
 
 #: A category of the project's own (tests/settings.py), carried by a set of its own.
 _COLD = "invoice"

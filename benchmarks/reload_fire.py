@@ -16,7 +16,7 @@ from django.db import connection
 from benchmarks import plugin
 from benchmarks.report import Goal, Row, Table
 from benchmarks.services import Around
-from tests.processes.console import switch
+from tests.processes.programs.console import switch
 from tests.processes.test_reload_promise import Sent, broken_promises
 
 PROCESSES = 8

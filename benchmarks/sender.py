@@ -1,10 +1,10 @@
-"""A process that sends without pause; see tests/processes/sender.py for what it prints."""
+"""A process that sends without pause; see tests/processes/programs/sender.py for what it prints."""
 
 import sys
 
 import django
 
-from tests.processes.sender import each, run
+from tests.processes.programs.sender import each, run
 
 if __name__ == "__main__":
     django.setup()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.services import PASSWORD, USERNAME, WRITE_AHEAD, Around
-from tests.processes.settings import *  # noqa: F403
-from tests.processes.settings import DATABASES, INSTALLED_APPS
+from tests.processes.programs.settings import *  # noqa: F403
+from tests.processes.programs.settings import DATABASES, INSTALLED_APPS
 
 _around = Around.from_environment()
 

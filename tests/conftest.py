@@ -8,27 +8,28 @@ import pytest
 from django.core.cache import cache
 from wagtail.models import Collection, Locale, Page
 
-from tests.smtp_server import CA_PEM, SMTPServer
-from wagtail_smtp import alerts, live, once
-from wagtail_smtp.delivery import store
-from wagtail_smtp.live import look_up
+from tests.support.servers.smtp_server import CA_PEM, SMTPServer
+from wagtail_smtp import alerts, live
+from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.live import lookup
 from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
-from wagtail_smtp.transports import process
+from wagtail_smtp.runtime import once
+from wagtail_smtp.transports import registry
 
-pytest_plugins = ["tests.leftovers"]
+pytest_plugins = ["tests.support.leftovers"]
 
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
     """Nothing loaded, and nobody alerted, in an earlier test is known."""
-    look_up.forget()
-    store.forget()
+    lookup.forget()
+    message_store.forget()
     cache.clear()
     once.forget()
     alerts.forget()
     yield
-    look_up.forget()
-    process.close_all()
+    lookup.forget()
+    registry.close_all()
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 
-from tests.hostile import HostileServer
-from tests.hostile_faults import Fault
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp.exceptions import EmailDeliveryError
 
 

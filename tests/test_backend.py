@@ -12,7 +12,7 @@ from django.core.mail import EmailMessage, mail_admins, send_mail
 from django.db import DatabaseError, connection, transaction
 from wagtail.admin.mail import send_mail as wagtail_send_mail
 
-from tests.hostile import HostileServer
+from tests.support.servers.hostile import HostileServer
 from wagtail_smtp.backend import EmailBackend
 from wagtail_smtp.exceptions import MessageRefused
 from wagtail_smtp.signals import message_failed, message_sent

@@ -110,7 +110,7 @@ def test_unconfigured_standard_delivery(given):
 
 def test_a_site_that_takes_no_reports_is_told_how(settings):
     assert checks.check_report_urls() == []
-    settings.ROOT_URLCONF = "tests.processes.site"
+    settings.ROOT_URLCONF = "tests.processes.programs.site"
     (message,) = checks.check_report_urls()
     assert message.id == "wagtail_smtp.I001"
     assert not message.is_serious()

@@ -4,8 +4,8 @@ import pytest
 from django.core.checks import Tags, run_checks
 from django.db import connection
 
-from tests.test_charsets import utf8mb3
-from wagtail_smtp import database_checks
+from tests.delivery.log.test_charsets import utf8mb3
+from wagtail_smtp import checks
 from wagtail_smtp.models import LogEntry
 
 __all__ = ["utf8mb3"]
@@ -33,7 +33,7 @@ def test_sqlites_transactions(monkeypatch, mode):
 def test_the_tests_database_holds_everything():
     assert _ids(tags=[Tags.database]) <= {"wagtail_smtp.W013"}
     # Without being told that it may, no check asks a database.
-    assert database_checks.check_database() == []
+    assert checks.check_database() == []
 
 
 @pytest.mark.django_db(transaction=True)
@@ -49,7 +49,7 @@ def test_small_packets(monkeypatch):
         cursor.execute("SELECT @@GLOBAL.max_allowed_packet")
         [packet] = cursor.fetchone()
     for limit, expected in ((packet, set()), (packet + 1, {"wagtail_smtp.W013"})):
-        monkeypatch.setattr(database_checks, "_PACKET", limit)
+        monkeypatch.setattr(checks, "_PACKET", limit)
         assert _ids(tags=[Tags.database]) == expected
 
 
@@ -62,8 +62,8 @@ class Apart:
 
 def test_a_database_of_its_own(settings):
     settings.DATABASE_ROUTERS = []
-    assert database_checks.check_routing() == []
+    assert checks.check_routing() == []
     settings.DATABASE_ROUTERS = [f"{__name__}.Apart"]
-    [error] = database_checks.check_routing()
+    [error] = checks.check_routing()
     assert error.id == "wagtail_smtp.E014"
     assert "default, log" in error.msg

@@ -47,7 +47,7 @@ def _unavailable(why: str) -> None:
 
 
 def test_djangos_suites_pass():
-    run = [sys.executable, "-W", "error", "-m", "tests.django_suites", str(_fetch())]
+    run = [sys.executable, "-W", "error", "-m", "tests.support.django_suites", str(_fetch())]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     # All of them, not an empty selection.

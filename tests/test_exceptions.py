@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from wagtail_smtp import exceptions
-from wagtail_smtp.configuration import Problem, Recipient
+from wagtail_smtp.config.values import Problem, Recipient
 from wagtail_smtp.exceptions import AttemptFailed, ConfigurationUnavailable, ReloadRefused
 
 

@@ -1,7 +1,7 @@
 """Mail to ADMINS when a set's server fails, and when it can be reached again.
 
 One alert for a set and cause in ``conf.ALERT_INTERVAL`` seconds, counted by
-:mod:`wagtail_smtp.once`. They are written in the site's language: the one of the request that
+:mod:`wagtail_smtp.runtime.once`. They are written in the site's language: the one of the request that
 meets the failure is somebody else's.
 """
 
@@ -16,10 +16,10 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
 
-from wagtail_smtp import languages, once, reports, signals
+from wagtail_smtp import signals
 from wagtail_smtp.categories import ALERT
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Attempt
+from wagtail_smtp.config.values import Attempt
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     DestinationRefused,
@@ -29,6 +29,7 @@ from wagtail_smtp.exceptions import (
     MessageUnsupported,
     SecretError,
 )
+from wagtail_smtp.runtime import error_logging, once, project
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
     if category == ALERT:
         return  # an alert about an alert would never end
     tell()
-    with languages.of_site():
+    with project.of_site():
         for attempt in attempts:
             if attempt.recovered:
                 _recovered(attempt.via)
@@ -150,7 +151,7 @@ def _store_fills(percent: int) -> None:
     _send(subject, f"{text}\n\n{advice}")
 
 
-@languages.in_site_language
+@project.in_site_language
 def tell() -> None:
     """Tell ADMINS of what was noted."""
     with suppress(IndexError):
@@ -174,7 +175,7 @@ def tell() -> None:
             )
 
 
-@languages.in_site_language
+@project.in_site_language
 def waits(why: str) -> None:
     """Tell that messages wait in the outbox because a process, or the settings, can't send them.
 
@@ -197,7 +198,7 @@ def waits(why: str) -> None:
         )
 
 
-@languages.in_site_language
+@project.in_site_language
 def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
     """Tell that the outbox doesn't try a message any more.
 
@@ -250,4 +251,4 @@ def _send(subject: str, body: str, to: Sequence[str] | None = None) -> None:
     try:
         message.send()
     except Exception:
-        reports.failure(logger, "An alert could not be sent: %s", subject)
+        error_logging.failure(logger, "An alert could not be sent: %s", subject)

@@ -16,17 +16,20 @@ class WagtailSMTPConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and watch which threads Django cleans up after."""
-        from wagtail_smtp import alerts, checks, database_checks, retention, signals
-        from wagtail_smtp.live import consents, threads
+        from wagtail_smtp import alerts, checks, signals
+        from wagtail_smtp import checks as wagtail_smtp_checks
+        from wagtail_smtp.live import consents
+        from wagtail_smtp.live.db import request_thread
+        from wagtail_smtp.maintenance import retention
 
         for check in checks.ALL:
             register(check, "wagtail_smtp")
         for check in checks.DEPLOY:
             register(check, "wagtail_smtp", deploy=True)
-        database_checks.register_all()
-        request_started.connect(threads.begin_request, dispatch_uid="wagtail_smtp")
-        request_finished.connect(threads.end_request, dispatch_uid="wagtail_smtp")
-        threads.warn_if_stopped()
+        wagtail_smtp_checks.register_all()
+        request_started.connect(request_thread.begin_request, dispatch_uid="wagtail_smtp")
+        request_finished.connect(request_thread.end_request, dispatch_uid="wagtail_smtp")
+        request_thread.warn_if_stopped()
         alerts.connect()
         retention.connect()
         signals.outbox_idle.connect(consents.renew_when_idle, dispatch_uid="wagtail_smtp.consents")

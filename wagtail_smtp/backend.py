@@ -7,13 +7,14 @@ from typing import Any
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
-from wagtail_smtp import alerts, forks
+from wagtail_smtp import alerts
 from wagtail_smtp.categories import ALERT, ERROR
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.pipeline import Line
 from wagtail_smtp.exceptions import StorageFull
-from wagtail_smtp.live.database import borrowed_connection
-from wagtail_smtp.outbox.accept import accept, recorder
+from wagtail_smtp.live.db.connections import borrowed_connection
+from wagtail_smtp.outbox.enqueue import accept, recorder
+from wagtail_smtp.runtime import forks
 
 #: Constructor arguments that MAILERS adds and the project's backend must not get twice.
 _DJANGOS_OWN = ("alias", "_ignore_unknown_kwargs")

@@ -40,7 +40,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wagtail_smtp.configuration import Problem, Recipient
+    from wagtail_smtp.config.values import Problem, Recipient
 
 
 class EmailDeliveryError(smtplib.SMTPException):
@@ -143,7 +143,7 @@ class TransportUnavailable(MessageDeferred):
 class TokenRefused(MessageDeferred):
     """OAuth 2: there is no access token to log in with, so nothing was sent.
 
-    ``reason`` is one of :data:`wagtail_smtp.oauth.REASONS`, ``reply`` the provider's words.
+    ``reason`` is one of :data:`wagtail_smtp.config.oauth.REASONS`, ``reply`` the provider's words.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 
 from wagtail_smtp.diagnostics.health import problems
-from wagtail_smtp.live.database import borrowed_connection
+from wagtail_smtp.live.db.connections import borrowed_connection
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from wagtail_smtp import reports
+from wagtail_smtp.runtime import error_logging
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +25,11 @@ def send_robustly(signal: Signal, sender: Any, **values: Any) -> None:
     """Send ``signal``; a receiver that fails is logged and stops nothing but, for mail about
     errors, the receivers after it.
     """
-    if not reports.is_quiet():
+    if not error_logging.is_quiet():
         signal.send_robust(sender=sender, **values)
         return
     # send_robust() logs an error of its own, and the mail about that would fail here again.
     try:
         signal.send(sender=sender, **values)
     except Exception:
-        reports.failure(logger, "A signal receiver failed")
+        error_logging.failure(logger, "A signal receiver failed")

@@ -19,8 +19,8 @@ from django.core import mail
 from django.core.mail import EmailMessage
 
 from wagtail_smtp import signals
-from wagtail_smtp.delivery import store
-from wagtail_smtp.live import look_up
+from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.live import lookup
 from wagtail_smtp.models import LogEntry
 
 _BACKEND = "wagtail_smtp.backend.EmailBackend"
@@ -119,5 +119,5 @@ def email_delivery(settings: Any, db: None) -> Iterator[EmailDelivery]:
 
 
 def _as_a_new_process() -> None:
-    look_up.forget()
-    store.forget()
+    lookup.forget()
+    message_store.forget()

@@ -5,7 +5,7 @@ path("email/reports/", include("wagtail_smtp.urls"))
 
 from django.urls import path
 
-from wagtail_smtp.tracking.receive import receive
+from wagtail_smtp.tracking.webhook import receive
 
 app_name = "wagtail_smtp"
 urlpatterns = [path("<uuid:key>/<slug:transport>/", receive, name="reports")]

@@ -7,13 +7,13 @@ from wagtail import hooks
 from wagtail.log_actions import LogFormatter
 from wagtail.snippets.models import register_snippet
 
-from wagtail_smtp.admin import consent
-from wagtail_smtp.admin.log_actions import ResendSelected
+from wagtail_smtp.admin.delivery.summary import NotSentItem
+from wagtail_smtp.admin.log.actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
-from wagtail_smtp.admin.no_bulk_delete import NoBulkDelete
-from wagtail_smtp.admin.notify_user import NotifyUserViewSet
-from wagtail_smtp.admin.reports import ReportsViewSet
-from wagtail_smtp.admin.summary import NotSentItem
+from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
+from wagtail_smtp.admin.sets import consent
+from wagtail_smtp.admin.sets.viewset import NoBulkDelete
+from wagtail_smtp.admin.sets.webhook import ReportsViewSet
 
 register_snippet(EmailGroup)
 # After Wagtail's own, which it takes the place of.

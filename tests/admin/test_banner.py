@@ -10,10 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.admin.conftest import form_data
-from tests.admin.log_entries import make_entry, make_message
+from tests.support.log_entries import make_entry, make_message
 from wagtail_smtp import live
 from wagtail_smtp.conf import REDIRECT_VARIABLE
-from wagtail_smtp.live import look_up
+from wagtail_smtp.live import lookup
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet, StoredMessage
 
 HOME = "/admin/"
@@ -278,7 +278,7 @@ class DownCache(BaseCache):
 
 def test_a_version_nobody_can_read(redirecting, admin_client, as_user):
     ConfigurationVersion.objects.update(format=99)
-    look_up.forget()
+    lookup.forget()
     kind, text = banner(admin_client)
     assert kind == "unavailable"
     assert "can't be read" in text

@@ -4,8 +4,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.urls import reverse
 
-from wagtail_smtp.admin.settings_sets import URLS
-from wagtail_smtp.live import side
+from wagtail_smtp.admin.sets.viewset import URLS
+from wagtail_smtp.live.db import autonomous
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,5 +63,5 @@ def test_beside_the_caller(make_set):
     item = make_set(name="First")
     with connection.execute_wrapper(once := Once(SETS)):
         rows = SettingsSet.objects.filter(pk=item.pk)
-        assert side.write(lambda: rows.update(name="Changed"), "default") == 1
+        assert autonomous.write(lambda: rows.update(name="Changed"), "default") == 1
     assert once.met == 1

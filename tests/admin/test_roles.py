@@ -20,8 +20,8 @@ from wagtail.admin.views.bulk_action.registry import bulk_action_registry
 from wagtail.models import ModelLogEntry
 
 from tests.admin.conftest import form_data
-from tests.admin.log_entries import make_entry, make_message, make_waiting
-from tests.admin.test_set_test_permissions import ALLOWED as TESTS
+from tests.admin.connection_check.test_permissions import ALLOWED as TESTS
+from tests.support.log_entries import make_entry, make_message, make_waiting
 from wagtail_smtp import live, models
 from wagtail_smtp.models import LogEntry, SettingsSet
 

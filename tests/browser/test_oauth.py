@@ -6,9 +6,9 @@ import pytest
 
 from tests.browser.test_main_job import LIST, person
 from tests.browser.test_set_tests import button, saved, title
-from tests.hostile import HostileServer
-from tests.identity_provider import IdentityProvider
-from tests.smtp_server import CA_PEM
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.identity_provider import IdentityProvider
+from tests.support.servers.smtp_server import CA_PEM
 
 __all__ = ["person", "saved"]
 pytestmark = pytest.mark.browser

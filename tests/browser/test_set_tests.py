@@ -7,9 +7,9 @@ from playwright.sync_api import expect
 
 from example_site import places
 from tests.browser.test_main_job import LIST, _authority, person
-from tests.hostile import HostileServer
-from tests.processes.outbox_site import Held
-from tests.smtp_server import CA_PEM
+from tests.processes.programs.outbox_site import Held
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.smtp_server import CA_PEM
 
 __all__ = ["person"]
 pytestmark = pytest.mark.browser

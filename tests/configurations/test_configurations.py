@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import mariadb, postgres
+from tests.support.servers import mariadb, postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 

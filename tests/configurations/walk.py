@@ -34,12 +34,12 @@ from django.test.utils import instrumented_test_render  # noqa: E402
 from django.urls import get_script_prefix, reverse  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
-from tests.smtp_server import SMTPServer  # noqa: E402
-from tests.tracking.payloads import SAMPLES  # noqa: E402
+from tests.support.payloads import SAMPLES  # noqa: E402
+from tests.support.servers.smtp_server import SMTPServer  # noqa: E402
 from wagtail_smtp import live  # noqa: E402
 from wagtail_smtp.admin.banner import banner_for  # noqa: E402
 from wagtail_smtp.exceptions import EmailDeliveryError  # noqa: E402
-from wagtail_smtp.live import tokens  # noqa: E402
+from wagtail_smtp.live import token_store  # noqa: E402
 from wagtail_smtp.models import (  # noqa: E402
     ConfigurationVersion,
     DeliveryEvent,
@@ -50,7 +50,7 @@ from wagtail_smtp.models import (  # noqa: E402
     SettingsSet,
     StoredMessage,
 )
-from wagtail_smtp.tracking import proof  # noqa: E402
+from wagtail_smtp.tracking import secrets  # noqa: E402
 
 User = get_user_model()
 SETS = "wagtailsnippets_wagtail_smtp_settingsset"
@@ -386,8 +386,8 @@ def an_email_provider_reports():
     browser.see(f"{SETS}:edit", item.pk)
     browser.see("wagtail_smtp_reports:set", item.pk)
     path = reverse("wagtail_smtp:reports", args=[item.key, "postmark"])
-    proof.renew(item, f"http://testserver{path}")
-    asked, sample = proof.of_set(item), SAMPLES["postmark"]
+    secrets.renew(item, f"http://testserver{path}")
+    asked, sample = secrets.of_set(item), SAMPLES["postmark"]
     address = "recipient@example.com"
     entry = LogEntry.objects.create(
         state="sent", category="form", category_source="default", via="PM", set_key=item.key
@@ -410,7 +410,7 @@ def an_email_provider_reports():
 
 
 def a_token_is_kept():
-    lasts = tokens.from_seconds(1.9e9)
+    lasts = token_store.from_seconds(1.9e9)
     row = OAuthToken.objects.create(fingerprint="walk", expires_at=lasts)
     row.refresh_from_db()
     assert row.expires_at == lasts

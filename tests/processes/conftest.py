@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests import mariadb as maria
-from tests.mariadb import MariaDB
-from tests.postgres import PostgreSQL, required_programs
+from tests.support.servers import mariadb as maria
+from tests.support.servers.mariadb import MariaDB
+from tests.support.servers.postgres import PostgreSQL, required_programs
 
 Environment = dict[str, str]
 

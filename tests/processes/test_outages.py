@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.postgres import PostgreSQL, required_programs
-from tests.processes.console import Console, set_for, subjects
-from tests.smtp_server import SMTPServer
+from tests.processes.programs.console import Console, set_for, subjects
+from tests.support.servers.postgres import PostgreSQL, required_programs
+from tests.support.servers.smtp_server import SMTPServer
 
 KEPT = "version 1, loaded earlier, is used"
 

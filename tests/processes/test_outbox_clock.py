@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile_faults import Fault, Faults
-from tests.processes.outbox_site import Site, site
+from tests.processes.programs.outbox_site import Site, site
+from tests.support.servers.hostile_faults import Fault, Faults
 
 #: More than the age at which the outbox gives a message up.
 DAYS = 3 * 24 * 3600

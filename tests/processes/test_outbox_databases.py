@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from tests.processes.conftest import Environment
-from tests.processes.outbox_site import Site, site
+from tests.processes.programs.outbox_site import Site, site
 
 OPTIONS = "WAGTAIL_SMTP_TEST_MARIADB_OPTIONS"
 

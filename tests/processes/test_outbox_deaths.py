@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.hostile_faults import Faults
-from tests.mariadb import MariaDB
-from tests.postgres import PostgreSQL, required_programs
 from tests.processes.conftest import EACH
-from tests.processes.outbox_site import Held, Site, site
+from tests.processes.programs.outbox_site import Held, Site, site
+from tests.support.servers.hostile_faults import Faults
+from tests.support.servers.mariadb import MariaDB
+from tests.support.servers.postgres import PostgreSQL, required_programs
 
 #: Where a worker can die while it has 12 messages: in its first window, of one, or in its third, of
 #: four. And how many messages are unknown then: no more than had begun and were not written down.

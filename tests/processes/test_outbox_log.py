@@ -7,12 +7,12 @@ from uuid import uuid4
 import django
 import pytest
 
-from tests.hostile import HostileServer
-from tests.hostile_faults import Fault, Faults
-from tests.postgres import PostgreSQL
-from tests.processes.console import set_for
-from tests.processes.log_console import LogConsole
-from tests.processes.outbox_site import site
+from tests.processes.programs.console import set_for
+from tests.processes.programs.log_console import LogConsole
+from tests.processes.programs.outbox_site import site
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.hostile_faults import Fault, Faults
+from tests.support.servers.postgres import PostgreSQL
 
 LATER = "delivery log can't be written now"
 ENTRIES = "wagtail_smtp_logentry"

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from tests.hostile_faults import Fault, Faults, Phase
-from tests.processes.outbox_site import site
+from tests.processes.programs.outbox_site import site
+from tests.support.servers.hostile_faults import Fault, Faults, Phase
 
 #: `make soak` asks for 10,000.
 MESSAGES = int(os.environ.get("WAGTAIL_SMTP_SOAK_MESSAGES", "300"))

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.hostile_faults import Fault, Faults
-from tests.processes.outbox_site import Site, site
-from tests.redis_server import RedisServer, required_program
+from tests.processes.programs.outbox_site import Site, site
+from tests.support.servers.hostile_faults import Fault, Faults
+from tests.support.servers.redis_server import RedisServer, required_program
 
 
 @contextmanager

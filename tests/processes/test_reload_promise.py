@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.console import Console, child_environment, set_for, subjects
-from tests.smtp_server import SMTPServer, free_port
+from tests.processes.programs.console import Console, child_environment, set_for, subjects
+from tests.support.servers.smtp_server import SMTPServer, free_port
 
 SWITCHES = 20
 PAUSE = 0.2
@@ -70,7 +70,7 @@ class Senders:
         path = self._directory / kind
         with path.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.processes.sender", kind],
+                [sys.executable, "-m", "tests.processes.programs.sender", kind],
                 env=self._environment,
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -88,7 +88,7 @@ class Senders:
     @contextmanager
     def _site(self) -> Iterator[None]:
         port = free_port()
-        command = [sys.executable, "-m", "gunicorn", "tests.processes.site:application"]
+        command = [sys.executable, "-m", "gunicorn", "tests.processes.programs.site:application"]
         command += ["-b", f"127.0.0.1:{port}", "-w", "2", "-k", "gthread", "--threads", "2"]
         command += ["--log-level", "warning"]
         stop = threading.Event()

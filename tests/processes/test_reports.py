@@ -1,6 +1,6 @@
 """The same reports at the same time, while the entry they are about is being written."""
 
-from tests.processes.reports_console import ReportsConsole
+from tests.processes.programs.reports_console import ReportsConsole
 
 
 def test_reports_that_race_are_kept_once_and_nothing_is_lost(database: dict[str, str]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.processes.conftest import Environment
-from tests.processes.resend_console import ResendConsole
+from tests.processes.programs.resend_console import ResendConsole
 
 
 def test_one_of_many_clicks_is_first(database: Environment) -> None:

@@ -12,10 +12,10 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests.hostile import HostileServer
-from tests.postgres import USER, PostgreSQL, _as_somebody
-from tests.processes.console import set_for
-from tests.processes.log_console import LogConsole
+from tests.processes.programs.console import set_for
+from tests.processes.programs.log_console import LogConsole
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.postgres import USER, PostgreSQL, _as_somebody
 
 pytestmark = pytest.mark.postgres
 

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.hostile import HostileServer
-from tests.identity_provider import IdentityProvider
-from tests.processes.token_console import TokenConsole
-from tests.smtp_server import CA_PEM
+from tests.processes.programs.token_console import TokenConsole
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.identity_provider import IdentityProvider
+from tests.support.servers.smtp_server import CA_PEM
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from tests.tracking.payloads import SAMPLES, Post, Sample
+from tests.support.payloads import SAMPLES, Post, Sample
 from wagtail_smtp import live
-from wagtail_smtp.delivery.record import recipient
+from wagtail_smtp.delivery.log.entries import recipient
 from wagtail_smtp.models import LogEntry, LogRecipient, SettingsSet
-from wagtail_smtp.tracking import proof
+from wagtail_smtp.tracking import secrets
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Reporter:
 
     item: SettingsSet
     sample: Sample
-    proof: proof.Proof
+    secrets: secrets.Proof
     client: Client
     url: str
 
@@ -63,9 +63,9 @@ def reporter(db: None, client: Client) -> Callable[..., Reporter]:
             name=f"{slug} {uuid.uuid4().hex[:6]}", transport=slug, authentication="none"
         )
         url = reverse("wagtail_smtp:reports", args=[item.key, slug])
-        proof.renew(item, f"http://testserver{url}")
-        proof.change_key(item, SAMPLES[slug].key)
-        known = proof.of_set(item)
+        secrets.renew(item, f"http://testserver{url}")
+        secrets.change_key(item, SAMPLES[slug].key)
+        known = secrets.of_set(item)
         assert known is not None
         return Reporter(item, SAMPLES[slug], known, client, url)
 
@@ -76,6 +76,6 @@ def reporter(db: None, client: Client) -> Callable[..., Reporter]:
 def reload(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Make the sets live, whatever is missing for sending: here they only get reports."""
     # The package's function of that name hides the module.
-    module = importlib.import_module("wagtail_smtp.live.reload")
+    module = importlib.import_module("wagtail_smtp.live.publish")
     monkeypatch.setattr(module, "_problems", lambda target: ())
     return live.reload

@@ -8,17 +8,17 @@ import pytest
 from django.core.management import call_command
 from django.urls import reverse
 
-from tests.provider_server import HANG_UP, PROVIDERS
-from tests.test_provider_sets import message, provider, provider_set
+from tests.live.test_esp_sets import message, provider, provider_set
+from tests.support.payloads import SAMPLES
+from tests.support.servers.provider_server import HANG_UP, PROVIDERS
 from tests.tracking.conftest import Reporter
-from tests.tracking.payloads import SAMPLES
-from wagtail_smtp.delivery import reported
+from wagtail_smtp.delivery.log import tracking_events
 from wagtail_smtp.exceptions import MessageOutcomeUnknown
 from wagtail_smtp.models import LogEntry, LogRecipient
-from wagtail_smtp.states import Reported
-from wagtail_smtp.tracking import proof
-from wagtail_smtp.tracking import providers as trackers
-from wagtail_smtp.transports import providers
+from wagtail_smtp.models.choices import Reported
+from wagtail_smtp.tracking import esps as trackers
+from wagtail_smtp.tracking import secrets
+from wagtail_smtp.transports.esp import catalog
 
 __all__ = ["provider", "provider_set"]
 pytestmark = [
@@ -43,11 +43,11 @@ def test_it_goes_where_it_comes_back(provider, provider_set, reload, slug):
     if slug == "amazon_ses":  # the whole message, in base64
         raw = json.loads(provider.requests[-1].body)["Content"]["Raw"]["Data"]
         text = base64.b64decode(raw).decode()
-    assert (key in text) == providers.PROVIDERS[slug].returns_metadata
+    assert (key in text) == catalog.PROVIDERS[slug].returns_metadata
     # The caller's message is as it was.
     assert "metadata" not in vars(sent)
     if slug in ("mailersend", "postal", "scaleway"):
-        assert not providers.PROVIDERS[slug].returns_metadata
+        assert not catalog.PROVIDERS[slug].returns_metadata
     else:
         assert slug in trackers.PROVIDERS
 
@@ -94,7 +94,7 @@ def test_what_got_no_answer_is_found_by_it(provider, provider_set, reload, clien
     content = json.loads(provider.requests[-1].body)
     [sent] = content if isinstance(content, list) else [content]
     url = reverse("wagtail_smtp:reports", args=[item.key, "postmark"])
-    known = proof.renew(item, f"http://testserver{url}")
+    known = secrets.renew(item, f"http://testserver{url}")
     it = Reporter(item, SAMPLES["postmark"], known, client, url)
     data = it.sample.delivered("to@example.com", "a name nobody was told")
     assert it.send(data | {"Metadata": sent["Metadata"]}).status_code == 200
@@ -102,10 +102,10 @@ def test_what_got_no_answer_is_found_by_it(provider, provider_set, reload, clien
     entry.refresh_from_db()
     assert (entry.state, entry.reported) == ("unknown", "delivered")
     # The key of another set's message leads nowhere.
-    other = reported.Report(
+    other = tracking_events.Report(
         uuid4(), Reported.BOUNCED, address="to@example.com", entry_key=entry.key
     )
-    reported.take([other])
+    tracking_events.take([other])
     assert LogRecipient.objects.get().reported == "delivered"
 
 

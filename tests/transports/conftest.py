@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.core.mail import EmailMessage
 
-from tests.hostile import HostileServer
-from tests.smtp_server import CA_PEM
-from wagtail_smtp.configuration import Outcome, TransportConfig
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.smtp_server import CA_PEM
+from wagtail_smtp.config.values import Outcome, TransportConfig
 from wagtail_smtp.transports.base import Envelope, Letter
-from wagtail_smtp.transports.process import close_all
-from wagtail_smtp.transports.smtp import SMTPTransport
+from wagtail_smtp.transports.registry import close_all
+from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 MakeTransport = Callable[..., SMTPTransport]
 

@@ -10,16 +10,17 @@ import pytest
 import requests
 from django.core.mail import send_mail
 
-from tests.provider_server import Answer, ProviderServer
-from tests.smtp_server import CA_PEM, SMTPServer, server_context
-from wagtail_smtp.diagnostics.run import try_set
+from tests.support.servers.provider_server import Answer, ProviderServer
+from tests.support.servers.smtp_server import CA_PEM, SMTPServer, server_context
+from wagtail_smtp.diagnostics.check_set import try_set
 from wagtail_smtp.exceptions import DestinationRefused, MessageDeferred
 from wagtail_smtp.tracking import sns
-from wagtail_smtp.transports import guard, token_http
-from wagtail_smtp.transports.check_provider import check_provider
+from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.esp.check import check_provider
+from wagtail_smtp.transports.esp.config import ProviderConfig
 from wagtail_smtp.transports.http import Adapter, guarded
-from wagtail_smtp.transports.provider_config import ProviderConfig
-from wagtail_smtp.transports.tls import ssl_context
+from wagtail_smtp.transports.oauth import http
+from wagtail_smtp.transports.smtp.tls import ssl_context
 
 # aiosmtpd advises TLS for AUTH; ours is TLS from the first byte, or meant to do without.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
@@ -232,8 +233,8 @@ def test_providers_and_identity_providers(lead_to, monkeypatch, bad):
         url = {"api_url": "https://localhost"}
         config = ProviderConfig("Set", "postal", url, {}, ca_certificates=CA_PEM, timeout=2)
         stages = list(check_provider(config))
-        monkeypatch.setattr(token_http, "LONGEST", 4)
-        with token_http.Session("https://localhost/", CA_PEM) as session:
+        monkeypatch.setattr(http, "LONGEST", 4)
+        with http.Session("https://localhost/", CA_PEM) as session:
             assert session.get("https://localhost/").json() == {"fine": True}
     assert [stage.name for stage in stages] == ["resolve", "connect", "tls"]
     assert [stage.error for stage in stages] == [None] * 3

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from tests.hostile import HostileServer
-from tests.hostile_faults import Fault
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.hostile_faults import Fault
 from tests.transports.conftest import send
 from wagtail_smtp.exceptions import MessageDeferred
-from wagtail_smtp.transports.session import SMTPSession
+from wagtail_smtp.transports.smtp.session import SMTPSession
 
 
 @pytest.fixture
@@ -265,8 +265,8 @@ def test_sessions_are_closed_when_the_process_ends(server):
     program = (
         "import django, sys; from django.conf import settings; settings.configure(); "
         "django.setup(); from tests.transports.conftest import send; "
-        "from wagtail_smtp.configuration import TransportConfig; "
-        "from wagtail_smtp.transports.smtp import SMTPTransport; "
+        "from wagtail_smtp.config.values import TransportConfig; "
+        "from wagtail_smtp.transports.smtp.transport import SMTPTransport; "
         "send(SMTPTransport(TransportConfig('set', '127.0.0.1', int(sys.argv[1]), "
         "security='none')))"
     )

@@ -9,17 +9,18 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from wagtail_smtp.admin import permissions, store_usage
-from wagtail_smtp.admin.cached import cached
-from wagtail_smtp.admin.trouble import latest_trouble
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.caching import cached
+from wagtail_smtp.admin.delivery import store_usage
+from wagtail_smtp.admin.delivery.recent_failures import latest_trouble
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Configuration
-from wagtail_smtp.delivery.candidates import FORCED
-from wagtail_smtp.delivery.in_force import redirect_in_force
+from wagtail_smtp.config.values import Configuration
+from wagtail_smtp.delivery.active_redirect import redirect_in_force
+from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import current, draft_configuration
-from wagtail_smtp.live.database import write_alias
-from wagtail_smtp.live.reload import changes_to
+from wagtail_smtp.live.db.connections import write_alias
+from wagtail_smtp.live.publish import changes_to
 from wagtail_smtp.models import DeliverySettings
 
 logger = logging.getLogger(__name__)

@@ -3,11 +3,11 @@
 from django.utils.translation import gettext_lazy
 from wagtail.admin.viewsets.base import ViewSetGroup
 
-from wagtail_smtp.admin.delivery import DeliveryViewSet
-from wagtail_smtp.admin.log import LogViewSet
-from wagtail_smtp.admin.problems import ProblemsViewSet
+from wagtail_smtp.admin.delivery.page import DeliveryViewSet
+from wagtail_smtp.admin.log.viewset import LogViewSet
 from wagtail_smtp.admin.reload import ReloadViewSet
-from wagtail_smtp.admin.settings_sets import SettingsSetViewSet
+from wagtail_smtp.admin.sets.viewset import SettingsSetViewSet
+from wagtail_smtp.admin.troubleshooting import ProblemsViewSet
 from wagtail_smtp.admin.versions import VersionsViewSet
 
 

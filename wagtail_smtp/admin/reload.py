@@ -15,12 +15,13 @@ from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp import live
-from wagtail_smtp.admin import notices, permissions
-from wagtail_smtp.admin.before_migrate import requires_tables
+from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.admin.missing_tables import requires_tables
+from wagtail_smtp.admin.sets import notices
 from wagtail_smtp.delivery.explain import RouteChange, compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
-from wagtail_smtp.live.changes import field_label
+from wagtail_smtp.live.diff import field_label
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet
 
 EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"

@@ -14,9 +14,9 @@ from wagtail.admin.views import generic
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.before_migrate import requires_tables
-from wagtail_smtp.live.changes import difference
-from wagtail_smtp.live.draft import version_configuration
+from wagtail_smtp.admin.missing_tables import requires_tables
+from wagtail_smtp.live.diff import difference
+from wagtail_smtp.live.resolve import version_configuration
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet
 
 #: Changes that the one line names.

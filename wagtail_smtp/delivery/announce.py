@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 from wagtail_smtp import signals
-from wagtail_smtp.delivery import notify
-from wagtail_smtp.delivery.passage import Passage
+from wagtail_smtp.delivery import notices
+from wagtail_smtp.delivery.result import Passage
 from wagtail_smtp.models import LogEntry
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def announce(passage: Passage, entry: LogEntry | None) -> None:
         failure = passage.failure
         logger.info("Message of category %s not sent: %r", about["category"], type(failure))
         signals.send_robustly(signals.message_failed, type(message), error=failure, **about)
-        notify.of_too_large(passage, entry)
+        notices.of_too_large(passage, entry)
         return
     for item in passage.outcome.not_sent:
         logger.warning(

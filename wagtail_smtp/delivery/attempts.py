@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 from wagtail_smtp.categories import ALERT
-from wagtail_smtp.configuration import Attempt, Outcome, Recipient, SettingsSetConfig
-from wagtail_smtp.delivery.candidates import Route
+from wagtail_smtp.config.values import Attempt, Outcome, Recipient, SettingsSetConfig
+from wagtail_smtp.delivery.routing import Route
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     DestinationRefused,

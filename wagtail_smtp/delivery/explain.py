@@ -9,11 +9,11 @@ from django.utils.translation import gettext as _
 
 from wagtail_smtp.categories import BUILT_IN, validate_category
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Configuration, SettingsSetConfig
-from wagtail_smtp.delivery.candidates import Redirect, Route, route
+from wagtail_smtp.config.values import Configuration, SettingsSetConfig
+from wagtail_smtp.delivery.routing import Redirect, Route, route
 from wagtail_smtp.exceptions import RedirectError
 from wagtail_smtp.live import current
-from wagtail_smtp.live.changes import UNNAMED, every_category
+from wagtail_smtp.live.diff import UNNAMED, every_category
 from wagtail_smtp.transports import standard
 
 

@@ -9,23 +9,26 @@ from typing import Any
 
 from django.core.mail import EmailMessage
 
-from wagtail_smtp import languages, reports
 from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Outcome
-from wagtail_smtp.delivery import carriable, limit, record
+from wagtail_smtp.config.values import Outcome
+from wagtail_smtp.delivery import capabilities
+from wagtail_smtp.delivery import capabilities as delivery_capabilities
 from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.attempts import Attempts, Candidate
-from wagtail_smtp.delivery.candidates import Route, route
 from wagtail_smtp.delivery.classify import Classification, classify
-from wagtail_smtp.delivery.frozen import FrozenMessage
-from wagtail_smtp.delivery.passage import Passage
+from wagtail_smtp.delivery.log import entries
+from wagtail_smtp.delivery.log.stored_message import FrozenMessage
+from wagtail_smtp.delivery.outgoing import handed_back, prepare, shape
 from wagtail_smtp.delivery.redirect import require_held
-from wagtail_smtp.delivery.shape import handed_back, prepare, shape
+from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.routing import Route, route
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SendCancelled
-from wagtail_smtp.live import LiveConfiguration, current, threads
-from wagtail_smtp.live.look_up import NO_VERSION
+from wagtail_smtp.live import LiveConfiguration, current
+from wagtail_smtp.live.db import request_thread
+from wagtail_smtp.live.lookup import NO_VERSION
 from wagtail_smtp.models import LogEntry
+from wagtail_smtp.runtime import error_logging, project
 from wagtail_smtp.transports.base import Letter, Transport
 from wagtail_smtp.transports.standard import StandardTransport
 
@@ -46,7 +49,7 @@ class Line:
         self,
         category: str | None = None,
         overrides: Mapping[str, Any] | None = None,
-        recorder: Recorder = record.record,
+        recorder: Recorder = entries.record,
     ) -> None:
         self._category = category
         self._recorder = recorder
@@ -87,12 +90,12 @@ class Line:
         except Exception as error:
             self._fail(message, classification, error)
             raise
-        with reports.quietly(classification.category in (ERROR, ALERT)):
+        with error_logging.quietly(classification.category in (ERROR, ALERT)):
             # What ends the process, or a request, may come in the midst of it: that has its entry.
             passage = self.pass_on(message, classification, catching=BaseException)
             entry = self._recorder(passage)
             announce(passage, entry)
-        if passage.failure is None or record.is_taken_care_of(entry):
+        if passage.failure is None or entries.is_taken_care_of(entry):
             return True
         if isinstance(passage.failure, SendCancelled):
             return False
@@ -145,7 +148,7 @@ class Line:
         self, message: EmailMessage, classification: Classification, error: Exception
     ) -> None:
         """Record a message that came to nothing before it was on its way."""
-        with reports.quietly(classification.category in (ERROR, ALERT)):
+        with error_logging.quietly(classification.category in (ERROR, ALERT)):
             passage = Passage.of_failure(message, classification, error)
             announce(passage, self._recorder(passage))
 
@@ -170,26 +173,26 @@ class Line:
     ) -> Attempts:
         patience = (
             conf.FINAL_REPLY_TIMEOUT
-            if threads.is_awaited()
+            if request_thread.is_awaited()
             else conf.FINAL_REPLY_TIMEOUT_IN_WORKERS
         )
 
         def transport(item: Candidate) -> Transport:
             # What is wrong is written into the log, and read by others than the sender.
-            with languages.of_site():
+            with project.of_site():
                 return self._standard if item is None else live.transport(item)
 
         def send(item: Candidate, by: Transport, attempts: Attempts) -> Outcome:
             username = getattr(getattr(by, "config", None), "username", "")
             shaped, envelope = shape(tried.prepared, item, way.redirect, username)
-            with languages.of_site():
-                carriable.require(tried.prepared, item, way)
+            with project.of_site():
+                capabilities.require(tried.prepared, item, way)
             hold = partial(require_held, redirect=way.redirect) if way.redirect else None
             remaining = attempts.remaining(envelope)
             tried.letter = letter = Letter(shaped, remaining, hold, str(tried.key))
             if not letter.envelope.recipients:
                 return Outcome(by.name)  # all who are to get it now have it already
-            limit.check(letter, item)
+            delivery_capabilities.check(letter, item)
             is_black_box = item is None or item.is_provider
             if item is not None:
                 letter.content  # noqa: B018 written before anything is handed over

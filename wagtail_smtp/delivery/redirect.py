@@ -12,10 +12,10 @@ from typing import Any
 
 from django.core.mail import EmailMessage, EmailMultiAlternatives
 
-from wagtail_smtp.delivery.candidates import Redirect
+from wagtail_smtp.config.validation import ascii_address
+from wagtail_smtp.delivery.routing import Redirect
 from wagtail_smtp.exceptions import RedirectError
 from wagtail_smtp.transports import mime
-from wagtail_smtp.validation import ascii_address
 
 SUBJECT_PREFIX = "[Redirected] "
 

@@ -7,13 +7,13 @@ from django.db import Error
 from django.utils import timezone
 
 from wagtail_smtp import live
-from wagtail_smtp.delivery.effect import is_used
+from wagtail_smtp.delivery.active_redirect import is_used
 from wagtail_smtp.diagnostics.status import OVERDUE, RECENT, outbox
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
-from wagtail_smtp.live import schema
-from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.live.db import schema
+from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
-from wagtail_smtp.states import State
+from wagtail_smtp.models.choices import State
 
 
 def problems(tolerated: int = 0) -> tuple[str, ...]:

@@ -3,9 +3,9 @@
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Configuration, Problem, SettingsSetConfig
-from wagtail_smtp.live.changes import every_category
-from wagtail_smtp.validation import ascii_address, effective_sender
+from wagtail_smtp.config.validation import ascii_address, effective_sender
+from wagtail_smtp.config.values import Configuration, Problem, SettingsSetConfig
+from wagtail_smtp.live.diff import every_category
 
 
 def sender_hints(configuration: Configuration) -> tuple[Problem, ...]:

@@ -10,15 +10,16 @@ from django.utils import timezone
 
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Configuration, SettingsSetConfig
-from wagtail_smtp.delivery import store
-from wagtail_smtp.delivery.effect import Notice, is_used, notices, redirecting
-from wagtail_smtp.live import clock, consents
-from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.config.values import Configuration, SettingsSetConfig
+from wagtail_smtp.delivery.active_redirect import Notice, is_used, notices, redirecting
+from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.live import consents
+from wagtail_smtp.live.db import clock
+from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
-from wagtail_smtp.states import State
+from wagtail_smtp.models.choices import State
 from wagtail_smtp.transports import standard
-from wagtail_smtp.transports.providers import label as transport_label
+from wagtail_smtp.transports.esp.catalog import label as transport_label
 
 #: How far back failures count.
 RECENT = timedelta(hours=1)
@@ -134,8 +135,8 @@ def _alarms(
     if overdue > OVERDUE.total_seconds():
         yield f"The outbox is not worked off: a message is due for {overdue / 60:.0f} minutes."
     yield from _unsendable()
-    percent = store.percent_used()
-    if percent >= store.WARN_AT:
+    percent = message_store.percent_used()
+    if percent >= message_store.WARN_AT:
         yield (
             f"The message store is {percent}% full: once it is, undelivered messages are not kept "
             "and email can't be queued."

@@ -1,8 +1,8 @@
 """The live configuration: what is in force, and how that changes."""
 
-from wagtail_smtp.live.draft import draft_configuration, live_version
-from wagtail_smtp.live.look_up import LiveConfiguration, current
-from wagtail_smtp.live.reload import make_live, preview, reload
+from wagtail_smtp.live.lookup import LiveConfiguration, current
+from wagtail_smtp.live.publish import make_live, preview, reload
+from wagtail_smtp.live.resolve import draft_configuration, live_version
 
 __all__ = [
     "LiveConfiguration",

@@ -15,16 +15,17 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from wagtail_smtp import alerts, configuration, crypto
-from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
+from wagtail_smtp import alerts
+from wagtail_smtp.config import crypto, values
+from wagtail_smtp.config.oauth import OAuth
+from wagtail_smtp.config.values import SettingsSetConfig, TransportConfig
 from wagtail_smtp.exceptions import EmailDeliveryError, TokenRefused
-from wagtail_smtp.live.draft import live_version
-from wagtail_smtp.live.look_up import current
-from wagtail_smtp.live.tokens import RENEWED, binding_of, fingerprint, refusal_of
+from wagtail_smtp.live.lookup import current
+from wagtail_smtp.live.resolve import live_version
+from wagtail_smtp.live.token_store import RENEWED, binding_of, fingerprint, refusal_of
 from wagtail_smtp.models import ConfigurationVersion, OAuthToken, SettingsSet
-from wagtail_smtp.oauth import OAuth
-from wagtail_smtp.times import from_seconds
-from wagtail_smtp.transports.grants import Token
+from wagtail_smtp.runtime.project import from_seconds
+from wagtail_smtp.transports.oauth.client import Token
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +191,7 @@ def _used_by(versions: Iterable[ConfigurationVersion]) -> set[tuple[str, str]]:
     used = set()
     for version in versions:
         try:
-            content = configuration.from_json(version.content)
+            content = values.from_json(version.content)
         except ValueError:  # of a newer release, which will know what it needs
             continue
         used |= {

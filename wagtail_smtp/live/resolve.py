@@ -1,21 +1,30 @@
 """A settings set with its secret: what its transport needs."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from wagtail_smtp.configuration import SettingsSetConfig, TransportConfig
+from wagtail_smtp.config import values
+from wagtail_smtp.config.values import Configuration, SettingsSetConfig, TransportConfig
 from wagtail_smtp.exceptions import SecretError, SecretUnreadable
-from wagtail_smtp.live import tokens
-from wagtail_smtp.models import Secret
+from wagtail_smtp.live import token_store
+from wagtail_smtp.live.db import connections
+from wagtail_smtp.models import (
+    ConfigurationVersion,
+    DeliverySettings,
+    ReportEmail,
+    Secret,
+    SettingsSet,
+)
 from wagtail_smtp.transports import standard
-from wagtail_smtp.transports.anymail import AnymailTransport
-from wagtail_smtp.transports.provider_config import ProviderConfig
-from wagtail_smtp.transports.providers import PROVIDERS
-from wagtail_smtp.transports.smtp import SMTPTransport
+from wagtail_smtp.transports.esp.catalog import PROVIDERS
+from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.esp.transport import AnymailTransport
+from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 
 @sensitive_variables()
@@ -56,12 +65,12 @@ def _server(item: SettingsSetConfig) -> TransportConfig:
 
 @sensitive_variables()
 def _with_tokens(item: SettingsSetConfig, secret: Secret | None, is_test: bool) -> TransportConfig:
-    value = tokens.reveal(item, secret)
+    value = token_store.reveal(item, secret)
     is_stored = secret is None or secret.pk is not None
     return replace(
         _server(item),
         username=item.username,
-        tokens=tokens.source(item, value, is_stored=is_stored, is_test=is_test),
+        tokens=token_store.source(item, value, is_stored=is_stored, is_test=is_test),
     )
 
 
@@ -151,3 +160,35 @@ def _standard_server(item: SettingsSetConfig) -> TransportConfig:
         password=server.password,
         is_standard_server=True,
     )
+
+
+def draft_configuration() -> Configuration:
+    """What a reload would make live: the method and the enabled sets in order."""
+    alias = connections.write_alias()
+    reports: defaultdict[int, list[ReportEmail]] = defaultdict(list)
+    for report in ReportEmail.objects.using(alias).order_by("sort_order", "pk"):
+        reports[report.settings_set_id].append(report)
+    sets = SettingsSet.objects.using(alias).filter(enabled=True).order_by("sort_order", "pk")
+    method = DeliverySettings.objects.using(alias).filter(pk=1).values_list("method").first()
+    return Configuration(
+        method[0] if method else "custom",
+        tuple(item.frozen(reports[item.pk]) for item in sets),
+    )
+
+
+def live_version() -> ConfigurationVersion | None:
+    """The newest version, or None if nothing was ever made live."""
+    return ConfigurationVersion.objects.using(connections.write_alias()).first()
+
+
+def version_configuration(version: ConfigurationVersion | None) -> Configuration:
+    """What a version holds; None stands for the empty configuration.
+
+    Raises:
+        ValueError: it was written in a format this code doesn't know.
+    """
+    if version is None:
+        return Configuration()
+    if version.format > values.FORMAT:
+        raise ValueError(f"version {version.number} has the unknown format {version.format}")
+    return values.from_json(version.content)

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
-from wagtail_smtp.live import schema
+from wagtail_smtp.live.db import schema
 
 
 class EmailCommand(BaseCommand):

@@ -5,7 +5,7 @@ import django.db.models.deletion
 import django.utils.timezone
 import uuid
 import wagtail_smtp.models.version
-import wagtail_smtp.states
+import wagtail_smtp.models.choices
 from django.conf import settings
 from django.db import migrations, models
 
@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('key', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, verbose_name='time')),
                 ('changed_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('state', models.CharField(choices=[(wagtail_smtp.states.State['QUEUED'], 'Queued'), (wagtail_smtp.states.State['SENDING'], 'Sending'), (wagtail_smtp.states.State['SENT'], 'Sent'), (wagtail_smtp.states.State['PARTLY_SENT'], 'Partly sent'), (wagtail_smtp.states.State['DEFERRED'], 'Deferred'), (wagtail_smtp.states.State['REFUSED'], 'Refused'), (wagtail_smtp.states.State['FAILED'], 'Failed'), (wagtail_smtp.states.State['UNKNOWN'], 'Unknown'), (wagtail_smtp.states.State['TOO_LARGE'], 'Too large'), (wagtail_smtp.states.State['BLOCKED'], 'Blocked'), (wagtail_smtp.states.State['CANCELLED'], 'Cancelled')], max_length=16, verbose_name='state')),
+                ('state', models.CharField(choices=[(wagtail_smtp.models.choices.State['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.State['SENDING'], 'Sending'), (wagtail_smtp.models.choices.State['SENT'], 'Sent'), (wagtail_smtp.models.choices.State['PARTLY_SENT'], 'Partly sent'), (wagtail_smtp.models.choices.State['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.State['REFUSED'], 'Refused'), (wagtail_smtp.models.choices.State['FAILED'], 'Failed'), (wagtail_smtp.models.choices.State['UNKNOWN'], 'Unknown'), (wagtail_smtp.models.choices.State['TOO_LARGE'], 'Too large'), (wagtail_smtp.models.choices.State['BLOCKED'], 'Blocked'), (wagtail_smtp.models.choices.State['CANCELLED'], 'Cancelled')], max_length=16, verbose_name='state')),
                 ('category', models.CharField(max_length=50, verbose_name='category')),
                 ('category_source', models.CharField(max_length=20)),
                 ('via', models.CharField(blank=True, max_length=100, verbose_name='sent through')),
@@ -69,7 +69,7 @@ class Migration(migrations.Migration):
                 ('via', models.CharField(max_length=100)),
                 ('began_at', models.DateTimeField()),
                 ('seconds', models.FloatField()),
-                ('state', models.CharField(choices=[(wagtail_smtp.states.State['QUEUED'], 'Queued'), (wagtail_smtp.states.State['SENDING'], 'Sending'), (wagtail_smtp.states.State['SENT'], 'Sent'), (wagtail_smtp.states.State['PARTLY_SENT'], 'Partly sent'), (wagtail_smtp.states.State['DEFERRED'], 'Deferred'), (wagtail_smtp.states.State['REFUSED'], 'Refused'), (wagtail_smtp.states.State['FAILED'], 'Failed'), (wagtail_smtp.states.State['UNKNOWN'], 'Unknown'), (wagtail_smtp.states.State['TOO_LARGE'], 'Too large'), (wagtail_smtp.states.State['BLOCKED'], 'Blocked'), (wagtail_smtp.states.State['CANCELLED'], 'Cancelled')], max_length=16)),
+                ('state', models.CharField(choices=[(wagtail_smtp.models.choices.State['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.State['SENDING'], 'Sending'), (wagtail_smtp.models.choices.State['SENT'], 'Sent'), (wagtail_smtp.models.choices.State['PARTLY_SENT'], 'Partly sent'), (wagtail_smtp.models.choices.State['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.State['REFUSED'], 'Refused'), (wagtail_smtp.models.choices.State['FAILED'], 'Failed'), (wagtail_smtp.models.choices.State['UNKNOWN'], 'Unknown'), (wagtail_smtp.models.choices.State['TOO_LARGE'], 'Too large'), (wagtail_smtp.models.choices.State['BLOCKED'], 'Blocked'), (wagtail_smtp.models.choices.State['CANCELLED'], 'Cancelled')], max_length=16)),
                 ('phase', models.CharField(blank=True, max_length=20)),
                 ('code', models.PositiveSmallIntegerField(default=0)),
                 ('reply', models.CharField(blank=True, max_length=510)),
@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
                 ('role', models.CharField(choices=[('envelope', 'Recipient'), ('to', 'Original To'), ('cc', 'Original Cc'), ('bcc', 'Original Bcc')], default='envelope', max_length=10)),
                 ('address', models.CharField(max_length=255)),
                 ('domain', models.CharField(max_length=255)),
-                ('state', models.CharField(choices=[(wagtail_smtp.states.RecipientState['WAITING'], 'Waiting'), (wagtail_smtp.states.RecipientState['SENT'], 'Sent'), (wagtail_smtp.states.RecipientState['REFUSED'], 'Refused'), (wagtail_smtp.states.RecipientState['DEFERRED'], 'Deferred'), (wagtail_smtp.states.RecipientState['UNKNOWN'], 'Unknown'), (wagtail_smtp.states.RecipientState['NOT_SENT'], 'Not sent'), (wagtail_smtp.states.RecipientState['REDIRECTED'], 'Redirected')], max_length=16)),
+                ('state', models.CharField(choices=[(wagtail_smtp.models.choices.RecipientState['WAITING'], 'Waiting'), (wagtail_smtp.models.choices.RecipientState['SENT'], 'Sent'), (wagtail_smtp.models.choices.RecipientState['REFUSED'], 'Refused'), (wagtail_smtp.models.choices.RecipientState['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.RecipientState['UNKNOWN'], 'Unknown'), (wagtail_smtp.models.choices.RecipientState['NOT_SENT'], 'Not sent'), (wagtail_smtp.models.choices.RecipientState['REDIRECTED'], 'Redirected')], max_length=16)),
                 ('code', models.PositiveSmallIntegerField(default=0)),
                 ('reply', models.CharField(blank=True, max_length=510)),
                 ('changed_at', models.DateTimeField(default=django.utils.timezone.now)),

@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import wagtail_smtp.states
+import wagtail_smtp.models.choices
 from django.db import migrations, models
 
 
@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('message_id', models.CharField(blank=True, max_length=255)),
                 ('entry_key', models.UUIDField(null=True)),
                 ('address', models.CharField(blank=True, max_length=255)),
-                ('type', models.CharField(choices=[(wagtail_smtp.states.Reported['QUEUED'], 'Queued'), (wagtail_smtp.states.Reported['SENT'], 'Sent'), (wagtail_smtp.states.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.states.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.states.Reported['OPENED'], 'Opened'), (wagtail_smtp.states.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.states.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.states.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.states.Reported['FAILED'], 'Failed'), (wagtail_smtp.states.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.states.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.states.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.states.Reported['SUBSCRIBED'], 'Subscribed')], max_length=16)),
+                ('type', models.CharField(choices=[(wagtail_smtp.models.choices.Reported['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.Reported['SENT'], 'Sent'), (wagtail_smtp.models.choices.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.models.choices.Reported['OPENED'], 'Opened'), (wagtail_smtp.models.choices.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.models.choices.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.models.choices.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.models.choices.Reported['FAILED'], 'Failed'), (wagtail_smtp.models.choices.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.models.choices.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.models.choices.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.models.choices.Reported['SUBSCRIBED'], 'Subscribed')], max_length=16)),
                 ('happened_at', models.DateTimeField()),
                 ('reason', models.CharField(blank=True, max_length=510)),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
@@ -36,12 +36,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='logentry',
             name='reported',
-            field=models.CharField(blank=True, choices=[(wagtail_smtp.states.Reported['QUEUED'], 'Queued'), (wagtail_smtp.states.Reported['SENT'], 'Sent'), (wagtail_smtp.states.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.states.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.states.Reported['OPENED'], 'Opened'), (wagtail_smtp.states.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.states.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.states.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.states.Reported['FAILED'], 'Failed'), (wagtail_smtp.states.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.states.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.states.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.states.Reported['SUBSCRIBED'], 'Subscribed')], default='', editable=False, max_length=16, verbose_name='reported'),
+            field=models.CharField(blank=True, choices=[(wagtail_smtp.models.choices.Reported['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.Reported['SENT'], 'Sent'), (wagtail_smtp.models.choices.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.models.choices.Reported['OPENED'], 'Opened'), (wagtail_smtp.models.choices.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.models.choices.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.models.choices.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.models.choices.Reported['FAILED'], 'Failed'), (wagtail_smtp.models.choices.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.models.choices.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.models.choices.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.models.choices.Reported['SUBSCRIBED'], 'Subscribed')], default='', editable=False, max_length=16, verbose_name='reported'),
         ),
         migrations.AddField(
             model_name='logrecipient',
             name='reported',
-            field=models.CharField(blank=True, choices=[(wagtail_smtp.states.Reported['QUEUED'], 'Queued'), (wagtail_smtp.states.Reported['SENT'], 'Sent'), (wagtail_smtp.states.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.states.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.states.Reported['OPENED'], 'Opened'), (wagtail_smtp.states.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.states.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.states.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.states.Reported['FAILED'], 'Failed'), (wagtail_smtp.states.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.states.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.states.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.states.Reported['SUBSCRIBED'], 'Subscribed')], default='', editable=False, max_length=16),
+            field=models.CharField(blank=True, choices=[(wagtail_smtp.models.choices.Reported['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.Reported['SENT'], 'Sent'), (wagtail_smtp.models.choices.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.models.choices.Reported['OPENED'], 'Opened'), (wagtail_smtp.models.choices.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.models.choices.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.models.choices.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.models.choices.Reported['FAILED'], 'Failed'), (wagtail_smtp.models.choices.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.models.choices.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.models.choices.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.models.choices.Reported['SUBSCRIBED'], 'Subscribed')], default='', editable=False, max_length=16),
         ),
         migrations.AddField(
             model_name='logrecipient',

@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models import F
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.models.staged import StagedModel
+from wagtail_smtp.models.base import StagedModel
 
 
 class DeliverySettings(StagedModel):

@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.states import PENDING, RecipientState, Reported, State
+from wagtail_smtp.models.choices import PENDING, RecipientState, Reported, State
 
 #: The states as people read them.
 STATES = [
@@ -97,7 +97,7 @@ class LogEntry(models.Model):
     redirected_by = models.CharField(_("redirected by"), max_length=100, blank=True)
     #: Why it is in its state, in the server's words or ours.
     reason = models.CharField(_("reason"), max_length=SHOWN * 2, blank=True)
-    #: The highest that was reported of a recipient (:data:`wagtail_smtp.states.RANKS`).
+    #: The highest that was reported of a recipient (:data:`wagtail_smtp.models.choices.RANKS`).
     reported = models.CharField(
         _("reported"), max_length=16, choices=REPORTS, blank=True, default="", editable=False
     )
@@ -209,7 +209,7 @@ class LogAttempt(models.Model):
 
 
 class StoredMessage(models.Model):
-    """A message kept whole, compressed and encrypted, as :mod:`wagtail_smtp.delivery.freeze`
+    """A message kept whole, compressed and encrypted, as :mod:`wagtail_smtp.delivery.log.stored_message`
     writes it."""
 
     entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="stored")

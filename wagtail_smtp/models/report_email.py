@@ -5,8 +5,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from modelcluster.fields import ParentalKey
 
-from wagtail_smtp import validation
-from wagtail_smtp.models.primary import OnPrimary
+from wagtail_smtp.config import validation
+from wagtail_smtp.models.base import OnPrimary
 
 
 class ReportEmail(models.Model):

@@ -8,9 +8,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from wagtail_smtp import crypto
+from wagtail_smtp.config import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
-from wagtail_smtp.models.primary import OnPrimary
+from wagtail_smtp.models.base import OnPrimary
 
 
 class Secret(models.Model):

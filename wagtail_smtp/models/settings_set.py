@@ -12,10 +12,11 @@ from django.db.models.functions import Lower
 from django.utils.translation import gettext_lazy as _
 from modelcluster.models import ClusterableModel
 
-from wagtail_smtp import configuration, validation
+from wagtail_smtp.config import validation
+from wagtail_smtp.config import values as config_values
+from wagtail_smtp.models.base import StagedModel
 from wagtail_smtp.models.report_email import ReportEmail
 from wagtail_smtp.models.secret import Secret
-from wagtail_smtp.models.staged import StagedModel
 
 
 class SettingsSet(StagedModel, ClusterableModel):
@@ -230,14 +231,14 @@ class SettingsSet(StagedModel, ClusterableModel):
         others = SettingsSet.objects.exclude(pk=self.pk)
         return others.filter(name__iexact=self.name).exists()
 
-    def frozen(self, reports: Iterable[ReportEmail]) -> configuration.SettingsSetConfig:
+    def frozen(self, reports: Iterable[ReportEmail]) -> config_values.SettingsSetConfig:
         """The set as plain values, with these report emails, which the caller has looked up."""
         values = {name: getattr(self, name) for name in PLAIN_FIELDS}
-        return configuration.SettingsSetConfig(
+        return config_values.SettingsSetConfig(
             key=str(self.key),
             secret=self.secret_id,
             report_emails=tuple(
-                configuration.ReportEmail(report.address, report.enabled) for report in reports
+                config_values.ReportEmail(report.address, report.enabled) for report in reports
             ),
             categories=tuple(self.categories),
             ignored_extensions=tuple(self.ignored_extensions),
@@ -248,7 +249,7 @@ class SettingsSet(StagedModel, ClusterableModel):
             **values,
         )
 
-    def thaw(self, config: configuration.SettingsSetConfig) -> None:
+    def thaw(self, config: config_values.SettingsSetConfig) -> None:
         """Take over all values of ``config``, its report emails included; the caller saves."""
         for name in PLAIN_FIELDS:
             setattr(self, name, getattr(config, name))

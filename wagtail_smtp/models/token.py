@@ -4,7 +4,7 @@ import uuid
 
 from django.db import models
 
-from wagtail_smtp.models.primary import OnPrimary
+from wagtail_smtp.models.base import OnPrimary
 
 
 class OAuthToken(models.Model):

@@ -7,8 +7,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.configuration import FORMAT
-from wagtail_smtp.models.primary import OnPrimary
+from wagtail_smtp.config.values import FORMAT
+from wagtail_smtp.models.base import OnPrimary
 
 
 def newest_format() -> int:

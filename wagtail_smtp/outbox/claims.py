@@ -14,9 +14,10 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from wagtail_smtp.conf import conf
-from wagtail_smtp.live import again, clock, database, statements
+from wagtail_smtp.live.db import bulk_sql, clock, retry
+from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
-from wagtail_smtp.states import State
+from wagtail_smtp.models.choices import State
 
 Row = OutboxMessage
 _State = OutboxMessage.State
@@ -25,17 +26,17 @@ _TABLE = OutboxMessage._meta.db_table
 
 def rows() -> "QuerySet[OutboxMessage]":
     """The outbox, read where it is written."""
-    return Row.objects.using(database.write_alias())
+    return Row.objects.using(db_connections.write_alias())
 
 
-@again.patiently
+@retry.patiently
 def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[OutboxMessage]]:
     """Up to ``limit`` messages that are due, security first, and the token they are held by.
 
     Times are the database's, so that a worker's own clock may be wrong.
     """
     token = token or uuid.uuid4()
-    if not again.repeated(lambda: _mark_due(limit, token)):
+    if not retry.repeated(lambda: _mark_due(limit, token)):
         return token, []
     mine = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=clock.now())
     # Without what nobody asks of a claimed row: times are slow to read.
@@ -45,7 +46,7 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
 
 def _mark_due(limit: int, token: uuid.UUID) -> int:
     """Make up to ``limit`` messages that are due those of ``token``; how many that were."""
-    connection = connections[database.write_alias()]
+    connection = connections[db_connections.write_alias()]
     until = clock.statement(conf.OUTBOX_LEASE)
     # SQLite's clock shows milliseconds: a message of this very one is due.
     now = clock.statement(0.001)
@@ -58,9 +59,9 @@ def _mark_due(limit: int, token: uuid.UUID) -> int:
             f" UPDATE {_TABLE} SET state = %s, token = %s, lease_until = {until.sql}"
             " WHERE id IN (SELECT id FROM due)"
         )
-        mark = statements.adapted(Row, {"state": str(_State.CLAIMED), "token": token})
+        mark = bulk_sql.adapted(Row, {"state": str(_State.CLAIMED), "token": token})
         values = [str(_State.WAITING), *now.values, limit, *mark, *until.values]
-        return statements.run(statements.Statement(sql, values))
+        return bulk_sql.run(bulk_sql.Statement(sql, values))
     # It doesn't select from a table that it updates.
     free = rows().filter(state=_State.WAITING, due_at__lte=clock.now(0.001))
     with transaction.atomic(using=connection.alias):
@@ -75,13 +76,13 @@ def _mark_due(limit: int, token: uuid.UUID) -> int:
 
 def load(window: Sequence[OutboxMessage]) -> dict[int, bytes]:
     """The stored messages of ``window`` by entry; of no more at a time: they may be large."""
-    stored = StoredMessage.objects.using(database.write_alias())
+    stored = StoredMessage.objects.using(db_connections.write_alias())
     found = stored.filter(entry__in=[row.entry_id for row in window])
     return {key: bytes(content) for key, content in found.values_list("entry_id", "content")}
 
 
-@again.patiently
-@again.in_transaction
+@retry.patiently
+@retry.in_transaction
 def free_abandoned() -> None:
     """Let others have what dead workers had claimed and not begun.
 
@@ -89,16 +90,16 @@ def free_abandoned() -> None:
     """
     abandoned = rows().filter(state=_State.CLAIMED, lease_until__lt=clock.now())
     free = {"state": _State.WAITING, "lease_until": None}
-    if not connections[database.write_alias()].features.has_select_for_update_skip_locked:
+    if not connections[db_connections.write_alias()].features.has_select_for_update_skip_locked:
         # SQLite waits for its turn only if a transaction begins by writing.
         abandoned.update(**free)
     elif keys := _without_waiting(abandoned):
-        statements.run(statements.update(Row, "id", keys, free))
+        bulk_sql.run(bulk_sql.update(Row, "id", keys, free))
 
 
 def _without_waiting(wanted: "QuerySet[OutboxMessage]") -> list[int]:
     """Keys of those rows that nobody has locked, locked until the open transaction ends."""
-    connection = connections[database.write_alias()]
+    connection = connections[db_connections.write_alias()]
     keys = list(wanted.values_list("pk", flat=True))
     if not keys or not connection.features.has_select_for_update_skip_locked:
         return keys
@@ -109,7 +110,7 @@ def _without_waiting(wanted: "QuerySet[OutboxMessage]") -> list[int]:
 
 def _by_key(wanted: "QuerySet[OutboxMessage]") -> "QuerySet[OutboxMessage]":
     """The same rows; MySQL waits for each that an UPDATE looks at, also for others' rows."""
-    if connections[database.write_alias()].vendor != "mysql":
+    if connections[db_connections.write_alias()].vendor != "mysql":
         return wanted
     return wanted.filter(pk__in=list(wanted.values_list("pk", flat=True)))
 
@@ -117,7 +118,7 @@ def _by_key(wanted: "QuerySet[OutboxMessage]") -> "QuerySet[OutboxMessage]":
 def begin(
     token: uuid.UUID,
     window: Sequence[OutboxMessage],
-    along: Sequence[statements.Statement] = (),
+    along: Sequence[bulk_sql.Statement] = (),
 ) -> list[OutboxMessage]:
     """Those of ``window`` that are still ours, now *sending*.
 
@@ -125,30 +126,30 @@ def begin(
         along: what is done together with that, or not at all.
     """
     if not window:
-        statements.run(*along)
+        bulk_sql.run(*along)
         return []
     keys = [row.pk for row in window]
-    if statements.run(_sending(token, keys), *along) == len(keys):
+    if bulk_sql.run(_sending(token, keys), *along) == len(keys):
         return list(window)
     held = rows().filter(pk__in=keys, token=token, state=_State.SENDING)
     ours = set(held.values_list("pk", flat=True))
     return [row for row in window if row.pk in ours]
 
 
-def _sending(token: uuid.UUID, keys: Sequence[int]) -> statements.Statement:
+def _sending(token: uuid.UUID, keys: Sequence[int]) -> bulk_sql.Statement:
     """Those of the messages that are claimed, and whose lease holds, are *sending*."""
     until, now = clock.statement(conf.OUTBOX_LEASE), clock.statement()
     sql = (
-        f"UPDATE {_TABLE}{statements.by_index(database.write_alias(), Row, 'id')}"  # noqa: S608
-        f" SET state = %s, lease_until = {until.sql} WHERE id IN {statements.places(len(keys))}"
+        f"UPDATE {_TABLE}{bulk_sql.by_index(db_connections.write_alias(), Row, 'id')}"  # noqa: S608
+        f" SET state = %s, lease_until = {until.sql} WHERE id IN {bulk_sql.places(len(keys))}"
         f" AND token = %s AND state = %s AND lease_until >= {now.sql}"
     )
-    held = statements.adapted(Row, {"token": token, "state": str(_State.CLAIMED)})
+    held = bulk_sql.adapted(Row, {"token": token, "state": str(_State.CLAIMED)})
     values = [str(_State.SENDING), *until.values, *keys, *held, *now.values]
-    return statements.Statement(sql, values)
+    return bulk_sql.Statement(sql, values)
 
 
-@again.patiently
+@retry.patiently
 def extend(token: uuid.UUID) -> None:
     """Renew the lease of all that is held by ``token``."""
     # By state, which has an index; the token has none.
@@ -156,14 +157,14 @@ def extend(token: uuid.UUID) -> None:
     _by_key(held).update(lease_until=clock.now(conf.OUTBOX_LEASE))
 
 
-@again.patiently
+@retry.patiently
 def give_back(token: uuid.UUID) -> None:
     """Let others have what was claimed and not begun."""
     held = rows().filter(token=token, state=_State.CLAIMED)
     _by_key(held).update(state=_State.WAITING, lease_until=None)
 
 
-@again.patiently
+@retry.patiently
 def take_back(token: uuid.UUID, begun: Sequence[OutboxMessage]) -> None:
     """Let others have what became *sending*, but certainly didn't leave."""
     rows().filter(pk__in=[row.pk for row in begun], token=token, state=_State.SENDING).update(
@@ -179,7 +180,7 @@ def written(tried: Sequence[OutboxMessage]) -> set[int]:
     keys = [row.pk for row in tried]
     waits = {row.pk: (row.state, row.token) for row in rows().filter(pk__in=keys)}
     given_up = set(
-        LogEntry.objects.using(database.write_alias())
+        LogEntry.objects.using(db_connections.write_alias())
         .filter(pk__in=[row.entry_id for row in tried], state=State.UNKNOWN)
         .values_list("pk", flat=True)
     )

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from django.db import connections, transaction
 from django.utils import timezone
 
-from wagtail_smtp import reports
-from wagtail_smtp.live import database, side
+from wagtail_smtp.live.db import autonomous
+from wagtail_smtp.live.db import connections as db_connections
+from wagtail_smtp.runtime import error_logging
 
 try:
     from django.tasks import task
@@ -30,7 +31,7 @@ _thread = threading.local()
 @task()
 def deliver_outbox() -> int:
     """Deliver what is due, and return how many messages that were."""
-    from wagtail_smtp.outbox.work import Worker
+    from wagtail_smtp.outbox.worker import Worker
 
     worker = Worker()
     try:
@@ -47,7 +48,7 @@ def deliver_outbox() -> int:
 
 def run_after_commit() -> None:
     """Have the task run once the open transaction is committed, once for all its messages."""
-    alias = database.write_alias()
+    alias = db_connections.write_alias()
     connection = connections[alias]
     # A savepoint that is rolled back takes its callbacks along.
     open_now = set(connection.savepoint_ids)
@@ -64,13 +65,13 @@ def run_apart() -> None:
         try:
             _run()
         finally:
-            database.close_all()
+            db_connections.close_all()
 
     try:
         threading.Thread(target=run, name="wagtail_smtp outbox").start()
     except RuntimeError:
         # There are too many. The message is accepted all the same, so its sender hears nothing.
-        reports.failure(logger, "The task that delivers the outbox could not be enqueued.")
+        error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")
 
 
 def run_later(wait: timedelta) -> None:
@@ -80,9 +81,11 @@ def run_later(wait: timedelta) -> None:
     """
     due = timezone.now() + wait
     try:
-        side.write(lambda: _run_at(due), database.write_alias())
+        autonomous.write(lambda: _run_at(due), db_connections.write_alias())
     except Exception:
-        reports.failure(logger, "The task that delivers the outbox later could not be enqueued.")
+        error_logging.failure(
+            logger, "The task that delivers the outbox later could not be enqueued."
+        )
 
 
 def moments(due: Iterable[datetime]) -> Iterator[datetime]:
@@ -112,7 +115,7 @@ def _run() -> None:
         deliver_outbox.enqueue()
     except Exception:
         # The message is in the outbox all the same; a worker or the next task takes it.
-        reports.failure(logger, "The task that delivers the outbox could not be enqueued.")
+        error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")
     finally:
         _thread.is_enqueueing = False
 
@@ -122,4 +125,6 @@ def _run_at(due: datetime) -> None:
         if deliver_outbox.get_backend().supports_defer:
             deliver_outbox.using(run_after=due + _MARGIN).enqueue()
     except Exception:
-        reports.failure(logger, "The task that delivers the outbox later could not be enqueued.")
+        error_logging.failure(
+            logger, "The task that delivers the outbox later could not be enqueued."
+        )

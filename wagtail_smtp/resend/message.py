@@ -2,13 +2,13 @@
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery import store
 from wagtail_smtp.delivery.classify import Classification
-from wagtail_smtp.delivery.passage import Passage
+from wagtail_smtp.delivery.log import message_store
 from wagtail_smtp.delivery.pipeline import Line
+from wagtail_smtp.delivery.result import Passage
 from wagtail_smtp.exceptions import ResendRefused
 from wagtail_smtp.models import LogEntry
-from wagtail_smtp.outbox.accept import accept, recorder
+from wagtail_smtp.outbox.enqueue import accept, recorder
 
 #: What the log says of how a resent message came to its category.
 SOURCE = "resent"
@@ -45,7 +45,7 @@ def resend(entry: LogEntry) -> LogEntry | None:
         raise ResendRefused("A security message is never sent again: ask for a new one instead.")
     if not entry.is_final:
         raise ResendRefused("The message still waits in the outbox.")
-    message = store.load(entry)
+    message = message_store.load(entry)
     # A new message: mail programs drop a second one with the same Message-ID.
     message.extra_headers = {
         name: value

@@ -25,10 +25,10 @@ from wagtail_smtp.exceptions import (
     ResendRefused,
     StorageFull,
 )
-from wagtail_smtp.live import database, side
+from wagtail_smtp.live.db import autonomous, connections
 from wagtail_smtp.models import LogEntry
+from wagtail_smtp.models.choices import State
 from wagtail_smtp.resend.message import resend
-from wagtail_smtp.states import State
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def first_of(entry: LogEntry) -> int:
 def family(entry: LogEntry) -> Any:
     """Rows of the original and all its resends, read where they are written."""
     first = first_of(entry)
-    rows = LogEntry.objects.using(database.write_alias())
+    rows = LogEntry.objects.using(connections.write_alias())
     return rows.filter(Q(pk=first) | Q(resend_of_id=first)).order_by("pk")
 
 
@@ -73,7 +73,7 @@ def claim(entry: LogEntry, user: Any, seen: int, *, shown: str = "", unasked: bo
     Returns:
         False if it was resent or has changed since, or must not be; nothing may be sent then.
     """
-    alias = database.write_alias()
+    alias = connections.write_alias()
     title = _("Log entry %d") % entry.pk  # in the language of this thread
     began = timezone.now()
 
@@ -93,7 +93,7 @@ def claim(entry: LogEntry, user: Any, seen: int, *, shown: str = "", unasked: bo
         registry.log(entry, _ACTION, user=user, title=title)
         return True
 
-    return side.write(write, alias)
+    return autonomous.write(write, alias)
 
 
 def why_not_again(number: int, rows: Iterable[tuple[int, str, Any]]) -> str:
@@ -124,7 +124,7 @@ class Resent:
 
 def send_claimed(entry: LogEntry) -> Resent:
     """Resend what :func:`claim` has claimed."""
-    copies = LogEntry.objects.using(database.write_alias()).filter(resend_of_id=first_of(entry))
+    copies = LogEntry.objects.using(connections.write_alias()).filter(resend_of_id=first_of(entry))
     before = copies.aggregate(last=Max("pk"))["last"] or 0
     error: Exception | None = None
     made = None
@@ -141,7 +141,7 @@ def send_claimed(entry: LogEntry) -> Resent:
             family(entry).order_by().update(resend_began=None)
         return found
 
-    made = side.write(finish, database.write_alias())
+    made = autonomous.write(finish, connections.write_alias())
     if error is None:
         too_large = made is not None and made.state == State.TOO_LARGE
         return Resent(made, made.reason if made is not None and too_large else "")

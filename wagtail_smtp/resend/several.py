@@ -16,12 +16,12 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.categories import SECURITY
-from wagtail_smtp.configuration import Configuration
-from wagtail_smtp.diagnostics.recorded import cause_of
-from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.config.values import Configuration
+from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
+from wagtail_smtp.models.choices import State
 from wagtail_smtp.resend.once import claim, first_of, newest_resend, send_claimed, why_not_again
-from wagtail_smtp.states import State
 
 #: Why a message is left out.
 REASONS: Mapping[str, Any] = {

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from django.core.mail import EmailMessage
 
-from wagtail_smtp.configuration import Outcome
+from wagtail_smtp.config.values import Outcome
 from wagtail_smtp.transports import mime
 from wagtail_smtp.transports.availability import Availability
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from wagtail_smtp.conf import conf
+from wagtail_smtp.config.validation import ascii_host
 from wagtail_smtp.exceptions import DestinationRefused
-from wagtail_smtp.validation import ascii_host
 
 #: Ports on which loopback and private servers are allowed without ALLOWED_NETWORKS.
 MAIL_PORTS = frozenset({25, 465, 587, 2525})

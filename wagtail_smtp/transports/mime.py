@@ -22,7 +22,7 @@ import django
 from django.conf import settings
 from django.core.mail import EmailMessage
 
-from wagtail_smtp.validation import ascii_host, with_current_domains
+from wagtail_smtp.config.validation import ascii_host, with_current_domains
 
 _MODERN = django.VERSION >= (6, 0)
 

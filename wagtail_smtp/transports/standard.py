@@ -17,7 +17,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from wagtail_smtp.conf import conf
-from wagtail_smtp.configuration import Outcome, Recipient, Security
+from wagtail_smtp.config.values import Outcome, Recipient, Security
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     MessageDeferred,
@@ -25,9 +25,9 @@ from wagtail_smtp.exceptions import (
     MessageRefused,
     RedirectError,
 )
-from wagtail_smtp.transports.anymail import hold_redirect
 from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.esp.transport import hold_redirect
 
 logger = logging.getLogger(__name__)
 

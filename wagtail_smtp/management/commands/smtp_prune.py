@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from wagtail_smtp.maintenance.retention import Sweep
 from wagtail_smtp.management.base import EmailCommand
-from wagtail_smtp.retention import Sweep
 
 
 class Command(EmailCommand):

@@ -5,10 +5,10 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db.models import F
 
-from wagtail_smtp import crypto
+from wagtail_smtp.config import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
-from wagtail_smtp.live.again import in_transaction
-from wagtail_smtp.live.database import write_alias
+from wagtail_smtp.live.db.connections import write_alias
+from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMessage
 

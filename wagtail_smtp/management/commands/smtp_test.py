@@ -6,15 +6,15 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils.formats import date_format
 
-from wagtail_smtp.diagnostics.failure import Cause
-from wagtail_smtp.diagnostics.recorded import cause_of
-from wagtail_smtp.diagnostics.run import CONNECTED, FAST, NOT_ASKED, Report, try_set
-from wagtail_smtp.diagnostics.send import send_test
+from wagtail_smtp.config.validation import is_email_address
+from wagtail_smtp.diagnostics.causes.base import Cause
+from wagtail_smtp.diagnostics.check_set import CONNECTED, FAST, NOT_ASKED, Report, try_set
+from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.send_email import send_test
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import current
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import SettingsSet
-from wagtail_smtp.validation import is_email_address
 
 
 class Command(EmailCommand):

@@ -1,0 +1,513 @@
+"""*Email delivery*: who sees what of it, the test email, and what became of messages."""
+
+import itertools
+import re
+import smtplib
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
+from django.db import OperationalError
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from wagtail.models import ModelLogEntry
+
+from tests.support.log_entries import make_entry, make_message, make_waiting
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.hostile_faults import Fault
+from wagtail_smtp.admin.connection_check import rate_limit
+from wagtail_smtp.live import lookup
+from wagtail_smtp.live.db import autonomous
+from wagtail_smtp.models import (
+    ConfigurationVersion,
+    LogEntry,
+    OutboxMessage,
+    SettingsSet,
+    StoredMessage,
+)
+from wagtail_smtp.transports import standard
+
+INDEX, TEST = "wagtail_smtp_delivery:index", "wagtail_smtp_delivery:test"
+HOME = "wagtailadmin_home"
+CANARY = "canary-5f1e"
+NO_WORKER = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+
+
+def page_of(client, **query):
+    response = client.get(reverse(INDEX), query)
+    assert response.status_code == 200
+    return _text(response)
+
+
+def status_of(client):
+    """Kind and tone of each status line."""
+    return [
+        found[::-1]
+        for found in re.findall(r'data-works="(\w+)" data-kind="(\w+)"', page_of(client))
+    ]
+
+
+def _text(response):
+    return re.sub(r"\s+", " ", response.content.decode())
+
+
+def send(client, recipient="me@example.org", category="test"):
+    """Send a test email; the page that follows."""
+    data = {"recipient": recipient, "category": category}
+    return _text(client.post(reverse(TEST), data, follow=True))
+
+
+# Who may what
+
+SEE, SEND, LOG = "view_settingsset", "send_test_email", "view_logentry"
+ROLES = [roles for size in range(4) for roles in itertools.combinations((SEE, SEND, LOG), size)]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: "+".join(role) or "editor")
+def test_each_role_sees_its_part(client, make_user, make_set, reload, role):
+    make_set(name="Office", redirect=True, reports=["qa@example.com"])
+    reload()
+    make_entry("anna@example.net", subject="canary-subject", reason="<anna@example.net>: no")
+    client.force_login(make_user(*role))
+    if not role:
+        assert client.get(reverse(INDEX)).url == reverse(HOME)
+        assert reverse(INDEX) not in client.get(reverse(HOME)).content.decode()
+        return
+    text = page_of(client)
+    parts = {
+        'id="routing-section"': SEE in role,
+        "qa@example.com": SEE in role,
+        reverse(TEST): SEND in role,
+        "Not sent lately": SEE in role or LOG in role,
+        "Messages per day": SEE in role or LOG in role,
+        "canary-subject": LOG in role,
+        "anna@example.net": LOG in role,
+        reverse("wagtail_smtp_log:index"): LOG in role,
+        "Delivery method</span>": False,
+    }
+    assert {part: part in text for part in parts} == parts
+    assert reverse(INDEX) in client.get(reverse(HOME)).content.decode()
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: "+".join(role) or "editor")
+def test_only_who_may_sends_a_test_email(client, make_user, role):
+    client.force_login(make_user(*role))
+    response = client.post(reverse(TEST), {"recipient": "me@example.org", "category": "test"})
+    assert len(mail.outbox) == (SEND in role)
+    if SEND not in role:
+        assert response.url == reverse(HOME)
+        assert not ModelLogEntry.objects.filter(action="wagtail_smtp.test_delivery").exists()
+
+
+def test_strangers_and_forged_requests_send_nothing(admin_client):
+    data = {"recipient": "me@example.org", "category": "test"}
+    assert Client().post(reverse(TEST), data).url.startswith(reverse("wagtailadmin_login"))
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_client.user)
+    assert client.post(reverse(TEST), data).status_code == 403
+    assert admin_client.get(reverse(TEST)).status_code == 405
+    assert not mail.outbox
+
+
+def test_the_group_editor_offers_the_permission(admin_client):
+    page = admin_client.get(reverse("wagtailusers_groups:add")).content.decode()
+    assert "Can send test email" in page
+
+
+# The test email
+
+
+def test_it_goes_the_way_of_all_mail(admin_client, make_set, reload, smtp_server):
+    make_set(smtp_server, name="Office")
+    reload()
+    SettingsSet.objects.update(name="Changed, not live")
+    text = send(admin_client)
+    [received] = smtp_server.received
+    assert received.recipients == ["me@example.org"]
+    assert "X-Email-Category" not in received.message
+    entry = LogEntry.objects.get()
+    assert (entry.category, entry.via, entry.state) == ("test", "Office", "sent")
+    assert "The test email was sent." in text
+    assert "Office: the first set that applies" in text
+    assert reverse("wagtail_smtp_log:entry", args=[entry.pk]) in text
+    audit = ModelLogEntry.objects.get(action="wagtail_smtp.test_delivery")
+    assert (audit.user, audit.data) == (
+        admin_client.user,
+        {"address": "me@example.org", "category": "test"},
+    )
+
+
+def test_the_form_proposes_ones_own_address(admin_client):
+    assert 'value="boss@example.com"' in page_of(admin_client)
+
+
+def test_as_any_category(admin_client, make_set, reload, smtp_server):
+    make_set(smtp_server, name="Office", categories=["invoice"])
+    reload()
+    text = send(admin_client, category="security")
+    assert "this category always uses standard delivery" in text
+    assert [message.to for message in mail.outbox] == [["me@example.org"]]
+    assert "Office: the first set that applies" in send(admin_client, category="invoice")
+    assert len(smtp_server.received) == 1
+    assert set(LogEntry.objects.values_list("category", flat=True)) == {"security", "invoice"}
+
+
+def test_a_redirect_holds_and_is_told(client, admin_client, make_user, make_set, reload):
+    with HostileServer() as server:
+        make_set(server, name="Staging", redirect=True, reports=["qa@example.com"])
+        reload()
+        text = send(admin_client)
+        assert [each.recipients for each in server.received] == [["qa@example.com"]]
+        assert "<dt>Redirected by</dt><dd><bdi>Staging</bdi></dd>" in text
+        assert "<dt>Redirected to</dt><dd><bdi>qa@example.com</bdi></dd>" in text
+        client.force_login(make_user("send_test_email"))
+        text = send(client)
+    assert "<dt>Redirected by</dt><dd><bdi>Staging</bdi></dd>" in text
+    assert "qa@example.com" not in text
+
+
+def test_a_refusal_names_no_addresses_of_a_redirect(client, make_user, make_set, reload):
+    fault = Fault("rcpt", "refuse", "550 5.1.1 <qa@example.com>: no such user")
+    with HostileServer(faults=[fault]) as server:
+        make_set(server, name="Staging", redirect=True, reports=["qa@example.com"])
+        reload()
+        client.force_login(make_user("send_test_email"))
+        text = send(client)
+    assert "The recipient doesn&#x27;t exist" in text
+    assert "qa@example.com" not in text
+
+
+def test_a_failure_comes_with_its_remedy(admin_client, make_set, reload):
+    with HostileServer(faults=[Fault("auth", "refuse", "535 5.7.8 Never")]) as server:
+        make_set(server, name="Office")
+        reload()
+        text = send(admin_client)
+    assert "The test email was not sent." in text
+    assert "<dt>Last tried</dt><dd><bdi>Office: the first set that applies</bdi></dd>" in text
+    assert "The server refused the username or password.</strong> Check both" in text
+    assert "535 5.7.8 Never" in text
+    assert server.password not in text
+    # And the same further down, where everybody's failures stand.
+    assert text.count("The server refused the username or password.</strong>") == 2
+
+
+def test_a_backup_that_stepped_in(admin_client, make_set, reload, smtp_server):
+    with HostileServer(faults=[Fault("connect", "refuse")]) as server:
+        make_set(server, name="Office")
+        make_set(smtp_server, name="Second", backup=True)
+        reload()
+        text = send(admin_client)
+    assert len(smtp_server.received) == 1
+    assert "The test email was sent." in text
+    assert "<dt>Sent through</dt><dd><bdi>Second</bdi></dd>" in text
+    assert re.search(r"<dt>Tried before</dt><dd><bdi>Office: .*Connection refused</bdi></dd>", text)
+
+
+def test_an_outcome_that_nobody_knows(admin_client, make_set, reload):
+    with HostileServer(faults=[Fault("end", "close", taken=True)]) as server:
+        make_set(server, name="Office")
+        reload()
+        text = send(admin_client)
+    assert "It is not known whether the test email was sent." in text
+    assert 'data-result="warning"' in text
+
+
+def test_a_redirect_to_nobody(admin_client, configure):
+    configure(REDIRECT_ALL_TO=[])
+    text = send(admin_client)
+    assert "Mail is redirected, but to no usable address.</strong>" in text
+    assert not mail.outbox
+
+
+def test_queued_delivery_says_so(admin_client, configure, settings):
+    settings.TASKS = NO_WORKER
+    configure(DELIVERY="queued")
+    text = send(admin_client)
+    entry = LogEntry.objects.get()
+    assert (entry.state, OutboxMessage.objects.count()) == ("queued", 1)
+    assert "The test email is queued." in text
+    assert reverse("wagtail_smtp_log:entry", args=[entry.pk]) in text
+    # Looked at again, the page tells how it stands then.
+    LogEntry.objects.update(state="sent", via="Office")
+    assert "The test email was sent." in page_of(admin_client, tested="")
+
+
+def test_what_the_outbox_tries_again(admin_client, configure, settings, make_set, reload):
+    settings.TASKS = NO_WORKER
+    configure(RETRY_DEFERRED=True)
+    with HostileServer(faults=[Fault("connect", "refuse")]) as server:
+        make_set(server, name="Office")
+        reload()
+        text = send(admin_client)
+    assert "The outbox tries again." in text
+    assert "doesn&#x27;t listen on this port" in text
+
+
+class Echoing(BaseEmailBackend):
+    """A project's own backend whose server echoes the password."""
+
+    def send_messages(self, messages):
+        raise smtplib.SMTPAuthenticationError(535, f"5.7.8 No: {CANARY}".encode())
+
+
+def test_nothing_that_a_server_echoes_is_repeated(admin_client, configure, caplog):
+    configure(STANDARD={"BACKEND": "tests.admin.delivery.test_page.Echoing"})
+    text = send(admin_client)
+    assert "The server refused the username or password.</strong>" in text
+    for place in (text, caplog.text, str(dict(admin_client.session))):
+        assert CANARY not in place
+
+
+class Talkative(BaseEmailBackend):
+    """A project's own backend that raises an error of its own, with the password in it."""
+
+    def send_messages(self, messages):
+        raise RuntimeError(f"login with {CANARY} failed")
+
+
+@pytest.mark.parametrize("log", ["works", "is down"])
+def test_nothing_that_a_backend_tells_is_repeated(admin_client, configure, monkeypatch, log):
+    configure(STANDARD={"BACKEND": "tests.admin.delivery.test_page.Talkative"})
+    if log == "is down":
+
+        def fail(*arguments):
+            raise OperationalError("down")
+
+        monkeypatch.setattr(autonomous, "write", fail)
+        monkeypatch.setattr(autonomous, "insert", fail)
+    text = send(admin_client)
+    assert "RuntimeError" in text
+    for place in (text, str(dict(admin_client.session))):
+        assert CANARY not in place
+
+
+def test_mail_that_does_not_come_by_here(admin_client, settings):
+    locmem = "django.core.mail.backends.locmem.EmailBackend"
+    if hasattr(settings, "MAILERS"):
+        settings.MAILERS = {"default": {"BACKEND": locmem}}
+    else:
+        settings.EMAIL_BACKEND = locmem
+    assert "the site&#x27;s email doesn&#x27;t go through wagtail-smtp" in send(admin_client)
+    assert len(mail.outbox) == 1
+
+
+@pytest.mark.parametrize(
+    "recipient", ["", "nobody", "a@b.example\nBcc: c@d.example", "ä@b.example"]
+)
+def test_a_bad_address_is_refused_and_kept(admin_client, recipient):
+    data = {"recipient": recipient, "category": "form"}
+    response = admin_client.post(reverse(TEST), data)
+    assert response.status_code == 200
+    form = response.context["test_form"]
+    assert list(form.errors) == ["recipient"]
+    assert form["category"].value() == "form"
+    assert not mail.outbox
+
+
+def test_an_unknown_category_is_refused(admin_client):
+    data = {"recipient": "me@example.org", "category": "x"}
+    assert admin_client.post(reverse(TEST), data).context["test_form"].errors.keys() == {"category"}
+
+
+def test_only_so_many_a_minute(admin_client, client, make_user, monkeypatch):
+    # A minute that doesn't end meanwhile, in its 40th second.
+    monkeypatch.setattr(rate_limit, "time", SimpleNamespace(time=lambda: 1_000_000_000.0))
+    for _ in range(5):
+        send(admin_client)
+    text = send(admin_client, "typed@example.org")
+    assert "Try again in 20 seconds." in text
+    assert 'value="typed@example.org"' in text
+    assert len(mail.outbox) == 5
+    client.force_login(make_user("send_test_email"))
+    send(client)
+    assert len(mail.outbox) == 6
+
+
+def test_a_cache_that_is_down_stops_nobody(admin_client, settings):
+    settings.CACHES = {"default": {"BACKEND": "tests.admin.delivery.test_page.Down"}}
+    make_entry()
+    assert "The test email was sent." in send(admin_client)
+
+
+class Down:
+    """A cache whose server is away."""
+
+    def __init__(self, *args):
+        pass
+
+    def _fail(self, *args, **kwargs):
+        raise ConnectionError("no cache")
+
+    add = get = set = incr = delete = _fail
+
+    def close(self, **kwargs):
+        pass
+
+
+def test_nobody_sees_another_ones_result(admin_client, client, make_user):
+    send(admin_client, "boss-only@example.org")
+    client.force_login(make_user("send_test_email"))
+    text = page_of(client, tested="")
+    assert "boss-only" not in text
+    assert "The test email" not in text
+
+
+# What became of messages
+
+
+def test_failures_of_the_last_week_with_remedies(admin_client):
+    make_entry(subject="Too old", ago=8, state="failed")
+    make_entry(subject="It arrived", state="sent")
+    make_entry(subject="It waits", state="queued")
+    for number, state in enumerate(["failed", "refused", "partly_sent", "unknown", "too_large"]):
+        make_entry(subject=f"Bad {state}", ago=number, state=state, reason=f"reason {state}")
+    text = page_of(admin_client)
+    listed = re.findall(r"(Bad \w+|Too old|It arrived|It waits)</bdi></a>", text)
+    assert sorted(listed) == [
+        "Bad failed", "Bad partly_sent", "Bad refused", "Bad too_large", "Bad unknown"
+    ]  # fmt: skip
+    assert "reason refused" in text
+    assert "It may have arrived, so it is not sent again by itself." in text
+
+
+def test_no_more_than_ten_and_the_newest(admin_client, django_assert_max_num_queries):
+    for number in range(15):
+        make_entry(subject=f"Bad {number:02}", state="failed" if number % 2 else "refused")
+    with django_assert_max_num_queries(90):
+        text = page_of(admin_client)
+    assert re.findall(r"Bad \d\d", text) == [f"Bad {n:02}" for n in range(14, 4, -1)]
+
+
+def test_the_outbox(admin_client, configure, settings):
+    settings.TASKS = NO_WORKER
+    assert "Email is sent at once here" in page_of(admin_client)
+    configure(DELIVERY="queued")
+    assert "the outbox is empty" in page_of(admin_client)
+    for _ in range(3):
+        make_waiting()
+    sending = OutboxMessage.objects.first()
+    OutboxMessage.objects.filter(pk=sending.pk).update(state="sending")
+    text = page_of(admin_client)
+    assert "<dt>Waiting</dt> <dd>2 (" in text
+    assert re.search(r"<dt>Being sent</dt> <dd><a [^>]*\?state=sending\">1</a></dd>", text)
+    assert "Due for longest" not in text  # due in an hour
+    waits = OutboxMessage.objects.exclude(pk=sending.pk)
+    waits.update(due_at=timezone.now() - timedelta(minutes=16))
+    text = page_of(admin_client)
+    assert "The outbox is not worked off: a message is due for 16 minutes." in text
+
+
+def test_nothing_at_all(admin_client):
+    text = page_of(admin_client)
+    assert "Nothing was made live yet" in text
+    assert reverse("wagtailsnippets_wagtail_smtp_settingsset:add") in text
+    assert "Every email of the last 7 days was sent" in text
+    assert "No email was sent in the last 30 days. Send a test email" in text
+
+
+def test_who_made_what_live(admin_client, make_set, reload):
+    make_set(name="Office")
+    reload(admin_client.user)
+    text = page_of(admin_client)
+    link = reverse("wagtail_smtp_versions:index")
+    assert f'<strong><a href="{link}">Version 1</a></strong> is live since' in text
+    assert ", by Bo." in text
+    admin_client.user.__class__.objects.filter(pk=admin_client.user.pk).update(first_name="")
+    SettingsSet.objects.update(name="Bureau")
+    assert "1 change is not live yet." in page_of(admin_client)
+
+
+def test_standard_delivery_that_is_not_configured(admin_client, configure):
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
+    configure(STANDARD={"BACKEND": smtp, "OPTIONS": {"host": "localhost", "port": 25}})
+    lines = status_of(admin_client)
+    assert ("standard", "bad") in lines
+    # A mail server on the same machine needs no settings; one that works is not complained of.
+    make_entry(state="sent", via=standard.NAME)
+    assert status_of(admin_client) == [("works", "good")]
+
+
+def test_the_status_line_tells_of_a_stuck_outbox(admin_client):
+    make_entry(state="sent")
+    waiting = make_waiting()
+    assert status_of(admin_client) == [("works", "good")]
+    late = timezone.now() - timedelta(minutes=16)
+    OutboxMessage.objects.filter(entry=waiting).update(due_at=late)
+    assert status_of(admin_client) == [("outbox", "bad")]
+
+
+def test_the_status_line_tells_of_a_blocked_redirect(admin_client, configure):
+    make_entry(state="sent")
+    configure(REDIRECT_ALL_TO=[])
+    assert status_of(admin_client) == [("redirect", "bad")]
+
+
+def test_the_status_line_tells_of_a_version_that_cannot_be_read(admin_client, make_set, reload):
+    make_set()
+    reload()
+    ConfigurationVersion.objects.update(format=99)
+    lookup.forget()
+    assert status_of(admin_client) == [("refusal", "bad")]
+
+
+@pytest.mark.parametrize(
+    ("used", "lines"),
+    [
+        (0.5, [("works", "good")]),
+        (0.85, [("works", "good"), ("store", "unsure")]),
+        (1, [("store", "bad")]),
+    ],
+)
+def test_the_status_line_tells_of_a_full_store(admin_client, configure, used, lines):
+    make_entry(state="sent", message=make_message())
+    size = StoredMessage.objects.get().size
+    configure(MAX_STORED=int(size / used))
+    assert status_of(admin_client) == lines
+
+
+def test_all_problems_are_told_at_once(admin_client, configure):
+    make_entry(state="failed")
+    configure(REDIRECT_ALL_TO=[])
+    assert status_of(admin_client) == [("redirect", "bad"), ("failed", "bad")]
+
+
+def test_the_test_comes_first_and_details_last(admin_client):
+    page = page_of(admin_client)
+    parts = ("data-works", 'id="test-', 'id="live-', 'id="failures-', 'id="method-', 'id="routing-')
+    order = [page.index(part) for part in parts]
+    assert order == sorted(order)
+    assert re.search(r'<section class="w-panel collapsed" id="routing-section"', page)
+
+
+def test_foreign_text_has_a_direction_of_its_own(admin_client, make_set, reload):
+    make_entry(subject="[Django] Email", reason="550 5.1.1 No!")
+    page = page_of(admin_client)
+    assert "<bdi>[Django] Email</bdi>" in page
+    assert "<bdi>550 5.1.1 No!</bdi>" in page
+    with HostileServer(faults=[Fault("auth", "refuse", "535 5.7.8 Never!")]) as server:
+        make_set(server, name="Office")
+        reload()
+        page = send(admin_client)
+    facts = re.findall(r"<dd>(.*?)</dd>", page.partition("data-result")[2].partition("</dl>")[0])
+    assert facts
+    assert all(re.fullmatch("<bdi>.*</bdi>", fact) for fact in facts)
+
+
+# The home page
+
+
+def test_the_home_page_says_how_many_failed(client, make_user):
+    make_entry(state="failed", ago=2)
+    client.force_login(make_user("view_logentry"))
+    home = reverse(HOME)
+    assert "No email failed in 24 hours" in client.get(home).content.decode()
+    make_entry(state="refused")
+    make_entry(state="sent")
+    assert "1 email not sent in 24 hours" in client.get(home).content.decode()
+    make_entry(state="unknown")
+    assert "2 emails not sent in 24 hours" in client.get(home).content.decode()
+    client.force_login(make_user("send_test_email", name="tester"))
+    assert "24 hours" not in client.get(home).content.decode()

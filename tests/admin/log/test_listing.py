@@ -1,0 +1,264 @@
+"""The delivery log's listing: what it shows, finds and survives."""
+
+from datetime import timedelta
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from django.db import connection
+from django.test.html import parse_html
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+from wagtail.admin.ui.tables import BaseColumn
+
+from tests.support.log_entries import fill, make_entry
+from wagtail_smtp.admin.log import query as log_query
+from wagtail_smtp.admin.log.listing import LogView
+from wagtail_smtp.admin.log.query import Wanted, find
+from wagtail_smtp.models import LogEntry
+
+INDEX = "wagtail_smtp_log:index"
+
+
+@pytest.fixture
+def listed(admin_client):
+    """The subjects on a page of the listing: ``listed(q="…")``."""
+
+    def get(**query):
+        return [entry.subject for entry in page(**query).context["object_list"]]
+
+    def page(**query):
+        response = admin_client.get(reverse(INDEX), query)
+        assert response.status_code == 200
+        return response
+
+    get.page = page
+    get.text = lambda **query: page(**query).content.decode()
+    return get
+
+
+def test_what_a_row_says(listed):
+    make_entry("anna@example.org", "b@example.org", "c@example.org", state="partly_sent")
+    make_entry(state="sent", via="standard delivery", subject="", redirected_by="Test")
+    text = " ".join(listed.text().split())
+    assert "anna@example.org</bdi> +2" in text
+    assert "Partly sent" in text
+    assert "Invoices" in text
+    assert "Office" in text
+    assert "real@example.org</bdi> (redirected)" in text
+    assert "The site&#x27;s own server" in text
+    assert "(no subject)" in text
+    assert "2 log entries" in text
+
+
+def test_newest_first_and_empty(listed):
+    assert "No email was sent yet." in listed.text()
+    for subject in ("first", "second"):
+        make_entry(subject=subject)
+    assert listed() == ["second", "first"]
+
+
+def test_fixed_filters(listed, make_set):
+    make_set(name="Office")
+    make_entry(subject="one", state="failed", category="form", via="Office")
+    make_entry(subject="two", state="sent", category="invoice", via="standard delivery")
+    assert listed(state="failed") == ["one"]
+    assert listed(category="invoice") == ["two"]
+    assert listed(via="standard delivery") == ["two"]
+    assert listed(via="Office", state="failed", category="form") == ["one"]
+    assert listed(via="Office", state="sent") == []
+    assert "No email matches." in listed.text(state="blocked")
+
+
+def test_the_date_filter(listed):
+    for ago in (20, 10, 0):
+        make_entry(subject=f"{ago} days ago", ago=ago)
+    day = timezone.localdate(timezone.now() - timedelta(days=10))
+    both = {"created_at_from": day.isoformat(), "created_at_to": day.isoformat()}
+    assert listed(**both) == ["10 days ago"]
+    assert listed(created_at_to=day.isoformat()) == ["10 days ago", "20 days ago"]
+    assert listed(created_at_from=day.isoformat(), state="failed") == ["0 days ago", "10 days ago"]
+    assert listed(recipient="example.org", **both) == ["10 days ago"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("anna@example.org", ["to Anna"]),
+        ("ANNA@Example.ORG ", ["to Anna"]),
+        ("nna@example.org", []),
+        ("example.org", ["to Anna"]),
+        ("@example.org", ["to Anna"]),
+        ("bücher.example", ["to a bookshop"]),
+        ("info@bücher.example", ["to a bookshop"]),
+        ("info@xn--bcher-kva.example", ["to a bookshop"]),
+        ("no address, really", []),
+    ],
+)
+def test_recipients_are_found(listed, asked, found):
+    make_entry("anna@example.org", "ben@example.org", subject="to Anna")
+    make_entry("info@bücher.example", subject="to a bookshop")
+    assert listed(recipient=asked) == found
+    assert listed(q=asked) == found
+    assert listed(recipient=asked, state="failed") == found
+    assert listed(recipient=asked, state="sent") == []
+
+
+def test_whom_a_redirect_kept_a_message_from_is_found(listed):
+    make_entry("anna@example.org", subject="kept from Anna", roles={"role": "to"})
+    assert listed(q="anna@example.org") == ["kept from Anna"]
+
+
+def test_subjects_are_searched_in_the_period(listed):
+    make_entry(subject="Invoice 2 of v1.example", ago=3)
+    make_entry(subject="INVOICE 1", ago=40)
+    make_entry(subject="100% off")
+    assert listed(q="invoice") == ["Invoice 2 of v1.example"]
+    assert "Subjects and recipients of the last 30 days are searched." in listed.text(q="invoice")
+    old = (timezone.now() - timedelta(days=50)).date().isoformat()
+    assert listed(q="invoice", created_at_from=old) == ["INVOICE 1", "Invoice 2 of v1.example"]
+    assert "Subjects and recipients of" not in listed.text(q="invoice", created_at_from=old)
+    assert listed(q="100%") == ["100% off"]
+    assert listed(q="1%f") == []
+    # Nothing went to it as a domain, so it is looked for in subjects.
+    assert listed(q="v1.example") == ["Invoice 2 of v1.example"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"q": "x" * 10_000},
+        {"q": "@" * 10_000},
+        {"q": "%" * 300},
+        {"q": "a@" + "b." * 4000 + "example"},
+        {"q": "\x00"},
+        {"q": "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16")},
+        {"q": "ü" * 70 + ".example"},
+        {"p": str(10**12)},
+        {"p": "9" * 5000},
+        {"p": "-1"},
+        {"p": "x"},
+        {"state": "elsewhere"},
+        {"category": "elsewhere", "state": "failed"},
+        {"via": "x" * 10_000},
+        {"recipient": "x" * 10_000},
+        {"recipient": "ü" * 70 + "@" + "ü" * 70 + ".example"},
+        {"recipient": "\x00"},
+        {"created_at_from": "0001-01-01", "created_at_to": "9999-12-31"},
+        {"created_at_to": "0001-01-01", "q": "invoice"},
+        {"created_at_from": "9999-12-31", "q": "invoice"},
+        {"created_at_from": "not a date"},
+        {"before": str(10**30)},
+        {"before": str(2**63 - 1)},
+        {"before": "-5"},
+        {"before": "0"},
+        {"before": "²"},
+        {"ordering": "elsewhere"},
+        {"export": "csv"},
+        {"_w_filter_fragment": "1"},
+    ],
+)
+@pytest.mark.parametrize("name", ["index", "results", "export"])
+def test_bad_input_gets_a_normal_page(admin_client, query, name):
+    make_entry()
+    response = admin_client.get(reverse(f"wagtail_smtp_log:{name}"), query)
+    assert response.status_code == 200
+    assert response["Content-Type"].startswith("text/html")
+
+
+def test_a_filter_from_elsewhere_leaves_the_others_in_force(listed):
+    make_entry(subject="one", state="failed")
+    make_entry(subject="two", state="sent")
+    assert listed(state="failed", category="elsewhere") == ["one"]
+
+
+def test_the_count_is_capped_and_older_entries_follow(listed, monkeypatch):
+    monkeypatch.setattr(log_query, "CAP", 100)
+    monkeypatch.setattr(log_query.find, "__defaults__", (100,))
+    fill(230)
+    assert "More than" in listed.page().content.decode()
+    seen, asked = [], {}
+    while True:
+        page = listed.page(**asked)
+        seen += [entry.subject for entry in page.context["object_list"]]
+        assert ("Back to the newest" in page.content.decode()) == ("before" in asked)
+        if page.context["page_obj"].has_next():
+            assert page.context["older"] == ""
+            asked["p"] = page.context["page_obj"].next_page_number()
+        elif page.context["older"]:
+            asked = {"before": parse_qs(urlparse(page.context["older"]).query)["before"][0]}
+        else:
+            break
+    assert seen == [f"Message {number}" for number in reversed(range(230))]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"q": "Message 3"},
+        {"category": "form", "state": "failed"},
+        {"recipient": "example.org", "state": "failed"},
+    ],
+)
+def test_what_no_index_answers_is_looked_for_piece_by_piece(listed, monkeypatch, query):
+    monkeypatch.setattr(log_query, "SPAN", 10)
+    monkeypatch.setattr(log_query, "CANDIDATES", 10)
+    rows = fill(40)
+    LogEntry.objects.filter(pk=rows[3].pk).update(state="failed")
+    LogEntry.objects.filter(subject__startswith="Message 3").exclude(pk=rows[3].pk).update(
+        subject="another"
+    )
+    page, steps = listed.page(**query), 0
+    while not page.context["object_list"]:
+        assert "Look further back" in page.content.decode()
+        asked = parse_qs(urlparse(page.context["older"]).query)
+        page, steps = listed.page(**{name: values[0] for name, values in asked.items()}), steps + 1
+    assert [entry.subject for entry in page.context["object_list"]] == ["Message 3"]
+    assert steps == 3
+    assert page.context["older"] == ""
+
+
+def test_cells_are_as_wagtail_would_write_them(admin_client, rf):
+    odd = "<i>&'\""
+    make_entry(subject=odd, via=odd, category="invoice", redirected_by=odd, ago=3)
+    make_entry("a@example.org", "b@example.org", state="sent", subject=" ", category="x<y")
+    request = rf.get("/")
+    request.user = admin_client.user
+    view = LogView()
+    view.setup(request)
+    table = view.get_table(find(Wanted())[:])
+    compared = 0
+    for row in table.rows:
+        context = {"row": row, "table": table, "request": request}
+        for column in view.columns:
+            assert "render_cell_html" in vars(type(column))
+            ours = column.render_cell_html(row.instance, context)
+            # Theirs goes through the templates.
+            theirs = BaseColumn.render_cell_html(column, row.instance, context)
+            assert parse_html(ours) == parse_html(theirs)
+            compared += 1
+    assert compared == 2 * 7
+
+
+def test_a_page_has_25_entries(listed):
+    fill(30)
+    assert len(listed()) == 25
+    assert len(listed(p=2)) == 5
+
+
+def test_the_number_of_queries_is_constant(admin_client):
+    def queries(**query):
+        with CaptureQueriesContext(connection) as captured:
+            admin_client.get(reverse(INDEX), query)
+        return len(captured)
+
+    make_entry()
+    queries()  # what Wagtail reads once
+    few = [queries(), queries(q="a@example.org"), queries(q="invoice", state="failed")]
+    for _ in range(60):
+        make_entry(*(f"{number}@example.org" for number in range(5)))
+    many = [queries(), queries(q="1@example.org"), queries(q="invoice", state="failed")]
+    assert many[0] == few[0]
+    # A few more where there is something to show.
+    assert many[1] <= few[1] + 4
+    assert many[2] == few[2]

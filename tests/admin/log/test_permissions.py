@@ -1,0 +1,48 @@
+"""What pages offer of the delivery log, and to whom; test_roles.py has who gets in where."""
+
+from django.urls import reverse
+
+from tests.support.log_entries import make_entry, make_message
+
+VIEW, CONTENT = "view_logentry", "view_message_content"
+RESEND, EXPORT = "resend_message", "export_log"
+
+
+def test_a_page_offers_only_what_its_reader_may(client, make_user):
+    entry = make_entry(message=make_message(files=[("canary.txt", "x", "text/plain")]))
+    offers = {
+        "resend": reverse("wagtail_smtp_log:resend", args=[entry.pk]),
+        "content": reverse("wagtail_smtp_log:frame", args=[entry.pk]),
+        "export": reverse("wagtail_smtp_log:export"),
+        "bulk": "data-bulk-action-checkbox",
+    }
+
+    def offered(*role):
+        client.force_login(make_user(VIEW, *role, name="+".join(role) or "viewer"))
+        paths = [
+            reverse("wagtail_smtp_log:index"),
+            reverse("wagtail_smtp_log:entry", args=[entry.pk]),
+        ]
+        text = "".join(client.get(path).content.decode() for path in paths)
+        assert ("canary.txt" in text) is (CONTENT in role)
+        return {name for name, mark in offers.items() if mark in text}
+
+    assert offered() == set()
+    assert offered(CONTENT) == {"content"}
+    assert offered(RESEND) == {"resend", "bulk"}
+    assert offered(EXPORT) == {"export"}
+
+
+def test_the_menu_shows_the_log_to_those_who_may_see_it(client, make_user):
+    path = reverse("wagtail_smtp_log:index")
+    home = reverse("wagtailadmin_home")
+    client.force_login(make_user(name="editor"))
+    assert path not in client.get(home).content.decode()
+    client.force_login(make_user(VIEW, name="viewer"))
+    assert path in client.get(home).content.decode()
+
+
+def test_the_group_editor_offers_the_permissions(admin_client):
+    page = admin_client.get(reverse("wagtailusers_groups:add")).content.decode()
+    for text in ("Can view message content", "Can resend messages", "Can export the delivery log"):
+        assert text in page

@@ -1,0 +1,173 @@
+"""The cause read back from the log is the one that the exception itself has."""
+
+import smtplib
+import socket
+import ssl
+
+import pytest
+from django.core import mail
+from django.core.mail import EmailMessage
+
+from tests.support.log_entries import make_entry
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.hostile_faults import Fault
+from tests.support.servers.smtp_server import free_port
+from wagtail_smtp import signals
+from wagtail_smtp.config.values import Attempt, Configuration
+from wagtail_smtp.delivery.log import entries
+from wagtail_smtp.diagnostics.causes.base import Failure
+from wagtail_smtp.diagnostics.explain import explain
+from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.send_email import _heard, send_test
+from wagtail_smtp.exceptions import (
+    DestinationRefused,
+    MessageDeferred,
+    MessageRefused,
+    SecretUnreadable,
+)
+from wagtail_smtp.live import current
+from wagtail_smtp.models import LogAttempt, LogEntry, Secret
+from wagtail_smtp.transports.smtp.replies import lost
+
+
+def _unverified(code, words):
+    error = ssl.SSLCertVerificationError(
+        1, f"[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {words} (_ssl.c:1006)"
+    )
+    error.verify_code = code
+    return error
+
+
+def _lost(phase, cause):
+    error = lost("Office", phase, cause)
+    error.__cause__ = cause
+    return error
+
+
+ERRORS = [
+    (_lost("connect", ConnectionRefusedError(111, "Connection refused")), 587, "starttls"),
+    (_lost("connect", socket.gaierror(-2, "Name or service not known")), 587, "starttls"),
+    (_lost("connect", TimeoutError("timed out")), 25, "none"),
+    (_lost("connect", TimeoutError("timed out")), 2525, "none"),
+    (_lost("connect", OSError(113, "No route to host")), 587, "starttls"),
+    (_lost("tls", ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version")), 587, "ssl"),
+    (_lost("tls", _unverified(10, "certificate has expired")), 587, "starttls"),
+    (_lost("tls", _unverified(62, "Hostname mismatch, certificate is not")), 587, "starttls"),
+    (_lost("tls", _unverified(64, "IP address mismatch, certificate is not")), 587, "starttls"),
+    (_lost("tls", _unverified(20, "unable to get local issuer")), 465, "ssl"),
+    (_lost("starttls", smtplib.SMTPNotSupportedError("the server doesn't offer STARTTLS, and")),
+     587, "starttls"),
+    (_lost("banner", smtplib.SMTPServerDisconnected("closed")), 465, "starttls"),
+    (_lost("mail", smtplib.SMTPServerDisconnected("closed")), 587, "starttls"),
+    (MessageDeferred("Office: all 8 sessions were in use", phase="pool"), 587, "starttls"),
+    (MessageDeferred("no", phase="auth", code=535, reply="5.7.3 No"), 587, "starttls"),
+    (MessageRefused("no", phase="rcpt", code=550, reply="5.1.1 No"), 587, "starttls"),
+    (DestinationRefused("Connecting to 169.254.169.254 is not allowed."), 25, "none"),
+    (SecretUnreadable("Das Passwort fehlt."), 587, "starttls"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "port", "security"), ERRORS)
+def test_the_same_cause(db, make_set, error, port, security):
+    item = make_set(name="Office", port=port, security=security)
+    entry = make_entry(set_key=item.key)
+    for row in entries.attempts([Attempt("Office", 0.1, str(item.key), error=error)]):
+        row.entry = entry
+        row.save()
+    live = Configuration(sets=(item.frozen(()),))
+    found = cause_of(entry, live)
+    assert found == explain(Failure.of(error, item.host, port, security))
+
+
+@pytest.mark.parametrize(
+    ("state", "slug"),
+    [
+        ("blocked", "redirected-to-nobody"),
+        ("too_large", "too-large"),
+        ("unknown", "outcome-unknown"),
+    ],
+)
+def test_what_the_state_says_alone(db, state, slug):
+    assert cause_of(make_entry(state=state), Configuration()).slug == slug
+
+
+def test_nothing_is_made_up(db):
+    entry = make_entry()
+    assert cause_of(entry, Configuration()) is None
+    LogAttempt.objects.create(
+        entry=entry, via="Office", began_at=entry.created_at, seconds=0, state="deferred"
+    )
+    assert cause_of(entry, Configuration()) is None
+
+
+FAULTS = [
+    (Fault("auth", "refuse", "535 5.7.8 No"), "login-refused"),
+    (Fault("rcpt", "refuse", "550 5.1.1 No such user"), "unknown-recipient"),
+    (Fault("connect", "refuse"), "refused"),
+    (Fault("handshake", "expired"), "certificate-expired"),
+    (Fault("handshake", "wrong name"), "certificate-wrong-name"),
+    (Fault("handshake", "self-signed"), "certificate-unknown-issuer"),
+    (Fault("end", "close"), "outcome-unknown"),
+]
+
+
+@pytest.mark.parametrize(("fault", "slug"), FAULTS, ids=lambda value: str(value)[:40])
+def test_real_servers(make_set, reload, fault, slug):
+    with HostileServer(faults=[fault]) as server:
+        make_set(server, name="Office")
+        reload()
+        told = send_test("me@example.org")
+    assert told.words
+    assert not told.waits
+    assert cause_of(told.entry, current().configuration).slug == slug
+
+
+def test_one_of_two_recipients_is_refused(make_set, reload):
+    refused = (("no@example.org", "550 5.1.1 No such user"),)
+    with HostileServer(faults=[Fault("rcpt", "recipients", replies=refused)]) as server:
+        make_set(server, name="Office")
+        reload()
+        EmailMessage("Hi", "Body", None, ["yes@example.org", "no@example.org"]).send()
+    entry = LogEntry.objects.get()
+    assert entry.state == "partly_sent"
+    assert cause_of(entry, current().configuration).slug == "unknown-recipient"
+
+
+def test_a_server_of_the_projects_own_that_is_away(db, configure):
+    configure(
+        STANDARD={
+            "BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+            "OPTIONS": {"host": "127.0.0.1", "port": free_port()},
+        }
+    )
+    told = send_test("me@example.org")
+    assert cause_of(told.entry, current().configuration).slug == "refused"
+
+
+def test_an_unreadable_password(make_set, reload):
+    make_set(name="Office")
+    reload()
+    Secret.objects.update(ciphertext="x")
+    told = send_test("me@example.org")
+    assert cause_of(told.entry, current().configuration).slug == "password-unreadable"
+
+
+def test_other_mail_is_not_taken_for_the_test(db):
+    EmailMessage("Before", "Body", None, ["other@example.org"]).send()
+    told = send_test("me@example.org", "invoice")
+    assert told.words == ""
+    assert (told.entry.category, told.entry.subject) == ("invoice", "Test email")
+    assert [message.to for message in mail.outbox] == [["other@example.org"], ["me@example.org"]]
+
+
+def test_mail_of_other_threads_is_not_taken_for_the_test(db):
+    message, other = (EmailMessage(headers={"Message-ID": key}) for key in ("<1@x>", "<2@x>"))
+
+    def tell(signal, message, **values):
+        signal.send(None, message=message, category="test", attempts=(), **values)
+
+    with _heard(message) as told:
+        tell(signals.message_sent, message, entry="its own")
+        tell(signals.message_failed, other, entry="another", error=OSError("no"))
+    tell(signals.message_sent, message, entry="afterwards")
+    assert (told.entry, told.words) == ("its own", "")

@@ -1,0 +1,117 @@
+"""What monitoring is told, with django-health-check where it is installed."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.mail import EmailMessage
+from django.db.models import F
+from django.test import RequestFactory
+
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.hostile_faults import Fault
+from wagtail_smtp.diagnostics.health import problems
+from wagtail_smtp.exceptions import EmailDeliveryError
+from wagtail_smtp.live import lookup
+from wagtail_smtp.live.db import schema
+from wagtail_smtp.models import ConfigurationVersion, LogEntry, OutboxMessage, Secret
+
+
+def _send():
+    EmailMessage("Hi", "Body", "shop@example.com", ["real@example.org"]).send()
+
+
+@pytest.mark.usefixtures("db")
+def test_nothing_was_made_live_yet():
+    assert problems() == ()
+
+
+def test_no_server_is_connected_to(make_set, reload):
+    with HostileServer() as server:
+        make_set(server)
+        reload()
+        assert problems() == ()
+        assert server.connections == 0
+
+
+def test_a_configuration_that_can_not_be_read(make_set, reload):
+    make_set()
+    reload()
+    ConfigurationVersion.objects.update(format=F("format") + 1)
+    lookup.forget()
+    [told] = problems()
+    assert "configuration" in told
+
+
+def test_a_password_that_can_not_be_read(make_set, reload):
+    make_set()
+    reload()
+    Secret.objects.update(ciphertext="gone")
+    lookup.forget()
+    [told] = problems()
+    assert "password" in told
+
+
+@pytest.mark.usefixtures("db")
+def test_tables_that_are_missing(monkeypatch):
+    monkeypatch.setattr(schema, "is_migrated", lambda: False)
+    [told] = problems()
+    assert "tables" in told
+
+
+def test_a_server_that_fails(make_set, reload):
+    refused = Fault("mail", "refuse", "550 5.7.1 secret words of the server")
+    with HostileServer(faults=[refused]) as server:
+        make_set(server)
+        reload()
+        with pytest.raises(EmailDeliveryError):
+            _send()
+    [told] = problems()
+    assert "secret words" not in told
+    assert "example" not in told
+    assert problems(tolerated=1) == ()
+    LogEntry.objects.update(created_at=F("created_at") - timedelta(hours=2))
+    assert problems() == ()
+
+
+def test_an_outbox_that_is_not_processed(make_set, reload, configure, settings):
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    make_set()
+    reload()
+    _send()
+    assert problems() == ()
+    OutboxMessage.objects.update(due_at=F("due_at") - timedelta(minutes=20))
+    [told] = problems()
+    assert "outbox" in told
+
+
+def test_what_waits_for_a_server_for_long(make_set, reload, configure, settings):
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    make_set()
+    reload()
+    _send()
+    LogEntry.objects.update(state="deferred", created_at=F("created_at") - timedelta(hours=2))
+    [told] = problems()
+    assert "waited" in told
+
+
+@pytest.mark.django_db(transaction=True)
+def test_django_health_check():
+    """Its page, which runs checks in threads, so that nothing may be rolled back."""
+    pytest.importorskip("health_check", reason="the extra test-codes is not installed")
+    from asgiref.sync import async_to_sync
+    from health_check.views import HealthCheckView
+
+    view = HealthCheckView.as_view(checks=["wagtail_smtp.health.Email"])
+
+    def asked():
+        request = RequestFactory().get("/health/", headers={"accept": "application/json"})
+        return async_to_sync(view)(request)
+
+    well = asked()
+    assert well.status_code == 200, well.content
+    LogEntry.objects.create(state="failed", category="other")
+    failing = asked()
+    assert failing.status_code == 500
+    assert b"1 messages failed" in failing.content

@@ -1,0 +1,140 @@
+"""What smtp_status tells people and monitoring."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.mail import EmailMessage
+from django.core.management import call_command
+from django.utils import timezone
+
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.hostile_faults import Fault
+from wagtail_smtp.exceptions import EmailDeliveryError
+from wagtail_smtp.models import OutboxMessage, Secret, SettingsSet
+
+
+def _status():
+    """The JSON, and the exit code."""
+    out, code = StringIO(), 0
+    try:
+        call_command("smtp_status", "--json", stdout=out)
+    except SystemExit as error:
+        code = error.code
+    return json.loads(out.getvalue()), code
+
+
+def _send():
+    EmailMessage("Hi", "Body", "shop@example.com", ["real@example.org"]).send()
+
+
+def test_all_is_well(make_set, reload):
+    make_set(name="Office", backup=True, categories=["form"])
+    reload()
+    SettingsSet.objects.update(sender_name="Shop")
+    told, code = _status()
+    assert code == 0
+    assert (told["version"], told["method"], told["alarms"]) == (1, "custom", [])
+    assert told["sets"] == [
+        {
+            "name": "Office",
+            "server": "127.0.0.1:587",
+            "categories": ["form"],
+            "backup": True,
+            "redirects_to": [],
+            "token": "",
+            "is_used": True,
+            "redirect": "",
+        }
+    ]
+    assert len(told["waiting_changes"]) == 1
+    assert (told["outbox"], told["failures"]) == ({}, [])
+
+
+def test_a_redirect_that_is_not_in_effect(make_set, reload, capsys):
+    make_set(name="Main")
+    make_set(name="Test", redirect=True, reports=["qa@example.com"])
+    told, code = _status()
+    assert (told["notices"], len(told["waiting_notices"]), code) == ([], 1, 0)
+    reload()
+    told, code = _status()
+    assert code == 1
+    assert [item["redirect"] for item in told["sets"]] == ["", "none"]
+    assert [item["is_used"] for item in told["sets"]] == [True, False]
+    [notice] = told["notices"]
+    assert (told["alarms"], told["waiting_notices"]) == ([notice], [])
+    with pytest.raises(SystemExit):
+        call_command("smtp_status", "--no-color")
+    shown = capsys.readouterr().out
+    assert "NOT IN EFFECT" in shown
+    assert shown.count(notice) == 1
+
+
+def test_a_reload_by_command_says_what_has_no_effect(make_set, capsys):
+    make_set(name="Main")
+    make_set(name="Test", redirect=True, reports=["qa@example.com"])
+    call_command("smtp_reload", "--no-color")
+    assert "“Test” is on but not in effect" in capsys.readouterr().out
+
+
+def test_a_redirect_of_some_mail_and_a_set_that_is_not_used_are_told(make_set, reload, capsys):
+    make_set(name="Invoices", categories=["invoice"], redirect=True, reports=["qa@example.com"])
+    SettingsSet.objects.update(sort_order=1)
+    make_set(name="Forms", categories=["form"], sort_order=0)
+    make_set(name="Main", sort_order=2)
+    make_set(name="Mine", sort_order=3)
+    reload()
+    told, code = _status()
+    assert code == 0
+    assert [item["redirect"] for item in told["sets"]] == ["", "some", "", ""]
+    assert [item["is_used"] for item in told["sets"]] == [True, True, True, False]
+    assert len(told["notices"]) == 2
+    call_command("smtp_status", "--no-color")
+    assert capsys.readouterr().out.count("Note: ") == 2
+
+
+def test_nothing_is_live(db):
+    told, code = _status()
+    assert (told["version"], told["method"], code) == (0, "standard", 0)
+
+
+def test_a_password_that_became_unreadable(make_set, reload):
+    make_set(name="Office")
+    reload()
+    Secret.objects.update(ciphertext="x")
+    told, code = _status()
+    assert code == 1
+    assert "Office" in told["alarms"][0]
+
+
+def test_messages_that_failed(make_set, reload, capsys):
+    with HostileServer(faults=[Fault("end", "close")]) as server:
+        make_set(server, name="Office")
+        reload()
+        with pytest.raises(EmailDeliveryError):
+            _send()
+    told, code = _status()
+    assert code == 1
+    assert [failed["state"] for failed in told["failures"]] == ["unknown"]
+    with pytest.raises(SystemExit):
+        call_command("smtp_status", "--no-color")
+    assert "unknown: entry" in capsys.readouterr().out
+
+
+def test_an_outbox_that_nobody_works_off(db, configure, settings):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    configure(DELIVERY="queued")
+    _send()
+    told, code = _status()
+    assert (told["outbox"], code) == ({"waiting": 1}, 0)
+    OutboxMessage.objects.update(due_at=timezone.now() - timedelta(minutes=20))
+    told, code = _status()
+    assert code == 1
+    assert "20 minutes" in told["alarms"][0]
+
+
+def test_a_redirect_to_nobody(db, configure):
+    configure(REDIRECT_ALL_TO=[])
+    told, code = _status()
+    assert (told["forced_redirect"], code) == ([], 1)

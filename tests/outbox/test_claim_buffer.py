@@ -1,0 +1,202 @@
+"""What workers of one process share: claims, and on SQLite their turns to write."""
+
+import signal
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.core.mail import EmailMessage
+from django.db import IntegrityError, connections
+from django.utils import timezone
+
+from wagtail_smtp.live.db import sqlite_writer
+from wagtail_smtp.models import OutboxMessage
+from wagtail_smtp.outbox import claims
+from wagtail_smtp.outbox.claim_buffer import Supply
+
+
+@pytest.fixture
+def _queued(db, configure, settings):
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    for number in range(25):
+        EmailMessage(str(number), "Body", "shop@example.com", ["real@example.org"]).send()
+
+
+def _states():
+    return sorted(OutboxMessage.objects.values_list("state", flat=True))
+
+
+@pytest.mark.usefixtures("_queued")
+def test_one_claim_is_handed_out_in_windows():
+    supply = Supply()
+    windows = [supply.next(), supply.next(), supply.next()]
+    assert [len(window.rows) for window in windows] == [10, 10, 5]
+    assert len({window.token for window in windows}) == 1
+    subjects = [row.entry.subject for window in windows for row in window.rows]
+    assert subjects == [str(number) for number in range(25)]
+    assert supply.next() is None
+
+
+@pytest.mark.usefixtures("_queued")
+def test_what_is_not_begun_is_given_back():
+    supply = Supply()
+    first, second = supply.next(), supply.next()
+    claims.begin(first.token, first.rows)
+    supply.begun(first)
+    supply.give_back()
+    assert _states() == ["sending"] * 10 + ["waiting"] * 15
+    # Whoever has a window already finds it empty.
+    assert claims.begin(second.token, second.rows) == []
+
+
+@pytest.mark.usefixtures("_queued")
+def test_what_is_begun_is_not_given_back(django_assert_num_queries):
+    supply = Supply()
+    while window := supply.next():
+        claims.begin(window.token, window.rows)
+        supply.begun(window)
+    with django_assert_num_queries(0):
+        supply.give_back()
+
+
+@pytest.mark.usefixtures("_queued")
+def test_a_window_whose_lease_ran_out_begins_empty():
+    window = Supply().next()
+    OutboxMessage.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert claims.begin(window.token, window.rows) == []
+
+
+@pytest.fixture
+def alias(tmp_path, monkeypatch, django_db_blocker):
+    """A database in a file, which several threads can write into."""
+    values = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "db"), "OPTIONS": {}}
+    monkeypatch.setitem(
+        connections.settings, "turns", {**connections.settings["default"], **values}
+    )
+    with django_db_blocker.unblock():
+        with connections["turns"].cursor() as cursor:
+            cursor.execute("CREATE TABLE written (name text)")
+        yield "turns"
+        connections["turns"].close()
+        del connections["turns"]
+
+
+def _written(alias):
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT name FROM written ORDER BY name")
+        return [name for (name,) in cursor.fetchall()]
+
+
+class Writers:
+    """Threads that wait for the turn of a first one, and then take theirs."""
+
+    def __init__(self, alias):
+        self.alias = alias
+        self.commits = []
+        self.results = {}
+
+    def run(self, works):
+        begun, go = threading.Event(), threading.Event()
+
+        def hold(cursor):
+            begun.set()
+            go.wait(10)
+            return 0
+
+        threads = [threading.Thread(target=self._take, args=("first", hold))]
+        threads[0].start()
+        assert begun.wait(10)
+        for name, work in works.items():
+            threads.append(threading.Thread(target=self._take, args=(name, work)))
+            threads[-1].start()
+            while len(sqlite_writer._turns._jobs) < len(threads) - 1:
+                time.sleep(0.001)
+        go.set()
+        for thread in threads:
+            thread.join(10)
+        return self.results
+
+    def _take(self, name, work):
+        connection = connections[self.alias]
+        try:
+            with connection.execute_wrapper(self._note):
+                self.results[name] = sqlite_writer.take(work, connection)
+        except IntegrityError as error:
+            self.results[name] = error
+        finally:
+            connection.close()
+
+    def _note(self, execute, sql, *arguments):
+        self.commits += [threading.get_ident()] * sql.startswith("INSERT")
+        return execute(sql, *arguments)
+
+
+def _insert(name):
+    def work(cursor):
+        cursor.execute("INSERT INTO written VALUES (%s)", [name])
+        return cursor.rowcount
+
+    return work
+
+
+def test_one_commits_for_all_who_wait(alias):
+    writers = Writers(alias)
+    results = writers.run({name: _insert(name) for name in "abc"})
+    assert results == {"first": 0, "a": 1, "b": 1, "c": 1}
+    assert _written(alias) == ["a", "b", "c"]
+    assert len(set(writers.commits)) == 1
+
+
+def test_what_fails_takes_nobody_along(alias):
+    def fail(cursor):
+        raise IntegrityError("no")
+
+    results = Writers(alias).run({"a": _insert("a"), "b": fail, "c": _insert("c")})
+    assert isinstance(results.pop("b"), IntegrityError)
+    assert results == {"first": 0, "a": 1, "c": 1}
+    assert _written(alias) == ["a", "c"]
+
+
+class Interrupted(BaseException):
+    """What a signal's handler raises: a task system's, whose time is over."""
+
+
+def test_who_gives_up_waiting_has_nothing_done(alias):
+    """Nobody would send what was begun, and all of it would become *unknown*."""
+
+    def interrupt(*arguments):
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    begun, go = threading.Event(), threading.Event()
+
+    def hold(cursor):
+        begun.set()
+        go.wait(10)
+        return 0
+
+    def others():
+        sqlite_writer.take(hold, connections[alias])
+        sqlite_writer.take(_insert("other"), connections[alias])
+        connections[alias].close()
+
+    def interrupt_main():
+        while not sqlite_writer._turns._jobs:
+            time.sleep(0.001)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    threads = [threading.Thread(target=target) for target in (others, interrupt_main)]
+    try:
+        threads[0].start()
+        assert begun.wait(10)
+        threads[1].start()
+        with pytest.raises(Interrupted):
+            sqlite_writer.take(_insert("mine"), connections[alias])
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join(10)
+        signal.signal(signal.SIGUSR1, before)
+    assert _written(alias) == ["other"]

@@ -1,0 +1,112 @@
+"""Workers and locks of other transactions on MariaDB and MySQL, where waiting ends in an error."""
+
+import threading
+import time
+
+import pytest
+from django.core.mail import EmailMessage
+from django.db import OperationalError, connection, connections, transaction
+
+from wagtail_smtp.live.db import retry
+from wagtail_smtp.models import LogEntry, OutboxMessage
+from wagtail_smtp.outbox import claims
+from wagtail_smtp.outbox.outcomes import Result
+from wagtail_smtp.outbox.worker import Worker, _written
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=[True, False], ids=["MariaDB", "MySQL"])
+def claimed(request, configure, settings, monkeypatch):
+    """The token of a claimed message and its row; both ways to bound the wait."""
+    if connection.vendor != "mysql":
+        pytest.skip("others' locks end in no error elsewhere")
+    monkeypatch.setattr(type(connections["default"]), "mysql_is_mariadb", request.param)
+    monkeypatch.setattr(retry, "_LOCK_WAIT", 1)
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    EmailMessage("Subject", "Body", "shop@example.com", ["real@example.org"]).send()
+    token, [row] = claims.claim(1)
+    return token, row
+
+
+class _Locked:
+    """Another transaction that has the rows of the outbox and of the log for so long."""
+
+    def __init__(self, seconds):
+        self._seconds = seconds
+        self._has_them, self._let_go = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        try:
+            with transaction.atomic():
+                list(OutboxMessage.objects.select_for_update())
+                list(LogEntry.objects.select_for_update())
+                self._has_them.set()
+                self._let_go.wait(self._seconds)
+        finally:
+            connection.close()
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._has_them.wait(10)
+
+    def __exit__(self, *_args):
+        self._let_go.set()
+        self._thread.join(10)
+
+
+def _begin(token, row):
+    assert _written(token, [], [row], is_first=True) == [row]
+
+
+def _extend(token, row):
+    before = OutboxMessage.objects.get().lease_until
+    claims.extend(token)
+    assert OutboxMessage.objects.get().lease_until > before
+
+
+def _give_back(token, row):
+    claims.give_back(token)
+    assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
+
+
+@pytest.mark.parametrize("write", [_begin, _extend, _give_back])
+def test_a_lock_is_waited_for_again(claimed, write):
+    with _Locked(1.6):
+        write(*claimed)
+
+
+def test_what_has_begun_is_taken_back_in_spite_of_a_lock(claimed):
+    token, row = claimed
+    claims.begin(token, [row])
+    with _Locked(1.6):
+        claims.take_back(token, [row])
+    assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
+
+
+def test_an_outcome_is_written_in_spite_of_a_lock(claimed, make_set, reload):
+    """A message that is deferred is put back, and its recipients changed, by the ORM."""
+    token, row = claimed
+    claims.begin(token, [row])
+    worker = Worker()
+    passage = worker._pass_on(row, None)
+    worker.close()
+    with _Locked(1.6):
+        worker._write(token, [Result(row, passage)], ())
+    assert not OutboxMessage.objects.filter(state=OutboxMessage.State.SENDING).exists()
+
+
+def test_no_lock_is_waited_for_as_long_as_the_server_would(claimed, monkeypatch):
+    token, _row = claimed
+    monkeypatch.setattr(retry, "_PATIENCE", 1)
+    with _Locked(30):
+        began = time.monotonic()
+        with pytest.raises(OperationalError) as caught:
+            claims.extend(token)
+        assert time.monotonic() - began < 15
+    assert caught.value.args[0] == 1205
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@SESSION.innodb_lock_wait_timeout")
+        assert cursor.fetchone()[0] > 15

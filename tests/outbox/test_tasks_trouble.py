@@ -1,0 +1,164 @@
+"""What breaks beside a worker costs no outcome, and no message."""
+
+import pytest
+from django.core.cache import cache
+from django.core.mail import EmailMessage
+from django.db import OperationalError
+
+from tests.support.servers.hostile import HostileServer
+from tests.support.servers.hostile_faults import Fault
+from wagtail_smtp.models import LogAttempt, LogEntry, OutboxMessage
+from wagtail_smtp.outbox import claims
+from wagtail_smtp.outbox import worker as outbox_worker
+from wagtail_smtp.outbox.worker import Worker, give_up_lost
+
+
+@pytest.fixture(autouse=True)
+def _queued(configure, settings):
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+
+
+@pytest.fixture
+def server(make_set, reload):
+    with HostileServer() as server:
+        make_set(server, timeout=2)
+        reload()
+        yield server
+
+
+def _queue(count):
+    for number in range(count):
+        EmailMessage(str(number), "Body", "shop@example.com", ["real@example.org"]).send()
+
+
+def _work():
+    worker = Worker()
+    try:
+        return worker.work_off()
+    finally:
+        worker.close()
+
+
+def _states():
+    return [entry.state for entry in LogEntry.objects.order_by("id")]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("reply", ["", "450 4.2.1 Later", "550 5.1.1 Nobody"])
+def test_a_commit_whose_answer_is_lost(make_set, reload, monkeypatch, reply):
+    """It is not settled twice: neither deferred and then failed, nor an attempt too many."""
+    lost = []
+    write = outbox_worker._written
+
+    def write_(token, results, rows, **options):
+        held = write(token, results, rows, **options)
+        if results and not lost:
+            lost.append(True)
+            raise OperationalError("the connection was lost")
+        return held
+
+    monkeypatch.setattr(outbox_worker, "_written", write_)
+    faults = [Fault("rcpt", "refuse", reply, times=1)] if reply else []
+    with HostileServer(faults=faults) as server:
+        make_set(server, timeout=2)
+        reload()
+        _queue(1)
+        _work()
+    assert lost
+    expected = {"": "sent", "450 4.2.1 Later": "deferred", "550 5.1.1 Nobody": "refused"}[reply]
+    assert _states() == [expected]
+    assert OutboxMessage.objects.count() == (expected == "deferred")
+    assert LogAttempt.objects.count() == 1
+
+
+def test_a_lease_that_cannot_be_renewed(server, configure, monkeypatch):
+    """What was sent is known all the same."""
+    configure(OUTBOX_LEASE=0.4)
+    server.plan = type(server.plan)([Fault("end", "slow", taken=True, delay=0.01)])
+    _queue(3)
+
+    def fail(token):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(claims, "extend", fail)
+    worker = Worker()
+    token, rows = claims.claim(10)
+    claims.begin(token, rows)
+    results = []
+    worker._send(token, rows, claims.load(rows), results)
+    worker.close()
+    assert [result.passage.state for result in results] == ["sent"] * 3
+
+
+class Killed(BaseException):
+    """What a signal's own function raises."""
+
+
+def test_a_signal_between_two_messages(server, monkeypatch):
+    """The one in hand is unknown at worst; what was sent is written, the rest goes later."""
+    _queue(5)
+    pass_on = Worker._pass_on
+
+    def interrupted(worker, row, content):
+        if row.entry.subject == "2":
+            raise Killed
+        return pass_on(worker, row, content)
+
+    monkeypatch.setattr(Worker, "_pass_on", interrupted)
+    with pytest.raises(Killed):
+        _work()
+    assert _states() == ["sent", "sent", "queued", "queued", "queued"]
+    states = list(OutboxMessage.objects.order_by("id").values_list("state", flat=True))
+    assert states == ["sending", "waiting", "waiting"]
+    monkeypatch.undo()
+    assert _work() == 2
+    assert _states() == ["sent", "sent", "queued", "sent", "sent"]
+
+
+def test_a_cache_that_is_down(server, admins, monkeypatch, configure):
+    """It counts alerts; that is all it may cost."""
+    configure(OUTBOX_MAX_AGE=0.001)
+    _queue(2)
+    token, rows = claims.claim(1)
+    claims.begin(token, rows)
+    OutboxMessage.objects.filter(pk=rows[0].pk).update(lease_until="2020-01-01T00:00:00Z")
+    server.plan = type(server.plan)([Fault("end", "refuse", "451 4.3.0 Later")])
+
+    def fail(*args, **kwargs):
+        raise OSError("Redis is down")
+
+    for name in ("add", "set", "delete"):
+        monkeypatch.setattr(type(cache._connections[cache._alias]), name, fail)
+    assert give_up_lost() == 1
+    # Once: an error that is logged would be mailed, and that mail would fail in its turn.
+    # The message, and an alert for each kind of trouble.
+    assert _work() <= 4
+    entries = LogEntry.objects.order_by("pk")
+    states = entries.exclude(category="alert").values_list("state", flat=True)
+    assert list(states) == ["unknown", "failed"]
+    # One for each kind of trouble.
+    assert 1 <= entries.filter(category="alert").count() <= 3
+    monkeypatch.undo()
+
+
+@pytest.mark.django_db(transaction=True)  # an error closes the connection
+def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
+    _queue(3)
+    worker = Worker()
+
+    def fail(*args, **kwargs):
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "begin", fail)
+        patch.setattr(claims, "give_back", fail)
+        configure(OUTBOX_LEASE=0.001)  # after which it doesn't try any more
+        with pytest.raises(OperationalError):
+            worker.work_off()
+    configure(OUTBOX_LEASE=60)
+    OutboxMessage.objects.update(lease_until="2100-01-01T00:00:00Z")
+    assert set(OutboxMessage.objects.values_list("state", flat=True)) == {"claimed"}
+    assert worker.work_off() == 3
+    worker.close()
+    assert _states() == ["sent"] * 3

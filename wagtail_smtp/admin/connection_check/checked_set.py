@@ -1,0 +1,122 @@
+"""What is tested: a set as it is stored or typed, with its password, and a test email or none."""
+
+from dataclasses import dataclass, field, replace
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from wagtail_smtp.config.values import SettingsSetConfig, TransportConfig
+from wagtail_smtp.delivery.routing import FORCED
+from wagtail_smtp.diagnostics.check_set import (
+    CONNECTED,
+    NOT_ASKED,
+    letter_for,
+    redirect_of,
+    try_server,
+)
+from wagtail_smtp.diagnostics.senders import sender_hints
+from wagtail_smtp.live import draft_configuration
+from wagtail_smtp.live.resolve import transport_config
+from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.esp.config import ProviderConfig
+
+TYPED, STORED = "typed", "stored"
+
+_PASSWORDS = {
+    TYPED: gettext_lazy("Tested with the password that you typed."),
+    STORED: gettext_lazy("Tested with the stored password."),
+}
+_KEYS = {
+    TYPED: gettext_lazy("Tested with the key that you typed."),
+    STORED: gettext_lazy("Tested with the stored key."),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A test that is ready to be run; whatever it needs of the database was looked up before.
+
+    Attributes:
+        letter: the test email; None: the connection alone is tested.
+        login: what it logs in with, in words.
+        notes: what else to know about it beside its stages, in words.
+    """
+
+    item: SettingsSetConfig
+    server: TransportConfig | ProviderConfig = field(repr=False)
+    letter: Letter | None
+    login: str
+    notes: tuple
+
+    @classmethod
+    def of(cls, item, secret, password, address=None):
+        """Make it ready.
+
+        Args:
+            item: the set as plain values.
+            secret: its password, stored or not.
+            password: whether that was typed or stored; one of the names in this module.
+            address: who gets a test email; None: nobody.
+
+        Raises:
+            EmailDeliveryError: the password can't be used, a redirect has no usable address, or
+                what is live, which may redirect, can't be known.
+        """
+        server = transport_config(item, secret, is_test=True)
+        login, notes = _login(item, password), _hints(item)
+        if address is None:
+            return cls(item, server, None, login, tuple(notes))
+        redirect = redirect_of(item)
+        letter = letter_for(item, server.username, address, redirect)
+        if redirect is not None:
+            notes.insert(0, _redirected(redirect, address))
+        return cls(item, server, letter, login, tuple(notes))
+
+    def reports(self):
+        """The stages, as they are done."""
+        return try_server(self.item, self.server, self.letter)
+
+    def notes_after(self, reached):
+        """What to know when these stages were reached; no login is claimed that wasn't tried."""
+        if self.item.is_provider:
+            tried = {"recipient", "message"}
+        else:
+            tried = {"auth"} if self.server.username else {"sender", "recipient", "message"}
+        return [*self.notes, self.login] if tried & reached else self.notes
+
+    def success(self, reached):
+        """What is said when all stages are done, and no more than they prove."""
+        if self.letter is not None:
+            recipients = ", ".join(self.letter.envelope.recipients)
+            return _("The server took the test email for %s.") % recipients
+        if self.item.is_provider:
+            return _("The provider can be reached. Whether it knows the key, a test email tells.")
+        return CONNECTED if "sender" in reached else NOT_ASKED
+
+
+def _login(item, password):
+    if item.is_provider:
+        return str(_KEYS[password])
+    if item.authentication == "none":
+        return _("Tested without logging in.")
+    if item.authentication == "default":
+        return _("Tested with the default credentials: those of the site's own server.")
+    if item.authentication == "oauth2":
+        return _("Tested with an access token (OAuth 2).")
+    return str(_PASSWORDS[password])
+
+
+def _hints(item):
+    """What to know of this set's sender, beside the sets as they stand."""
+    draft = draft_configuration()
+    sets = {each.key: each for each in draft.sets} | {item.key: item}
+    hints = sender_hints(replace(draft, sets=tuple(sets.values())))
+    return [str(hint.message) for hint in hints if hint.set_name == item.name]
+
+
+def _redirected(redirect, address):
+    if redirect.source == FORCED:
+        text = _("The project's settings redirect all mail, so the test email did not go to %s.")
+        return text % address
+    text = _("“%(set)s” redirects its mail, so the test email did not go to %(address)s.")
+    return text % {"set": redirect.source, "address": address}

@@ -1,0 +1,191 @@
+"""A test as lines of JSON, each written when its stage is done.
+
+Every line has a ``kind``: ``stage``; ``end`` with what came of it all; ``problem`` instead of a
+test, with why there was none, and ``errors`` by the names of form fields.
+"""
+
+import json
+import logging
+import threading
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse, StreamingHttpResponse
+from django.utils import timezone, translation
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+from wagtail_smtp.admin.delivery.failures import problem_url
+from wagtail_smtp.diagnostics.causes.base import own_words
+from wagtail_smtp.diagnostics.check_set import FAST
+from wagtail_smtp.exceptions import DestinationRefused
+from wagtail_smtp.runtime import error_logging
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/x-ndjson"
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    # nginx would keep the lines back until there are enough of them.
+    "X-Accel-Buffering": "no",
+}
+#: Extensions and addresses shown of a server that has a lot of them.
+_SHOWN = 20
+
+
+def problem(status, text, errors=None, wait=None):
+    """The response where nothing was tested."""
+    line = _line({"kind": "problem", "text": str(text), "errors": errors or {}})
+    headers = _HEADERS | ({"Retry-After": str(wait)} if wait else {})
+    return HttpResponse(line, status=status, content_type=CONTENT_TYPE, headers=headers)
+
+
+def stream(request, trial, running):
+    """The response that runs the test while it is read.
+
+    Args:
+        trial: the :class:`~wagtail_smtp.admin.trial.Trial`.
+        running: ended when the test is, or the response is closed.
+    """
+    kind = AsyncLines if isinstance(request, ASGIRequest) else Lines
+    lines = kind(_lines(trial), running)
+    return StreamingHttpResponse(lines, content_type=CONTENT_TYPE, headers=_HEADERS)
+
+
+def _lines(trial):
+    ended_at, reached = None, set()
+    try:
+        for report in trial.reports():
+            ended_at = report if report.cause else None
+            reached.add(report.stage.name)
+            yield _line(_stage(report))
+    except Exception:
+        error_logging.failure(logger, "A test of the settings set %r broke off.", trial.item.name)
+        text = _("Something went wrong on this site itself. Its log says what.")
+        yield _line({"kind": "end", "ok": False, "text": text, "notes": []})
+        return
+    yield _line({"kind": "end", **_end(trial, ended_at, reached)})
+
+
+def _stage(report):
+    stage = report.stage
+    line = {
+        "kind": "stage",
+        "ok": stage.error is None,
+        "label": str(report.label),
+        "time": _("%.2f s") % stage.seconds,
+        "details": [str(detail) for detail in _details(stage)],
+        "words": _words(stage),
+    }
+    if report.cause is not None:
+        line["remedy"] = {
+            "title": str(report.cause.title),
+            "advice": str(report.cause.advice),
+            "url": problem_url(report.cause),
+        }
+    return line
+
+
+def _details(stage):
+    """What was found, in words."""
+    found = stage.details
+    if found.get("addresses"):
+        yield ", ".join(found["addresses"][:_SHOWN])
+    if found.get("expires"):
+        yield _("%(protocol)s, certificate by %(issuer)s, valid until %(date)s") % {
+            "protocol": found["protocol"],
+            "issuer": found["issuer"] or _("an unnamed authority"),
+            # In UTC: what never expires ends with the last second that there is (RFC 5280
+            # 4.1.2.5), which some time zones don't have.
+            "date": date_format(found["expires"], "DATE_FORMAT"),
+        }
+    if found.get("extensions"):
+        yield _("Offers %s") % ", ".join(found["extensions"][:_SHOWN])
+    if found.get("fast"):
+        yield FAST[found["fast"]]
+    if found.get("sender"):
+        yield found["sender"]
+    if found.get("accepted"):
+        yield ", ".join(found["accepted"])
+
+
+def _words(stage):
+    """The server's words, or the error's where it said nothing."""
+    error = stage.error
+    if error is None or isinstance(error, DestinationRefused):
+        return stage.words
+    if stage.words:
+        return f"{error.code} {stage.words}" if getattr(error, "code", 0) else stage.words
+    return str(error.__cause__ or own_words(str(error)))
+
+
+def _end(trial, ended_at, reached):
+    notes = list(map(str, trial.notes_after(reached)))
+    if ended_at is not None:
+        found = {"stage": ended_at.label, "problem": ended_at.cause.title}
+        text = _("The test failed. %(stage)s: %(problem)s.") % found
+        return {"ok": False, "text": text, "notes": notes}
+    return {"ok": True, "text": str(trial.success(reached)), "notes": notes}
+
+
+def _line(content):
+    return json.dumps(content).encode() + b"\n"
+
+
+class Lines:
+    """The lines for WSGI: an iterator that speaks the language of the request."""
+
+    def __init__(self, lines, running):
+        self._lines, self._running = lines, running
+        self._language = translation.get_language()
+        self._zone = timezone.get_current_timezone()
+        self._busy = threading.Lock()
+        self._is_closed = False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.following()
+        if line is None:
+            raise StopIteration
+        return line
+
+    def following(self):
+        """The next line, or None."""
+        line = None
+        with self._busy:
+            # The request's own language and time zone ended with the view.
+            if not self._is_closed:
+                with translation.override(self._language), timezone.override(self._zone):
+                    line = next(self._lines, None)
+        if line is None or self._is_closed:
+            self.close()
+            return None
+        return line
+
+    def close(self):
+        """Close the connection to the server that is tested; called at the end in any case."""
+        self._is_closed = True
+        # A stage that is running in another thread closes when it is done.
+        if self._busy.acquire(blocking=False):
+            try:
+                self._lines.close()
+            finally:
+                self._busy.release()
+                self._running.end()
+
+
+class AsyncLines:
+    """The same for ASGI; each stage runs in a thread, so that the event loop goes on."""
+
+    def __init__(self, lines, running):
+        self._lines = Lines(lines, running)
+        self.close = self._lines.close
+
+    async def __aiter__(self):
+        while True:
+            line = await sync_to_async(self._lines.following, thread_sensitive=False)()
+            if line is None:
+                return
+            yield line

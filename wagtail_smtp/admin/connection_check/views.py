@@ -1,0 +1,210 @@
+"""Testing a set: as it is typed into its form, or as it is stored."""
+
+from django.core.exceptions import PermissionDenied
+from django.shortcuts import get_object_or_404
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.generic import TemplateView, View
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.log_actions import log
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.connection_check.buttons import URLS, AddressForm
+from wagtail_smtp.admin.connection_check.checked_set import STORED, TYPED, Trial
+from wagtail_smtp.admin.connection_check.rate_limit import NotNow, Running
+from wagtail_smtp.admin.connection_check.stream import problem, stream
+from wagtail_smtp.admin.sets.form import SECRET_FIELDS
+from wagtail_smtp.exceptions import EmailDeliveryError
+from wagtail_smtp.models import DeliverySettings, ReportEmail, Secret, SettingsSet
+
+#: What is asked for in ``test``: the connection alone, or a test email to ``test_address``.
+CONNECTION, EMAIL = "connection", "email"
+
+
+class RunsTest(View):
+    """A POST begins a test and is answered by its stages; nothing is saved.
+
+    No lock and no transaction is held while the server is talked to: that happens when the
+    response is read.
+    """
+
+    def begin(self, request, kind):
+        """Make the test ready and return the response that runs it."""
+        address = None
+        if kind == EMAIL:
+            form = AddressForm(request.POST)
+            if not form.is_valid():
+                errors = {"test_address": form.errors["test_address"]}
+                return problem(422, _("The test email has no address."), errors)
+            address = form.cleaned_data["test_address"]
+        subject = self.subject()
+        if not isinstance(subject, tuple):
+            return subject
+        try:
+            trial = Trial.of(*subject, address)
+        except EmailDeliveryError as error:
+            return problem(409, error)
+        running = Running(request.user)
+        try:
+            running.begin()
+        except NotNow as error:
+            return problem(429, error, wait=error.seconds)
+        try:
+            self.note(trial, address)
+        except BaseException:
+            running.end()
+            raise
+        return stream(request, trial, running)
+
+    def subject(self):
+        """The set as plain values, its secret and where that is from; or a response."""
+        raise NotImplementedError
+
+    def note(self, trial, address):
+        """The audit entry, before anything is connected to: nobody can do without it."""
+        item, server = self.stored(), trial.server
+        data = {"server": f"{server.host}:{server.port}", "set": trial.item.name}
+        if address is not None:
+            data |= {"address": address, "recipients": list(trial.letter.envelope.recipients)}
+        action = "test_connection" if address is None else "send_test_email"
+        # A set that isn't stored yet has no entry of its own to stand at.
+        log(instance=item or DeliverySettings.load(), action=f"wagtail_smtp.{action}", data=data)
+
+    def stored(self):
+        """The stored set, or None for one that isn't, or not any more."""
+        return SettingsSet.objects.filter(pk=self.kwargs.get("pk")).first()
+
+
+@method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
+class TypedTestView(RunsTest):
+    """Tests what stands in the form of a set, whether it is stored yet or not."""
+
+    panel = None
+    http_method_names = ["post"]
+
+    def dispatch(self, request, *args, **kwargs):
+        needed = [permissions.CHANGE_SETS if "pk" in kwargs else permissions.ADD_SETS]
+        self.kind = EMAIL if request.POST.get("test") == EMAIL else CONNECTION
+        if self.kind == EMAIL:
+            needed.append(permissions.SEND_TEST)
+        if not all(request.user.has_perm(each) for each in needed):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+    def post(self, request, *args, **kwargs):
+        return self.begin(request, self.kind)
+
+    def subject(self):
+        instance = self.stored()
+        if instance is None:
+            if "pk" in self.kwargs:
+                return problem(404, _DELETED)
+            instance = SettingsSet()
+        form_class = self.panel.get_form_class()
+        form = form_class(self.request.POST, instance=instance, for_user=self.request.user)
+        if not form.is_valid():
+            return _invalid(form)
+        item, secret = form.typed()
+        if item.authentication == "password" and secret is None:
+            return problem(422, _NOT_TESTED, {"password": [_("Enter the password.")]})
+        return item, secret, TYPED if form.typed_secret() else STORED
+
+
+_DELETED = gettext_lazy("Somebody has deleted this set.")
+_NOT_TESTED = gettext_lazy("Nothing was tested, since the form has errors.")
+
+
+def _invalid(form):
+    """The errors of form and formsets, by the names their fields have in the page."""
+    errors = {}
+    text = [str(_NOT_TESTED), *form.non_field_errors()]
+    for formset in form.formsets.values():
+        text += formset.non_form_errors()
+    children = [child for formset in form.formsets.values() for child in formset.forms]
+    for each in (form, *children):
+        for name in each.errors:
+            if name in each.fields and not each.fields[name].widget.is_hidden:
+                errors[each.add_prefix(name)] = list(each.errors[name])
+            elif each is not form or name != "__all__":
+                text += each.errors[name]
+    return problem(422, " ".join(map(str, text)), errors)
+
+
+class StoredTestView(RunsTest, WagtailAdminTemplateMixin, TemplateView):
+    """A page that tests a stored set as it stands; its button posts."""
+
+    template_name = "wagtail_smtp/settings_sets/test.html"
+    kind = CONNECTION
+    header_icon = "mail"
+    is_allowed = staticmethod(permissions.may_test)
+
+    def dispatch(self, request, *args, **kwargs):
+        if not self.is_allowed(request.user):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+    @cached_property
+    def item(self):
+        return get_object_or_404(SettingsSet, pk=self.kwargs["pk"])
+
+    def get_page_subtitle(self):
+        return str(self.item)
+
+    def get_breadcrumbs_items(self):
+        return [
+            *self.breadcrumbs_items,
+            {"url": reverse(f"{URLS}:list"), "label": _("SMTP settings")},
+            {"url": "", "label": f"{self.get_page_title()}: {self.item}"},
+        ]
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(**kwargs) | {
+            "item": self.item,
+            "test_url": self.request.path,
+            "test_kind": self.kind,
+            "address_form": AddressForm.of(self.request.user) if self.kind == EMAIL else None,
+        }
+
+    def post(self, request, *args, **kwargs):
+        return self.begin(request, self.kind)
+
+    def subject(self):
+        item = self.stored()
+        if item is None:
+            return problem(404, _DELETED)
+        reports = ReportEmail.objects.filter(settings_set=item)
+        # Not by the foreign key, which may look the row up in a replica.
+        secret = Secret.objects.filter(pk=item.secret_id).first()
+        return item.frozen(reports), secret, STORED
+
+
+class TestConnectionView(StoredTestView):
+    """Tests the connection alone."""
+
+    page_title = gettext_lazy("Test connection")
+
+
+class SendTestEmailView(StoredTestView):
+    """Sends a test email through the set."""
+
+    page_title = gettext_lazy("Send test email")
+    kind = EMAIL
+    is_allowed = staticmethod(permissions.may_send_through)
+
+
+def urlpatterns(viewset):
+    """The URLs of the tests, below those of the snippet."""
+    typed = viewset.construct_view(TypedTestView, panel=viewset._edit_handler)
+    stored = {"test_connection": TestConnectionView, "send_test_email": SendTestEmailView}
+    return [
+        path("test/", typed, name="test_new"),
+        path("test/<int:pk>/", typed, name="test_typed"),
+        *(
+            path(f"{name.replace('_', '-')}/<int:pk>/", viewset.construct_view(view), name=name)
+            for name, view in stored.items()
+        ),
+    ]

@@ -1,0 +1,184 @@
+"""Messages per day by state, as a chart and as the table that says the same."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from django.conf import settings
+from django.db.models import Count
+from django.utils import timezone
+from django.utils.translation import get_language_bidi
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.admin.caching import cached
+from wagtail_smtp.admin.delivery.failures import NOT_SENT
+from wagtail_smtp.live.db.connections import write_alias
+from wagtail_smtp.models import LogEntry
+from wagtail_smtp.models.choices import PENDING, State
+from wagtail_smtp.models.log import STATES
+from wagtail_smtp.runtime.project import midnight
+
+DAYS = 30
+#: Seconds for which the counts of days that are over are kept. Today's are counted each time.
+_KEPT = 600
+#: Per cent of the chart's width that the gap between two days takes of each.
+_GAP = 20
+#: Every so manieth day is named below the chart, counted from today.
+_NAMED = 7
+
+#: What the chart tells apart, from the bottom up: name, label, states.
+SERIES = (
+    ("sent", _("Sent"), frozenset({State.SENT})),
+    ("waiting", _("On its way"), PENDING),
+    ("unsure", _("Partly sent or unknown"), frozenset({State.PARTLY_SENT, State.UNKNOWN})),
+    (
+        "unsent",
+        _("Not sent"),
+        frozenset(
+            {State.REFUSED, State.FAILED, State.TOO_LARGE, State.BLOCKED, State.CANCELLED}
+        ),
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One rectangle; all but ``series`` in per cent of the chart."""
+
+    series: str
+    x: str
+    y: str
+    width: str
+    height: str
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day in the site's time zone, with its messages by state."""
+
+    day: date
+    counts: dict[str, int]
+    x: float
+
+    @property
+    def total(self):
+        return sum(self.counts.values())
+
+    @property
+    def middle(self):
+        return _percent(self.x + 50 / DAYS)
+
+    def parts(self):
+        """Name, label and number of each series that day."""
+        for name, label, states in SERIES:
+            if number := sum(self.counts.get(state, 0) for state in states):
+                yield name, label, number
+
+    def bars(self, highest):
+        """Its rectangles, one upon the other."""
+        width, top = 100 / DAYS, 100.0
+        for name, _label, number in self.parts():
+            height = number * 100 / highest
+            top -= height
+            x = self.x + width * _GAP / 200
+            yield Bar(
+                name, *map(_percent, (x, top, width * (100 - _GAP) / 100, height))
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The messages of the last days, the oldest day first."""
+
+    days: list[Day]
+
+    @property
+    def total(self):
+        return sum(day.total for day in self.days)
+
+    @property
+    def highest(self):
+        """The top of the scale: a number that is easily read."""
+        most = max((day.total for day in self.days), default=0)
+        step = 10 ** max(len(str(most)) - 1, 0)
+        return next(n * step for n in (1, 2, 4, 6, 8, 10) if n * step >= most)
+
+    @property
+    def start(self):
+        """Where lines of text begin."""
+        return "100%" if get_language_bidi() else "0%"
+
+    @property
+    def series(self):
+        """Name and label of those that occur."""
+        present = {name for day in self.days for name, *_rest in day.parts()}
+        return [(name, label) for name, label, _states in SERIES if name in present]
+
+    @property
+    def named(self):
+        """The days that are named below."""
+        return self.days[::-1][::_NAMED]
+
+    @property
+    def columns(self):
+        """With its rectangles, each day."""
+        return [(day, list(day.parts()), list(day.bars(self.highest))) for day in self.days]
+
+    @property
+    def states(self):
+        """Value and label of the states that occur."""
+        present = {state for day in self.days for state in day.counts}
+        return [(state, label) for state, label in STATES if state in present]
+
+    @property
+    def rows(self):
+        """For the table, the newest first: a day and its numbers by :attr:`states`."""
+        return [
+            (day, [day.counts.get(state, 0) for state, _label in self.states])
+            for day in reversed(self.days)
+            if day.total
+        ]
+
+
+def volume(now=None):
+    """The messages of the last days, in the site's time zone."""
+    with timezone.override(timezone.get_default_timezone()):
+        today = timezone.template_localtime(now or timezone.now()).date()
+    days = [today - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
+    counts = [*_earlier(days[:-1]), _count(today)]
+    # The newest day stands where reading ends.
+    places = reversed(range(DAYS)) if get_language_bidi() else range(DAYS)
+    return Volume(
+        [
+            Day(day, found, place * 100 / DAYS)
+            for day, found, place in zip(days, counts, places, strict=True)
+        ]
+    )
+
+
+def _earlier(days):
+    """The counts of days that are over, which hardly change any more."""
+    key = f"wagtail_smtp.volume.{days[-1]}.{settings.TIME_ZONE}"
+    return cached(key, _KEPT, lambda: [_count(day) for day in days])
+
+
+def _count(day):
+    """Number of messages by state of one day: a stretch of the index of times."""
+    rows = LogEntry.objects.using(write_alias()).filter(
+        created_at__gte=midnight(day), created_at__lt=midnight(day + timedelta(days=1))
+    )
+    counts = _by_state(rows)
+    if counts.keys().isdisjoint(NOT_SENT):
+        return counts
+    # What was resent successfully counts on the day it was sent.
+    for state, number in _by_state(rows.filter(state__in=NOT_SENT).made_up_for()).items():
+        counts[state] -= number
+    return {state: number for state, number in counts.items() if number > 0}
+
+
+def _by_state(rows):
+    return dict(rows.order_by().values_list("state").annotate(number=Count("pk")))
+
+
+def _percent(number):
+    """As an attribute has it, whatever the language's decimal sign."""
+    return f"{number:.2f}%"

@@ -1,0 +1,257 @@
+"""*Email delivery*: what is live, which mail goes where, what became of it, and a test email."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django import forms
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView
+from wagtail.admin import messages
+from wagtail.admin.menu import MenuItem
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.admin.viewsets.base import ViewSet
+from wagtail.log_actions import log
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.connection_check.rate_limit import NotNow, count_email
+from wagtail_smtp.admin.delivery.chart import volume
+from wagtail_smtp.admin.delivery.failures import RECENT, last_failures
+from wagtail_smtp.admin.delivery.status_lines import status_lines
+from wagtail_smtp.admin.delivery.test_email import TestEmailForm, last_result, remember
+from wagtail_smtp.admin.labels import category_choices
+from wagtail_smtp.admin.missing_tables import requires_tables
+from wagtail_smtp.admin.sets import notices
+from wagtail_smtp.admin.sets.overview import Overview
+from wagtail_smtp.conf import conf
+from wagtail_smtp.delivery.explain import Explanation, explain
+from wagtail_smtp.diagnostics.send_email import send_test
+from wagtail_smtp.diagnostics.status import OVERDUE, outbox
+from wagtail_smtp.live.db.retry import in_transaction
+from wagtail_smtp.live.lookup import NO_VERSION
+from wagtail_smtp.models import DeliverySettings, SettingsSet
+from wagtail_smtp.transports import standard
+
+INDEX = "wagtail_smtp_delivery:index"
+
+
+class MethodForm(forms.ModelForm):
+    """The delivery method."""
+
+    loaded_revision = forms.IntegerField(widget=forms.HiddenInput)
+
+    class Meta:
+        model = DeliverySettings
+        fields = ["method"]
+        widgets = {"method": forms.RadioSelect}
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.fields["loaded_revision"].initial = self.instance.revision
+        self.fields["method"].choices = [
+            (DeliverySettings.Method.CUSTOM, _("Custom: the settings sets in SMTP settings")),
+            (
+                DeliverySettings.Method.STANDARD,
+                _("Standard: the site's own server (%s)") % standard.description(),
+            ),
+        ]
+        self.fields["method"].help_text = _(
+            "If you do not know what SMTP is, choose Standard. The sets then stay as they are, but "
+            "carry nothing, and their redirect is not in force."
+        )
+
+    def clean(self):
+        cleaned = super().clean()
+        if cleaned.get("loaded_revision") != self.instance.revision:
+            text = _("%(who)s changed the delivery method meanwhile. Nothing was saved.")
+            who = self.instance.changed_by or _("Somebody")
+            self.add_error("method", ValidationError(text % {"who": who}))
+        return cleaned
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the routing table."""
+
+    category: str
+    told: Explanation
+
+    @property
+    def backups(self):
+        """What is tried after the first choice."""
+        return [step.name for step in self.told.steps[1:] if step.is_used]
+
+
+def routing_table(overview):
+    """Which mail goes where now, by category."""
+    config = overview.live if overview.plan and overview.plan.live else NO_VERSION.configuration
+    return [Row(label, explain(category, config)) for category, label in category_choices()]
+
+
+class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
+    """Everything at a glance, and the form of the delivery method.
+
+    What is configured is shown to those who may see it, what became of messages to them and to
+    those who may see the log.
+    """
+
+    template_name = "wagtail_smtp/delivery.html"
+    page_title = gettext_lazy("Email delivery")
+    header_icon = "mail"
+
+    def dispatch(self, request, *args, **kwargs):
+        if not permissions.may_see_delivery(request.user):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_breadcrumbs_items(self):
+        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
+
+    def get_context_data(self, **kwargs):
+        context = super().get_context_data(**kwargs)
+        overview = Overview.now()
+        may = self.request.user.has_perm
+        may_see = permissions.may_see(self.request.user)
+        may_see_log = may(permissions.VIEW_LOG)
+        context |= {
+            "overview": overview,
+            "may_see": may_see,
+            "may_see_log": may_see_log,
+            "may_change": may(permissions.CHANGE_METHOD),
+            "may_reload": may(permissions.RELOAD),
+            "may_test": may(permissions.SEND_TEST),
+            **(self._configured(overview) if may_see else {}),
+            **(_became(overview) if may_see or may_see_log else {}),
+        }
+        if context["may_test"]:
+            self._test(context)
+        context.setdefault("form", MethodForm(instance=DeliverySettings.load()))
+        return context
+
+    def _configured(self, overview):
+        return {
+            "live": overview.plan.live if overview.plan else None,
+            "has_sets": SettingsSet.objects.exists(),
+            "may_add": self.request.user.has_perm(permissions.ADD_SETS),
+            "rows": routing_table(overview),
+            "forced": conf.forced_redirect(),
+            "notices": notices.shown(
+                overview.live,
+                self.request.user,
+                saved=overview.plan.target if overview.plan else None,
+            ),
+            "standard": standard.description(),
+        }
+
+    def _test(self, context):
+        address = getattr(self.request.user, get_user_model().get_email_field_name(), "")
+        context.setdefault("test_form", TestEmailForm(initial={"recipient": address}))
+        if "tested" in self.request.GET:
+            context["result"] = last_result(self.request, context["overview"].live)
+
+    def post(self, request, *args, **kwargs):
+        if not request.user.has_perm(permissions.CHANGE_METHOD):
+            raise PermissionDenied
+        form = self._saved_form()
+        if form.errors:
+            messages.validation_error(request, _("The delivery method was not saved."), form)
+            return self.render_to_response(self.get_context_data(form=form))
+        buttons = []
+        if request.user.has_perm(permissions.RELOAD):
+            buttons = [
+                messages.button(reverse("wagtail_smtp_reload:index"), _("Review and reload"))
+            ]
+        messages.success(
+            request, _("Saved. Not in use yet: email still leaves as before."), buttons=buttons
+        )
+        return HttpResponseRedirect(request.path)
+
+    @in_transaction
+    def _saved_form(self):
+        """The posted form, saved if it is valid."""
+        form = MethodForm(self.request.POST, instance=DeliverySettings.lock())
+        if form.is_valid() and form.has_changed():
+            form.instance.stamp(self.request.user)
+            form.save()
+            log(instance=form.instance, action="wagtail.edit", content_changed=True)
+        return form
+
+
+def _became(overview):
+    """What became of messages lately, and what waits."""
+    counts, overdue = outbox()
+    is_stuck = overdue > OVERDUE.total_seconds()
+    return {
+        "works": status_lines(overview, is_stuck=is_stuck),
+        "failures": last_failures(overview.live),
+        "failure_days": RECENT.days,
+        "volume": volume(),
+        "waiting": counts.get("waiting", 0) + counts.get("claimed", 0),
+        "sending": counts.get("sending", 0),
+        "due_since": timezone.now() - timedelta(seconds=overdue) if overdue else None,
+        "is_stuck": is_stuck,
+        "is_queued": conf.DELIVERY == "queued" or conf.RETRY_DEFERRED,
+    }
+
+
+class SendTestView(DeliveryView):
+    """Sends the test email; the page then says which way it took."""
+
+    http_method_names = ["post", "options"]
+
+    def dispatch(self, request, *args, **kwargs):
+        if not request.user.has_perm(permissions.SEND_TEST):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+    def post(self, request, *args, **kwargs):
+        form = TestEmailForm(request.POST)
+        if not form.is_valid():
+            return self._refuse(_("No test email was sent."), form)
+        try:
+            count_email(request.user)
+        except NotNow as error:
+            return self._refuse(str(error), form)
+        recipient, category = form.cleaned_data["recipient"], form.cleaned_data["category"]
+        # Before it is sent: what has left can't be taken back.
+        data = {"address": recipient, "category": category}
+        log(instance=DeliverySettings.load(), action="wagtail_smtp.test_delivery", data=data)
+        remember(request, send_test(recipient, category), recipient)
+        result = last_result(request, Overview.now().live)
+        tell = {"info": messages.success, "warning": messages.warning, "critical": messages.error}
+        tell[result.status](request, result.headline)
+        return HttpResponseRedirect(f"{reverse(INDEX)}?tested#test-section")
+
+    def _refuse(self, text, form):
+        messages.validation_error(self.request, text, form)
+        return self.render_to_response(self.get_context_data(test_form=form))
+
+
+class DeliveryMenuItem(MenuItem):
+    """Shown to those who may see some of the page."""
+
+    def is_shown(self, request):
+        return permissions.may_see_delivery(request.user)
+
+
+@requires_tables
+class DeliveryViewSet(ViewSet):
+    """Registers the page."""
+
+    name = "wagtail_smtp_delivery"
+    url_prefix = "email/delivery"
+    icon = "mail"
+    menu_label = gettext_lazy("Email delivery")
+    menu_name = "smtp-delivery"
+    menu_item_class = DeliveryMenuItem
+
+    def get_urlpatterns(self):
+        return [
+            path("", self.construct_view(DeliveryView), name="index"),
+            path("test/", self.construct_view(SendTestView), name="test"),
+        ]

@@ -1,0 +1,264 @@
+"""What can be done with an entry: send it again, or hurry or cancel what waits."""
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponseRedirect
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from wagtail.admin import messages
+from wagtail.admin.views.bulk_action import BulkAction
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.log import resends
+from wagtail_smtp.admin.log.content import log_look
+from wagtail_smtp.admin.log.entry import LogObject
+from wagtail_smtp.admin.log.filters import LogFilterSet, number, search
+from wagtail_smtp.admin.log.query import find_further
+from wagtail_smtp.live.db import connections
+from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
+from wagtail_smtp.models.choices import State
+from wagtail_smtp.outbox.actions import cancel, try_now
+from wagtail_smtp.resend import can_resend, once
+from wagtail_smtp.resend.several import REASONS, Account, Sieve, resend_several
+
+#: Entries that "all" of the listing means at most.
+ALL = 50_000
+#: Entries that a confirmation names.
+SHOWN = 25
+#: Seconds for which one request sends; a longer one may be cut off.
+SECONDS = 20.0
+
+
+class ActionView(LogObject):
+    """A page that asks, and does it when it is posted."""
+
+    permission = permissions.RESEND
+    template_name = "wagtail_smtp/log/confirm.html"
+    action = ""
+    question = explanation = button = ""
+
+    def get_queryset(self):
+        return super().get_queryset().using(connections.write_alias())
+
+    def is_possible(self):
+        """Whether it can be done as things stand."""
+        outbox = getattr(self.entry, "outbox", None)
+        return outbox is not None and outbox.state != OutboxMessage.State.SENDING
+
+    def dispatch(self, request, *args, **kwargs):
+        may = request.user.has_perm
+        if may(permissions.VIEW_LOG) and may(self.permission) and not self.is_possible():
+            messages.error(request, _("That is not possible with this message any more."))
+            return self.back()
+        return super().dispatch(request, *args, **kwargs)
+
+    def back(self, entry=None):
+        """To the page of the entry."""
+        url = reverse("wagtail_smtp_log:entry", args=[(entry or self.entry).pk])
+        return HttpResponseRedirect(url)
+
+    def get_context_data(self, **kwargs):
+        recipients = self.entry.recipients.using(connections.write_alias())
+        recipients = recipients.filter(role=LogRecipient.Role.ENVELOPE)
+        return super().get_context_data(**kwargs) | {
+            "entry": self.entry,
+            "recipients": recipients.order_by("pk")[:20],
+            "more": max(0, recipients.count() - 20),
+            "is_unknown": self.entry.state == State.UNKNOWN,
+        }
+
+    def post(self, request, *args, **kwargs):
+        if self.act():
+            log_look(self.entry, self.action)
+            messages.success(request, self.done)
+        else:
+            messages.error(request, _("The message is on its way or through already."))
+        return self.back()
+
+
+class TryNowView(ActionView):
+    """Make a waiting message due."""
+
+    action = "try_now"
+    page_title = gettext_lazy("Try now")
+    question = gettext_lazy("Try to send this message now?")
+    explanation = gettext_lazy("The outbox takes it next, instead of waiting until it is due.")
+    button = gettext_lazy("Yes, try now")
+    done = gettext_lazy("The message is due now.")
+
+    def act(self):
+        return try_now(self.entry)
+
+
+class CancelView(ActionView):
+    """Take a message out of the outbox."""
+
+    action = "cancel"
+    page_title = gettext_lazy("Cancel sending")
+    question = gettext_lazy("Cancel this message?")
+    explanation = gettext_lazy("It is not sent, and not tried again.")
+    button = gettext_lazy("Yes, cancel it")
+    done = gettext_lazy("The message was cancelled.")
+
+    def act(self):
+        return cancel(self.entry)
+
+
+class ResendView(ActionView):
+    """Send the message again, to those it was meant for."""
+
+    action = "resend"
+    page_title = gettext_lazy("Resend")
+    question = gettext_lazy("Send this message again?")
+    explanation = gettext_lazy(
+        "It goes to the recipients it was meant for, by the settings in use now. A redirect that "
+        "is in force holds."
+    )
+    button = gettext_lazy("Yes, send it again")
+
+    def is_possible(self):
+        return can_resend(self.entry)
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(**kwargs) | {
+            "seen": once.newest_resend(self.entry),
+            "resends": resends.of_entry(self.entry),
+            "have_it": resends.who_has_it(self.entry),
+        }
+
+    def post(self, request, *args, **kwargs):
+        # The outbox or a provider's report may have changed its state meanwhile.
+        known, shown = seen(request.POST), request.POST.get("state", "")
+        if not once.claim(self.entry, request.user, known, shown=shown):
+            text = _("Not sent: the message changed after this page was shown.")
+            if once.newest_resend(self.entry) > known:
+                text = _("Not sent: the message was sent again already.")
+            messages.warning(request, text)
+            return self.back()
+        done = once.send_claimed(self.entry)
+        if done.problem:
+            messages.error(request, _("The message was not sent: %s") % done.problem)
+        else:
+            messages.success(request, _("The message was sent again."))
+        return self.back(done.entry)
+
+
+def seen(posted):
+    """The newest resend that the posted confirmation knew of; 0 if it doesn't say."""
+    text = posted.get("seen", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+class ResendSelected(BulkAction):
+    """Resend what is selected in the listing: some of a page, or all that the filters find."""
+
+    display_name = gettext_lazy("Resend")
+    aria_label = gettext_lazy("Resend selected messages")
+    action_type = "resend"
+    models = [LogEntry]
+    template_name = "wagtail_smtp/log/confirm_resend_selected.html"
+
+    def dispatch(self, request, *args, **kwargs):
+        needed = (permissions.VIEW_LOG, permissions.RESEND)
+        if not all(request.user.has_perm(each) for each in needed):
+            raise PermissionDenied
+        return super().dispatch(request, *args, **kwargs)
+
+    @cached_property
+    def filters(self):
+        return LogFilterSet(self.request.GET, request=self.request)
+
+    @cached_property
+    def is_all(self):
+        return "all" in self.request.GET.getlist("id")
+
+    @cached_property
+    def numbers(self):
+        """Of the selected entries, the oldest first."""
+        chosen = self._all() if self.is_all else map(number, self.request.GET.getlist("id"))
+        after = number(self.request.GET.get("after", "")) or 0
+        return sorted({each for each in chosen if each is not None and each > after})
+
+    def _all(self):
+        if not self.filters.is_valid():
+            return ()  # not everything, when something else was asked for
+        asked = search(self.filters.wanted, self.request.GET.get("q", ""))[1]
+        return find_further(asked, ALL).numbers
+
+    @property
+    def unknown_too(self):
+        """Of all, unknown ones are resent only if they are what was looked for."""
+        return not self.is_all or self.filters.wanted.state == State.UNKNOWN
+
+    def get_context_data(self, **kwargs):
+        kept, left_out, account = [], [], Account()
+        count = 0
+        for entry, reason in Sieve(unknown_too=self.unknown_too).look_at(self.numbers):
+            if reason:
+                account.left_out[reason] += 1
+                if len(left_out) < SHOWN:
+                    left_out.append((entry, REASONS[reason]))
+            else:
+                count += 1
+                if len(kept) < SHOWN:
+                    kept.append(entry)
+        return {
+            "form": self.get_form(),
+            "view": self,
+            "kept": kept,
+            "count": count,
+            "more": count - len(kept),
+            "left_out": left_out,
+            "left_out_count": account.left_out.total(),
+            "why_left_out": account.why_left_out(),
+            "cap": ALL,
+            "is_capped": self.is_all and len(self.numbers) >= ALL,
+            "seen": once.newest_resend(),
+            "next": self.next_url,
+            "submit_url": f"{self.request.path}?{self.request.GET.urlencode()}",
+        }
+
+    def form_valid(self, form):
+        account = Account()
+        resend_several(
+            self.numbers,
+            account,
+            user=self.request.user,
+            seen=seen(self.request.POST),
+            unknown_too=self.unknown_too,
+            seconds=SECONDS,
+        )
+        self._tell(account)
+        return HttpResponseRedirect(self.next_url)
+
+    def _tell(self, account):
+        request, sent = self.request, account.resent.total()
+        if sent:
+            text = ngettext("%d message was sent again.", "%d messages were sent again.", sent)
+            messages.success(request, text % sent)
+        if account.failed:
+            text = ngettext(
+                "%(count)d was not sent: %(problem)s",
+                "%(count)d were not sent, the first: %(problem)s",
+                account.failed,
+            )
+            values = {"count": account.failed, "problem": account.problem}
+            messages.error(request, text % values)
+        if account.left_out:
+            reasons = ", ".join(
+                _("%(reason)s (%(count)d)") % {"reason": reason, "count": count}
+                for count, reason in account.why_left_out()
+            )
+            messages.warning(request, _("Left out: %s.") % reasons)
+        if account.stopped_at is not None:
+            rest = sum(1 for each in self.numbers if each > account.stopped_at)
+            query = self.request.GET.copy()
+            query["after"] = account.stopped_at
+            text = ngettext(
+                "%d message is left: sending all of them takes longer than one page may.",
+                "%d messages are left: sending all of them takes longer than one page may.",
+                rest,
+            )
+            again = messages.button(f"{request.path}?{query.urlencode()}", _("Resend the rest"))
+            messages.warning(request, text % rest, buttons=[again])

@@ -1,0 +1,246 @@
+"""The page of one entry: what became of a message, and why."""
+
+from django.shortcuts import get_object_or_404
+from django.urls import NoReverseMatch, reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView
+from wagtail.admin.ui.tables import Column, Table
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.admin.widgets.button import HeaderButton
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.delivery.failures import NOT_SENT, Failure
+from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.log import resends, states, tracking
+from wagtail_smtp.admin.log.listing import INDEX
+from wagtail_smtp.admin.log.message import KeptMessage
+from wagtail_smtp.admin.sets.overview import Overview
+from wagtail_smtp.categories import SECURITY
+from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.exceptions import MessageUnreadable
+from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
+from wagtail_smtp.models.choices import State
+from wagtail_smtp.resend import can_resend
+
+#: Recipients that the page lists.
+LISTED = 200
+
+#: Who said which category it is, by :class:`~wagtail_smtp.delivery.classify.Classification`.
+SOURCES = {
+    "message": gettext_lazy("the message says so itself"),
+    "context": gettext_lazy("the code that sent it says so"),
+    "mailer": gettext_lazy("the mailer's settings say so"),
+    "call site": gettext_lazy("recognised by the code that sent it"),
+    "default": gettext_lazy("nothing said what it is"),
+    "resent": gettext_lazy("as the message that was sent again"),
+}
+
+
+class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView):
+    """Base of the pages about one entry."""
+
+    header_icon = "list-ul"
+
+    @cached_property
+    def entry(self):
+        return get_object_or_404(self.get_queryset(), pk=self.kwargs["pk"])
+
+    def get_queryset(self):
+        """The log, without the messages themselves, which may have megabytes."""
+        return LogEntry.objects.select_related("stored", "outbox").defer("stored__content")
+
+    def get_breadcrumbs_items(self):
+        entry_url = reverse("wagtail_smtp_log:entry", args=[self.entry.pk])
+        trail = [(reverse(INDEX), _("Delivery log")), (entry_url, str(self.entry))]
+        if self.request.path == entry_url:
+            trail[-1] = ("", str(self.entry))
+        else:
+            trail.append(("", self.get_page_title()))
+        return [*self.breadcrumbs_items, *({"url": url, "label": label} for url, label in trail)]
+
+
+class CardTable(Table):
+    """On a narrow screen each row is a card."""
+
+    classname = "listing wsmtp-cards"
+
+
+class EntryView(LogObject):
+    """Everything the log knows of a message."""
+
+    template_name = "wagtail_smtp/log/entry.html"
+
+    def get_page_title(self):
+        return str(self.entry)
+
+    @cached_property
+    def may_see_content(self):
+        return self.request.user.has_perm(permissions.VIEW_CONTENT)
+
+    @cached_property
+    def header_buttons(self):
+        if not self.request.user.has_perm(permissions.RESEND):
+            return []
+        offered = []
+        if can_resend(self.entry):
+            offered.append(("resend", _("Resend"), "mail"))
+        if self.waits:
+            offered.append(("try_now", _("Try now"), "rotate"))
+            offered.append(("cancel", _("Cancel sending"), "cross"))
+        return [
+            HeaderButton(label, url=self._url(name), icon_name=icon, priority=priority)
+            for priority, (name, label, icon) in enumerate(offered)
+        ]
+
+    def _url(self, name):
+        return reverse(f"wagtail_smtp_log:{name}", args=[self.entry.pk])
+
+    @cached_property
+    def outbox(self):
+        return getattr(self.entry, "outbox", None)
+
+    @property
+    def waits(self):
+        return self.outbox is not None and self.outbox.state != OutboxMessage.State.SENDING
+
+    def get_context_data(self, **kwargs):
+        entry = self.entry
+        recipients = entry.recipients.order_by("pk")[: LISTED + 1]
+        listed, attempts = list(recipients)[:LISTED], list(entry.attempts.all())
+        return super().get_context_data(**kwargs) | {
+            "entry": entry,
+            "tone": states.tone(entry.state),
+            "state": states.tag(entry.state),
+            "is_unknown": entry.state == State.UNKNOWN,
+            **self._cause(),
+            "facts": list(self._facts()),
+            "waiting": [*self._waiting()],
+            "resends": resends.of_entry(entry),
+            "recipients": CardTable(_columns(_recipient_columns(entry), listed), listed),
+            "is_cut": len(recipients) > LISTED,
+            "listed": LISTED,
+            "attempts": CardTable(_columns(_attempt_columns(entry), attempts), attempts),
+            **tracking.of_entry(entry),
+            **self._message(),
+        }
+
+    def _cause(self):
+        """Why it was not sent and what to do, and the set whose settings may have to change."""
+        if self.entry.state not in NOT_SENT:
+            return {}
+        told = Failure(self.entry, cause_of(self.entry, Overview.now().live))
+        return {"told": told, "set_url": self._set_url if told.cause else ""}
+
+    @cached_property
+    def _set_url(self):
+        """Where the set that carried it is edited, or was the last to try; empty: not by them."""
+        if not (self.entry.set_key and self.request.user.has_perm(permissions.CHANGE_SETS)):
+            return ""
+        item = SettingsSet.objects.filter(key=self.entry.set_key).only("pk").first()
+        name = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+        return reverse(name, args=[item.pk]) if item is not None else ""
+
+    def _facts(self):
+        """Label and value of each line about the message."""
+        entry = self.entry
+        yield _("From"), entry.sender
+        yield _("Subject"), str(entry)
+        yield _("Message-ID"), entry.message_id
+        yield _("Category"), self._category()
+        yield _("Sent through"), self._via()
+        yield _("Configuration"), self._version()
+        yield _("Redirected by"), entry.redirected_by
+
+    def _waiting(self):
+        if self.outbox is not None:
+            yield _("In the outbox"), self.outbox.get_state_display()
+            yield _("Tries so far"), str(self.outbox.tries)
+            yield _("Due"), self.outbox.due_at
+            yield _("Given up after"), self.outbox.expires_at
+
+    def _category(self):
+        why = SOURCES.get(self.entry.category_source, "")
+        label = category_label(self.entry.category)
+        return f"{label} ({why})" if why else label
+
+    def _via(self):
+        name = via_label(self.entry.via)
+        return format_html('<a href="{}">{}</a>', self._set_url, name) if self._set_url else name
+
+    def _version(self):
+        if not self.entry.version:
+            return ""
+        label = _("Version %d") % self.entry.version
+        if permissions.may_see(self.request.user):
+            return _link("wagtail_smtp_versions:index", label)
+        return label
+
+    def _message(self):
+        """What the page shows of the message itself."""
+        stored = getattr(self.entry, "stored", None)
+        if self.entry.category == SECURITY:
+            return {"hidden": _("Security messages are never shown: they may hold one-time codes.")}
+        if stored is None:
+            return {"hidden": _("The message itself is not kept.")}
+        if not self.may_see_content:
+            return {"hidden": _("The message is kept. Reading it needs a permission of its own.")}
+        try:
+            return {"message": KeptMessage.of(self.entry)}
+        except (MessageUnreadable, StoredMessage.DoesNotExist) as error:
+            return {"unreadable": str(error)}
+
+
+def _link(name, label, *args):
+    try:
+        return format_html('<a href="{}">{}</a>', reverse(name, args=args), label)
+    except NoReverseMatch:
+        return label
+
+
+def _columns(columns, rows):
+    """Those in which something stands."""
+    return [column for column in columns if any(column.get_value(row) for row in rows)]
+
+
+def _words(row):
+    return f"{row.code} {row.reply}" if row.code else row.reply
+
+
+def _role(row):
+    return "" if row.role == LogRecipient.Role.ENVELOPE else row.get_role_display()
+
+
+def _seconds(row):
+    return _("%.2f s") % row.seconds
+
+
+def _foreign(value):
+    """Text of others, which may run in another direction than the page."""
+    return format_html("<bdi>{}</bdi>", value) if value else ""
+
+
+def _recipient_columns(entry):
+    return [
+        Column("address", label=_("Address"), accessor=lambda row: _foreign(row.address)),
+        Column("state", label=_("State"),
+               accessor=lambda row: states.of_recipient(row, entry)),
+        tracking.RECIPIENT_COLUMN,
+        Column("role", label=_("Role"), accessor=_role),
+        Column("reply", label=_("The server's words"), width="180",
+               accessor=lambda row: _foreign(_words(row))),
+    ]  # fmt: skip
+
+
+def _attempt_columns(entry):
+    return [
+        Column("via", label=_("Through"), accessor=lambda row: _foreign(via_label(row.via))),
+        Column("state", label=_("State"), accessor=lambda row: states.of_attempt(row, entry)),
+        Column("reply", label=_("Words"), width="180",
+               accessor=lambda row: _foreign(_words(row))),
+        Column("phase", label=_("Ended at"), accessor=states.phase),
+        Column("seconds", label=_("Took"), accessor=states.seconds),
+        Column("began_at", label=_("Time"), classname="w-whitespace-nowrap"),
+    ]  # fmt: skip

@@ -1,0 +1,140 @@
+"""The delivery log as a spreadsheet, for those who may export it."""
+
+import re
+
+from django.core.exceptions import BadRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from wagtail.admin.views.mixins import SpreadsheetExportMixin
+from wagtail.log_actions import log
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.log.listing import SearchedLog
+from wagtail_smtp.admin.log.query import find_further
+from wagtail_smtp.models import LogEntry, LogRecipient
+
+#: Rows of an export, and entries read at a time.
+ROWS = 50_000
+_CHUNK = 500
+#: Addresses of a message that are written out; a cell takes 32,767 characters.
+_ADDRESSES = 100
+#: What a spreadsheet takes for the beginning of a formula, also full-width, and also after blanks
+#: and quotes (OWASP, "CSV Injection").
+_FORMULA = r"[\s\ufeff\u200b\u2060\"']*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_STARTS = re.compile(rf"{_FORMULA}|[\t\r\n]")
+#: The same after what separates cells: not a comma alone does, in other languages than English.
+_AFTER_SEPARATOR = re.compile(rf"(?<=[;,\t|\r\n])(?={_FORMULA})")
+
+_HEADINGS = {
+    "time": gettext_lazy("Time"),
+    "state": gettext_lazy("State"),
+    "category": gettext_lazy("Category"),
+    "subject": gettext_lazy("Subject"),
+    "recipients": gettext_lazy("Recipients"),
+    "via": gettext_lazy("Sent through"),
+    "message_id": gettext_lazy("Message-ID"),
+    "reason": gettext_lazy("Reason"),
+    "reported": gettext_lazy("Reported"),
+}
+
+
+class ExportView(SpreadsheetExportMixin, SearchedLog):
+    """A page that says what would be exported; posted, it answers with the file."""
+
+    permission = permissions.EXPORT_LOG
+    template_name = "wagtail_smtp/log/export.html"
+    page_title = gettext_lazy("Export")
+    list_export = [*_HEADINGS]
+    export_headings = _HEADINGS
+    export_filename = "delivery-log"
+
+    def get_breadcrumbs_items(self):
+        items = [
+            {"url": self.index_url, "label": _("Delivery log")},
+            {"url": "", "label": self.get_page_title()},
+        ]
+        return [*self.breadcrumbs_items, *items]
+
+    @property
+    def header_more_buttons(self):
+        return []  # the mixin's would export by GET
+
+    def get_index_url(self):
+        return super().get_index_url() + self.query_string()
+
+    def get_context_data(self, **kwargs):
+        found = self.searched[0]
+        return super().get_context_data(**kwargs) | {
+            "is_capped": found.older is not None,
+            "count": len(found),
+            "rows": ROWS,
+            "index_results_url": None,  # the search box is on the page before
+        }
+
+    def post(self, request, *args, **kwargs):
+        wanted_format = request.POST.get("format")
+        if wanted_format not in self.FORMATS:
+            raise BadRequest
+        found = find_further(self.searched[1], ROWS)
+        log(
+            instance=request.user,
+            action="wagtail_smtp.export",
+            title=_("Delivery log"),
+            data={"rows": len(found), "format": wanted_format},
+        )
+        return self.as_spreadsheet(_rows(found.numbers), wanted_format)
+
+    def to_row_dict(self, item):
+        return item
+
+    def get_heading(self, queryset, field):
+        heading = super().get_heading(queryset, field)
+        # A spreadsheet's times have no zone of their own.
+        return f"{heading} ({timezone.get_current_timezone_name()})" if field == "time" else heading
+
+    def preprocess_field_value(self, field, value, export_format):
+        if field == "time":
+            local = timezone.localtime(value) if timezone.is_aware(value) else value
+            if export_format == self.FORMAT_CSV:
+                return local.isoformat(" ", "seconds")
+            return local.replace(tzinfo=None)
+        value = super().preprocess_field_value(field, value, export_format)
+        return neutral(value) if isinstance(value, str) else value
+
+
+def neutral(value):
+    """``value`` so that no spreadsheet takes it, or a part after a separator, for a formula."""
+    value = _AFTER_SEPARATOR.sub("'", value)
+    return f"'{value}" if _STARTS.match(value) else value
+
+
+def _rows(numbers):
+    """Each entry as a row."""
+    for start in range(0, len(numbers), _CHUNK):
+        chunk = numbers[start : start + _CHUNK]
+        addresses = {}
+        recipients = LogRecipient.objects.filter(
+            entry__in=chunk, role=LogRecipient.Role.ENVELOPE
+        ).order_by("pk")
+        for entry, address in recipients.values_list("entry_id", "address"):
+            addresses.setdefault(entry, []).append(address)
+        for entry in LogEntry.objects.filter(pk__in=chunk).order_by("-pk"):
+            yield {
+                "time": entry.created_at,
+                "state": entry.get_state_display(),
+                "category": category_label(entry.category),
+                "subject": entry.subject,
+                "recipients": _joined(addresses.get(entry.pk, [])),
+                "via": via_label(entry.via),
+                "message_id": entry.message_id,
+                "reason": entry.reason,
+                "reported": entry.get_reported_display(),
+            }
+
+
+def _joined(addresses):
+    text = ", ".join(addresses[:_ADDRESSES])
+    more = len(addresses) - _ADDRESSES
+    return f"{text} +{more}" if more > 0 else text

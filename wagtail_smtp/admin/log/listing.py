@@ -1,0 +1,200 @@
+"""The listing of the delivery log."""
+
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from wagtail.admin.forms.search import SearchForm
+from wagtail.admin.paginator import WagtailPaginator
+from wagtail.admin.ui.tables import Table
+from wagtail.admin.views import generic
+from wagtail.admin.widgets.button import HeaderButton
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.log import resends, states, tracking
+from wagtail_smtp.admin.log.columns import Checkbox, Text, Time, Title
+from wagtail_smtp.admin.log.filters import DAYS, LogFilterSet, search
+from wagtail_smtp.admin.log.query import CAP, SPAN
+from wagtail_smtp.admin.static_files import static_file
+from wagtail_smtp.models import LogEntry
+
+INDEX = "wagtail_smtp_log:index"
+RESULTS = "wagtail_smtp_log:results"
+ENTRY = "wagtail_smtp_log:entry"
+EXPORT = "wagtail_smtp_log:export"
+
+PER_PAGE = 25
+
+
+class CappedPaginator(WagtailPaginator):
+    """Counts no further than was looked."""
+
+    @cached_property
+    def items_count_label(self):
+        if self.object_list.is_capped:
+            return _("More than %d log entries") % CAP
+        return ngettext("%d log entry", "%d log entries", self.count) % self.count
+
+
+class LogTable(Table):
+    """Laid out anew on a narrow screen, and rendered ahead of the page around it.
+
+    Python gives memory for frames out in pieces. Where a loop happens to call across the end of
+    one, each call maps a new piece and gives it back: a table so deep down in the page's templates
+    took four times as long. Rendered by the view it stays within the first piece.
+    """
+
+    classname = "listing smtp-log"
+
+    class Media:
+        css = {"all": [static_file("wagtail_smtp/log.css")]}
+
+    rendered = ""
+
+    def render_ahead(self, request):
+        self.rendered = self.render_html({"request": request})
+
+    def render_html(self, parent_context=None):
+        return self.rendered or super().render_html(parent_context)
+
+
+class SearchedLog(permissions.RequireLog, generic.BaseListingView):
+    """The entries that filters and search box ask for, newest first."""
+
+    model = LogEntry
+    is_searchable = True
+    filterset_class = LogFilterSet
+    index_url_name = INDEX
+    index_results_url_name = RESULTS
+    header_icon = "list-ul"
+
+    @cached_property
+    def searched(self):
+        return search(self.filters.wanted, self.search_query)
+
+    def get_queryset(self):
+        return self.searched[0]
+
+    def query_string(self, **changes):
+        """What is asked for, as a query string; ``before=None`` takes it out."""
+        query = self.request.GET.copy()
+        for name in (self.page_kwarg, "_w_filter_fragment"):
+            query.pop(name, None)
+        for name, value in changes.items():
+            query.pop(name, None)
+            if value is not None:
+                query[name] = value
+        return "?" + query.urlencode()
+
+
+class LogView(SearchedLog):
+    """The page."""
+
+    template_name = "wagtail_smtp/log/index.html"
+    results_template_name = "wagtail_smtp/log/index_results.html"
+    page_title = gettext_lazy("Delivery log")
+    paginator_class = CappedPaginator
+    paginate_by = PER_PAGE
+    table_class = LogTable
+    verbose_name_plural = LogEntry._meta.verbose_name_plural
+
+    def get_breadcrumbs_items(self):
+        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
+
+    @cached_property
+    def may_resend(self):
+        return self.request.user.has_perm(permissions.RESEND)
+
+    @cached_property
+    def header_buttons(self):
+        if not self.request.user.has_perm(permissions.EXPORT_LOG):
+            return []
+        url = reverse(EXPORT) + self.query_string()
+        return [HeaderButton(_("Export"), url=url, icon_name="download")]
+
+    @cached_property
+    def columns(self):
+        columns = [
+            Title("subject", accessor=_subject, label=_("Subject"), url_name=ENTRY,
+                  get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="30%"),
+            Text("state", accessor=_state, label=_("State")),
+            Time("created_at", label=_("Time"), classname="w-whitespace-nowrap"),
+            Text("recipients", accessor=_recipients, label=_("Recipients"),
+                 classname="smtp-log-recipients"),
+            Text("category", accessor=_category, label=_("Category"), classname="smtp-log-minor"),
+            Text("via", accessor=lambda entry: via_label(entry.via), label=_("Sent through"),
+                 classname="smtp-log-minor"),
+        ]  # fmt: skip
+        if self.may_resend:
+            columns.insert(0, Checkbox("bulk_actions", obj_type="logentry"))
+        return columns
+
+    def get_search_form(self):
+        placeholder = _("Subject or address")
+        asked = self.request.GET if self.search_kwarg in self.request.GET else None
+        return SearchForm(asked, placeholder=placeholder)
+
+    @cached_property
+    def no_results_message(self):
+        if self.is_searching or self.is_filtering:
+            return _(
+                "No email matches. Enter a word of the subject, a part of a recipient’s address, "
+                "a whole address, or a domain such as example.com."
+            )
+        return _("No email was sent yet.")
+
+    def get_context_data(self, **kwargs):
+        context = super().get_context_data(**kwargs)
+        found, asked = self.searched
+        going_on = found.older is not None and not context["page_obj"].has_next()
+        if context["object_list"]:
+            resent = resends.outcomes(context["object_list"])
+            for entry in context["object_list"]:
+                entry.resent = resent.get(entry.pk)
+            context["table"].render_ahead(self.request)
+        return context | {
+            "may_resend": self.may_resend,
+            # Offered even if there is one page now: filters may find more without a new page.
+            "select_all": {"has_other_pages": True},
+            "select_all_obj_text": _("Select all that match"),
+            "model_opts": LogEntry._meta,
+            "days": DAYS if asked.subject and not self.filters.wanted.since else 0,
+            "subject": asked.subject,
+            "span": SPAN if found.older is not None and not found.is_capped else 0,
+            "older": self.query_string(before=found.older) if going_on else "",
+            "newest": self.query_string(before=None) if asked.before else "",
+        }
+
+
+def _subject(entry):
+    return format_html("<bdi>{}</bdi>", entry)
+
+
+def _recipients(entry):
+    shown = format_html("<bdi>{}</bdi>", entry.recipient) if entry.recipient else ""
+    if entry.more:
+        shown = format_html("{} +{}", shown, entry.more)
+    if entry.redirected_by:
+        shown = format_html("{} ({})", shown, _("redirected"))
+    return tracking.marked(shown, entry)
+
+
+def _state(entry):
+    shown = states.tag(entry.state)
+    resent = getattr(entry, "resent", None)
+    if resent is None:
+        return shown
+    key, state = resent
+    words = resends.label(state)
+    return format_html(
+        '{}<br><a class="smtp-log-resent" href="{}">{}</a>',
+        shown,
+        reverse(ENTRY, args=[key]),
+        words,
+    )
+
+
+def _category(entry):
+    return category_label(entry.category)

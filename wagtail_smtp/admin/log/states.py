@@ -1,0 +1,104 @@
+"""States as people see them: a word, an icon and a colour.
+
+A recipient or an attempt never contradicts its entry: where nothing more happens to the message,
+nobody waits.
+"""
+
+from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from wagtail_smtp.models.choices import RecipientState, State
+from wagtail_smtp.models.log import RECIPIENT_STATES, STATES
+
+_LABELS = dict(STATES)
+_RECIPIENT_LABELS = dict(RECIPIENT_STATES)
+#: Tone and icon of each; what is missing is neutral.
+_LOOKS = {
+    State.SENT: ("good", "circle-check"),
+    State.QUEUED: ("waits", "time"),
+    State.SENDING: ("waits", "time"),
+    State.DEFERRED: ("waits", "time"),
+    RecipientState.WAITING: ("waits", "time"),
+    State.PARTLY_SENT: ("unsure", "warning"),
+    State.UNKNOWN: ("unsure", "help"),
+    State.TOO_LARGE: ("unsure", "warning"),
+    State.REFUSED: ("bad", "circle-xmark"),
+    State.FAILED: ("bad", "circle-xmark"),
+    State.BLOCKED: ("bad", "no-view"),
+    RecipientState.NOT_SENT: ("bad", "circle-xmark"),
+}
+_NEUTRAL = ("neutral", "minus")
+#: States of recipients for whom something would still happen, if it did for the message.
+_OPEN = frozenset({RecipientState.DEFERRED, RecipientState.WAITING, RecipientState.NOT_SENT})
+
+#: Where an attempt ended, by the phase that the log keeps.
+PHASES = {
+    "pool": gettext_lazy("Waiting for a free connection"),
+    "address": gettext_lazy("Server's address"),
+    "connect": gettext_lazy("Connection"),
+    "banner": gettext_lazy("Greeting"),
+    "ehlo": gettext_lazy("Greeting"),
+    "starttls": gettext_lazy("Encryption"),
+    "tls": gettext_lazy("Encryption"),
+    "password": gettext_lazy("Stored password"),
+    "auth": gettext_lazy("Login"),
+    "size": gettext_lazy("Size of the message"),
+    "unsupported": gettext_lazy("Kind of message"),
+    "reset": gettext_lazy("Sender"),
+    "mail": gettext_lazy("Sender"),
+    "rcpt": gettext_lazy("Recipients"),
+    "data": gettext_lazy("Message"),
+    "body": gettext_lazy("Message"),
+    "reply": gettext_lazy("Final response"),
+    "standard": gettext_lazy("Standard delivery"),
+}
+
+
+def label(state):
+    """The name of an entry's state."""
+    # Not get_state_display(), which reads through all choices for each row.
+    return str(_LABELS.get(state, state))
+
+
+def tag(state, text=""):
+    """A state with its icon and colour; ``text`` takes the place of its name."""
+    tone, icon = _LOOKS.get(state, _NEUTRAL)
+    return format_html(
+        '<span class="smtp-state smtp-state--{}" data-state="{}">'
+        '<svg class="icon icon-{}" aria-hidden="true"><use href="#icon-{}"></use></svg>{}</span>',
+        tone,
+        state,
+        icon,
+        icon,
+        text or label(state),
+    )
+
+
+def tone(state):
+    """Of the block that tells of a message: good, waits, unsure, bad or neutral."""
+    return _LOOKS.get(state, _NEUTRAL)[0]
+
+
+def of_recipient(row, entry):
+    """The tag of a recipient."""
+    if row.state not in _OPEN or not entry.is_final:
+        return tag(row.state, _RECIPIENT_LABELS.get(row.state, row.state))
+    whole = (State.FAILED, State.REFUSED, State.BLOCKED, State.TOO_LARGE, State.CANCELLED)
+    return tag(entry.state if entry.state in whole else State.FAILED)
+
+
+def of_attempt(row, entry):
+    """The tag of an attempt; one that would be repeated failed all the same, once none is."""
+    return tag(State.FAILED if row.state == State.DEFERRED and entry.is_final else row.state)
+
+
+def phase(row):
+    """Where an attempt ended, in words."""
+    return str(PHASES.get(row.phase, row.phase)) if row.phase else ""
+
+
+def seconds(row):
+    """How long an attempt took, with the decimal sign of the language."""
+    return _("%s s") % number_format(row.seconds, 2)

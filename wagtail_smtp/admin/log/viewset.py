@@ -1,0 +1,57 @@
+"""*Delivery log*: registers its pages."""
+
+from django.urls import path
+from django.utils.translation import gettext_lazy
+from wagtail.admin.menu import MenuItem
+from wagtail.admin.viewsets.base import ViewSet
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.log import actions, content
+from wagtail_smtp.admin.log.entry import EntryView
+from wagtail_smtp.admin.log.export import ExportView
+from wagtail_smtp.admin.log.listing import LogView
+from wagtail_smtp.admin.missing_tables import requires_tables
+
+#: Pages about one entry, by name.
+_OF_ENTRY = {
+    "frame": content.FrameView,
+    "source": content.SourceView,
+    "download": content.DownloadView,
+    "resend": actions.ResendView,
+    "try_now": actions.TryNowView,
+    "cancel": actions.CancelView,
+}
+
+
+class LogMenuItem(MenuItem):
+    """Shown to those who may see the log."""
+
+    def is_shown(self, request):
+        return request.user.has_perm(permissions.VIEW_LOG)
+
+
+@requires_tables
+class LogViewSet(ViewSet):
+    """The URLs below ``email/log/``."""
+
+    name = "wagtail_smtp_log"
+    url_prefix = "email/log"
+    icon = "list-ul"
+    menu_label = gettext_lazy("Delivery log")
+    menu_name = "smtp-log"
+    menu_item_class = LogMenuItem
+
+    def get_urlpatterns(self):
+        view = self.construct_view
+        file_view = content.AttachmentView
+        return [
+            path("", view(LogView), name="index"),
+            path("results/", view(LogView, results_only=True), name="results"),
+            path("export/", view(ExportView), name="export"),
+            path("<int:pk>/", view(EntryView), name="entry"),
+            path("<int:pk>/files/<int:number>/", view(file_view), name="attachment"),
+            *(
+                path(f"<int:pk>/{name}/", view(of_entry), name=name)
+                for name, of_entry in _OF_ENTRY.items()
+            ),
+        ]

@@ -1,0 +1,221 @@
+"""A consent: out to the identity provider, and back to one fixed address."""
+
+import json
+import secrets
+import time
+
+from django.http import HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import include, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
+from django.views import View
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
+from django.views.generic import TemplateView
+from wagtail.admin import messages
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.log_actions import log
+from wagtail.utils.urlpatterns import decorate_urlpatterns
+
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.missing_tables import explain_missing_tables
+from wagtail_smtp.admin.sets.consent_panel import redirect_uri, token_state
+from wagtail_smtp.config import crypto, validation
+from wagtail_smtp.config.oauth import OAuth
+from wagtail_smtp.diagnostics.causes.base import Failure
+from wagtail_smtp.diagnostics.explain import explain
+from wagtail_smtp.exceptions import EmailDeliveryError, SecretError, TokenRefused
+from wagtail_smtp.live import consents, token_store
+from wagtail_smtp.live.db.retry import in_transaction
+from wagtail_smtp.models import DeliverySettings, SettingsSet
+from wagtail_smtp.transports.oauth import client as oauth_client
+from wagtail_smtp.transports.oauth import errors
+
+#: Seconds that a person has for the provider's pages.
+PATIENCE = 600
+#: Consents that a browser may have begun; older ones are forgotten.
+_BEGUN = 5
+_SESSION = "wagtail_smtp_consents"
+LIST_URL = "wagtailsnippets_wagtail_smtp_settingsset:list"
+EDIT_URL = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+#: What is passed on of the query that a browser comes back with.
+_ANSWER = ("code", "state", "iss")
+
+
+class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
+    """Ask, and go to the provider."""
+
+    permission = permissions.CHANGE_SETS
+    template_name = "wagtail_smtp/consent/connect.html"
+    header_icon = "key"
+
+    def dispatch(self, request, *args, **kwargs):
+        if request.user.has_perm(self.permission):
+            sets = SettingsSet.objects.filter(authentication=SettingsSet.Authentication.OAUTH2)
+            self.item = get_object_or_404(sets, pk=kwargs["pk"])
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_page_title(self):
+        return _("Connect “%s”") % self.item.name
+
+    def get_breadcrumbs_items(self):
+        edit = {"url": reverse(EDIT_URL, args=[self.item.pk]), "label": self.item.name}
+        return [*self.breadcrumbs_items, edit, {"url": "", "label": self.get_page_title()}]
+
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(**kwargs) | {
+            "item": self.item,
+            "state": token_state(self.item),
+            "problems": self.problems(),
+            "redirect_uri": redirect_uri(self.request),
+            "action_url": self.request.path,
+            "edit_url": reverse(EDIT_URL, args=[self.item.pk]),
+        }
+
+    def problems(self):
+        """What stands against it, in words."""
+        config = self.item.frozen(())
+        if not OAuth.of(config.oauth).needs_consent:
+            return [_("This set's way to log in needs no consent.")]
+        # The redirection has nothing to do with it.
+        return [
+            problem.message
+            for problem in validation.problems(config)
+            if problem.field != "redirect"
+        ]
+
+    @sensitive_variables()
+    def post(self, request, *args, **kwargs):
+        if self.problems():
+            return self.render_to_response(self.get_context_data())
+        config = self.item.frozen(())
+        back = redirect_uri(request)
+        state = secrets.token_urlsafe(32)
+        try:
+            client = token_store.client_of(config, token_store.reveal(config, self.item.secret))
+            asked = oauth_client.ask(client, back, state)
+        except EmailDeliveryError as error:
+            messages.error(request, words_for(error, self.item))
+            return HttpResponseRedirect(reverse(EDIT_URL, args=[self.item.pk]))
+        kept = {
+            "pk": self.item.pk,
+            "fingerprint": token_store.fingerprint(config),
+            "until": time.time() + PATIENCE,
+            "kept": dict(asked.kept),
+        }
+        begun = request.session.get(_SESSION, {})
+        begun[state] = crypto.encrypt(json.dumps(kept), _binding(request, state))
+        request.session[_SESSION] = dict(list(begun.items())[-_BEGUN:])
+        log(instance=self.item, action="wagtail_smtp.connect")
+        return HttpResponseRedirect(asked.url)
+
+
+def _binding(request, state):
+    return {"consent": state, "user": str(request.user.pk)}
+
+
+def words_for(error: Exception, item: SettingsSet) -> str:
+    """What people read of a failure; of the provider's own words only what was cleaned."""
+    if isinstance(error, SecretError):
+        return str(error)
+    cause = explain(Failure.of(error, item.host, item.port, item.security))
+    text = f"{cause.title}. {cause.advice}"
+    said = getattr(error, "reply", "")
+    return text + " " + _("The provider's words: %s") % said if said else text
+
+
+@method_decorator(never_cache, name="dispatch")
+class BackView(permissions.RequirePermission, View):
+    """The browser is back from the provider."""
+
+    permission = permissions.CHANGE_SETS
+
+    @sensitive_variables()
+    def get(self, request):
+        begun = self._begun(request)
+        item = None
+        if begun is not None:
+            item = SettingsSet.objects.filter(pk=begun["pk"]).first()
+        if begun is None or item is None:
+            messages.error(
+                request,
+                _("This consent was not begun in this browser, or too long ago. Begin anew."),
+            )
+            return HttpResponseRedirect(reverse(LIST_URL))
+        try:
+            self._finish(request, begun, item)
+        except EmailDeliveryError as error:
+            messages.error(request, words_for(error, item))
+        return HttpResponseRedirect(reverse(EDIT_URL, args=[item.pk]))
+
+    @sensitive_variables()
+    def _begun(self, request):
+        """What was kept for this state; it serves once, for the same user, for a while."""
+        state = request.GET.get("state", "")
+        all_begun = request.session.get(_SESSION, {})
+        sealed = all_begun.pop(state, None)
+        if sealed is None:
+            return None
+        request.session[_SESSION] = all_begun
+        try:
+            begun = json.loads(crypto.decrypt(sealed, _binding(request, state)))
+        except SecretError:
+            return None
+        return begun if time.time() < begun["until"] else None
+
+    @sensitive_variables()
+    def _finish(self, request, begun, item):
+        config = item.frozen(())
+        if token_store.fingerprint(config) != begun["fingerprint"]:
+            messages.error(request, self._changed())
+            return
+        answer = {name: request.GET[name] for name in _ANSWER if name in request.GET}
+        if "code" not in answer:
+            # Whoever made the link chose these words: they are understood, never shown.
+            error, description = (
+                request.GET.get(name, "")[:2000] for name in ("error", "error_description")
+            )
+            reason = errors.reason(error, description)
+            raise TokenRefused("no code", reason=reason)
+        client = token_store.client_of(config, token_store.reveal(config, item.secret))
+        token = oauth_client.redeem(client, begun["kept"], answer)
+        waits = self._keep(config, token, begun, item)
+        if waits is None:
+            messages.error(request, self._changed())
+            return
+        text = _("“%s” is connected: the site may send with this mailbox. Test it, then reload.")
+        if waits:
+            text = _(
+                "“%s” is connected again. The new consent is not live yet: test it, then reload. "
+                "Until then email is sent with the one before."
+            )
+        messages.success(request, text % item.name)
+
+    @in_transaction
+    @sensitive_variables()
+    def _keep(self, config, token, begun, item):
+        """Whether the consent waits for a reload; None: the set was changed, so it isn't kept."""
+        DeliverySettings.lock()
+        present = SettingsSet.objects.filter(pk=item.pk).first()
+        if present is None or token_store.fingerprint(present.frozen(())) != begun["fingerprint"]:
+            return None
+        may_reload = self.request.user.has_perm(permissions.RELOAD)
+        waits = consents.keep(config, token, may_reload=may_reload)
+        log(instance=item, action="wagtail_smtp.consent")
+        return waits
+
+    def _changed(self):
+        return _("The settings changed meanwhile. Press “Connect” again.")
+
+
+def urlpatterns():
+    """For Wagtail's ``register_admin_urls``."""
+    pages = (
+        [
+            path("back/", BackView.as_view(), name="back"),
+            path("<int:pk>/", ConnectView.as_view(), name="connect"),
+        ],
+        "wagtail_smtp_consent",
+    )
+    return decorate_urlpatterns([path("email/consent/", include(pages))], explain_missing_tables)

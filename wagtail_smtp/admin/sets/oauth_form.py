@@ -1,0 +1,214 @@
+"""The form's fields for OAuth 2: shown for the provider and the way to log in that are chosen."""
+
+import json
+from dataclasses import asdict
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_variables
+from wagtail.admin.panels import FieldPanel, MultiFieldPanel
+
+from wagtail_smtp.admin.sets.consent_panel import ConsentPanel
+from wagtail_smtp.admin.static_files import static_file
+from wagtail_smtp.config.oauth import CHOICES, LABELS, OAuth
+
+#: What a post of the form may hold that nobody is to read.
+SECRET_FIELDS = ("oauth_client_secret", "oauth_service_account")
+
+#: Where Google says in its keys that tokens are asked for; nothing else is accepted.
+_GOOGLES = frozenset(
+    {
+        "https://oauth2.googleapis.com/token",
+        "https://accounts.google.com/o/oauth2/token",
+        "https://www.googleapis.com/oauth2/v4/token",
+    }
+)
+#: What of a key is kept.
+_KEPT = ("type", "project_id", "private_key_id", "private_key", "client_email", "client_id")
+
+
+class WriteOnlyTextarea(forms.Textarea):
+    """Never shows what it holds, not even after a mistake elsewhere in the form."""
+
+    def format_value(self, value):
+        return ""
+
+
+class OAuthFields(forms.Form):
+    """Mixed into the form of a set; values are kept in ``SettingsSet.oauth``."""
+
+    oauth_provider = forms.ChoiceField(
+        label=LABELS["provider"], required=False, choices=list(CHOICES["provider"].items())
+    )
+    oauth_flow = forms.ChoiceField(
+        label=LABELS["flow"], required=False, choices=list(CHOICES["flow"].items())
+    )
+    oauth_cloud = forms.ChoiceField(
+        label=LABELS["cloud"], required=False, choices=list(CHOICES["cloud"].items())
+    )
+    oauth_tenant = forms.CharField(
+        label=LABELS["tenant"],
+        required=False,
+        max_length=253,
+        help_text=gettext_lazy("From the app's overview in Microsoft Entra."),
+    )
+    oauth_client_id = forms.CharField(
+        label=LABELS["client_id"],
+        required=False,
+        max_length=255,
+        help_text=gettext_lazy("Microsoft calls it “Application (client) ID”."),
+    )
+    oauth_client_secret = forms.CharField(
+        label=gettext_lazy("Client secret"),
+        required=False,
+        max_length=4096,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
+        help_text=gettext_lazy(
+            "Its value, not its ID. Never shown again; left empty, the stored one stays. It "
+            "belongs to the server, the username and what stands above: change one of them and it "
+            "must be entered again."
+        ),
+    )
+    oauth_service_account = forms.CharField(
+        label=gettext_lazy("Service account key"),
+        required=False,
+        max_length=20_000,
+        widget=WriteOnlyTextarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
+        help_text=gettext_lazy(
+            "The whole content of the JSON file that Google gave. Never shown again; left empty, "
+            "the stored one stays."
+        ),
+    )
+    oauth_authorize_url = forms.CharField(
+        label=LABELS["authorize_url"],
+        required=False,
+        max_length=2000,
+        help_text=gettext_lazy(
+            "Where a person consents, e.g. https://login.example.com/authorize."
+        ),
+    )
+    oauth_token_url = forms.CharField(
+        label=LABELS["token_url"],
+        required=False,
+        max_length=2000,
+        help_text=gettext_lazy("Where the site gets tokens, e.g. https://login.example.com/token."),
+    )
+    oauth_scope = forms.CharField(
+        label=LABELS["scope"],
+        required=False,
+        max_length=1000,
+        help_text=gettext_lazy(
+            "What the provider calls sending by SMTP. For a consent, many want offline_access as "
+            "well, or the consent would end within the hour."
+        ),
+    )
+
+    class Media:
+        js = [static_file("wagtail_smtp/oauth-form.js")]
+
+    def show_oauth(self):
+        """The stored values, where the form shows stored ones."""
+        shown = asdict(OAuth(cloud="global")) | dict(self.instance.oauth or {})
+        for name in OAuth.__slots__:
+            self.fields[f"oauth_{name}"].initial = shown[name]
+
+    @sensitive_variables()
+    def clean_oauth_service_account(self):
+        """The key, checked, as it is stored; empty if none was typed."""
+        typed = self.cleaned_data["oauth_service_account"]
+        return service_account(typed) if typed else ""
+
+    def unused_oauth(self, cleaned):
+        """The fields that are not shown, since they mean nothing for what is chosen."""
+        every = {f"oauth_{name}" for name in OAuth.__slots__} | set(SECRET_FIELDS)
+        if cleaned.get("authentication") != "oauth2":
+            return every
+        chosen = [cleaned.get("oauth_provider"), cleaned.get("oauth_flow")]
+        if not all(chosen):
+            return set()
+        settings = OAuth(*chosen)
+        used = {f"oauth_{name}" for name in ("provider", "flow", *settings.used())}
+        return every - used - {_proof_field(settings)}
+
+    def oauth_values(self, cleaned):
+        """For ``SettingsSet.oauth``, of what was typed."""
+        if cleaned.get("authentication") != "oauth2":
+            return {}
+        typed = {name: cleaned.get(f"oauth_{name}") or "" for name in OAuth.__slots__}
+        return OAuth(**typed).as_dict()
+
+    @sensitive_variables()
+    def typed_proof(self):
+        """The password, client secret or key that was typed, and its field; what is chosen says
+        which of them counts."""
+        if self.cleaned_data.get("authentication") != "oauth2":
+            return self.cleaned_data.get("password") or "", "password"
+        field = _proof_field(OAuth.of(self.instance.oauth))
+        return self.cleaned_data.get(field) or "", field
+
+    def needs_proof(self):
+        """Whether the set can't be used without one."""
+        if self.cleaned_data.get("authentication") != "oauth2":
+            return True
+        return OAuth.of(self.instance.oauth).needs_secret
+
+
+def _proof_field(settings):
+    is_account = settings.flow == "service_account"
+    return "oauth_service_account" if is_account else "oauth_client_secret"
+
+
+@sensitive_variables()
+def service_account(text: str) -> str:
+    """What is kept of a service account's key.
+
+    Raises:
+        ValidationError: it is no such key. Nothing of it stands in the message.
+    """
+    try:
+        key = json.loads(text)
+        values = {name: str(key[name]) for name in _KEPT if name in key}
+        load_pem_private_key(values["private_key"].encode(), password=None)
+        is_whole = key["type"] == "service_account" and bool(values["client_email"])
+        where, universe = key.get("token_uri"), key.get("universe_domain", "googleapis.com")
+    except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm):
+        is_whole, where, universe = False, None, ""
+    if not is_whole:
+        raise ValidationError(
+            _("This is no key of a service account. Paste the whole JSON file from Google.")
+        ) from None
+    if where not in _GOOGLES or universe != "googleapis.com":
+        raise ValidationError(_("This key names another token address than Google's."))
+    return json.dumps(values)
+
+
+def _only(name: str, *when: str):
+    """A field that is shown for some choices: provider, or provider and flow."""
+    return FieldPanel(f"oauth_{name}", attrs={"data-oauth-when": " ".join(when)})
+
+
+OAUTH_PANEL = MultiFieldPanel(
+    [
+        FieldPanel("oauth_provider"),
+        FieldPanel("oauth_flow"),
+        _only("cloud", "microsoft"),
+        _only("tenant", "microsoft"),
+        _only("client_id", "microsoft", "other", "google-consent"),
+        _only("client_secret", "microsoft", "other", "google-consent"),
+        _only("service_account", "google-service_account"),
+        _only("authorize_url", "other-consent"),
+        _only("token_url", "other"),
+        _only("scope", "other"),
+        ConsentPanel(),
+    ],
+    heading=gettext_lazy("OAuth 2"),
+    help_text=gettext_lazy(
+        "The username above is the mailbox that logs in. The sender address below may be another "
+        "one, if that mailbox may send as it."
+    ),
+    attrs={"data-controller": "wsmtp-oauth-form"},
+)

@@ -1,0 +1,249 @@
+"""What OAuth 2 needs of a settings set and is no secret: who gives tokens, how, and to whom.
+
+Pure values and rules; :mod:`wagtail_smtp.transports.oauth.token_manager` gets the tokens.
+"""
+
+import importlib.util
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.config.values import Problem
+
+Provider = Literal["microsoft", "google", "other"]
+#: ``client``: the site logs in as itself; ``consent``: somebody allows it once in a browser;
+#: ``service_account``: Google's key of a program that may act for a mailbox.
+Flow = Literal["client", "consent", "service_account"]
+
+FLOWS: Mapping[str, tuple[Flow, ...]] = {
+    "microsoft": ("client", "consent"),
+    "google": ("service_account", "consent"),
+    "other": ("client", "consent"),
+}
+
+#: Why there is no token: the slug of a cause without its ``oauth-``.
+REASONS = (
+    "not-allowed",
+    "unreachable",
+    "client-refused",
+    "secret-expired",
+    "consent-needed",
+    "consent-ended",
+    "consent-denied",
+    "admin-consent-needed",
+    "not-delegated",
+    "mailbox-unknown",
+    "refused",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """One of Microsoft's: the only hosts that are asked, and what for."""
+
+    authority: str
+    client_scope: str
+    consent_scope: str
+
+
+CLOUDS: Mapping[str, Cloud] = {
+    "global": Cloud(
+        "https://login.microsoftonline.com",
+        "https://outlook.office365.com/.default",
+        "https://outlook.office.com/SMTP.Send",
+    ),
+    "us": Cloud(
+        "https://login.microsoftonline.us",
+        "https://outlook.office365.us/.default",
+        "https://outlook.office365.us/SMTP.Send",
+    ),
+    "china": Cloud(
+        "https://login.partner.microsoftonline.cn",
+        "https://partner.outlook.cn/.default",
+        "https://partner.outlook.cn/SMTP.Send",
+    ),
+}
+
+#: What people call the values of a set's ``oauth``, and those that are chosen from a list.
+LABELS: Mapping[str, Any] = {
+    "provider": _("Identity provider"),
+    "flow": _("Way to log in"),
+    "cloud": _("Microsoft's cloud"),
+    "tenant": _("Directory (tenant) ID"),
+    "client_id": _("Client ID"),
+    "authorize_url": _("Authorization address"),
+    "token_url": _("Token address"),
+    "scope": _("Scope"),
+}
+CHOICES: Mapping[str, Mapping[str, Any]] = {
+    "provider": {
+        "microsoft": _("Microsoft 365"),
+        "google": _("Google Workspace"),
+        "other": _("Another provider"),
+    },
+    "flow": {
+        "client": _("The site logs in as itself"),
+        "service_account": _("By a service account"),
+        "consent": _("A person consents once"),
+    },
+    "cloud": {
+        "global": _("Worldwide"),
+        "us": _("US Government (GCC High, DoD)"),
+        "china": _("China (21Vianet)"),
+    },
+}
+
+GOOGLE_AUTHORIZE_URL = "https://accounts.google.com/o/oauth2/v2/auth"
+GOOGLE_TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105
+GOOGLE_SCOPE = "https://mail.google.com/"
+
+_TENANT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\Z")
+_SHARED_TENANTS = ("common", "organizations", "consumers")
+_WITHOUT_SPACES = re.compile(r"[\x21-\x7e]+\Z")
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth:
+    """What a set's ``oauth`` holds; each value is text, empty where it isn't needed."""
+
+    provider: str = "microsoft"
+    flow: str = "client"
+    cloud: str = ""
+    tenant: str = ""
+    client_id: str = ""
+    authorize_url: str = ""
+    token_url: str = ""
+    scope: str = ""
+
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> "OAuth":
+        """From a set's ``oauth``; what isn't known there is left out."""
+        return cls(**{name: str(values[name]) for name in cls.__slots__ if name in values})
+
+    def as_dict(self) -> dict[str, str]:
+        """For a set's ``oauth``: what this provider and flow use, and nothing else."""
+        used = {"provider", "flow", *self.used()}
+        return {name: value for name, value in asdict(self).items() if name in used and value}
+
+    def used(self) -> tuple[str, ...]:
+        """The values that this provider and flow need, besides naming them."""
+        if self.provider == "microsoft":
+            return ("cloud", "tenant", "client_id")
+        if self.provider == "google":
+            return () if self.flow == "service_account" else ("client_id",)
+        urls = ("token_url", "scope", "client_id")
+        return urls if self.flow == "client" else ("authorize_url", *urls)
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether somebody has to allow it in a browser."""
+        return self.flow == "consent"
+
+    @property
+    def needs_secret(self) -> bool:
+        """Whether it can't do without a client secret or a key."""
+        return not (self.provider == "other" and self.flow == "consent")
+
+    @property
+    def microsoft(self) -> Cloud:
+        """Which of Microsoft's clouds."""
+        return CLOUDS[self.cloud or "global"]
+
+
+def described(values: Mapping[str, str]) -> str:
+    """A set's ``oauth`` in the words of the form."""
+    return ", ".join(
+        f"{LABELS.get(name, name)}: {CHOICES.get(name, {}).get(value, value)}"
+        for name, value in values.items()
+    )
+
+
+def problems(values: Mapping[str, str]) -> Iterator[Problem]:
+    """Everything wrong with a set's ``oauth`` by its values alone, each at its form field."""
+    item = OAuth.of(values)
+    if item.flow not in FLOWS.get(item.provider, ()):
+        yield Problem(_("This provider has no such way to log in."), "oauth_flow")
+        return
+    if not _is_installed(item):
+        yield Problem(
+            _("OAuth 2 needs more software. A developer installs it: wagtail-smtp[oauth]"),
+            "authentication",
+        )
+    if item.provider == "microsoft":
+        yield from _microsoft(item)
+    if item.provider == "other":
+        yield from _other(item)
+    if item.flow != "service_account" and not _WITHOUT_SPACES.match(item.client_id):
+        yield Problem(_("Enter the client ID that the provider shows."), "oauth_client_id")
+
+
+def is_installed(provider: str) -> bool:
+    """Whether the extra is there that OAuth 2 needs with this identity provider."""
+    return _is_installed(OAuth(provider, FLOWS[provider][0]))
+
+
+def _is_installed(item: OAuth) -> bool:
+    """Whether the libraries are there that speak with this provider."""
+    needed = {"microsoft": "msal", "google": "google.auth", "other": "authlib"}[item.provider]
+    if item.provider == "google" and item.needs_consent:
+        needed = "authlib"
+    try:
+        return all(importlib.util.find_spec(name) for name in (needed, "requests"))
+    except ImportError:  # of the package around it
+        return False
+
+
+def _microsoft(item: OAuth) -> Iterator[Problem]:
+    if (item.cloud or "global") not in CLOUDS:
+        yield Problem(_("Choose one of Microsoft's clouds."), "oauth_cloud")
+    if not _TENANT.match(item.tenant) or ".." in item.tenant:
+        yield Problem(
+            _("Enter the directory (tenant) ID, or a domain of the directory."), "oauth_tenant"
+        )
+    elif item.flow == "client" and item.tenant.lower() in _SHARED_TENANTS:
+        yield Problem(_("Logging in as the site itself needs its own tenant."), "oauth_tenant")
+
+
+def _other(item: OAuth) -> Iterator[Problem]:
+    urls = {"oauth_token_url": item.token_url}
+    if item.needs_consent:
+        urls["oauth_authorize_url"] = item.authorize_url
+    for field, url in urls.items():
+        if not is_usable_url(url):
+            yield Problem(
+                _("Enter a complete address that begins with https://, without a fragment."), field
+            )
+    if item.scope and not _SCOPE.match(item.scope):
+        yield Problem(_("Separate scopes with single spaces."), "oauth_scope")
+
+
+def is_usable_url(url: str) -> bool:
+    """Whether the URL is one that secrets may go to: HTTPS, or a server on this machine."""
+    if not _WITHOUT_SPACES.match(url) or "\\" in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if parts.username is not None or parts.fragment or "#" in url:
+        return False
+    return bool(host) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` names this machine, by its text alone."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

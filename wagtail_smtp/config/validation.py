@@ -1,0 +1,258 @@
+"""What a settings set must be, in one place for the form and for the reload.
+
+Pure functions on frozen values: they look nothing up and touch no secret.
+"""
+
+import ipaddress
+import re
+import ssl
+from collections.abc import Iterator
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.utils import getaddresses
+
+import idna
+from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.categories import validate_category
+from wagtail_smtp.conf import conf
+from wagtail_smtp.config import oauth
+from wagtail_smtp.config.values import EXTENSIONS, Problem, SettingsSetConfig
+
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_address = EmailValidator(allowlist=["localhost"])
+
+
+def is_email_address(value: str) -> bool:
+    """Whether ``value`` is one bare address this plugin can send to.
+
+    Domains may be international; local parts are ASCII, as SMTP without SMTPUTF8 needs.
+    """
+    try:
+        _address(value)
+    except ValidationError as error:
+        # It refers to itself, and with its traceback keeps what all callers have in hand.
+        error.__traceback__ = None
+        return False
+    local, _at, domain = value.rpartition("@")
+    try:
+        ascii_host(domain)
+    except ValueError:
+        return False
+    return local.isascii()
+
+
+def ascii_address(address: str) -> str:
+    """A bare address with its domain as it travels (IDNA); equal addresses become equal.
+
+    Raises:
+        ValueError: the domain can't be written so.
+    """
+    local, at, domain = address.rpartition("@")
+    return f"{local}{at}{ascii_host(domain)}"
+
+
+def ascii_host(value: str) -> str:
+    """A host name as it travels (IDNA 2008, with the mapping of UTS 46).
+
+    IDNA 2003, which Python has built in, makes ``fass.de`` of ``faß.de``: another domain.
+
+    Raises:
+        ValueError: it can't be written so.
+    """
+    return value if value.isascii() else idna.encode(value, uts46=True).decode("ascii")
+
+
+def with_current_domains(addresses: str) -> str:
+    """Addresses, with domains in ASCII where Django's IDNA 2003 would make others of them."""
+    if addresses.isascii():
+        return addresses
+    domains = {bare.rpartition("@")[2] for _name, bare in getaddresses([addresses])}
+    # One may begin like another.
+    for domain in sorted(domains, key=len, reverse=True):
+        try:
+            current = ascii_host(domain)
+        except ValueError:
+            continue  # it is refused where it would be used
+        if current != domain and current != _by_idna_2003(domain):
+            addresses = addresses.replace(f"@{domain}", f"@{current}")
+    return addresses
+
+
+def _by_idna_2003(domain: str) -> str:
+    try:
+        return domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return ""
+
+
+def unicode_host(value: str) -> str:
+    """A host name as people read it; itself if that can't be told."""
+    try:
+        return idna.decode(value)
+    except ValueError:
+        return value
+
+
+def mailbox(name: str, address: str) -> str:
+    """A name and a bare address as one text, quoted where needed and not encoded.
+
+    Encoding is left to what writes the message: encoded twice, a name's commas could become
+    those between addresses (https://github.com/python/cpython/issues/121284).
+
+    Raises:
+        ValueError: it is no address, or has a line break.
+    """
+    try:
+        return str(Address(display_name=name, addr_spec=address))
+    except (MessageError, LookupError) as error:
+        raise ValueError(f"Invalid address {address!r}: {error}") from error
+
+
+def is_ehlo_name(value: str) -> bool:
+    """Whether a client may introduce itself so: a host, or an address literal (RFC 5321 4.1.3)."""
+    if not value.startswith("["):
+        return is_host(value)
+    try:
+        if value[:6].lower() == "[ipv6:":
+            ipaddress.IPv6Address(value[6:-1])
+        else:
+            ipaddress.IPv4Address(value[1:-1])
+    except ValueError:
+        return False
+    return value.endswith("]")
+
+
+def is_host(value: str) -> bool:
+    """Whether ``value`` is a host name (IDNA allowed) or an IP address."""
+    try:
+        ipaddress.ip_address(value)
+        return True
+    except ValueError:
+        pass
+    try:
+        name = ascii_host(value)
+    except ValueError:
+        return False
+    labels = name.removesuffix(".").split(".")
+    return len(name) <= 253 and all(_LABEL.match(label) for label in labels)
+
+
+def problems(item: SettingsSetConfig) -> list[Problem]:
+    """Everything wrong with one set by its values alone, each at its field.
+
+    What a provider's own options must be, :mod:`wagtail_smtp.transports.esp.config` knows.
+    """
+    of_smtp = () if item.is_provider else (*_server(item), *_credentials(item))
+    found = [*_common(item), *of_smtp, *_sender(item), *_use(item)]
+    return [problem.named(item.name) for problem in found]
+
+
+def _server(item: SettingsSetConfig) -> Iterator[Problem]:
+    if item.authentication != "default":
+        if not item.host:
+            yield Problem(_("Enter the server's host name."), "host")
+        elif not is_host(item.host):
+            yield Problem(
+                _("Enter a host name or IP address alone, for example smtp.example.com."), "host"
+            )
+        if not 1 <= item.port <= 65535:
+            yield Problem(_("Enter a port between 1 and 65535."), "port")
+    if item.ehlo_name and not is_ehlo_name(item.ehlo_name):
+        yield Problem(_("Enter a host name, for example www.example.com."), "ehlo_name")
+    unknown = [name for name in item.ignored_extensions if name not in EXTENSIONS]
+    if unknown:
+        yield Problem(
+            _("%(unknown)s can't be ignored, only %(known)s.")
+            % {"unknown": ", ".join(map(str, unknown)), "known": ", ".join(EXTENSIONS)},
+            "ignored_extensions",
+        )
+
+
+def _common(item: SettingsSetConfig) -> Iterator[Problem]:
+    if not 1 <= item.timeout <= 300:
+        yield Problem(_("Enter a time between 1 and 300 seconds."), "timeout")
+    if item.ca_certificates and not _is_pem(item.ca_certificates):
+        yield Problem(
+            _("Enter certificates in PEM format, from BEGIN CERTIFICATE to END CERTIFICATE."),
+            "ca_certificates",
+        )
+
+
+def _is_pem(text: str) -> bool:
+    if not text.isascii() or "PRIVATE KEY" in text:
+        return False
+    try:
+        ssl.create_default_context(cadata=text)
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
+
+
+def _credentials(item: SettingsSetConfig) -> Iterator[Problem]:
+    if item.authentication not in ("password", "oauth2"):
+        return
+    if item.authentication == "oauth2":
+        yield from oauth.problems(item.oauth)
+    if not item.username:
+        yield Problem(_("Enter the username to log in with."), "username")
+    elif _CONTROL.search(item.username):
+        yield Problem(_("A username can't contain control characters."), "username")
+    yield from login_without_tls(item.security, item.host, item.username)
+
+
+def login_without_tls(security: str, host: str, username: str) -> Iterator[Problem]:
+    """What is wrong with logging in as ``username`` to ``host``, if that isn't encrypted."""
+    if username and security == "none" and not may_log_in_without_tls(host):
+        yield Problem(
+            _(
+                "Without encryption the password could be read on the way. Choose STARTTLS or "
+                "SSL/TLS; only a server on this machine may be logged in to without."
+            ),
+            "security",
+        )
+
+
+def may_log_in_without_tls(host: str) -> bool:
+    """Whether a password may go to ``host`` over an unencrypted session."""
+    return conf.ALLOW_PLAINTEXT_AUTH or oauth.is_loopback(host)
+
+
+def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
+    if _CONTROL.search(item.name):
+        yield Problem(_("A name can't contain line breaks."), "name")
+    if _CONTROL.search(item.sender_name):
+        yield Problem(_("A name can't contain line breaks."), "sender_name")
+    for field in ("sender_address", "bounce_address"):
+        value = getattr(item, field)
+        if value and not is_email_address(value):
+            yield Problem(_("Enter a valid email address."), field)
+    if item.always_use_sender and not effective_sender(item) and item.authentication != "default":
+        yield Problem(_("Enter the address that is always to be used."), "sender_address")
+
+
+def effective_sender(item: SettingsSetConfig) -> str:
+    """The address the set sends from: its own, else its username if that is one, else ``""``."""
+    if item.sender_address:
+        return item.sender_address
+    if item.is_provider:
+        return ""
+    if item.authentication in ("password", "oauth2") and is_email_address(item.username):
+        return item.username
+    return ""
+
+
+def _use(item: SettingsSetConfig) -> Iterator[Problem]:
+    for address in item.report_addresses:
+        if not is_email_address(address):
+            yield Problem(_("A report email is no valid address."), "report_emails")
+    if item.redirect and not item.report_addresses:
+        yield Problem(_("Add and enable at least one report email to redirect to."), "redirect")
+    for category in item.categories:
+        try:
+            validate_category(category)
+        except ValueError as error:
+            yield Problem(str(error), "categories")

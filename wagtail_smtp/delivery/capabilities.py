@@ -1,0 +1,100 @@
+"""How large the attachments of a message may be at a set."""
+
+import email
+from collections.abc import Iterator
+from email.message import Message
+from email.policy import compat32
+from typing import cast
+
+from django.core.mail import EmailMessage
+from django.utils.translation import gettext as _
+
+from wagtail_smtp.config.values import SettingsSetConfig
+from wagtail_smtp.delivery.routing import Route
+from wagtail_smtp.exceptions import MessageTooLarge, MessageUnsupported
+from wagtail_smtp.transports import standard
+from wagtail_smtp.transports.base import Letter
+
+#: Octets of the megabyte that people enter.
+MEGABYTE = 1024 * 1024
+
+_AS_MAILED = compat32.clone(linesep="\r\n")
+
+
+def check(letter: Letter, item: SettingsSetConfig | None) -> None:
+    """Refuse a letter whose attachments are too large for the set.
+
+    Raises:
+        MessageTooLarge: phase ``size``.
+    """
+    if item is None or item.max_size is None:
+        return
+    allowed = item.max_size * MEGABYTE
+    # The whole message is an upper bound, and known without reading it.
+    if len(letter.content) <= allowed:
+        return
+    size = sum(size for _name, size in attachments(letter.content))
+    if size > allowed:
+        raise MessageTooLarge(
+            f"{item.name}: the attachments have {size / MEGABYTE:.1f} MB as mailed, the limit of "
+            f"this set is {item.max_size} MB.",
+            phase="size",
+        )
+
+
+def attachments(content: bytes) -> Iterator[tuple[str, int]]:
+    """Name and size, in octets as mailed, of each attachment of a message.
+
+    Whatever is no text to be read counts, with a name or without: pictures in the text too.
+    """
+    for part in _leaves(email.message_from_bytes(content)):
+        name = part.get_filename()
+        is_text = part.get_content_maintype() == "text"
+        if name is not None or not is_text or part.get_content_disposition() == "attachment":
+            yield name or "", _size(part)
+
+
+def _size(part: Message) -> int:
+    payload = part.get_payload()
+    if isinstance(payload, str):
+        return len(payload)
+    # A message in the message: its own headers and parts.
+    return len(part.as_bytes(policy=_AS_MAILED).partition(b"\r\n\r\n")[2])
+
+
+def _leaves(message: Message) -> Iterator[Message]:
+    # What only calls itself multipart is one piece; a message in the message is too.
+    if message.get_content_maintype() != "multipart" or not message.is_multipart():
+        yield message
+        return
+    for part in message.get_payload():
+        yield from _leaves(cast(Message, part))
+
+
+#: What only a provider can make a message of: each recipient's own, from a template. Even an
+#: empty one makes a message for each recipient, who would see each other otherwise.
+NEEDS_PROVIDER = (
+    "template_id",
+    "merge_data",
+    "merge_global_data",
+    "merge_headers",
+    "merge_metadata",
+)
+
+
+def require(message: EmailMessage, item: SettingsSetConfig | None, way: Route) -> None:
+    """Refuse to send half of a message: over SMTP nothing fills in templates.
+
+    Raises:
+        MessageUnsupported: phase ``unsupported``.
+    """
+    found = [name for name in NEEDS_PROVIDER if getattr(message, name, None) is not None]
+    if not found or (item is not None and item.is_provider):
+        return
+    if item is None and (len(way.candidates) == 1 or standard.server() is None):
+        return  # the project's own affair, as it was before the plugin
+    raise MessageUnsupported(
+        _("“%(set)s” sends by SMTP, where nothing fills in a provider's template: %(what)s.")
+        % {"set": item.name if item else standard.NAME, "what": ", ".join(found)},
+        phase="unsupported",
+    )

@@ -1,0 +1,380 @@
+"""What became of a message, written into the delivery log. Never in the way of sending."""
+
+import copy
+import logging
+import re
+import smtplib
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from email.utils import parseaddr
+
+from django.core.mail import EmailMessage
+from django.db.models import Model
+from django.utils import timezone
+
+from wagtail_smtp.categories import SECURITY
+from wagtail_smtp.conf import conf
+from wagtail_smtp.config.validation import ascii_address
+from wagtail_smtp.config.values import Attempt, Recipient
+from wagtail_smtp.delivery.log import message_store, stored_message, tracking_events, writer
+from wagtail_smtp.delivery.result import STATES, Passage
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    DestinationRefused,
+    EmailDeliveryError,
+    MessageRefused,
+    SecretError,
+)
+from wagtail_smtp.live.db import bulk_sql
+from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient
+from wagtail_smtp.models.choices import RecipientState, State
+from wagtail_smtp.models.log import SHOWN
+from wagtail_smtp.runtime import error_logging
+from wagtail_smtp.transports.base import Letter
+
+logger = logging.getLogger(__name__)
+
+#: Of recipients who have not got the message and may yet.
+_UNDECIDED = (RecipientState.NOT_SENT, RecipientState.DEFERRED)
+#: What a recipient's state is if nothing else is known of it.
+_OF_RECIPIENTS: Mapping[str, str] = {
+    State.SENT: RecipientState.SENT,
+    State.REFUSED: RecipientState.REFUSED,
+    State.UNKNOWN: RecipientState.UNKNOWN,
+}
+
+#: Octets of a stored message that are held in memory until the database can be written to.
+_HELD = 1024 * 1024
+
+#: Where attempts end before any server is asked.
+_PHASES: Mapping[type[Exception], str] = {SecretError: "password", DestinationRefused: "address"}
+
+
+def record(
+    passage: Passage,
+    resend_of: LogEntry | None = None,
+    retry: Callable[[LogEntry], None] | None = None,
+) -> LogEntry | None:
+    """Write the entry; None if the log can't be written, which the project's own log tells.
+
+    Args:
+        resend_of: the entry whose message was sent again.
+        retry: puts a message that was deferred into the outbox, in the same transaction. Its
+            entry then says *deferred*.
+    """
+    try:
+        described, rows = _described(passage)
+        described.resend_of = resend_of
+        return writer.write(list(_ways(passage, described, rows, retry)))
+    except Exception:
+        error_logging.failure(logger, "The delivery log could not be written; sending goes on.")
+        return None
+
+
+def is_taken_care_of(entry: LogEntry | None) -> bool:
+    """Whether a message that was not sent is in good hands: the outbox's, or an administrator's."""
+    if entry is None:
+        return False
+    if entry.state == State.DEFERRED:
+        return True
+    return entry.state == State.TOO_LARGE and entry.is_stored is True
+
+
+def _ways(
+    passage: Passage,
+    described: LogEntry,
+    rows: list[Model],
+    retry: Callable[[LogEntry], None] | None,
+) -> Iterator[writer.Way]:
+    """How the entry may be written, the best first."""
+    if retry is not None:
+        waiting, theirs = _waiting(described, rows)
+
+        def wait() -> None:
+            _insert(waiting, theirs)
+            retry(waiting)
+
+        # Late, the sender may have sent it again.
+        yield writer.Way(waiting, theirs, wait, True, may_be_late=False, size=described.size)
+    frozen = b""
+    # A security message is stored only while the outbox will still try it.
+    if is_kept(passage, described.state):
+        frozen = _frozen(passage, described)
+
+    def keep() -> None:
+        _insert(described, rows)
+        message_store.keep(described, frozen)
+
+    if frozen:
+        is_small = len(frozen) <= _HELD
+        yield writer.Way(described, rows, keep, True, may_be_late=is_small, size=len(frozen))
+    has_provider_ids = any(getattr(row, "provider_id", "") for row in rows)
+    alone = (lambda: _insert(described, rows)) if has_provider_ids else None
+    yield writer.Way(described, rows, alone)
+
+
+def _described(passage: Passage) -> tuple[LogEntry, list[Model]]:
+    """The entry and its rows, or as much of them as can be told of an odd message."""
+    rows: list[Model] = []
+    try:
+        described = entry(passage)
+    except Exception:
+        logger.warning("A message can't be described for the delivery log.", exc_info=True)
+        described = _least(passage)
+    for described_by in (lambda: recipients(passage), lambda: attempts(passage.attempts)):
+        try:
+            rows.extend(described_by())
+        except Exception:
+            logger.warning("Entry %s is not complete.", described.key, exc_info=True)
+    return described, rows
+
+
+def _least(passage: Passage) -> LogEntry:
+    return LogEntry(
+        key=passage.key or uuid.uuid4(),
+        state=passage.state,
+        category=passage.classification.category,
+        category_source=passage.classification.source,
+        version=passage.version,
+        reason=clip(_reason(passage), 2 * SHOWN),
+    )
+
+
+def _frozen(passage: Passage, described: LogEntry) -> bytes:
+    """The message as it is stored; empty if it can't be."""
+    try:
+        return stored_message.freeze(passage.message).content
+    except Exception as error:
+        logger.warning("The message of entry %s is not stored: %.200s", described.key, error)
+        return b""
+
+
+def _insert(kept: LogEntry, rows: Sequence[Model]) -> None:
+    """An entry, with what its provider has reported already."""
+    bulk_sql.insert_all(kept, rows)
+    tracking_events.catch_up(kept, [row for row in rows if isinstance(row, LogRecipient)])
+
+
+def _waiting(described: LogEntry, rows: Iterable[Model]) -> tuple[LogEntry, list[Model]]:
+    """Copies that say that the outbox will try the message again."""
+    waiting, theirs = copy.copy(described), [copy.copy(row) for row in rows]
+    waiting.state = State.DEFERRED
+    for row in theirs:
+        if isinstance(row, LogRecipient) and row.state in _UNDECIDED:
+            row.state = RecipientState.WAITING
+    return waiting, theirs
+
+
+def entry(passage: Passage) -> LogEntry:
+    """The entry alone."""
+    message, letter = passage.message, passage.letter
+    redirect = passage.route.redirect
+    last = passage.attempts[-1] if passage.attempts else None
+    least = _least(passage)
+    least.via = clip(last.via, 100) if last else ""
+    least.set_key = last.key or None if last else None
+    least.sender = sender(passage)
+    least.subject = clip(message.subject)
+    least.size = _size(letter)
+    least.message_id = _header(message, "message-id")
+    least.redirected_by = clip(redirect.source, 100) if redirect else ""
+    return least
+
+
+def _header(message: EmailMessage, wanted: str) -> str:
+    """The value of a header of the message's own, whatever case it is in; empty: there is none."""
+    headers = message.extra_headers
+    if isinstance(headers, Mapping):
+        for name, value in headers.items():
+            if str(name).lower() == wanted:
+                return clip(value)
+    return ""
+
+
+def sender(passage: Passage) -> str:
+    """Who the message says it is from, with the set's sender where that was applied."""
+    shown = passage.message if passage.letter is None else passage.letter.message
+    return _header(shown, "from") or clip(shown.from_email)
+
+
+def _size(letter: Letter | None) -> int:
+    try:
+        return len(letter.content) if letter is not None else 0
+    except Exception:
+        return 0  # it can't be written down, which is why it wasn't sent
+
+
+def _reason(passage: Passage) -> str:
+    if passage.failure is not None:
+        # What the message was handed to may have raised anything, and told its secrets in it.
+        return words_of(passage.failure, is_ours=not passage.was_handed_over)
+    not_sent = passage.outcome.not_sent if passage.outcome else ()
+    return f"{not_sent[0].code} {not_sent[0].reply}" if not_sent else ""
+
+
+def recipients(passage: Passage, *, kept_from: bool = True) -> Iterable[LogRecipient]:
+    """Each envelope recipient with its state.
+
+    Args:
+        kept_from: those too whom a redirect kept the message from.
+    """
+    known: Iterable[Recipient] = ()
+    if passage.outcome is not None:
+        known = passage.outcome.recipients
+    elif isinstance(passage.failure, AttemptFailed):
+        known = passage.failure.recipients
+    states = {item.address: item for item in known}
+    default = _OF_RECIPIENTS.get(passage.state, RecipientState.NOT_SENT)
+    message, letter = passage.message, passage.letter
+    addresses = letter.envelope.recipients if letter is not None else _recipients_of(message)
+    for address in dict.fromkeys((*states, *map(str, addresses))):
+        item = states.get(address)
+        yield recipient(
+            address,
+            item.state if item else default,
+            code=_code(item.code) if item else 0,
+            reply=clip(item.reply, 2 * SHOWN) if item else "",
+            provider_id=clip(item.provider_id) if item else "",
+        )
+    if kept_from and passage.route.redirect is not None:
+        yield from redirected(message)
+
+
+def _recipients_of(message: EmailMessage) -> Iterable[str]:
+    try:
+        return message.recipients()
+    except Exception:
+        # Its class, or what stands in its fields, is odd: whom its fields name, as far as they do.
+        given = (getattr(message, name, None) for name in ("to", "cc", "bcc"))
+        return [item for items in given if isinstance(items, list | tuple) for item in items]
+
+
+def redirected(message: EmailMessage) -> Iterable[LogRecipient]:
+    """Those whom a redirect keeps the message from."""
+    roles = {"to": message.to, "cc": message.cc, "bcc": message.bcc}
+    for role, addresses in roles.items():
+        for address in addresses or ():
+            yield recipient(str(address), RecipientState.REDIRECTED, role=role)
+
+
+def recipient(address: str, state: str, **values: object) -> LogRecipient:
+    """A recipient, its address so that a search finds it."""
+    try:
+        bare = ascii_address(parseaddr(address)[1] or address)
+    except ValueError:
+        bare = address  # no address: it is named as it was written
+    bare = clip(bare.lower())
+    return LogRecipient(address=bare, domain=bare.rpartition("@")[2], state=state, **values)
+
+
+def attempts(made: Iterable[Attempt]) -> Iterable[LogAttempt]:
+    """The attempts, with the server's words."""
+    made = tuple(made)
+    began = timezone.now() - timedelta(seconds=sum(attempt.seconds for attempt in made))
+    for attempt in made:
+        failed = attempt.error if isinstance(attempt.error, AttemptFailed) else None
+        yield LogAttempt(
+            via=clip(attempt.via, 100),
+            began_at=began,
+            seconds=attempt.seconds,
+            state=_state_of(attempt),
+            phase=failed.phase if failed else _phase(attempt.error),
+            code=_code(failed.code) if failed else 0,
+            reply=clip(_words(attempt), 2 * SHOWN),
+        )
+        began += timedelta(seconds=attempt.seconds)
+
+
+def _phase(error: Exception | None) -> str:
+    """Where an attempt ended that no server was asked in."""
+    return next((phase for kind, phase in _PHASES.items() if isinstance(error, kind)), "")
+
+
+def _code(code: int) -> int:
+    """A reply code as the database takes it: smtplib makes -1 of what it can't read."""
+    return code if 0 <= code <= 999 else 0
+
+
+def _words(attempt: Attempt) -> str:
+    if attempt.error is not None:
+        return getattr(attempt.error, "reply", "") or words_of(attempt.error)
+    return attempt.outcome.reply if attempt.outcome else ""
+
+
+def words_of(error: BaseException, *, is_ours: bool = False) -> str:
+    """The words of an error of ours, the name of any other: those may tell a password."""
+    name = type(error).__name__
+    return str(error) or name if is_ours or isinstance(error, EmailDeliveryError) else name
+
+
+def _state_of(attempt: Attempt) -> State:
+    if attempt.outcome is not None:
+        return State.PARTLY_SENT if attempt.outcome.not_sent else State.SENT
+    for kind, state in STATES.items():
+        if isinstance(attempt.error, kind):
+            return state
+    return State.DEFERRED
+
+
+def clip(value: object, length: int = SHOWN) -> str:
+    """``value`` as text without control characters, at most ``length`` characters."""
+    try:
+        value = str(value or "")
+    except Exception:
+        value = f"<{type(value).__name__}>"  # a translation, for example, that fails
+    text = writer.as_plain("".join(c if c.isprintable() else " " for c in value[: 2 * length]))
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+#: RFC 3463, and the IANA registry of enhanced status codes: the sender's address, the server's
+#: system, the protocol, and security or policy.
+_STATUSES = re.compile(r"5\.(1\.[78]|3\.\d+|5\.\d+|7\.\d+)\b")
+_STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}\b")
+#: Login required, login refused, encryption required (RFC 4954).
+_LOGIN = frozenset({530, 534, 535, 538})
+_WORDS = re.compile(
+    r"relay|rcpthosts|authenticat|log ?in\b|not (permitted|allowed|authori[sz]ed)|policy|sender"
+    r"|\bspf\b|\bdkim\b|\bdmarc\b|black ?list|block ?list|reputation|reverse|\bptr\b|rdns",
+    re.IGNORECASE,
+)
+_CONTENT = re.compile(r"\bspam\b|virus|malware|phish|content|attachment", re.IGNORECASE)
+
+
+def is_kept(passage: Passage, state: str) -> bool:
+    """Whether the message is stored whole, now that it is in that state for good."""
+    if passage.classification.category == SECURITY:
+        return False
+    if conf.stores(state) or state != State.REFUSED or conf.STORE_MESSAGES != "undelivered":
+        return conf.stores(state)
+    failure = passage.failure
+    return isinstance(failure, MessageRefused) and concerns_configuration(failure)
+
+
+def concerns_configuration(error: MessageRefused) -> bool:
+    """Whether the same message may be accepted once the server or the sender is set up right."""
+    replies = _replies(error)
+    return bool(replies) and all(_is_about_configuration(*reply) for reply in replies)
+
+
+def _replies(error: MessageRefused) -> list[tuple[int, str]]:
+    original = error.original
+    if isinstance(original, smtplib.SMTPRecipientsRefused):
+        return [(code, _text(words)) for code, words in original.recipients.values()]
+    if isinstance(original, smtplib.SMTPResponseException):
+        return [(original.smtp_code, _text(original.smtp_error))]
+    refused = [(item.code, item.reply) for item in error.recipients if item.state == "refused"]
+    return refused if error.phase == "rcpt" and refused else [(error.code, error.reply)]
+
+
+def _text(words: object) -> str:
+    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+
+
+def _is_about_configuration(code: int, words: str) -> bool:
+    if code < 500 or _CONTENT.search(words):
+        return False
+    if code in _LOGIN or _STATUSES.match(words) or _WORDS.search(words):
+        return True
+    # Without a status of its own, 554 says that no message is accepted (RFC 5321 4.2.3).
+    return code == 554 and not _STATUS.match(words)

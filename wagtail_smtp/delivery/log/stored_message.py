@@ -1,0 +1,355 @@
+"""A message as bytes that can be stored, and back.
+
+What is frozen is the caller's message with Message-ID and Date fixed, before sender and redirect
+are applied: those are decided when it is sent. Its body is never written anew, so signed parts
+stay as they are.
+"""
+
+import email
+import email.policy
+import functools
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from email.message import Message, MIMEPart
+from email.mime.base import MIMEBase
+from typing import Any, cast
+
+import django
+from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.utils.functional import Promise
+
+# MOVED
+from wagtail_smtp.exceptions import MessageLocked, MessageUnreadable
+from wagtail_smtp.transports import mime
+
+#: Version of the format. Rows of a newer one are refused (ARCHITECTURE decision 9).
+FORMAT = 1
+
+#: Attributes of provider backends that travel with a message; their values must fit into JSON.
+ATTRIBUTES = (
+    "envelope_sender",
+    "esp_extra",
+    "merge_data",
+    "merge_global_data",
+    "merge_headers",
+    "merge_metadata",
+    "metadata",
+    "send_at",
+    "tags",
+    "template_id",
+    "track_clicks",
+    "track_opens",
+    # Not a provider's: which of its headers were fixed here.
+    "wagtail_smtp_fixed",
+)
+#: Headers that are made anew from a message's fields.
+_FIELDS = frozenset({"subject", "from", "to", "cc", "bcc", "reply-to"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A message as bytes, compressed; ``size`` is in octets as mailed."""
+
+    content: bytes
+    size: int
+
+
+def freeze(prepared: EmailMessage) -> Frozen:
+    """A message as bytes.
+
+    Args:
+        prepared: from :func:`wagtail_smtp.delivery.outgoing.prepare`.
+
+    Raises:
+        ValueError: it can't be written, or a provider's attribute doesn't fit into JSON.
+    """
+    if isinstance(prepared, FrozenMessage) and prepared.is_unchanged():
+        return _packed(*prepared.wagtail_smtp_frozen)
+    content = mime.to_bytes(prepared)
+    values = {
+        "from_email": str(prepared.from_email),
+        "to": [*map(str, prepared.to)],
+        "cc": [*map(str, prepared.cc)],
+        "bcc": [*map(str, prepared.bcc)],
+        # Whom its class adds or leaves out.
+        "recipients": [*map(str, prepared.recipients())],
+        "reply_to": [*map(str, prepared.reply_to)],
+        "subject": str(prepared.subject),
+        "headers": _headers(prepared, content),
+        "attributes": _attributes(prepared),
+    }
+    return _packed(values, content)
+
+
+def _packed(values: dict[str, Any], content: bytes) -> Frozen:
+    head = json.dumps({"format": FORMAT, **values}).encode()
+    return Frozen(zlib.compress(head + b"\n" + content, 1), len(content))
+
+
+def _headers(prepared: EmailMessage, content: bytes) -> dict[str, str]:
+    """The message's own headers, those its class writes included."""
+    own = {str(name): str(value) for name, value in prepared.extra_headers.items()}
+    if type(prepared).message is EmailMessage.message:
+        return own
+    present = {name.lower() for name in own}
+    written = email.message_from_bytes(content.partition(b"\r\n\r\n")[0], policy=email.policy.SMTP)
+    for name, value in written.items():
+        lower = name.lower()
+        if lower not in present and lower not in _FIELDS and not is_mime(lower):
+            own[name] = str(value)
+    return own
+
+
+def _attributes(message: EmailMessage) -> dict[str, Any]:
+    found = {}
+    for name in ATTRIBUTES:
+        value = getattr(message, name, None)
+        if value is None:
+            continue
+        if hasattr(value, "isoformat"):
+            value = value.isoformat()
+        try:
+            found[name] = json.loads(json.dumps(value, default=_plain, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"The message's {name} can't be stored: {error}") from error
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """What JSON doesn't know: translations in the language of now, and lists of other kinds."""
+    if isinstance(value, Promise):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def thaw(content: bytes) -> "FrozenMessage":
+    """The message that :func:`freeze` wrote.
+
+    Raises:
+        MessageUnreadable: it is damaged, or was written by a newer release.
+    """
+    try:
+        head, _newline, written = zlib.decompress(content).partition(b"\n")
+        values = json.loads(head)
+        written_as = values.pop("format")
+    except (zlib.error, ValueError, KeyError, AttributeError) as error:
+        raise MessageUnreadable("The stored message is damaged.") from error
+    if written_as != FORMAT:
+        raise MessageLocked("The stored message was written by another release of wagtail-smtp.")
+    try:
+        return FrozenMessage(values, written)
+    except (KeyError, TypeError) as error:
+        raise MessageUnreadable("The stored message is damaged.") from error
+
+
+_MODERN = django.VERSION >= (6, 0)
+
+
+class FrozenMessage(EmailMultiAlternatives):
+    """A stored message. Its fields may be changed; its body is written as it was."""
+
+    def __init__(self, values: dict[str, Any], content: bytes) -> None:
+        super().__init__(
+            subject=values["subject"],
+            from_email=values["from_email"],
+            to=values["to"],
+            cc=values["cc"],
+            bcc=values["bcc"],
+            reply_to=values["reply_to"],
+            headers=dict(values["headers"]),
+        )
+        for name, value in values["attributes"].items():
+            setattr(self, name, _moment(value) if name == "send_at" else value)
+        # One name that no cleaning of attributes takes for a provider's.
+        self.wagtail_smtp_frozen = (values, content)
+
+    def recipients(self) -> list[str]:
+        """Those of the message that was frozen, until somebody addresses it anew."""
+        values = self.wagtail_smtp_frozen[0]
+        same = all(getattr(self, name) == values[name] for name in ("to", "cc", "bcc"))
+        return list(values["recipients"]) if same else super().recipients()
+
+    def is_unchanged(self) -> bool:
+        """Whether it would be frozen as it was."""
+        values, content = self.wagtail_smtp_frozen
+        return self.as_frozen() is content and self.bcc == values["bcc"]
+
+    @property
+    def frozen_content(self) -> bytes:
+        """The message as it was written when it was frozen."""
+        return self.wagtail_smtp_frozen[1]
+
+    def as_frozen(self) -> bytes | None:
+        """The message as it was written, with another From at the most; None: more was changed.
+
+        To say so is much faster than to write the headers anew.
+        """
+        values, content = self.wagtail_smtp_frozen
+        if (
+            self.subject != values["subject"]
+            or self.to != values["to"]
+            or self.cc != values["cc"]
+            or self.reply_to != values["reply_to"]
+            or self.extra_headers != values["headers"]
+        ):
+            return None
+        if self.from_email == values["from_email"]:
+            return content
+        return _with_from(content, _from_line(self.from_email, self.encoding))
+
+    def message(self, **kwargs: Any) -> Any:
+        """Headers from the fields, and the body as it was."""
+        written = self.as_frozen()
+        if written is not None:
+            return _Written(None, written)
+        fields = EmailMessage(
+            self.subject,
+            "",
+            self.from_email,
+            self.to,
+            cc=self.cc,
+            reply_to=self.reply_to,
+            headers=self.extra_headers,
+        )
+        fields.encoding = self.encoding
+        return _Written(mime.rendered(fields), self.frozen_content)
+
+    def unpack(self) -> None:
+        """Set body, alternatives and attachments, for backends that read those.
+
+        Raises:
+            MessageUnreadable: a part's charset is unknown.
+        """
+        parsed = email.message_from_bytes(self.frozen_content, policy=email.policy.SMTP)
+        try:
+            self._unpack(parsed)
+        except (LookupError, ValueError) as error:
+            raise MessageUnreadable(f"A part of the message can't be read: {error}") from error
+
+    def _unpack(self, parsed: MIMEPart) -> None:
+        plain, html = parsed.get_body(("plain",)), parsed.get_body(("html",))
+        body = html if plain is None else plain
+        if body is not None:
+            self.body = body.get_content()
+            self.content_subtype = body.get_content_subtype()
+        for part, is_alternative in _parts(parsed, body) if parsed.is_multipart() else ():
+            if is_alternative or part is html:
+                self.attach_alternative(part.get_content(), _mimetype(part))
+            else:
+                self.attach(cast(Any, part if _MODERN else _legacy(part)))
+
+
+def _moment(value: Any) -> Any:
+    """A time as backends take it, if it is one; they take numbers and words of their own, too."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return value
+
+
+@functools.lru_cache(maxsize=256)
+def _from_line(from_email: str, encoding: Any) -> bytes:
+    """The From header as Django writes it, with its line ends."""
+    fields = EmailMessage("", "", from_email, ["to@example.com"])
+    fields.encoding = encoding
+    head = mime.to_bytes(fields).partition(b"\r\n\r\n")[0] + b"\r\n"
+    return _FROM.search(head)[0]  # type: ignore[index]
+
+
+#: The From header with its continuation lines.
+_FROM = re.compile(rb"^From:.*\r\n(?:[ \t].*\r\n)*", re.IGNORECASE | re.MULTILINE)
+
+
+def _with_from(content: bytes, line: bytes) -> bytes | None:
+    head, separator, body = content.partition(b"\r\n\r\n")
+    changed, count = _FROM.subn(lambda _found: line, head + b"\r\n")
+    return changed + separator[2:] + body if count == 1 else None
+
+
+def _parts(whole: MIMEPart, body: MIMEPart | None) -> Iterator[tuple[MIMEPart, bool]]:
+    """All but the body, and whether each is an alternative to it."""
+    of_alternatives = whole.get_content_type() == "multipart/alternative"
+    for part in whole.iter_parts():
+        if part is body:
+            continue
+        holds_body = any(inner is body for inner in part.walk())
+        if part.is_multipart() and (holds_body or part.get_content_type() in _OF_BODIES):
+            yield from _parts(part, body)
+        else:
+            yield part, of_alternatives and not part.is_multipart() and not part.is_attachment()
+
+
+#: Parts that hold a body, not an attachment.
+_OF_BODIES = ("multipart/alternative", "multipart/related")
+
+
+def _mimetype(part: MIMEPart) -> str:
+    """Its type, with parameters such as a calendar's ``method``."""
+    params = cast(Any, part["Content-Type"]).params if "Content-Type" in part else {}
+    more = (f"; {name}={value}" for name, value in params.items() if name.lower() != "charset")
+    return part.get_content_type() + "".join(more)
+
+
+def _legacy(part: Message) -> MIMEBase:
+    """A part as Django's older generations take it."""
+    base = MIMEBase(part.get_content_maintype(), part.get_content_subtype())
+    vars(base).update(_headers=list(part.raw_items()), _payload=part.get_payload())
+    return base
+
+
+class _Written(Message):
+    """A message whose body is bytes, never written anew."""
+
+    def __init__(self, fields: Message | None, content: bytes) -> None:
+        super().__init__(policy=fields.policy if fields is not None else email.policy.compat32)
+        self._fields = fields
+        self._content = content
+        head = content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        parsed = email.message_from_bytes(head)
+        if fields is None:
+            self._headers = list(parsed.raw_items())
+        else:
+            own = [(n, v) for n, v in fields.raw_items() if not is_mime(n.lower())]
+            kept = [(n, v) for n, v in parsed.raw_items() if is_mime(n.lower())]
+            self._headers = [*kept, *own]
+
+    def as_bytes(self, unixfrom: bool = False, policy: Any = None, linesep: str = "\r\n") -> bytes:
+        """The whole message, its lines ended by ``linesep``."""
+        written = self._content
+        if self._fields is not None:
+            head, separator, body = self._content.partition(b"\r\n\r\n")
+            own = self._fields.policy.clone(linesep="\r\n")
+            fields = b"".join(
+                own.fold_binary(name, value)
+                for name, value in self._fields.raw_items()
+                if not is_mime(name.lower())
+            )
+            written = _mime_lines(head) + fields + separator[2:] + body
+        return written if linesep == "\r\n" else written.replace(b"\r\n", linesep.encode())
+
+    def as_string(self, *args: Any, **kwargs: Any) -> str:
+        """The whole message as text."""
+        return self.as_bytes(linesep="\n").decode("utf-8", "replace")
+
+
+def _mime_lines(head: bytes) -> bytes:
+    """Those lines of a head that say how the body is to be read, as they are."""
+    kept: list[bytes] = []
+    is_kept = False
+    for line in head.split(b"\r\n"):
+        if line[:1] not in (b" ", b"\t"):
+            is_kept = is_mime(line.partition(b":")[0].decode("ascii", "replace").lower())
+        if is_kept:
+            kept.append(line + b"\r\n")
+    return b"".join(kept)
+
+
+def is_mime(lower: str) -> bool:
+    """Whether a header, named in lower case, says how the body is to be read."""
+    return lower == "mime-version" or lower.startswith("content-")

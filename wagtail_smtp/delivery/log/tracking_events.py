@@ -1,0 +1,254 @@
+"""What providers report afterwards, brought to the recipients it is about.
+
+Reports come in any order, more than once, and at times before the entry is written. Each step is
+one statement that may be repeated, and none waits for another's lock: a row that somebody else is
+changing is changed after it, to the higher of the two.
+"""
+
+import hashlib
+import json
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Q
+from django.utils import timezone
+
+from wagtail_smtp.live.db import connections
+from wagtail_smtp.live.db.bytewise import same
+from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient
+from wagtail_smtp.models.choices import RANKS, Reported
+from wagtail_smtp.models.log import SHOWN
+
+logger = logging.getLogger(__name__)
+
+#: How long a report waits for its entry, and how many may wait for those of one set: a provider's
+#: account may carry mail of other applications too.
+WAIT = timedelta(days=1)
+WAITING = 10_000
+#: Characters of a reason that are kept.
+REASON = 2 * SHOWN
+#: Reports taken at a time, and looked at again in one step of pruning.
+_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One thing a provider tells of one message.
+
+    Attributes:
+        set_key: of the set whose reports these are; only entries sent through it are meant.
+        at: when it happened; None: the provider doesn't say.
+        message_id: the provider's.
+        address: as :func:`wagtail_smtp.delivery.log.entries.recipient` writes it; empty: nobody named.
+        entry_key: of the entry, where the provider returns what was sent along.
+        names_recipient: whether ``address`` can be relied on if several got the message.
+    """
+
+    set_key: uuid.UUID
+    type: Reported
+    at: datetime | None = None
+    message_id: str = ""
+    address: str = ""
+    reason: str = ""
+    event_id: str = ""
+    entry_key: uuid.UUID | None = None
+    names_recipient: bool = True
+
+    def event(self) -> DeliveryEvent:
+        """The row, not saved."""
+        same: list[object] = [str(self.set_key), self.type, self.address]
+        if self.event_id:
+            same.append(self.event_id)
+        else:
+            same += [self.message_id, self.at and self.at.isoformat(), self.reason]
+        return DeliveryEvent(
+            set_key=self.set_key,
+            digest=hashlib.sha256(json.dumps(same).encode()).hexdigest(),
+            event_id=self.event_id[:SHOWN],
+            message_id=_bare(self.message_id)[:SHOWN],
+            entry_key=self.entry_key,
+            address=self.address[:SHOWN] if self.names_recipient else "",
+            type=self.type,
+            happened_at=min(self.at or timezone.now(), timezone.now()),
+            reason=self.reason[:REASON],
+        )
+
+
+def take(reports: Sequence[Report]) -> None:
+    """Keep the reports of one set that are new, and bring entries up to date.
+
+    To be called outside a transaction, or it would hold locks that others wait for.
+    """
+    for start in range(0, len(reports), _BATCH):
+        # In one order, so that two processes with the same reports don't wait for each other.
+        found = {row.digest: row for row in (item.event() for item in reports[start:][:_BATCH])}
+        rows = [found[digest] for digest in sorted(found)]
+        _match(rows)
+        kept = [row for row in rows if row.entry_id is not None]
+        kept += _as_many_as_may_wait([row for row in rows if row.entry_id is None])
+        _events().bulk_create(sorted(kept, key=_digest), ignore_conflicts=True)
+        # Of those known already as well: who kept them may not have come this far.
+        _raise(rows)
+        # Those that came before the entry was there, and were not seen when it was written.
+        adopt(_waiting(rows[0].set_key, {row.message_id for row in kept if row.entry_id}))
+
+
+def catch_up(entry: LogEntry, rows: Iterable[LogRecipient]) -> None:
+    """Give an entry that is being written the reports that came before it."""
+    ids = {_bare(row.provider_id) for row in rows} - {""}
+    if ids and entry.set_key:
+        adopt(_waiting(entry.set_key, ids))
+
+
+def adopt(rows: Sequence[DeliveryEvent]) -> None:
+    """Bring reports that waited to their entries, where these are there now."""
+    _match(rows)
+    for row in rows:
+        if row.entry_id is not None:
+            _events().filter(pk=row.pk).update(entry_id=row.entry_id, recipient_id=row.recipient_id)
+    _raise(rows)
+
+
+def sweep(keep: timedelta) -> bool:
+    """Look again for the entries of those that wait, and remove what waited too long.
+
+    Args:
+        keep: how long reports are kept at all, as their entries are.
+
+    Returns:
+        Whether there may be more to remove.
+    """
+    now = timezone.now()
+    # Each by an index of its own.
+    old = _events().filter(created_at__lt=now - keep).order_by("created_at")
+    late = _events().filter(entry=None, created_at__lt=now - WAIT).order_by()
+    gone = [key for rows in (old, late) for key in rows.values_list("pk", flat=True)[:_BATCH]]
+    _events().filter(pk__in=gone)._raw_delete(connections.write_alias())
+    adopt(list(_events().filter(entry=None).order_by("-pk")[:_BATCH]))
+    return len(gone) >= _BATCH
+
+
+def erase(address: str, stand_in: str, clean: Callable[[str], str], entry: int | None) -> None:
+    """Take an address out of the reports of an entry; None: remove those that wait.
+
+    Args:
+        clean: takes it out of a text.
+    """
+    if entry is None:
+        waiting = _events().filter(entry=None)
+        naming = [row.pk for row in waiting.iterator() if clean(row.reason) != row.reason]
+        waiting.filter(Q(same("address", address)) | Q(pk__in=naming)).delete()
+        return
+    _events().filter(same("address", address), entry=entry).update(address=stand_in, reason="")
+    for row in _events().filter(entry=entry).exclude(reason=""):
+        if clean(row.reason) != row.reason:
+            _events().filter(pk=row.pk).update(reason=clean(row.reason))
+    told = _recipients().filter(entry=entry).exclude(reported_reason="")
+    its = Q(same("address", address)) | Q(same("address", stand_in))
+    told.filter(its).update(reported_reason="")
+    for item in told:
+        if clean(item.reported_reason) != item.reported_reason:
+            told.filter(pk=item.pk).update(reported_reason=clean(item.reported_reason))
+
+
+def _events() -> Any:
+    return DeliveryEvent.objects.using(connections.write_alias())
+
+
+def _recipients() -> Any:
+    return LogRecipient.objects.using(connections.write_alias())
+
+
+def _digest(row: DeliveryEvent) -> str:
+    return str(row.digest)
+
+
+def _bare(message_id: str) -> str:
+    """An id as all are compared: providers write theirs with angle brackets or without."""
+    return message_id.strip().removeprefix("<").removesuffix(">")
+
+
+def _waiting(set_key: uuid.UUID, ids: Iterable[str]) -> list[DeliveryEvent]:
+    wanted = sorted(filter(None, ids))
+    if not wanted:
+        return []
+    found = _events().filter(set_key=set_key, message_id__in=wanted, entry=None)
+    return list(found.order_by("digest")[:_BATCH])
+
+
+def _as_many_as_may_wait(rows: list[DeliveryEvent]) -> list[DeliveryEvent]:
+    if not rows:
+        return []
+    waiting = _events().filter(set_key=rows[0].set_key, entry=None).order_by()
+    if waiting.values("pk")[WAITING:].exists():
+        logger.warning("Reports about unknown messages are dropped: too many wait already.")
+        return []
+    return rows
+
+
+def _match(rows: Sequence[DeliveryEvent]) -> None:
+    """Find entry and recipient of each, where they are in the log."""
+    by_set: defaultdict[uuid.UUID, list[DeliveryEvent]] = defaultdict(list)
+    for row in rows:
+        by_set[row.set_key].append(row)
+    for set_key, group in by_set.items():
+        by_id, by_entry = _candidates(set_key, group)
+        for row in group:
+            known = by_id.get(row.message_id) or (row.entry_key and by_entry.get(row.entry_key))
+            if not known:
+                continue
+            row.entry_id = known[-1].entry_id
+            meant = [item for item in known if item.address == row.address]
+            if meant or (not row.address and len(known) == 1):
+                row.recipient_id = (meant or known)[-1].pk
+
+
+def _candidates(
+    set_key: uuid.UUID, rows: Sequence[DeliveryEvent]
+) -> tuple[dict[str, list[LogRecipient]], dict[uuid.UUID, list[LogRecipient]]]:
+    """Who got the messages, by the provider's id and by the entry's key."""
+    bare = {row.message_id for row in rows} - {""}
+    keys = {row.entry_key for row in rows} - {None}
+    mine = _recipients().filter(entry__set_key=set_key, role=LogRecipient.Role.ENVELOPE)
+    by_id: defaultdict[str, list[LogRecipient]] = defaultdict(list)
+    by_entry: defaultdict[uuid.UUID, list[LogRecipient]] = defaultdict(list)
+    if bare:
+        written = [form for each in sorted(bare) for form in (each, f"<{each}>")]
+        for item in mine.filter(provider_id__in=written).order_by("pk"):
+            by_id[_bare(item.provider_id)].append(item)
+    if keys:
+        for item in mine.filter(entry__key__in=keys).select_related("entry").order_by("pk"):
+            by_entry[item.entry.key].append(item)
+    return by_id, by_entry
+
+
+def _raise(rows: Iterable[DeliveryEvent]) -> None:
+    """Let recipients and entries show the highest that was reported of them."""
+    told = [row for row in rows if row.entry_id is not None and row.type in RANKS]
+    told.sort(key=lambda row: (RANKS[row.type], row.happened_at))
+    # The last of each is the highest.
+    of_recipients = {row.recipient_id: row for row in told if row.recipient_id is not None}
+    for key, row in sorted(of_recipients.items()):
+        lower, same = _states_below(RANKS[row.type]), _states_of(RANKS[row.type])
+        is_lower = Q(reported__in=lower) | Q(reported__in=same, reported_at__lt=row.happened_at)
+        _recipients().filter(is_lower, pk=key).update(
+            reported=row.type, reported_at=row.happened_at, reported_reason=row.reason
+        )
+    entries = LogEntry.objects.using(connections.write_alias())
+    for key, row in sorted({row.entry_id: row for row in told}.items()):
+        entries.filter(pk=key, reported__in=_states_below(RANKS[row.type])).update(
+            reported=row.type
+        )
+
+
+def _states_below(rank: int) -> list[str]:
+    return [state for state, its in RANKS.items() if its < rank]
+
+
+def _states_of(rank: int) -> list[str]:
+    return [state for state, its in RANKS.items() if its == rank]

@@ -1,0 +1,140 @@
+"""One mail about a message that is too large, to whom its set names for that."""
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.urls import NoReverseMatch, reverse
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from wagtail_smtp import alerts
+from wagtail_smtp.categories import ALERT, SECURITY
+from wagtail_smtp.config.values import SettingsSetConfig
+from wagtail_smtp.delivery import capabilities
+from wagtail_smtp.delivery.log.entries import clip
+from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.exceptions import MessageTooLarge
+from wagtail_smtp.live.db import autonomous, connections
+from wagtail_smtp.models import LogEntry
+from wagtail_smtp.models.choices import State
+from wagtail_smtp.runtime import error_logging, project
+from wagtail_smtp.runtime.project import address_of
+
+logger = logging.getLogger(__name__)
+
+#: Recipients, and attachments, that the mail names.
+_NAMED = 20
+
+
+def of_too_large(passage: Passage, entry: LogEntry | None) -> None:
+    """Tell of a message that is kept, or was queued, because nobody else will. Never raises.
+
+    To be called when the entry is written. An alert that is too large is not told of: that
+    would be an alert again.
+    """
+    if entry is None or entry.state != State.TOO_LARGE or passage.classification.category == ALERT:
+        return
+    if entry.is_stored is False:
+        return  # its sender gets the error
+    # What was queued is stored already, and kept unless it is a security message.
+    is_kept = entry.category != SECURITY
+    try:
+        item = _set_of(passage)
+        to, language = None, settings.LANGUAGE_CODE
+        if item and item.notify_user is not None:
+            to, language = _person(item.notify_user)
+        with translation.override(language):
+            subject = _("Email too large: “%s”") % clip(entry.subject, 100)
+            body = "\n\n".join(_text(passage, entry, item, is_kept))
+        alerts.too_large(to, subject, body)
+    except Exception:
+        error_logging.failure(
+            logger, "Nobody could be told that the message of entry %s is too large", entry.pk
+        )
+
+
+def _set_of(passage: Passage) -> SettingsSetConfig | None:
+    """The first set that the message was too large for."""
+    sets = {item.key: item for item in passage.route.candidates if item is not None}
+    for attempt in passage.attempts:
+        if isinstance(attempt.error, MessageTooLarge):
+            return sets.get(attempt.key)
+    return None
+
+
+def _text(
+    passage: Passage, entry: LogEntry, item: SettingsSetConfig | None, is_kept: bool
+) -> Iterator[str]:
+    if item:
+        text = _("A message was not sent because it is too large for “%(name)s”.")
+        yield text % {"name": item.name}
+    else:
+        yield _("A message was not sent because it is too large for the server.")
+    if is_kept:
+        yield _(
+            "It is kept in the delivery log, where its attachments can be downloaded, to be "
+            "delivered by hand. It is not sent again by itself."
+        )
+    else:
+        yield _("It is not kept, since it is of a kind that is never shown.")
+    letter = passage.letter
+    recipients: Sequence[str] = letter.envelope.recipients if letter else ()
+    yield _("Subject: %s") % entry.subject
+    yield _("Recipients: %s") % _some([clip(address) for address in recipients])
+    sizes = capabilities.attachments(letter.content) if letter else ()
+    yield _("Attachments, as mailed: %s") % _some(
+        [f"{clip(name, 100) or _('without a name')} ({_megabytes(size)})" for name, size in sizes]
+    )
+    yield str(passage.failure)
+    yield _link(entry)
+
+
+def _some(items: Sequence[str]) -> str:
+    named = ", ".join(items[:_NAMED]) or "–"
+    more = len(items) - _NAMED
+    return named if more <= 0 else named + " " + ngettext("and %d more", "and %d more", more) % more
+
+
+def _megabytes(octets: int) -> str:
+    return f"{octets / capabilities.MEGABYTE:.1f} MB"
+
+
+def _link(entry: LogEntry) -> str:
+    """Where the message is found in the admin."""
+    base = str(getattr(settings, "WAGTAILADMIN_BASE_URL", "") or "").rstrip("/")
+    try:
+        path = reverse("wagtail_smtp_log:entry", args=[entry.pk])
+    except NoReverseMatch:
+        base = ""
+    if not base:
+        return _("See entry %d of the delivery log.") % entry.pk
+    return base + path
+
+
+def _person(user: int | str) -> tuple[str | None, str]:
+    """Address and language of the user with that primary key; ADMINS' if there is no such."""
+    nobody = None, settings.LANGUAGE_CODE
+
+    def find() -> tuple[str | None, str]:
+        found = get_user_model()._default_manager.filter(pk=user).first()
+        if found is None or not found.is_active:
+            return nobody
+        address = address_of(found)
+        return (address, project.of_user(found)) if address else nobody
+
+    alias = connections.write_alias()
+    try:
+        with transaction.atomic(using=alias):
+            return find()
+    except Exception:
+        # A broken transaction, or a thread with an event loop, where Django refuses.
+        logger.debug("The caller's connection can't be asked.", exc_info=True)
+    try:
+        return autonomous.write(find, alias)
+    except Exception:
+        error_logging.failure(logger, "Who is told of too large messages could not be looked up.")
+        return nobody

@@ -1,0 +1,110 @@
+"""Transactions of the plugin's own, done again where the database asks for that.
+
+A deadlock or a snapshot that is too old is nobody's error: the database ends one of two
+transactions and expects it once more. Without that an administrator would get an error page, and
+a worker would end, because two processes met.
+"""
+
+import functools
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from django.db import Error, connections, transaction
+
+from wagtail_smtp.live.db import connections as db_connections
+from wagtail_smtp.live.db import locks
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: How often, and for how many seconds, a transaction is begun again.
+_TIMES = 5
+_PATIENCE = 10
+
+#: Seconds that :func:`patiently` waits for a lock before it begins again, on MySQL.
+_LOCK_WAIT = 3
+
+#: PostgreSQL: serialization_failure, deadlock_detected.
+_SQLSTATES = frozenset({"40001", "40P01"})
+#: MySQL and MariaDB: ER_LOCK_DEADLOCK, ER_CHECKREAD ("Record has changed since last read").
+_ERRNOS = frozenset({1213, 1020})
+#: MySQL and MariaDB: ER_LOCK_WAIT_TIMEOUT.
+_WAITED = 1205
+#: SQLite: SQLITE_BUSY, SQLITE_BUSY_SNAPSHOT. A transaction that has read can't wait for its turn.
+_SQLITE = frozenset({5, 517})
+
+
+def is_asked_for(error: BaseException) -> bool:
+    """Whether the database wants the transaction to be done again."""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
+    return (
+        state in _SQLSTATES
+        or getattr(cause, "sqlite_errorcode", None) in _SQLITE
+        or (state is None and bool(error.args) and error.args[0] in _ERRNOS)
+    )
+
+
+def repeated(work: Callable[[], T], alias: str | None = None, *, is_patient: bool = False) -> T:
+    """Call ``work``, again if the database asks for that.
+
+    Inside a transaction it is called once: the whole of that is its owner's to repeat. ``work``
+    may leave nothing behind outside the database.
+
+    Args:
+        is_patient: again, too, if it has waited too long for a lock.
+    """
+    connection = connections[alias or db_connections.write_alias()]
+    give_up = time.monotonic() + _PATIENCE
+    for number in range(1, _TIMES + 1):
+        try:
+            return work()
+        except Error as error:
+            is_over = number == _TIMES or time.monotonic() > give_up
+            is_locked = is_patient and bool(error.args) and error.args[0] == _WAITED
+            if is_over or connection.in_atomic_block or not (is_locked or is_asked_for(error)):
+                raise
+            logger.info("The database asks for a transaction to be done again: %s", error)
+        # Two that met must not meet again.
+        time.sleep(random.uniform(0, 0.02 * 2**number))  # noqa: S311
+    raise AssertionError
+
+
+def in_transaction(work: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: a transaction of its own, done again if the database asks for that.
+
+    Inside another transaction it is a savepoint, and done once.
+    """
+
+    @functools.wraps(work)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        alias = db_connections.write_alias()
+
+        def once() -> T:
+            with transaction.atomic(using=alias):
+                return work(*args, **kwargs)
+
+        return repeated(once, alias)
+
+    return wrapper
+
+
+def patiently(work: Callable[P, T]) -> Callable[P, T]:
+    """Decorator for what a worker writes: done again if the database asks, or a lock isn't free.
+
+    MySQL waits 50 seconds for a lock and then fails; here it takes some seconds in all. Inside a
+    transaction it is done once.
+    """
+
+    @functools.wraps(work)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        alias = db_connections.write_alias()
+        with locks.bounded(connections[alias], _LOCK_WAIT):
+            return repeated(lambda: work(*args, **kwargs), alias, is_patient=True)
+
+    return wrapper

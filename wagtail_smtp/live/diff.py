@@ -1,0 +1,284 @@
+"""The difference between two configurations, set by set and field by field, in words."""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, pgettext
+
+from wagtail_smtp.categories import BUILT_IN
+from wagtail_smtp.conf import conf
+from wagtail_smtp.config import oauth
+from wagtail_smtp.config.values import Configuration, SettingsSetConfig
+from wagtail_smtp.models import DeliverySettings, SettingsSet
+from wagtail_smtp.transports.esp.catalog import PROVIDERS, field_name
+from wagtail_smtp.transports.esp.catalog import label as transport_label
+
+Kind = Literal["added", "on", "removed", "off", "changed", "moved", "method"]
+
+KIND_LABELS = {
+    "added": gettext_lazy("Added"),
+    "on": gettext_lazy("Switched on"),
+    "removed": gettext_lazy("Removed"),
+    "off": gettext_lazy("Switched off"),
+    "changed": gettext_lazy("Changed"),
+    "moved": gettext_lazy("Moved"),
+    "method": gettext_lazy("Changed"),
+}
+
+#: A category no set can be limited to: stands for all that nobody has named.
+UNNAMED = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field, as people call it, before and after; both empty for a secret."""
+
+    label: str
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetChange:
+    """What happens to one set (``key``), or to the delivery method (empty ``key``)."""
+
+    kind: Kind
+    name: str
+    key: str = ""
+    fields: tuple[FieldChange, ...] = ()
+
+    @property
+    def kind_label(self) -> str:
+        """The kind in words."""
+        return str(KIND_LABELS[self.kind])
+
+    @property
+    def summary(self) -> str:
+        """The change in a few words, without the fields' values."""
+        if self.kind != "changed":
+            return str(self)
+        labels = ", ".join(field.label for field in self.fields)
+        return f"{self.name}: {self.kind_label} ({labels})"
+
+    def __str__(self) -> str:
+        if self.kind in ("added", "on"):
+            return f"{self.name}: {self.kind_label}"
+        parts = "; ".join(
+            f"{field.label}: {field.before or '–'} → {field.after or '–'}"
+            if field.before or field.after
+            else f"{field.label}: " + _("changed")
+            for field in self.fields
+        )
+        return f"{self.name}: {self.kind_label}" + (f" ({parts})" if parts else "")
+
+
+def difference(
+    before: Configuration, after: Configuration, known: Collection[str] = ()
+) -> tuple[SetChange, ...]:
+    """All that changes from one configuration to the other, in the order of the sets.
+
+    Args:
+        known: keys of sets that there are or were beside ``before`` and ``after``. Those only come
+            and go by being switched on and off.
+    """
+    return tuple(_changes(before, after, known))
+
+
+def _changes(
+    before: Configuration, after: Configuration, known: Collection[str]
+) -> Iterator[SetChange]:
+    if before.method != after.method:
+        labels = dict(DeliverySettings.Method.choices)
+        change = FieldChange(
+            _("Delivery method"), str(labels[before.method]), str(labels[after.method])
+        )
+        yield SetChange("method", _("Delivery method"), fields=(change,))
+    old, new = before.by_key(), after.by_key()
+    stayed_old = [key for key in old if key in new]
+    stayed_new = [key for key in new if key in old]
+    for key, item in new.items():
+        if key not in old:
+            blank = SettingsSetConfig(key, item.name)
+            values = tuple(replace(field, before="") for field in _field_changes(blank, item))
+            values += (FieldChange(_("Position"), "", _place(after, key)),)
+            yield SetChange("on" if key in known else "added", item.name, key, values)
+            continue
+        changed = tuple(_field_changes(old[key], item))
+        moved = stayed_old.index(key) != stayed_new.index(key)
+        if moved:
+            changed += (FieldChange(_("Position"), _place(before, key), _place(after, key)),)
+        if changed:
+            kind: Kind = "moved" if moved and len(changed) == 1 else "changed"
+            yield SetChange(kind, item.name, key, changed)
+    for key, item in old.items():
+        if key not in new:
+            yield SetChange("off" if key in known else "removed", item.name, key)
+
+
+def _place(configuration: Configuration, key: str) -> str:
+    # Not its number: the listing counts sets that are off as well, and versions don't have them.
+    before = None
+    for item in configuration.sets:
+        if item.key == key:
+            break
+        before = item
+    return _("first") if before is None else _("after “%s”") % before.name
+
+
+def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Iterator[FieldChange]:
+    for field in fields(SettingsSetConfig):
+        name = field.name
+        old, new = getattr(before, name), getattr(after, name)
+        # What reports must prove is no part of sending, and in force without a reload.
+        if name in ("key", "webhook_secret") or old == new:
+            continue
+        if name == "secret":
+            yield _secret_change(before, after)
+        elif name == "ca_certificates":
+            # A browser sends other line ends than were stored; they mean nothing.
+            if _lines(old) != _lines(new):
+                yield _unshown(field_label(name), bool(_lines(old)), bool(_lines(new)))
+        elif name == "provider":
+            yield _provider_change(before, after)
+        else:
+            show = _SHOW.get(name, _plain)
+            yield FieldChange(field_label(name), show(old), show(new))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def field_label(name: str) -> str:
+    """What people call a field of a set."""
+    if name == "report_emails":
+        return _("Report emails")
+    if name in ("secret", "password"):
+        return _("Password")
+    try:
+        return str(capfirst(SettingsSet._meta.get_field(name).verbose_name))
+    except FieldDoesNotExist:
+        return _field_beside_the_model(name)
+
+
+def _field_beside_the_model(name: str) -> str:
+    # Options of a provider and of OAuth 2 are fields of the form alone.
+    for slug, provider in PROVIDERS.items():
+        for option in provider.options:
+            if name == field_name(slug, option.name):
+                return str(option.label)
+    return "OAuth 2" if name.startswith("oauth_") else ""
+
+
+def _secret_change(before: SettingsSetConfig, after: SettingsSetConfig) -> FieldChange:
+    has_old, has_new = before.secret is not None, after.secret is not None
+    return _unshown(_secret_label(after if has_new else before), has_old, has_new)
+
+
+def _unshown(label: str, has_old: bool, has_new: bool) -> FieldChange:
+    """A change of what is too secret or too long to be shown."""
+    if has_old and has_new:
+        return FieldChange(label)
+    stored = pgettext("a password or key", "set")
+    return FieldChange(label, "", stored) if has_new else FieldChange(label, stored, _("removed"))
+
+
+def _secret_label(item: SettingsSetConfig) -> str:
+    if item.is_provider:
+        return _("Keys")
+    is_oauth = item.authentication == "oauth2"
+    return _("Client secret or key") if is_oauth else field_label("secret")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return str(value)
+
+
+def _reports(value: Any) -> str:
+    return ", ".join(
+        report.address if report.enabled else _("%s (off)") % report.address for report in value
+    )
+
+
+def _provider_change(before: SettingsSetConfig, after: SettingsSetConfig) -> FieldChange:
+    old, new = (_provider_options(item) for item in (before, after))
+    return FieldChange(field_label("provider"), old, new)
+
+
+def _provider_options(item: SettingsSetConfig) -> str:
+    provider = PROVIDERS.get(item.transport)
+    return provider.described(item.provider) if provider else str(item.provider or "")
+
+
+def _megabytes(value: Any) -> str:
+    return _("no limit") if value is None else _("%d MB") % value
+
+
+def _user(key: Any) -> str:
+    if key is None:
+        return _("the site's ADMINS")
+    found = get_user_model()._default_manager.filter(pk=key).first()
+    if found is None:
+        return _("a deleted user")
+    # Not every user model has full names.
+    return str(getattr(found, "get_full_name", str)() or found.get_username())
+
+
+_SHOW: dict[str, Callable[[Any], str]] = {
+    "report_emails": _reports,
+    "transport": transport_label,
+    "oauth": oauth.described,
+    "categories": lambda value: ", ".join(value) or _("all mail"),
+    "ignored_extensions": ", ".join,
+    "max_size": _megabytes,
+    "notify_user": _user,
+    "security": lambda value: str(dict(SettingsSet.Security.choices)[value]),
+    "authentication": lambda value: str(dict(SettingsSet.Authentication.choices)[value]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectChange:
+    """What a new configuration does to the redirect that is in force."""
+
+    #: Report addresses that stop receiving what then reaches real people.
+    ended: tuple[str, ...] = ()
+    #: Where mail will go whose redirect begins, or then has other addresses.
+    started: tuple[str, ...] = ()
+
+
+def redirect_change(before: Configuration, after: Configuration) -> RedirectChange:
+    """For which mail a redirect ends, and where it begins or goes to other addresses.
+
+    Each category counts by itself: a set for invoices may stop redirecting while all
+    other mail is still redirected.
+    """
+    ended: dict[str, None] = {}
+    started: dict[str, None] = {}
+    for category in every_category(before, after):
+        old, new = _addresses(before, category), _addresses(after, category)
+        if old and not new:
+            ended.update(dict.fromkeys(old))
+        if new and set(new) != set(old):
+            # Where addresses are only taken away, the others are what then receives it.
+            started.update(dict.fromkeys(sorted(set(new) - set(old) or new)))
+    return RedirectChange(tuple(ended), tuple(started))
+
+
+def every_category(*configurations: Configuration) -> list[str]:
+    """All categories with a name, and one that stands for all that nobody has named."""
+    named = {c for config in configurations for item in config.sets for c in item.categories}
+    return sorted({*BUILT_IN, *conf.CATEGORIES, *named, UNNAMED})
+
+
+def _addresses(config: Configuration, category: str) -> tuple[str, ...]:
+    item = config.redirecting_set(category)
+    # A redirect without an address still keeps mail from real people.
+    return () if item is None else item.report_addresses or ("–",)

@@ -1,0 +1,252 @@
+"""Which configuration is in force now: asked of the database before each send."""
+
+import concurrent.futures
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict
+
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from wagtail_smtp.config import values
+from wagtail_smtp.config.values import Configuration, SettingsSetConfig
+from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.live.db import connections as db_connections
+from wagtail_smtp.live.db import request_thread
+from wagtail_smtp.live.resolve import transport_config, transport_of
+from wagtail_smtp.models import ConfigurationVersion, Secret
+from wagtail_smtp.runtime import forks
+from wagtail_smtp.transports.esp.transport import AnymailTransport
+from wagtail_smtp.transports.registry import close_all
+from wagtail_smtp.transports.smtp.transport import SMTPTransport
+
+logger = logging.getLogger(__name__)
+
+#: Versions a process keeps in memory: threads in older transactions may still see one.
+_KEPT = 4
+#: Seconds an event loop waits for the look-up in the plugin's own thread.
+_LOOK_UP_TIMEOUT = 15
+
+
+class LiveConfiguration:
+    """A version in force with its transports, shared by all threads of the process.
+
+    ``number`` is 0 and ``identity`` None where no version was ever made live.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        identity: uuid.UUID | None,
+        configuration: Configuration,
+        secrets: dict[int, Secret] | None = None,
+    ) -> None:
+        self.number = number
+        self.identity = identity
+        self.configuration = configuration
+        self._secrets = secrets or {}
+        self._transports: dict[str, SMTPTransport | AnymailTransport] = {}
+
+    def transport(self, item: SettingsSetConfig) -> SMTPTransport | AnymailTransport:
+        """The transport of one of this configuration's sets.
+
+        Raises:
+            SecretError: its password can't be used.
+        """
+        transport = self._transports.get(item.key)
+        if transport is not None and item.authentication != "default":
+            return transport
+        secret = self._secrets.get(item.secret) if item.secret else None
+        config = transport_config(item, secret)
+        if transport is None:
+            return self._transports.setdefault(item.key, transport_of(config))
+        # Default credentials follow Django's settings, which tests may override.
+        if transport.config != config:
+            transport.close()
+            transport = self._transports[item.key] = transport_of(config)
+        return transport
+
+    def close(self) -> None:
+        """Another version is in force: close the sessions, those in use when they're free."""
+        for transport in list(self._transports.values()):
+            transport.close()
+
+
+#: What holds before any version was made live: standard delivery.
+NO_VERSION = LiveConfiguration(0, None, Configuration(method="standard"))
+
+
+class _Memory:
+    """What this process has loaded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loaded: OrderedDict[uuid.UUID, LiveConfiguration] = OrderedDict()
+        self._executor: concurrent.futures.ThreadPoolExecutor | None = None
+        self.latest: LiveConfiguration | None = None
+        self._latest_at = 0.0
+
+    def get(self, identity: uuid.UUID) -> LiveConfiguration | None:
+        return self._loaded.get(identity)
+
+    def add(self, identity: uuid.UUID, live: LiveConfiguration) -> LiveConfiguration:
+        """Keep ``live``, or return what another thread has kept meanwhile."""
+        with self._lock:
+            live = self._loaded.setdefault(identity, live)
+            while len(self._loaded) > _KEPT:
+                self._loaded.popitem(last=False)[1].close()
+            return live
+
+    def set_latest(self, live: LiveConfiguration, asked_at: float) -> None:
+        """Note what the newest committed version was at monotonic time ``asked_at``."""
+        replaced: LiveConfiguration | None = None
+        with self._lock:
+            if asked_at >= self._latest_at:
+                if self.latest is not live:
+                    replaced = self.latest
+                self.latest, self._latest_at = live, asked_at
+            if replaced is not None and replaced.identity is not None:
+                # A thread in an older transaction that still sees it loads it anew.
+                self._loaded.pop(replaced.identity, None)
+        if replaced is not None:
+            replaced.close()
+
+    def executor(self) -> concurrent.futures.ThreadPoolExecutor:
+        with self._lock:
+            if self._executor is None:
+                self._executor = concurrent.futures.ThreadPoolExecutor(
+                    2, thread_name_prefix="wagtail_smtp"
+                )
+            return self._executor
+
+    def after_fork(self) -> None:
+        # The parent's lock may have been held and its threads don't exist here.
+        self._lock = threading.Lock()
+        self._executor = None
+
+
+_memory = _Memory()
+forks.after_in_child(_memory.after_fork)
+
+
+def forget() -> None:
+    """Forget what was loaded, as a new process would; for tests."""
+    close_all()
+    _memory.__init__()  # type: ignore[misc]
+
+
+def current() -> LiveConfiguration:
+    """The configuration in force, exactly as of this call.
+
+    Raises:
+        ConfigurationUnavailable: it can't be known, see SPEC 3.
+    """
+    # Django refuses queries on a running event loop.
+    return _look_up_elsewhere() if request_thread.runs_event_loop() else _look_up()
+
+
+def _look_up_elsewhere() -> LiveConfiguration:
+    """Ask in a thread of the plugin's own, on a connection of its own."""
+    future = _memory.executor().submit(_look_up_and_close)
+    try:
+        return future.result(timeout=_LOOK_UP_TIMEOUT)
+    except concurrent.futures.TimeoutError as error:
+        # Not even begun, it says nothing of the database.
+        is_silent = future.running()
+        future.cancel()
+        return _without_database(error, no_database=is_silent)
+
+
+def _look_up_and_close() -> LiveConfiguration:
+    with db_connections.borrowed_connection():
+        return _look_up()
+
+
+def _look_up() -> LiveConfiguration:
+    asked_at = time.monotonic()
+    connection = connections[db_connections.write_alias()]
+    try:
+        # Until the table was seen once, a query may fail and must not break the caller's
+        # transaction; later on a savepoint would only cost two round trips.
+        version = db_connections.newest(connection, savepoint=_memory.latest is None)
+    except Error as error:
+        if _memory.latest is None and _is_broken(connection):
+            # The caller's transaction can't be asked any more; the database can.
+            return _look_up_elsewhere()
+        return _without_database(error, no_database=_has_no_table(connection))
+    if version is None:
+        _memory.set_latest(NO_VERSION, asked_at)
+        return NO_VERSION
+    number, identity = version
+    live = _memory.get(identity) or _memory.add(identity, _load(number, identity))
+    if not db_connections.is_uncommitted(identity, connection):
+        _memory.set_latest(live, asked_at)
+    return live
+
+
+def _is_broken(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a transaction is open that can't be used, or its connection can't."""
+    if not connection.in_atomic_block:
+        return False
+    return connection.needs_rollback or not _answers(connection)
+
+
+def _answers(connection: BaseDatabaseWrapper) -> bool:
+    return connection.connection is not None and connection.is_usable()
+
+
+def _has_no_table(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a look-up failed because nothing can be stored: no table, or no connection.
+
+    Anything else, a lock for example, may hide a stored redirect.
+    """
+    if _memory.latest is not None:
+        return False
+    try:
+        if not _answers(connection):
+            return True
+        tables = connection.introspection.table_names()
+    except Error:
+        return False
+    return ConfigurationVersion._meta.db_table not in tables
+
+
+def _without_database(error: Exception, *, no_database: bool) -> LiveConfiguration:
+    live = _memory.latest
+    if live is None:
+        raise ConfigurationUnavailable(
+            "The email configuration can't be read from the database, and nothing was "
+            "loaded before. No email is sent, since it may have to be redirected. "
+            "If the plugin was just installed, run 'manage.py migrate'.",
+            no_database=no_database,
+        ) from error
+    logger.warning(
+        "The email configuration can't be read from the database (%s); version %d, loaded "
+        "earlier, is used.",
+        type(error).__name__,
+        live.number,
+    )
+    return live
+
+
+def _load(number: int, identity: uuid.UUID) -> LiveConfiguration:
+    alias = db_connections.write_alias()
+    try:
+        row = ConfigurationVersion.objects.using(alias).get(number=number, identity=identity)
+        if row.format > values.FORMAT:
+            raise ConfigurationUnavailable(
+                f"Version {number} of the email configuration was written by a newer release "
+                "of wagtail-smtp. Update this process before it sends email."
+            )
+        config = values.from_json(row.content)
+        wanted = [item.secret for item in config.sets if item.secret]
+        secrets = Secret.objects.using(alias).in_bulk(wanted)
+    except (Error, ConfigurationVersion.DoesNotExist, ValueError) as error:
+        # A newer version is known to exist: going on with an older one could mail people
+        # whose mail is to be redirected.
+        raise ConfigurationUnavailable(
+            f"Version {number} of the email configuration is live but can't be read: {error}"
+        ) from error
+    return LiveConfiguration(number, identity, config, secrets)

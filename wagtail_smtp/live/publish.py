@@ -1,0 +1,371 @@
+"""Making a configuration live: what would change, what speaks against it, and doing it."""
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from wagtail.log_actions import log
+
+from wagtail_smtp import signals
+from wagtail_smtp.conf import VERSIONS_KEPT
+from wagtail_smtp.config import validation
+from wagtail_smtp.config.values import Configuration, Problem, TransportConfig
+from wagtail_smtp.exceptions import (
+    RedirectNotPermitted,
+    RedirectWouldEnd,
+    ReloadOutdated,
+    ReloadRefused,
+    SecretError,
+)
+from wagtail_smtp.live import consents
+from wagtail_smtp.live.db import connections
+from wagtail_smtp.live.db.retry import in_transaction
+from wagtail_smtp.live.diff import (
+    FieldChange,
+    RedirectChange,
+    SetChange,
+    difference,
+    redirect_change,
+)
+from wagtail_smtp.live.resolve import (
+    draft_configuration,
+    live_version,
+    transport_config,
+    version_configuration,
+)
+from wagtail_smtp.models import ConfigurationVersion, DeliverySettings, Secret, SettingsSet
+from wagtail_smtp.transports.esp import config as esp_config
+
+logger = logging.getLogger(__name__)
+
+#: The fields of a set that name a stored secret.
+SECRETS = ("secret", "webhook_secret")
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a reload, or making a version live again, would do.
+
+    ``token`` stands for all of it: a reload that carries it applies exactly this.
+    """
+
+    live: ConfigurationVersion | None
+    before: Configuration
+    target: Configuration
+    changes: tuple[SetChange, ...]
+    #: Changes that are saved but not live, and that making an earlier version live again undoes.
+    lost: tuple[SetChange, ...]
+    redirect: RedirectChange
+    problems: tuple[Problem, ...]
+    token: str
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether anything would be different afterwards."""
+        return bool(self.changes or self.lost)
+
+
+def preview(again: ConfigurationVersion | None = None) -> Preview:
+    """What a reload would do now, or making the version ``again`` live again.
+
+    Raises:
+        ReloadRefused: a version was written in a format this code doesn't know.
+    """
+    live = live_version()
+    draft = draft_configuration()
+    try:
+        before = version_configuration(live)
+        target = draft if again is None else version_configuration(again)
+    except ValueError as error:
+        raise ReloadRefused(
+            _("A version was written by a newer release of this plugin: %s") % error
+        ) from error
+    waiting = consents.waiting(target.sets)
+    state = (live.identity if live else None, draft.digest(), target.digest(), waiting)
+    return Preview(
+        live=live,
+        before=before,
+        target=target,
+        changes=changes_to(before, target),
+        lost=_lost(before, draft, target),
+        redirect=redirect_change(before, target),
+        problems=tuple(_problems(target)),
+        token=hashlib.sha256(repr(state).encode()).hexdigest(),
+    )
+
+
+def changes_to(before: Configuration, target: Configuration) -> tuple[SetChange, ...]:
+    """All that a reload to ``target`` changes: the sets, and consents that wait for it."""
+    known = _known() if before.by_key().keys() != target.by_key().keys() else ()
+    changes = {change.key: change for change in difference(before, target, known)}
+    waiting = consents.waiting(target.sets)
+    for item in target.sets:
+        if item.key in waiting:
+            consent = FieldChange(_("Consent (OAuth 2)"), "", _("new"))
+            change = changes.get(item.key, SetChange("changed", item.name, item.key))
+            changes[item.key] = replace(change, fields=(*change.fields, consent))
+    return tuple(changes.values())
+
+
+def _known() -> set[str]:
+    """Keys of the sets that there are, and were live once."""
+    keys = {str(key) for key in SettingsSet.objects.values_list("key", flat=True)}
+    contents = ConfigurationVersion.objects.values_list("content", flat=True)
+    return keys & {item["key"] for content in contents for item in _sets_in(content)}
+
+
+def _lost(
+    before: Configuration, draft: Configuration, target: Configuration
+) -> tuple[SetChange, ...]:
+    """What is saved but not live, and is not so in ``target`` either."""
+    if draft == target:
+        return ()
+    saved, wanted = draft.by_key(), target.by_key()
+    is_order_lost = [key for key in saved if key in wanted] != [
+        key for key in wanted if key in saved
+    ]
+    return tuple(
+        change
+        for change in difference(before, draft, _known())
+        if (
+            draft.method != target.method
+            if change.kind == "method"
+            else is_order_lost or saved.get(change.key) != wanted.get(change.key)
+        )
+    )
+
+
+def reload(
+    user: Any = None,
+    *,
+    token: str | None = None,
+    end_redirect: bool = False,
+    may_redirect: bool = True,
+    reason: str = "",
+) -> ConfigurationVersion | None:
+    """Make the sets as they stand the live configuration, in one transaction.
+
+    Args:
+        token: of the preview that was confirmed; None: whatever is there now.
+        end_redirect: somebody has confirmed that mail may reach real people again.
+        may_redirect: the user may start a redirect or change its addresses.
+        reason: kept with the version.
+
+    Returns:
+        The new version, or None if there was nothing to change.
+
+    Raises:
+        ReloadRefused: or one of its kinds; the old version stays in force.
+    """
+    return _apply(None, user, token, end_redirect, may_redirect, reason)
+
+
+def make_live(
+    version: ConfigurationVersion,
+    user: Any = None,
+    *,
+    token: str | None = None,
+    end_redirect: bool = False,
+    may_redirect: bool = True,
+) -> ConfigurationVersion | None:
+    """Put the sets back as they were in ``version`` and make them live again.
+
+    Arguments, result and errors are those of :func:`reload`.
+    """
+    reason = _("Version %d made live again") % version.number
+    return _apply(version, user, token, end_redirect, may_redirect, reason)
+
+
+@in_transaction
+def _apply(
+    again: ConfigurationVersion | None,
+    user: Any,
+    token: str | None,
+    end_redirect: bool,
+    may_redirect: bool,
+    reason: str,
+) -> ConfigurationVersion | None:
+    DeliverySettings.lock()
+    plan = preview(again)
+    _check(plan, token, end_redirect, may_redirect)
+    if not plan.has_changes and plan.live is not None:
+        return None
+    if again is not None:
+        put_back(plan.target, user)
+    version = _write(plan, user, reason)
+    consents.put_in_use(plan.target.sets)
+    _discard_old()
+    transaction.on_commit(lambda: _announce(version, user), using=connections.write_alias())
+    return version
+
+
+def _check(plan: Preview, token: str | None, end_redirect: bool, may_redirect: bool) -> None:
+    if token is not None and token != plan.token:
+        raise ReloadOutdated(
+            _("The settings or the live version changed since this page was shown.")
+        )
+    if plan.problems:
+        raise ReloadRefused(
+            _("The old settings stay in force, because the new ones can't be used."),
+            plan.problems,
+        )
+    if plan.redirect.started and not may_redirect:
+        raise RedirectNotPermitted(
+            _("This would redirect mail to %s, which needs the permission to redirect mail.")
+            % ", ".join(plan.redirect.started)
+        )
+    if plan.redirect.ended and not end_redirect:
+        raise RedirectWouldEnd(
+            _("Mail that now goes to %s would reach its real recipients again.")
+            % ", ".join(plan.redirect.ended)
+        )
+
+
+def _problems(target: Configuration) -> Iterator[Problem]:
+    stored = Secret.objects.in_bulk([item.secret for item in target.sets if item.secret])
+    for secret in stored.values():
+        if secret.revoked_at is not None:
+            # What is in force may still need it; nothing that is made live may.
+            secret.ciphertext = ""
+    for item in target.sets:
+        yield from validation.problems(item)
+        yield from esp_config.problems(item)
+        try:
+            config = transport_config(item, stored.get(item.secret) if item.secret else None)
+        except SecretError as error:
+            yield Problem(str(error), "password", item.name)
+            continue
+        if consents.is_consent_missing(item):
+            yield Problem(consents.missing_consent_text(), "oauth_consent", item.name)
+        if isinstance(config, TransportConfig) and config.is_standard_server:
+            found = validation.login_without_tls(config.security, config.host, config.username)
+            yield from (problem.named(item.name) for problem in found)
+
+
+def _write(plan: Preview, user: Any, reason: str) -> ConfigurationVersion:
+    version = ConfigurationVersion(
+        number=plan.live.number + 1 if plan.live else 1,
+        content=plan.target.to_json(),
+        created_by=user if getattr(user, "pk", None) else None,
+        reason=reason[:200],
+    )
+    # Marked before it exists: from the insert on, this connection sees it.
+    connections.mark_uncommitted(version.identity, connections.write_alias())
+    version.save(force_insert=True, using=connections.write_alias())
+    log(
+        instance=version,
+        action="wagtail_smtp.reload",
+        user=version.created_by,
+        data={"number": version.number, "changes": [str(change) for change in plan.changes]},
+    )
+    return version
+
+
+def _discard_old() -> None:
+    """Prune versions, and the secrets that nothing can use any more."""
+    kept = list(ConfigurationVersion.objects.order_by("-number")[:VERSIONS_KEPT])
+    for oldest in kept[-1:]:
+        ConfigurationVersion.objects.filter(number__lt=oldest.number).delete()
+    used = set[int]().union(*map(_secrets_of, kept))
+    for name in SECRETS:
+        used.update(SettingsSet.objects.exclude(**{name: None}).values_list(name, flat=True))
+    Secret.objects.exclude(pk__in=used).delete()
+    forget_revoked()
+    consents.discard_unused(kept)
+
+
+def _secrets_of(version: ConfigurationVersion) -> set[int]:
+    sets = _sets_in(version.content)
+    return {item[name] for item in sets for name in SECRETS if item.get(name)}
+
+
+def _sets_in(content: Any) -> list[dict[str, Any]]:
+    # A newer release may have written it in another way.
+    return [item for item in content.get("sets", ()) if isinstance(item, dict) and "key" in item]
+
+
+def forget_revoked() -> None:
+    """Empty the removed secrets that the version in force doesn't need."""
+    live = live_version()
+    needed = _secrets_of(live) if live else set()
+    revoked = Secret.objects.filter(revoked_at__isnull=False).exclude(ciphertext="")
+    revoked.exclude(pk__in=needed).update(ciphertext="")
+
+
+def revoke(owner: Any) -> None:
+    """Remove all passwords ever entered for the set with key ``owner``.
+
+    Those in older versions can't be used again at once; the live one until it's replaced
+    by a reload. What delivery reports of a set prove stays for as long as there is the set.
+    """
+    reports = SettingsSet.objects.exclude(webhook_secret=None).values("webhook_secret")
+    entered = Secret.objects.filter(owner=owner, revoked_at=None)
+    entered.exclude(pk__in=reports).update(revoked_at=timezone.now())
+    forget_revoked()
+    consents.revoke(owner)
+
+
+def _announce(version: ConfigurationVersion, user: Any) -> None:
+    logger.info("Version %d of the email configuration is live", version.number)
+    signals.send_robustly(
+        signals.configuration_reloaded, ConfigurationVersion, number=version.number, user=user
+    )
+
+
+def put_back(target: Configuration, user: Any) -> None:
+    """Make sets and method equal to ``target``; sets it doesn't have are switched off.
+
+    To be called inside the transaction that holds the lock.
+    """
+    method = DeliverySettings.load()
+    if method.method != target.method:
+        method.method = target.method
+        method.stamp(user)
+        method.save()
+    wanted = target.by_key()
+    _free_names(target)
+    others = SettingsSet.objects.exclude(key__in=wanted).order_by("sort_order", "pk")
+    for position, item in enumerate(others, start=len(wanted)):
+        item.sort_order = position
+        if item.enabled:
+            item.enabled = False
+            item.stamp(user)
+        item.save()
+    stored = set(Secret.objects.values_list("pk", flat=True))
+    for position, (key, config) in enumerate(wanted.items()):
+        row = SettingsSet.objects.filter(key=key).first() or SettingsSet(key=uuid.UUID(key))
+        # The provider was given the newest; an older one would shut its reports out.
+        reports = row.webhook_secret_id if row.transport == config.transport else None
+        row.thaw(config)
+        if row.secret_id not in stored:
+            row.secret_id = None
+        row.webhook_secret_id = reports or row.webhook_secret_id
+        if row.webhook_secret_id not in stored:
+            row.webhook_secret_id = None
+        row.sort_order = position
+        row.stamp(user)
+        row.save()
+
+
+def _free_names(target: Configuration) -> None:
+    """Give other sets that took a name of ``target`` meanwhile another one."""
+    wanted = {item.name.lower(): item.key for item in target.sets}
+    for row in SettingsSet.objects.all():
+        owner = wanted.get(row.name.lower())
+        if owner is not None and owner != str(row.key):
+            SettingsSet.objects.filter(pk=row.pk).update(name=free_name(row.name, wanted))
+
+
+def free_name(name: str, taken: Any = ()) -> str:
+    """A name like ``name`` that no set has and that isn't in ``taken`` (lower case)."""
+    used = {*taken, *(n.lower() for n in SettingsSet.objects.values_list("name", flat=True))}
+    number = 2
+    while f"{name[:90]} ({number})".lower() in used:
+        number += 1
+    return f"{name[:90]} ({number})"

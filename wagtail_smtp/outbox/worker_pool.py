@@ -1,0 +1,64 @@
+"""Several workers in one process: while one waits for the database, another sends."""
+
+import threading
+from collections.abc import Callable
+
+from wagtail_smtp.live.db import connections
+from wagtail_smtp.outbox.claim_buffer import Supply
+from wagtail_smtp.outbox.worker import Worker
+
+
+class Crew:
+    """``number`` workers, each in a thread of its own but the first, which is the caller's."""
+
+    def __init__(self, number: int) -> None:
+        supply = Supply()
+        self._workers = [Worker(supply) for _ in range(number)]
+
+    def stop(self) -> None:
+        """Let the messages in hand be the last; from a signal handler or another thread."""
+        for worker in self._workers:
+            worker.stop()
+
+    def work(self) -> None:
+        """Work until stopped."""
+        self._together(_work)
+
+    def work_off(self) -> int:
+        """Deliver all that is due; how many messages that were."""
+        return self._together(Worker.work_off)
+
+    def _together(self, task: Callable[[Worker], int]) -> int:
+        done: list[int] = []
+        failures: list[BaseException] = []
+
+        def run(worker: Worker) -> None:
+            try:
+                done.append(task(worker))
+            except BaseException as error:
+                failures.append(error)
+                self.stop()
+            finally:
+                worker.close()
+
+        def run_apart(worker: Worker) -> None:
+            try:
+                run(worker)
+            finally:
+                connections.close_all()
+
+        first, *others = self._workers
+        threads = [threading.Thread(target=run_apart, args=(worker,)) for worker in others]
+        for thread in threads:
+            thread.start()
+        run(first)
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+        return sum(done)
+
+
+def _work(worker: Worker) -> int:
+    worker.work()
+    return 0

@@ -1,0 +1,101 @@
+"""What is done once, or counted, over all processes; without a cache, in each process.
+
+Django's cache keeps count: with a cache that all processes share, that covers the whole site. A
+cache that is down must not silence an alert, nor stop somebody's test: the process counts then.
+Some caches don't say that they are down: pymemcache answers False, and a dummy keeps nothing. So
+an answer counts only if the cache gives back what is in it.
+"""
+
+import logging
+import threading
+import time
+from contextlib import suppress
+
+from django.core.cache import cache
+
+from wagtail_smtp.runtime import error_logging, forks
+
+logger = logging.getLogger(__name__)
+
+#: Keys that a process remembers without a cache.
+_MOST = 1000
+
+
+class _Memory:
+    """This process' own, for when there is no cache."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[str, tuple[object, float]] = {}
+
+    def add(self, key: str, value: object, seconds: float) -> bool:
+        with self._lock:
+            if self._get(key) is not None:
+                return False
+            self._put(key, value, time.monotonic() + seconds)
+            return True
+
+    def count(self, key: str, seconds: float) -> int:
+        with self._lock:
+            known, until = self._get(key) or (0, time.monotonic() + seconds)
+            number = int(str(known)) + 1
+            self._put(key, number, until)
+            return number
+
+    def take(self, key: str, value: object | None = None) -> bool:
+        with self._lock:
+            known = self._get(key)
+            if known is None or (value is not None and known[0] != value):
+                return False
+            del self._kept[key]
+            return True
+
+    def _get(self, key: str) -> tuple[object, float] | None:
+        known = self._kept.get(key)
+        return known if known is not None and time.monotonic() < known[1] else None
+
+    def _put(self, key: str, value: object, until: float) -> None:
+        self._kept.pop(key, None)
+        while len(self._kept) >= _MOST:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = value, until
+
+
+_memory = _Memory()
+
+
+def forget() -> None:
+    """Forget what this process counted; for tests."""
+    _memory.__init__()  # type: ignore[misc]
+
+
+forks.after_in_child(forget)
+
+
+def is_first(key: str, seconds: float, value: object = True) -> bool:
+    """Whether nobody did it in the last ``seconds``; who asks next is told no."""
+    with error_logging.without_cache(logger):
+        is_added = cache.add(key, value, timeout=seconds)
+        if cache.get(key) is not None:
+            return bool(is_added)
+    return _memory.add(key, value, seconds)
+
+
+def is_undone(key: str, value: object | None = None) -> bool:
+    """Take back what :func:`is_first` noted, if it has that value; whether it was there."""
+    is_there = _memory.take(key, value)
+    with error_logging.without_cache(logger):
+        if value is None or cache.get(key) == value:
+            is_there = bool(cache.delete(key)) or is_there
+    return is_there
+
+
+def count(key: str, seconds: float) -> int:
+    """How often this was called with the key, this time included, in the last ``seconds``."""
+    # ValueError: it has just expired, or this cache keeps nothing.
+    with error_logging.without_cache(logger), suppress(ValueError):
+        cache.add(key, 0, timeout=seconds)
+        number = cache.incr(key)
+        if isinstance(number, int) and not isinstance(number, bool):
+            return number
+    return _memory.count(key, seconds)

@@ -1,0 +1,114 @@
+"""A provider as one set configures it: what its options must be, and all its transport needs."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.config.validation import is_host, may_log_in_without_tls
+from wagtail_smtp.config.values import Problem, SettingsSetConfig
+from wagtail_smtp.transports.esp.catalog import INSTALL, PROVIDERS, Option, Provider, field_name
+
+#: Amazon has no email service in China.
+_AWS_REGION = re.compile(r"(?!cn-)[a-z]{2}(-[a-z]+)+-\d{1,2}\Z")
+_WORD = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """All that one provider's transport needs, keys included; never stored."""
+
+    name: str
+    slug: str
+    options: Mapping[str, str]
+    secrets: Mapping[str, str] = field(repr=False)
+    timeout: float = 10
+    ca_certificates: str = ""
+    #: A provider has no user who might be a sender.
+    username: str = ""
+
+    @property
+    def provider(self) -> Provider:
+        """What the table says of it."""
+        return PROVIDERS[self.slug]
+
+    @cached_property
+    def url(self) -> str:
+        """Where it is reached."""
+        if self.slug == "mailtrap":
+            sandbox = self.options.get("sandbox_id")
+            return f"https://{'sandbox' if sandbox else 'send'}.api.mailtrap.io/api/"
+        return self.options.get("api_url") or self.provider.url.format(**self.options)
+
+    @property
+    def host(self) -> str:
+        """The name of its server."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port of its server."""
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def security(self) -> str:
+        """As that of an SMTP server: ``ssl``, or ``none`` on this machine."""
+        return "ssl" if urlsplit(self.url).scheme == "https" else "none"
+
+
+def problems(item: SettingsSetConfig) -> Iterator[Problem]:
+    """What is wrong with a set's provider and its options that are no secrets."""
+    if not item.is_provider:
+        return
+    provider = PROVIDERS.get(item.transport)
+    if provider is None:
+        yield Problem(_("This provider is unknown here."), "transport", item.name)
+        return
+    if not provider.is_installed:
+        text = _("%(provider)s needs django-anymail, which a developer installs: %(command)s")
+        words = {"provider": provider.label, "command": INSTALL}
+        yield Problem(text % words, "transport", item.name)
+    known = {option.name for option in provider.options if not option.is_secret}
+    for name in sorted(item.provider.keys() - known):
+        yield Problem(_("Unknown option: %s") % name, "transport", item.name)
+    for option in provider.options:
+        if option.is_secret:
+            continue
+        if wrong := _wrong(option, str(item.provider.get(option.name, ""))):
+            yield Problem(wrong, field_name(item.transport, option.name), item.name)
+
+
+def _wrong(option: Option, value: str) -> Any:
+    """What is wrong with a value; empty if nothing is."""
+    if not value:
+        return _("Enter this; the provider needs it.") if option.is_required else ""
+    if option.choices:
+        return "" if value in dict(option.choices) else _("Choose one of the list.")
+    if option.kind == "url":
+        return _wrong_url(value)
+    if option.kind == "domain":
+        return "" if is_host(value) else _("Enter a domain alone, for example mg.example.com.")
+    if option.kind == "region":
+        return "" if _AWS_REGION.match(value) else _("Enter a region, for example eu-west-1.")
+    # It travels in headers and URLs.
+    return "" if _WORD.match(value) else _("Enter letters, digits and - _ . : alone.")
+
+
+def _wrong_url(value: str) -> Any:
+    try:
+        parts = urlsplit(value)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        host, parts = "", urlsplit("")
+    if parts.scheme not in ("https", "http") or not is_host(host) or "@" in parts.netloc:
+        return _("Enter a URL, for example https://postal.example.com.")
+    if parts.query or parts.fragment or not value.isprintable() or " " in value:
+        return _("Enter a URL without a query, for example https://postal.example.com.")
+    if parts.scheme == "http" and not may_log_in_without_tls(host):
+        return _("The key could be read on the way: use https. Only this machine may do without.")
+    return ""

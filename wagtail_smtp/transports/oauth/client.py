@@ -1,0 +1,265 @@
+"""Asking identity providers for tokens. The libraries speak the protocol.
+
+They are the extra ``oauth`` and imported when they are needed, so the plugin runs without.
+"""
+
+import json
+import secrets
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
+
+from wagtail_smtp.config import oauth
+from wagtail_smtp.config.oauth import OAuth
+from wagtail_smtp.exceptions import TokenRefused
+from wagtail_smtp.transports.oauth import errors
+
+#: Seconds for asking a provider once, with all requests that takes.
+LONGEST = 10.0
+#: Seconds that a token is taken to be valid for, if the provider doesn't say (RFC 6749 5.1).
+_UNSTATED = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What asks for tokens. ``name`` is the set's, ``user`` the mailbox that logs in.
+
+    ``secret`` is the client secret, or the JSON of a service account's key.
+    """
+
+    name: str
+    settings: OAuth
+    user: str
+    secret: str = field(default="", repr=False)
+    ca_certificates: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """``obtained_at`` and ``expires_at`` are seconds since the epoch."""
+
+    access: str = field(repr=False)
+    refresh: str = field(default="", repr=False)
+    obtained_at: float = 0.0
+    expires_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A consent that was asked for: where to send the browser, and what to keep until it is back.
+
+    ``kept`` is plain JSON and secret.
+    """
+
+    url: str
+    state: str
+    kept: Mapping[str, Any] = field(repr=False)
+
+
+@sensitive_variables()
+def obtain(client: Client, refresh: str = "") -> Token:
+    """A new token.
+
+    Args:
+        refresh: the refresh token, for clients that need a consent.
+
+    Raises:
+        TokenRefused: with the reason.
+    """
+    if client.settings.needs_consent and not refresh:
+        raise TokenRefused(f"{client.name}: nobody has consented yet.", reason="consent-needed")
+    grants = {"microsoft": _microsoft, "google": _google, "other": _other}
+    with errors.told_of(client.name, client.secret, refresh):
+        return _token(grants[client.settings.provider](client, refresh), refresh)
+
+
+@sensitive_variables()
+def ask(client: Client, redirect_uri: str, state: str) -> Asked:
+    """Begin a consent with PKCE (RFC 7636).
+
+    Raises:
+        TokenRefused: as :func:`obtain`.
+    """
+    with errors.told_of(client.name, client.secret):
+        if client.settings.provider == "microsoft":
+            with _microsoft_app(client) as app, warnings.catch_warnings():
+                # It advises form_post, by which the browser would come back without its session:
+                # cookies that are SameSite=Lax, Django's default, don't go along.
+                warnings.filterwarnings("ignore", message="response_mode=")
+                flow = app.initiate_auth_code_flow(
+                    [client.settings.microsoft.consent_scope],
+                    redirect_uri=redirect_uri,
+                    state=state,
+                    login_hint=client.user,
+                )
+            return Asked(flow["auth_uri"], state, flow)
+        return _ask_other(client, redirect_uri, state)
+
+
+@sensitive_variables()
+def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -> Token:
+    """Turn the browser's answer to a consent into a token.
+
+    Args:
+        kept: of :class:`Asked`.
+        answer: the query that the browser came back with; its state was compared.
+
+    Raises:
+        TokenRefused: as :func:`obtain`.
+    """
+    with errors.told_of(client.name, client.secret, answer.get("code", "")):
+        if client.settings.provider == "microsoft":
+            with _microsoft_app(client) as app:
+                found = app.acquire_token_by_auth_code_flow(dict(kept), dict(answer))
+        else:
+            with _session(client) as session:
+                found = _authlib(client, session, kept["redirect_uri"]).fetch_token(
+                    _token_url(client),
+                    grant_type="authorization_code",
+                    code=answer.get("code", ""),
+                    code_verifier=kept["code_verifier"],
+                )
+        token = _token(found, "")
+    if not token.refresh:
+        raise TokenRefused(
+            f"{client.name}: the provider gave no lasting consent (no refresh token). Add "
+            "the scope that it wants for that, often offline_access.",
+            reason="consent-needed",
+        )
+    return token
+
+
+@sensitive_variables()
+def _token(found: Mapping[str, Any], refresh: str) -> Token:
+    if "error" in found or not found.get("access_token"):
+        raise errors.ProviderError(
+            str(found.get("error") or "no access token"), str(found.get("error_description") or "")
+        )
+    now = time.time()
+    try:
+        lasts = float(found.get("expires_in") or _UNSTATED)
+    except (TypeError, ValueError):
+        lasts = _UNSTATED
+    # A refresh token may come anew with each answer, or stay (RFC 6749 6).
+    kept = str(found.get("refresh_token") or refresh)
+    return Token(str(found["access_token"]), kept, now, now + lasts)
+
+
+def _session(client: Client) -> Any:
+    from wagtail_smtp.transports.oauth import http
+
+    return http.Session(_token_url(client), client.ca_certificates)
+
+
+def _token_url(client: Client) -> str:
+    if client.settings.provider == "microsoft":
+        return client.settings.microsoft.authority
+    if client.settings.provider == "google":
+        return oauth.GOOGLE_TOKEN_URL
+    return client.settings.token_url
+
+
+# Microsoft, by msal
+
+
+@contextmanager
+@sensitive_variables()
+def _microsoft_app(client: Client) -> Iterator[Any]:
+    import msal
+
+    tenant = client.settings.tenant
+    with _session(client) as session:
+        # Nobody else is asked whether the authority is one: ours are a fixed list.
+        yield msal.ConfidentialClientApplication(
+            client.settings.client_id,
+            client_credential=client.secret,
+            authority=f"{client.settings.microsoft.authority}/{tenant}",
+            instance_discovery=False,
+            http_client=session,
+        )
+
+
+@sensitive_variables()
+def _microsoft(client: Client, refresh: str) -> Mapping[str, Any]:
+    cloud = client.settings.microsoft
+    with _microsoft_app(client) as app:
+        if refresh:
+            return app.acquire_token_by_refresh_token(refresh, [cloud.consent_scope])
+        return app.acquire_token_for_client([cloud.client_scope])
+
+
+# Google's service accounts, by google-auth
+
+
+@sensitive_variables()
+def _google(client: Client, refresh: str) -> Mapping[str, Any]:
+    if client.settings.flow != "service_account":
+        return _other(client, refresh)
+    from google.auth.transport.requests import Request
+    from google.oauth2 import service_account
+
+    with _session(client) as session:
+        credentials = service_account.Credentials.from_service_account_info(
+            # Whatever the key's file says of URLs, only this one is used.
+            json.loads(client.secret) | {"token_uri": oauth.GOOGLE_TOKEN_URL},
+            scopes=[oauth.GOOGLE_SCOPE],
+            subject=client.user,
+        )
+        credentials.refresh(Request(session=session))
+    lasts = (credentials.expiry - datetime.now(UTC).replace(tzinfo=None)).total_seconds()
+    return {"access_token": credentials.token, "expires_in": lasts}
+
+
+# Any other, and consents to Google, by authlib
+
+
+@sensitive_variables()
+def _authlib(client: Client, session: Any, redirect_uri: str | None = None) -> Any:
+    from authlib.integrations.requests_client.oauth2_session import OAuth2ClientAuth
+    from authlib.oauth2.client import OAuth2Client
+
+    class OnSession(OAuth2Client):  # type: ignore[misc]
+        client_auth_class = OAuth2ClientAuth
+
+    google = client.settings.provider == "google"
+    return OnSession(
+        session,
+        client_id=client.settings.client_id,
+        client_secret=client.secret,
+        token_endpoint_auth_method="client_secret_basic" if client.secret else "none",
+        scope=oauth.GOOGLE_SCOPE if google else client.settings.scope or None,
+        redirect_uri=redirect_uri,
+        code_challenge_method="S256",
+    )
+
+
+@sensitive_variables()
+def _other(client: Client, refresh: str) -> Mapping[str, Any]:
+    with _session(client) as session:
+        asking = _authlib(client, session)
+        url = _token_url(client)
+        if refresh:
+            return asking.refresh_token(url, refresh_token=refresh)
+        return asking.fetch_token(url, grant_type="client_credentials")
+
+
+@sensitive_variables()
+def _ask_other(client: Client, redirect_uri: str, state: str) -> Asked:
+    verifier = secrets.token_urlsafe(48)
+    more = {"login_hint": client.user}
+    url = client.settings.authorize_url
+    if client.settings.provider == "google":
+        url = oauth.GOOGLE_AUTHORIZE_URL
+        # Without these there is no refresh token at the second consent.
+        more |= {"access_type": "offline", "prompt": "consent"}
+    with _session(client) as session:
+        where, _state = _authlib(client, session, redirect_uri).create_authorization_url(
+            url, state=state, code_verifier=verifier, **more
+        )
+    return Asked(where, state, {"code_verifier": verifier, "redirect_uri": redirect_uri})

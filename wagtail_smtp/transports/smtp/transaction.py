@@ -1,0 +1,306 @@
+"""One message over one session: MAIL, RCPT, DATA or BDAT, in as few round trips as is safe.
+
+- *One write* (PIPELINING and CHUNKING): all commands and the message together, one round trip.
+  The message is on its way before the first reply is read, so a connection that breaks leaves
+  the outcome unknown; hence only over a session that was just used.
+- *Grouped* (PIPELINING): the commands together, the message after their replies.
+- *One by one* otherwise.
+
+What proves that a message was not taken stands in SPEC 4: an incomplete write, MAIL refused,
+all recipients refused, or a 421.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from wagtail_smtp.config.values import Recipient
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    MessageDeferred,
+    MessageOutcomeUnknown,
+    MessageRefused,
+    MessageTooLarge,
+)
+from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.smtp.extensions import Extensions
+from wagtail_smtp.transports.smtp.replies import failure, is_no, is_yes, lost, words
+from wagtail_smtp.transports.smtp.stream import IncompleteWrite, Reply, UnreadableReply, Wire
+
+#: Seconds to look for the server's words after it stopped reading.
+_LAST_WORDS = 1.0
+#: Replies to BDAT that are about the command and not about the message.
+_NOT_CHUNKING = (500, 501, 502, 503, 504, 555)
+
+
+class ChunkingRefused(MessageDeferred):
+    """The server offered CHUNKING and doesn't do BDAT."""
+
+
+class Exchange:
+    """One transaction. Made for one message and thrown away.
+
+    Attributes:
+        in_step: whether each command had its reply; if not, the session can't be used again.
+        is_finished: whether the server is ready for the next MAIL without a RSET.
+        is_answered: whether the server replied to anything.
+    """
+
+    def __init__(self, wire: Wire, extensions: Extensions, name: str, patience: float) -> None:
+        self._wire = wire
+        self._offers = extensions
+        self._name = name
+        self._patience = patience
+        self._handed_over = False
+        self._deadline = 0.0
+        self.in_step = True
+        self.is_finished = False
+        self.is_answered = False
+
+    def run(
+        self, envelope: Envelope, content: bytes, *, at_once: bool, reset: bool
+    ) -> tuple[tuple[Recipient, ...], str]:
+        """Hand over ``content`` and return each recipient's state and the server's words.
+
+        Args:
+            content: the message, lines ended by CR LF, not dot-stuffed.
+            at_once: everything in one write; needs PIPELINING and CHUNKING, both proven.
+            reset: begin with RSET.
+
+        Raises:
+            MessageDeferred, MessageRefused, MessageTooLarge, MessageOutcomeUnknown: for the
+                message as a whole, that is, for each of the recipients.
+        """
+        if self._offers.size and len(content) > self._offers.size:
+            self.is_finished = not reset
+            raise MessageTooLarge(
+                f"{self._name}: the message has {len(content)} octets, the server takes "
+                f"{self._offers.size}.",
+                phase="size",
+            )
+        commands = [("reset", b"RSET\r\n")] if reset else []
+        commands.append(("mail", self._mail(envelope.sender, content)))
+        commands += [("rcpt", b"RCPT TO:<%b>\r\n" % _path(a)) for a in envelope.recipients]
+        if at_once:
+            return self._at_once(commands, envelope.recipients, content, reset)
+        return self._in_turn(commands, envelope.recipients, content, reset)
+
+    def _mail(self, sender: str, content: bytes) -> bytes:
+        line = b"MAIL FROM:<%b>" % _path(sender)
+        if self._offers.sizes:
+            line += b" SIZE=%d" % len(content)
+        if self._offers.eight_bit and not content.isascii():
+            line += b" BODY=8BITMIME"
+        return line + b"\r\n"
+
+    def _at_once(
+        self,
+        commands: Sequence[tuple[str, bytes]],
+        addresses: Sequence[str],
+        content: bytes,
+        reset: bool,
+    ) -> tuple[tuple[Recipient, ...], str]:
+        head = b"".join(line for _phase, line in commands)
+        phases = [phase for phase, _line in commands]
+        self._hand_over(b"%bBDAT %d LAST\r\n%b" % (head, len(content), content), phases)
+        replies: list[Reply] = []
+        try:
+            for phase in phases:
+                replies.append(self._read(phase))
+            final = self._read("reply")
+        except MessageOutcomeUnknown:
+            # What was read before the connection broke may prove that nothing was taken.
+            self._judge_commands(replies, addresses, reset, whole=False)
+            raise
+        self.is_finished = True
+        # A server that refuses BDAT may read the message as commands, and answer them.
+        self.in_step = is_yes(final)
+        recipients = self._judge_commands(replies, addresses, reset, final=final)
+        return recipients, self._judge_final(final)
+
+    def _in_turn(
+        self,
+        commands: list[tuple[str, bytes]],
+        addresses: Sequence[str],
+        content: bytes,
+        reset: bool,
+    ) -> tuple[tuple[Recipient, ...], str]:
+        groups_data = self._offers.pipelining and not self._offers.chunking
+        if groups_data:
+            commands = [*commands, ("data", b"DATA\r\n")]
+        replies: list[Reply] = []
+        try:
+            self._ask(commands, replies)
+        except MessageDeferred:
+            # What was read before the connection broke weighs more than that it broke.
+            self._judge_commands(replies, addresses, reset, whole=False)
+            raise
+        # If there is nobody to send to after all, the session hangs in the message.
+        self.in_step = not (groups_data and replies[-1].code == 354)
+        recipients = self._judge_commands(replies, addresses, reset)
+        if self._offers.chunking:
+            self._hand_over(b"BDAT %d LAST\r\n%b" % (len(content), content))
+        else:
+            if not groups_data:
+                self._ask([("data", b"DATA\r\n")], replies)
+            self._begin_data(replies[-1])
+            self._hand_over(_dot_stuffed(content) + b".\r\n")
+        final = self._read("reply")
+        self.is_finished = True
+        return recipients, self._judge_final(final)
+
+    def _begin_data(self, reply: Reply) -> None:
+        self.in_step = is_no(reply) or reply.code == 354
+        if reply.code != 354:
+            raise failure(self._name, "data", reply)
+
+    def _ask(self, commands: Sequence[tuple[str, bytes]], replies: list[Reply]) -> None:
+        """Add the replies to ``commands``; without PIPELINING none after a refused RSET or MAIL."""
+        together = self._offers.pipelining
+        if together:
+            self._write(b"".join(line for _phase, line in commands))
+        for phase, line in commands:
+            if not together:
+                self._write(line)
+            replies.append(self._read(phase))
+            if not together and phase in ("reset", "mail") and not is_yes(replies[-1]):
+                break
+
+    def _judge_commands(
+        self,
+        replies: Sequence[Reply],
+        addresses: Sequence[str],
+        reset: bool,
+        *,
+        whole: bool = True,
+        final: Reply | None = None,
+    ) -> tuple[Recipient, ...]:
+        """Each recipient's state, or the error that the replies to the commands prove.
+
+        Args:
+            whole: these are all replies; otherwise the connection broke after them.
+            final: the reply to a message that was handed over with the commands.
+        """
+        is_reset = not reset or not replies or is_yes(replies[0])
+        mail, answers = replies[reset : reset + 1], replies[reset + 1 :]
+        is_mail = not mail or is_yes(mail[0])
+        # What refuses either is worn out, and no session for another message.
+        self.in_step = self.in_step and is_reset and is_mail
+        recipients = tuple(map(self._recipient, addresses, answers))
+        is_all = whole or len(recipients) == len(addresses)
+        nobody = is_all and all(item.state != "sent" for item in recipients)
+        if final is not None and is_yes(final) and (not is_mail or nobody):
+            # It can't both refuse the sender and take the message: no proof either way.
+            raise self._unknown("the server's answers contradict each other")
+        if not is_reset and final is None:
+            raise failure(self._name, "reset", replies[0])
+        if not is_mail:
+            raise failure(self._name, "mail", mail[0])
+        if nobody:
+            raise self._no_recipient(recipients)
+        return recipients
+
+    def _recipient(self, address: str, reply: Reply) -> Recipient:
+        if is_yes(reply):
+            return Recipient(address)
+        state: Literal["refused", "deferred"] = "refused" if reply.code >= 500 else "deferred"
+        return Recipient(address, state, reply.code, words(reply), "rcpt")
+
+    def _no_recipient(self, recipients: tuple[Recipient, ...]) -> AttemptFailed:
+        for_good = all(item.state == "refused" for item in recipients)
+        first = next((r for r in recipients if r.state == "deferred"), recipients[0])
+        return (MessageRefused if for_good else MessageDeferred)(
+            f"{self._name}: the server took none of the {len(recipients)} recipients: "
+            f"{first.code} {first.reply}",
+            phase="rcpt",
+            code=first.code,
+            reply=first.reply,
+            recipients=recipients,
+        )
+
+    def _judge_final(self, reply: Reply) -> str:
+        if is_yes(reply):
+            return words(reply)
+        self.in_step = self.in_step and not self._offers.chunking
+        if self._offers.chunking and reply.code in _NOT_CHUNKING:
+            raise ChunkingRefused(
+                f"{self._name}: the server offers CHUNKING, but answers "
+                f"{reply.code} {words(reply)}",
+                phase="data",
+                code=reply.code,
+                reply=words(reply),
+            )
+        raise failure(self._name, "reply", reply)
+
+    def _unknown(self, why: str) -> MessageOutcomeUnknown:
+        self.in_step = False
+        return MessageOutcomeUnknown(
+            f"{self._name}: the message was handed over, but no answer says what became of "
+            f"it: {why}. It may have been delivered, so it is not sent again by itself.",
+            phase="reply",
+        )
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._wire.write(data)
+        except OSError as error:
+            self.in_step = False
+            raise lost(self._name, "mail", error) from error
+
+    def _hand_over(self, data: bytes, phases: Sequence[str] = ()) -> None:
+        """Write what ends with the message's last octet.
+
+        Args:
+            phases: of the commands in ``data``, whose replies come first.
+        """
+        try:
+            self._wire.write(data)
+        except IncompleteWrite as error:
+            self.in_step = False
+            raise self._last_words([*phases, "body"]) or lost(self._name, "body", error) from error
+        self._handed_over = True
+        self._deadline = time.monotonic() + self._patience
+
+    def _last_words(self, phases: Sequence[str]) -> AttemptFailed | None:
+        """What the server refused with before it stopped reading."""
+        deadline = time.monotonic() + _LAST_WORDS
+        try:
+            for phase in phases:
+                reply = self._wire.read_reply(max(deadline - time.monotonic(), 0.01))
+                if reply.code == 421 or (is_no(reply) and phase in ("mail", "body")):
+                    return failure(self._name, phase, reply)
+        except OSError:
+            pass  # it said nothing; the failed write is reported
+        return None
+
+    def _read(self, phase: str) -> Reply:
+        wait = max(self._deadline - time.monotonic(), 0.01) if self._handed_over else None
+        try:
+            reply = self._wire.read_reply(wait)
+            if not (is_yes(reply) or is_no(reply) or (phase == "data" and reply.code == 354)):
+                raise UnreadableReply(f"the server answered {reply.code} {words(reply)}")
+        except OSError as error:
+            self.in_step = False
+            if self._handed_over:
+                raise self._unknown(str(error)) from error
+            raise lost(self._name, phase, error) from error
+        self.is_answered = True
+        if reply.code == 421:
+            # It closes the connection, and takes nothing that it hasn't confirmed.
+            self.in_step = False
+            raise failure(self._name, phase, reply)
+        return reply
+
+
+def _path(address: str) -> bytes:
+    """An address as it may stand between angle brackets."""
+    if any(c < " " or c in "<>\x7f" for c in address):
+        raise ValueError(f"{address!r} can't stand in an SMTP command.")
+    return address.encode("ascii")
+
+
+def _dot_stuffed(content: bytes) -> bytes:
+    """A line's first dot doubled (RFC 5321 4.5.2)."""
+    if content.startswith(b"."):
+        content = b"." + content
+    return content.replace(b"\n.", b"\n..")

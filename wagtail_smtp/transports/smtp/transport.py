@@ -1,0 +1,162 @@
+"""SMTP as a transport: pooled sessions, transactions of a bounded size, safe repetition."""
+
+import re
+import ssl
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Literal
+
+from wagtail_smtp.conf import conf
+from wagtail_smtp.config.values import Outcome, Recipient, TransportConfig
+from wagtail_smtp.exceptions import (
+    AttemptFailed,
+    MessageDeferred,
+    MessageOutcomeUnknown,
+    MessageRefused,
+)
+from wagtail_smtp.transports import registry
+from wagtail_smtp.transports.availability import Availability
+from wagtail_smtp.transports.base import Envelope, Letter
+from wagtail_smtp.transports.pool import Pool
+from wagtail_smtp.transports.smtp.fast_sending import FastSending
+from wagtail_smtp.transports.smtp.session import SMTPSession, is_before_acceptance, open_session
+from wagtail_smtp.transports.smtp.tls import shared_context
+
+
+class SMTPTransport:
+    """Hands messages to one server. Shared by all threads of a process."""
+
+    def __init__(self, config: TransportConfig) -> None:
+        self.config = config
+        self.name = config.name
+        self.availability = Availability()
+        self._fast = FastSending(config.name)
+        self._ssl_context: ssl.SSLContext | None = None
+        self._context_lock = threading.Lock()
+        # Until it is closed it stays for the process's end to find; then it goes at once.
+        self._itself: SMTPTransport | None = self
+        this = weakref.proxy(self)
+        self._pool: Pool[SMTPSession] = Pool(lambda: this._open(), config.name)
+        registry.register(self)
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self.config.security == "none":
+            return None
+        # Built once: loading the system's authorities takes longer than sending a message.
+        with self._context_lock:
+            if self._ssl_context is None:
+                self._ssl_context = shared_context("smtp", self.config.ca_certificates)
+            return self._ssl_context
+
+    def _open(self) -> SMTPSession:
+        return open_session(self.config, self._context(), self._fast)
+
+    def close(self) -> None:
+        """Close idle sessions now, and those in use when their message is through."""
+        self._pool.retire()
+        self._ssl_context = self._itself = None
+
+    def after_fork(self) -> None:
+        """In the child: leave the parent's sessions alone, and its threads' locks behind."""
+        self._context_lock = threading.Lock()
+        self.availability.after_fork()
+        self._fast.after_fork()
+        self._pool.after_fork()
+
+    def send(self, letter: Letter, patience: float) -> Outcome:
+        """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
+        settled: list[Recipient] = []
+        waiting = list(letter.envelope.recipients)
+        failures: list[AttemptFailed] = []
+        words = ""
+        while waiting:
+            part, waiting = waiting[: conf.MAX_RECIPIENTS], waiting[conf.MAX_RECIPIENTS :]
+            try:
+                envelope = Envelope(letter.envelope.sender, tuple(part))
+                answered, words = self._transaction(envelope, letter.content, patience)
+            except AttemptFailed as error:
+                failures.append(error)
+                settled += _states(part, error)
+                if error.phase != "rcpt":
+                    # Whatever it is, the next transaction would meet it too.
+                    settled += _not_tried(waiting, error)
+                    break
+                continue
+            too_many = [item.address for item in answered if _is_too_many(item)]
+            settled += [item for item in answered if item.address not in too_many]
+            waiting = too_many + waiting
+        return self._result(settled, failures, words)
+
+    def _result(
+        self, settled: Sequence[Recipient], failures: Sequence[AttemptFailed], words: str
+    ) -> Outcome:
+        unknown = next((e for e in failures if isinstance(e, MessageOutcomeUnknown)), None)
+        if unknown is None and any(item.state == "sent" for item in settled):
+            return Outcome(self.name, tuple(settled), words)
+        # What a retry could still bring about outweighs what is settled for good.
+        deferred = next((e for e in failures if isinstance(e, MessageDeferred)), None)
+        error = unknown or deferred or failures[0]
+        error.recipients = tuple(settled)
+        raise error
+
+    def _transaction(
+        self, envelope: Envelope, content: bytes, patience: float
+    ) -> tuple[tuple[Recipient, ...], str]:
+        """One transaction, again over a new session where nothing can have been taken.
+
+        Once if the session was used before, whose state is not the message's fate; and once for
+        each extension that turns out not to work.
+        """
+        new = False
+        while True:
+            session: SMTPSession | None = None
+            is_reused = False
+            try:
+                with self._pool.lease(new=new) as (session, is_reused):
+                    return session.send(envelope, content, patience)
+            except AttemptFailed as error:
+                if not error.retry_is_safe:
+                    raise
+                if _is_throttled(error) and self._pool.shrink(opening=session is None):
+                    new = False
+                elif (session is not None and session.is_worth_repeating) or (
+                    is_reused and not new and is_before_acceptance(error)
+                ):
+                    new = True
+                else:
+                    raise
+
+
+def _is_throttled(error: AttemptFailed) -> bool:
+    """Whether the server means that there are too many sessions, or too fast ones."""
+    if error.code == 454:
+        return error.reply.startswith("4.7.")
+    return error.code in (421, 432)
+
+
+#: Enhanced codes of a 452 that concern one mailbox (RFC 3463 3.3).
+_MAILBOX = re.compile(r"4\.2\.")
+
+
+def _is_too_many(item: Recipient) -> bool:
+    """Whether the server wants this recipient in another transaction (RFC 5321 4.5.3.1.10)."""
+    return item.state == "deferred" and item.code == 452 and not _MAILBOX.match(item.reply)
+
+
+def _states(addresses: Sequence[str], error: AttemptFailed) -> list[Recipient]:
+    if error.recipients:
+        return list(error.recipients)
+    state: Literal["refused", "deferred", "unknown"] = "deferred"
+    if isinstance(error, MessageOutcomeUnknown):
+        state = "unknown"
+    elif isinstance(error, MessageRefused):
+        state = "refused"
+    return [Recipient(a, state, error.code, error.reply, error.phase) for a in addresses]
+
+
+def _not_tried(addresses: Sequence[str], error: AttemptFailed) -> list[Recipient]:
+    """Recipients whose transaction never began: refused with the message, else deferred."""
+    if isinstance(error, MessageOutcomeUnknown):
+        return [Recipient(address, "deferred", phase="pool") for address in addresses]
+    return _states(addresses, error)
