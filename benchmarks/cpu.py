@@ -13,10 +13,10 @@ from benchmarks.messages import SIZES, Build
 from benchmarks.report import Goal, Table, rows
 from benchmarks.services import Around
 from wagtail_smtp.config.values import TransportConfig
-from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.base import OutgoingMessage
 from wagtail_smtp.transports.smtp.extensions import Extensions
 from wagtail_smtp.transports.smtp.session import SMTPSession
-from wagtail_smtp.transports.smtp.stream import Wire
+from wagtail_smtp.transports.smtp.stream import SMTPStream
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 STOCK = "stock Django, _send()"
@@ -111,7 +111,7 @@ def _stock(build: Build) -> Action:
 
 class _Stubbed(SMTPTransport):
     def _open(self) -> SMTPSession:
-        wire = Wire(_SwallowingAtOnce(), 10)  # type: ignore[arg-type]
+        wire = SMTPStream(_SwallowingAtOnce(), 10)  # type: ignore[arg-type]
         offers = Extensions(pipelining=True, chunking=True, eight_bit=True, sizes=True)
         return SMTPSession(wire, offers, self.name)
 
@@ -123,4 +123,4 @@ def _ours(build: Build) -> Action:
     transport = _Stubbed(TransportConfig("stub", "localhost", 25))
     item = SettingsSetConfig(key="stub", name="stub")
     message, envelope = shape(prepare(build(None)), item, None, "")
-    return lambda: transport.send(Letter(message, envelope), 60)
+    return lambda: transport.send(OutgoingMessage(message, envelope), 60)

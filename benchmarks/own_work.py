@@ -66,22 +66,22 @@ def _bare(message: EmailMessage) -> Action:
     """What sends the message through the live transport and does nothing else."""
     from wagtail_smtp.delivery.outgoing import prepare, shape
     from wagtail_smtp.live import current
-    from wagtail_smtp.transports.base import Letter
+    from wagtail_smtp.transports.base import OutgoingMessage
 
     live = current()
     item = live.configuration.sets[0]
     shaped, envelope = shape(prepare(message), item, None, USERNAME)
     transport = live.transport(item)
-    return lambda: transport.send(Letter(shaped, envelope), 60)
+    return lambda: transport.send(OutgoingMessage(shaped, envelope), 60)
 
 
 def _entry(message: EmailMessage) -> Action:
     """What writes the entry of the message, which was sent before."""
     from wagtail_smtp.delivery.log import entries
-    from wagtail_smtp.delivery.pipeline import Line
+    from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 
-    line = Line()
-    passage = line.pass_on(message, line.classify(message))
+    line = DeliveryPipeline()
+    passage = line.try_deliver(message, line.classify(message))
     assert passage.outcome is not None
     # Each entry has a key of its own.
     return lambda: entries.record(replace(passage, key=uuid.uuid4()))

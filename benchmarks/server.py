@@ -1,8 +1,8 @@
 """An SMTP server in a process of its own that costs as little as one in Python can.
 
-STARTTLS, implicit TLS or plain text; AUTH PLAIN, PIPELINING, CHUNKING. It takes everything and
-keeps nothing; tests/support/servers/hostile.py keeps all, takes two to three times as long, and offers CRAM-MD5,
-which would cost stock Django another round trip. Prints its port, and ends with its standard input.
+STARTTLS, implicit TLS or plain text; AUTH PLAIN, PIPELINING, CHUNKING. It accepts everything and
+keeps nothing. tests/support/servers/hostile.py keeps all, takes two to three times as long, and
+offers CRAM-MD5, which would cost stock Django another round trip. Prints its port, and ends with its standard input.
 """
 
 import argparse

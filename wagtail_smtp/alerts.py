@@ -1,8 +1,8 @@
 """Mail to ADMINS when a set's server fails, and when it can be reached again.
 
 One alert for a set and cause in ``conf.ALERT_INTERVAL`` seconds, counted by
-:mod:`wagtail_smtp.runtime.once`. They are written in the site's language: the one of the request that
-meets the failure is somebody else's.
+:mod:`wagtail_smtp.runtime.once`. They are written in the site's language, since the request that
+meets the failure may be in another.
 """
 
 import hashlib

@@ -10,7 +10,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from wagtail_smtp import alerts
 from wagtail_smtp.categories import ALERT, ERROR
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.pipeline import Line
+from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live.db.connections import borrowed_connection
 from wagtail_smtp.outbox.enqueue import accept, recorder
@@ -63,7 +63,7 @@ class EmailBackend(BaseEmailBackend):
         super().__init__(**own, **dict(sorted(unknown.items())))
         self.alias = own.get("alias")
         self.fail_silently = bool(fail_silently)
-        self._line = Line(category, overrides, recorder())
+        self._line = DeliveryPipeline(category, overrides, recorder())
         # Arguments for the project's own backend may be secrets, and those aren't stored.
         self._queues = (delivery or conf.DELIVERY) == "queued" and not overrides
         self._lock = threading.RLock()

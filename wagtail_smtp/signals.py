@@ -25,7 +25,7 @@ def send_robustly(signal: Signal, sender: Any, **values: Any) -> None:
     """Send ``signal``; a receiver that fails is logged and stops nothing but, for mail about
     errors, the receivers after it.
     """
-    if not error_logging.is_quiet():
+    if not error_logging.is_suppressed():
         signal.send_robust(sender=sender, **values)
         return
     # send_robust() logs an error of its own, and the mail about that would fail here again.

@@ -24,11 +24,11 @@ from wagtail_smtp.delivery import capabilities, notices
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries, message_store, stored_message
 from wagtail_smtp.delivery.outgoing import prepare
-from wagtail_smtp.delivery.pipeline import Line
+from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.exceptions import MessageTooLarge
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox.worker import Worker
-from wagtail_smtp.transports.base import Envelope, Letter
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 
 MEGABYTE = capabilities.MEGABYTE
 
@@ -41,8 +41,10 @@ def _mailed(octets):
 def _sizes(message):
     """Sizes as found in the message as sent, and as sent from the outbox."""
     prepared = prepare(message)
-    now = Letter(prepared, Envelope("", ()))
-    later = Letter(stored_message.thaw(stored_message.freeze(prepared).content), Envelope("", ()))
+    now = OutgoingMessage(prepared, Envelope("", ()))
+    later = OutgoingMessage(
+        stored_message.thaw(stored_message.freeze(prepared).content), Envelope("", ())
+    )
     later.message.subject = "[Redirected]"
     found = list(capabilities.attachments(now.content))
     assert list(capabilities.attachments(later.content)) == found
@@ -119,7 +121,8 @@ def test_odd_messages(content):
 
 def _check(message, max_size):
     capabilities.check(
-        Letter(message, Envelope("", ())), SettingsSetConfig("k", "Main", max_size=max_size)
+        OutgoingMessage(message, Envelope("", ())),
+        SettingsSetConfig("k", "Main", max_size=max_size),
     )
 
 
@@ -263,7 +266,7 @@ def test_the_servers_own_limit(make_set, reload, admins):
 def _work():
     worker = Worker()
     try:
-        return worker.work_off()
+        return worker.drain()
     finally:
         worker.close()
 
@@ -315,7 +318,7 @@ def test_what_cannot_be_kept_is_the_callers_error(limited, configure, why):
 @pytest.mark.parametrize(("category", "told"), [("other", 1), ("alert", 0)])
 def test_an_alert_that_is_too_large_is_not_told_of(limited, category, told):
     # Standard delivery is an alert's last resort; here it has no room either.
-    passage = Line().pass_on(_large(), Classification("other", "test"))
+    passage = DeliveryPipeline().try_deliver(_large(), Classification("other", "test"))
     passage = replace(passage, classification=Classification(category, "test"))
     notices.of_too_large(passage, entries.record(passage))
     assert len(limited.received) == told

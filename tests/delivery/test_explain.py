@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 
 from wagtail_smtp import live
 from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.delivery.active_redirect import redirect_in_force
+from wagtail_smtp.delivery.active_redirect import active_redirect
 from wagtail_smtp.delivery.explain import compare, explain
 from wagtail_smtp.models import SettingsSet
 
@@ -112,13 +112,13 @@ def test_a_redirect_without_an_address_is_a_change(sets):
 
 def test_the_redirect_over_all_categories(sets, settings):
     config = live.current().configuration
-    found = redirect_in_force(config)
+    found = active_redirect(config)
     assert (found.addresses, found.sources, found.is_all) == (("qa@example.com",), ("Main",), True)
-    assert redirect_in_force(Configuration("standard", config.sets)) is None
-    assert redirect_in_force(Configuration("custom", config.sets[1:])) is None
-    some = redirect_in_force(Configuration("custom", (config.sets[1], config.sets[0])))
+    assert active_redirect(Configuration("standard", config.sets)) is None
+    assert active_redirect(Configuration("custom", config.sets[1:])) is None
+    some = active_redirect(Configuration("custom", (config.sets[1], config.sets[0])))
     assert not some.is_all
     assert not some.is_blocked
     settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"REDIRECT_ALL_TO": ["x"]}
-    blocked = redirect_in_force(config)
+    blocked = active_redirect(config)
     assert (blocked.addresses, blocked.is_all, blocked.is_blocked) == ((), True, True)

@@ -20,7 +20,7 @@ from wagtail_smtp.diagnostics.causes.base import Failure
 from wagtail_smtp.diagnostics.check_set import try_set
 from wagtail_smtp.diagnostics.explain import CAUSES, GROUPS, explain
 from wagtail_smtp.diagnostics.from_log import cause_of
-from wagtail_smtp.diagnostics.send_email import send_test
+from wagtail_smtp.diagnostics.send_email import send_test_email
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred, MessageUnsupported
 from wagtail_smtp.live import current
 from wagtail_smtp.live.resolve import transport_config
@@ -144,7 +144,7 @@ def _tested(item):
 def _logged(reload):
     """The cause of real mail, read back from the log."""
     reload()
-    told = send_test("me@example.org")
+    told = send_test_email("me@example.org")
     assert told.words
     return cause_of(told.entry, current().configuration).slug
 
@@ -155,7 +155,7 @@ def test_a_password_that_cannot_be_read(make_set, reload):
     Secret.objects.update(ciphertext="x")
     item.secret.refresh_from_db()
     assert _tested(item) == "password-unreadable"
-    told = send_test("me@example.org")
+    told = send_test_email("me@example.org")
     assert cause_of(told.entry, current().configuration).slug == "password-unreadable"
 
 

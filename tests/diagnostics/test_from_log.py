@@ -18,7 +18,7 @@ from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.diagnostics.causes.base import Failure
 from wagtail_smtp.diagnostics.explain import explain
 from wagtail_smtp.diagnostics.from_log import cause_of
-from wagtail_smtp.diagnostics.send_email import _heard, send_test
+from wagtail_smtp.diagnostics.send_email import _heard, send_test_email
 from wagtail_smtp.exceptions import (
     DestinationRefused,
     MessageDeferred,
@@ -27,7 +27,7 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.live import current
 from wagtail_smtp.models import LogAttempt, LogEntry, Secret
-from wagtail_smtp.transports.smtp.replies import lost
+from wagtail_smtp.transports.smtp.replies import connection_lost
 
 
 def _unverified(code, words):
@@ -39,7 +39,7 @@ def _unverified(code, words):
 
 
 def _lost(phase, cause):
-    error = lost("Office", phase, cause)
+    error = connection_lost("Office", phase, cause)
     error.__cause__ = cause
     return error
 
@@ -116,7 +116,7 @@ def test_real_servers(make_set, reload, fault, slug):
     with HostileServer(faults=[fault]) as server:
         make_set(server, name="Office")
         reload()
-        told = send_test("me@example.org")
+        told = send_test_email("me@example.org")
     assert told.words
     assert not told.waits
     assert cause_of(told.entry, current().configuration).slug == slug
@@ -140,7 +140,7 @@ def test_a_server_of_the_projects_own_that_is_away(db, configure):
             "OPTIONS": {"host": "127.0.0.1", "port": free_port()},
         }
     )
-    told = send_test("me@example.org")
+    told = send_test_email("me@example.org")
     assert cause_of(told.entry, current().configuration).slug == "refused"
 
 
@@ -148,13 +148,13 @@ def test_an_unreadable_password(make_set, reload):
     make_set(name="Office")
     reload()
     Secret.objects.update(ciphertext="x")
-    told = send_test("me@example.org")
+    told = send_test_email("me@example.org")
     assert cause_of(told.entry, current().configuration).slug == "password-unreadable"
 
 
 def test_other_mail_is_not_taken_for_the_test(db):
     EmailMessage("Before", "Body", None, ["other@example.org"]).send()
-    told = send_test("me@example.org", "invoice")
+    told = send_test_email("me@example.org", "invoice")
     assert told.words == ""
     assert (told.entry.category, told.entry.subject) == ("invoice", "Test email")
     assert [message.to for message in mail.outbox] == [["other@example.org"], ["me@example.org"]]

@@ -86,7 +86,7 @@ def spend(seconds):
     for row in OAuthToken.objects.all():
         for item in SettingsSet.objects.filter(key=row.owner):
             config = item.frozen(())
-            kept = token_store.Rows(config).load()
+            kept = token_store.DatabaseTokenStore(config).load()
             if kept.token is None:
                 continue
             older = oauth_client.Token(
@@ -276,7 +276,7 @@ def test_no_secret_in_an_error_report(
 ):
     item = make_oauth_set("consent")
     live.reload()
-    kept = token_store.Rows(item.frozen(())).load().token
+    kept = token_store.DatabaseTokenStore(item.frozen(())).load().token
     hidden = [provider.client_secret, kept.refresh, kept.access]
     if refusal == "provider":
         spend(4000)
@@ -432,7 +432,7 @@ def test_nothing_secret_in_repr(make_oauth_set, provider):
 
     item = make_oauth_set("consent")
     config = transport_config(item.frozen(()), item.secret)
-    kept = token_store.Rows(item.frozen(())).load()
+    kept = token_store.DatabaseTokenStore(item.frozen(())).load()
     shown = repr(config) + repr(kept) + repr(config.tokens) + repr(vars(OAuthToken.objects.get()))
     for secret in (provider.client_secret, kept.token.access, kept.token.refresh):
         assert secret not in shown

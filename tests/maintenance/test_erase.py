@@ -118,7 +118,7 @@ def test_what_waits_for_her_alone_is_cancelled(server, erased, configure):
     entry = _send(ANNA, subject="Dear Anna")
     by_her = _send("bob@example.org", sender=ANNA)
     assert "outbox cancelled: 2" in erased()
-    assert Worker().work_off() == 0
+    assert Worker().drain() == 0
     assert server.received == []
     for cancelled in (entry, by_her):
         cancelled.refresh_from_db()
@@ -139,7 +139,7 @@ def test_what_waits_for_others_too_leaves_without_her(server, erased, configure,
     if is_claimed:
         # Its message is in that worker's memory, as it was.
         assert claims.begin(token, rows) == []
-    assert Worker().work_off() == 1
+    assert Worker().drain() == 1
     [received] = server.received
     assert received.recipients == ["bob@example.org", "c@example.org"]
     assert received.message["To"] == "bob@example.org"
@@ -192,7 +192,7 @@ def test_what_providers_and_own_headers_name_goes_too(server, erased, configure)
     _is_gone()
     thawed = message_store.load(LogEntry.objects.get())
     assert (thawed.metadata, thawed.tags) == ({"order": 7}, ["order"])
-    assert Worker().work_off() == 1
+    assert Worker().drain() == 1
     [received] = server.received
     assert received.message["To"] == "Bob <bob@example.org>"
     assert received.message["Reply-To"] == "shop@example.com"

@@ -13,7 +13,7 @@ from django.utils import timezone
 from wagtail_smtp.live.db import sqlite_writer
 from wagtail_smtp.models import OutboxMessage
 from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.claim_buffer import Supply
+from wagtail_smtp.outbox.claim_buffer import ClaimBuffer
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def _states():
 
 @pytest.mark.usefixtures("_queued")
 def test_one_claim_is_handed_out_in_windows():
-    supply = Supply()
+    supply = ClaimBuffer()
     windows = [supply.next(), supply.next(), supply.next()]
     assert [len(window.rows) for window in windows] == [10, 10, 5]
     assert len({window.token for window in windows}) == 1
@@ -41,7 +41,7 @@ def test_one_claim_is_handed_out_in_windows():
 
 @pytest.mark.usefixtures("_queued")
 def test_what_is_not_begun_is_given_back():
-    supply = Supply()
+    supply = ClaimBuffer()
     first, second = supply.next(), supply.next()
     claims.begin(first.token, first.rows)
     supply.begun(first)
@@ -53,7 +53,7 @@ def test_what_is_not_begun_is_given_back():
 
 @pytest.mark.usefixtures("_queued")
 def test_what_is_begun_is_not_given_back(django_assert_num_queries):
-    supply = Supply()
+    supply = ClaimBuffer()
     while window := supply.next():
         claims.begin(window.token, window.rows)
         supply.begun(window)
@@ -63,7 +63,7 @@ def test_what_is_begun_is_not_given_back(django_assert_num_queries):
 
 @pytest.mark.usefixtures("_queued")
 def test_a_window_whose_lease_ran_out_begins_empty():
-    window = Supply().next()
+    window = ClaimBuffer().next()
     OutboxMessage.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert claims.begin(window.token, window.rows) == []
 

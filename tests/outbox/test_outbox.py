@@ -40,7 +40,7 @@ def _live(make_set, reload, server, **values):
 def _work():
     worker = Worker()
     try:
-        return worker.work_off()
+        return worker.drain()
     finally:
         worker.close()
 

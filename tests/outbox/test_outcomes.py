@@ -38,7 +38,7 @@ def _send(kind=EmailMessage, **values):
 def _work():
     worker = Worker()
     try:
-        return worker.work_off()
+        return worker.drain()
     finally:
         worker.close()
 

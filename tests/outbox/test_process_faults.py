@@ -29,7 +29,7 @@ def _queued(configure, settings, admins):
 def _work():
     worker = Worker()
     try:
-        return worker.work_off()
+        return worker.drain()
     finally:
         worker.close()
 

@@ -35,7 +35,7 @@ def _queue(count):
 def _work():
     worker = Worker()
     try:
-        return worker.work_off()
+        return worker.drain()
     finally:
         worker.close()
 
@@ -98,14 +98,14 @@ class Killed(BaseException):
 def test_a_signal_between_two_messages(server, monkeypatch):
     """The one in hand is unknown at worst; what was sent is written, the rest goes later."""
     _queue(5)
-    pass_on = Worker._pass_on
+    try_deliver = Worker._try_deliver
 
     def interrupted(worker, row, content):
         if row.entry.subject == "2":
             raise Killed
-        return pass_on(worker, row, content)
+        return try_deliver(worker, row, content)
 
-    monkeypatch.setattr(Worker, "_pass_on", interrupted)
+    monkeypatch.setattr(Worker, "_try_deliver", interrupted)
     with pytest.raises(Killed):
         _work()
     assert _states() == ["sent", "sent", "queued", "queued", "queued"]
@@ -155,10 +155,10 @@ def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
         patch.setattr(claims, "give_back", fail)
         configure(OUTBOX_LEASE=0.001)  # after which it doesn't try any more
         with pytest.raises(OperationalError):
-            worker.work_off()
+            worker.drain()
     configure(OUTBOX_LEASE=60)
     OutboxMessage.objects.update(lease_until="2100-01-01T00:00:00Z")
     assert set(OutboxMessage.objects.values_list("state", flat=True)) == {"claimed"}
-    assert worker.work_off() == 3
+    assert worker.drain() == 3
     worker.close()
     assert _states() == ["sent"] * 3

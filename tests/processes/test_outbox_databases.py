@@ -71,19 +71,19 @@ def test_a_long_transaction_keeps_no_message_waiting(server_site: Site) -> None:
     server_site.queue(3)
     server_site.console("hold", subject=f"{server_site.prefix}-3")
     try:
-        done, seconds = server_site.console("work_off")
+        done, seconds = server_site.console("drain")
     finally:
         server_site.console("let_go")
     assert (done, seconds < 5) == (3, True)
     assert len(server_site.arrived) == 3
-    assert server_site.console("work_off")[0] == 1
+    assert server_site.console("drain")[0] == 1
 
 
 def test_what_somebody_has_locked_is_looked_at_later(server_site: Site) -> None:
     server_site.console("hold", subject=f"{server_site.prefix}-0")
     began = time.monotonic()
     try:
-        assert server_site.console("work_off")[0] == 0
+        assert server_site.console("drain")[0] == 0
     finally:
         server_site.console("let_go")
     assert time.monotonic() - began < 5

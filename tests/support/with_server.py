@@ -1,4 +1,6 @@
-"""Run a command with a database server of its own: ``python -m tests.support.with_server mariadb pytest``.
+"""Run a command with a database server of its own.
+
+``python -m tests.support.with_server mariadb pytest``
 
 The command is a module of this Python's, with its arguments; tests/settings.py uses the server.
 """

@@ -24,7 +24,7 @@ class Reporter:
 
     item: SettingsSet
     sample: Sample
-    secrets: secrets.Proof
+    secrets: secrets.WebhookSecret
     client: Client
     url: str
 

@@ -12,7 +12,7 @@ from wagtail_smtp.config.values import Attempt, Outcome, Recipient
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries, tracking_events
 from wagtail_smtp.delivery.log.tracking_events import Report
-from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Route
 from wagtail_smtp.maintenance import retention
 from wagtail_smtp.maintenance.erase import Erasure
@@ -177,7 +177,7 @@ def passage(provider_id="<abc@provider>"):
     done = Outcome("Provider", (Recipient(TO),))
     attempt = Attempt("Provider", 0.1, key=str(SET), outcome=done)
     route = Route("form", (), "")
-    return Passage(
+    return DeliveryResult(
         message, message, Classification("form", "default"), route, 1, (attempt,), outcome=done
     )
 

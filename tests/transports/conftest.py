@@ -9,7 +9,7 @@ from django.core.mail import EmailMessage
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.smtp_server import CA_PEM
 from wagtail_smtp.config.values import Outcome, TransportConfig
-from wagtail_smtp.transports.base import Envelope, Letter
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 from wagtail_smtp.transports.registry import close_all
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
@@ -46,4 +46,6 @@ def send(
     """Send one message to the recipients, or to one of our own."""
     to = recipients or ("to@example.com",)
     message = EmailMessage(subject, "Body", "from@example.com", list(to))
-    return transport.send(Letter(message, Envelope("from@example.com", tuple(to))), patience)
+    return transport.send(
+        OutgoingMessage(message, Envelope("from@example.com", tuple(to))), patience
+    )

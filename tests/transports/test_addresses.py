@@ -16,8 +16,8 @@ from wagtail_smtp.diagnostics.check_set import try_set
 from wagtail_smtp.exceptions import DestinationRefused, MessageDeferred
 from wagtail_smtp.tracking import sns
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.esp.check import check_provider
-from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.esp.check import check_esp
+from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.http import Adapter, guarded
 from wagtail_smtp.transports.oauth import http
 from wagtail_smtp.transports.smtp.tls import ssl_context
@@ -231,8 +231,8 @@ def test_providers_and_identity_providers(lead_to, monkeypatch, bad):
             assert adapter.progress.at == "done"
             assert len(server.requests) == 1
         url = {"api_url": "https://localhost"}
-        config = ProviderConfig("Set", "postal", url, {}, ca_certificates=CA_PEM, timeout=2)
-        stages = list(check_provider(config))
+        config = ESPConfig("Set", "postal", url, {}, ca_certificates=CA_PEM, timeout=2)
+        stages = list(check_esp(config))
         monkeypatch.setattr(http, "LONGEST", 4)
         with http.Session("https://localhost/", CA_PEM) as session:
             assert session.get("https://localhost/").json() == {"fine": True}

@@ -12,10 +12,10 @@ from django.utils.translation import ngettext
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.caching import cached
 from wagtail_smtp.admin.delivery import store_usage
-from wagtail_smtp.admin.delivery.recent_failures import latest_trouble
+from wagtail_smtp.admin.delivery.recent_failures import latest_failure
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.delivery.active_redirect import redirect_in_force
+from wagtail_smtp.delivery.active_redirect import active_redirect
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import current, draft_configuration
@@ -77,7 +77,7 @@ def _unavailable(user):
 
 
 def _redirect(live, user):
-    redirect = redirect_in_force(live.configuration)
+    redirect = active_redirect(live.configuration)
     if redirect is None:
         return None
     status = "critical" if redirect.is_blocked else "warning"
@@ -162,7 +162,7 @@ def _failed(request):
     if request.path in (reverse(LOG), reverse(DELIVERY)):
         return None  # these say it themselves
     may_view_log = user.has_perm(permissions.VIEW_LOG)
-    trouble = latest_trouble() if may_view_log or permissions.may_see(user) else None
+    trouble = latest_failure() if may_view_log or permissions.may_see(user) else None
     if trouble is None:
         return None
     if may_view_log:

@@ -29,7 +29,7 @@ LIST = "wagtailsnippets_wagtail_smtp_settingsset:list"
 
 
 @dataclass(frozen=True)
-class Concern:
+class ReloadProblem:
     """A problem where it can be mended: the set, the field as people call it, and its form."""
 
     set_name: str
@@ -101,7 +101,7 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
             sets = SettingsSet.objects.filter(name__in=[p.set_name for p in problems])
             urls = {item.name: reverse(EDIT, args=[item.pk]) for item in sets}
         return [
-            Concern(
+            ReloadProblem(
                 problem.set_name,
                 field_label(problem.field) if problem.field else "",
                 str(problem.message),

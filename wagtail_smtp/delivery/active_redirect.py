@@ -209,7 +209,7 @@ def _unused(configuration: Configuration) -> Iterator[Notice]:
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class ActiveRedirect:
     """What is redirected, and where to.
 
     Attributes:
@@ -225,7 +225,7 @@ class InForce:
     is_blocked: bool = False
 
 
-def redirect_in_force(configuration: Configuration) -> InForce | None:
+def active_redirect(configuration: Configuration) -> ActiveRedirect | None:
     """The redirect that holds for mail of any category; None: all mail reaches its recipients."""
     found, blocked = [], 0
     categories = every_category(configuration)
@@ -239,7 +239,7 @@ def redirect_in_force(configuration: Configuration) -> InForce | None:
             found.append(redirect)
     if not found and not blocked:
         return None
-    return InForce(
+    return ActiveRedirect(
         addresses=tuple(dict.fromkeys(a for redirect in found for a in redirect.addresses)),
         sources=tuple(dict.fromkeys(redirect.source for redirect in found)),
         is_all=len(found) + blocked == len(categories),

@@ -5,13 +5,13 @@ from typing import Any
 
 from wagtail_smtp import signals
 from wagtail_smtp.delivery import notices
-from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.models import LogEntry
 
 logger = logging.getLogger(__name__)
 
 
-def announce(passage: Passage, entry: LogEntry | None) -> None:
+def announce(passage: DeliveryResult, entry: LogEntry | None) -> None:
     """Tell; after recording."""
     message = passage.message
     about: dict[str, Any] = {

@@ -13,7 +13,7 @@ from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.delivery.routing import Route
 from wagtail_smtp.exceptions import MessageTooLarge, MessageUnsupported
 from wagtail_smtp.transports import standard
-from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.base import OutgoingMessage
 
 #: Octets of the megabyte that people enter.
 MEGABYTE = 1024 * 1024
@@ -21,7 +21,7 @@ MEGABYTE = 1024 * 1024
 _AS_MAILED = compat32.clone(linesep="\r\n")
 
 
-def check(letter: Letter, item: SettingsSetConfig | None) -> None:
+def check(letter: OutgoingMessage, item: SettingsSetConfig | None) -> None:
     """Refuse a letter whose attachments are too large for the set.
 
     Raises:

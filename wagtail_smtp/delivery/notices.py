@@ -16,7 +16,7 @@ from wagtail_smtp.categories import ALERT, SECURITY
 from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.delivery import capabilities
 from wagtail_smtp.delivery.log.entries import clip
-from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import MessageTooLarge
 from wagtail_smtp.live.db import autonomous, connections
 from wagtail_smtp.models import LogEntry
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _NAMED = 20
 
 
-def of_too_large(passage: Passage, entry: LogEntry | None) -> None:
+def of_too_large(passage: DeliveryResult, entry: LogEntry | None) -> None:
     """Tell of a message that is kept, or was queued, because nobody else will. Never raises.
 
     To be called when the entry is written. An alert that is too large is not told of: that
@@ -57,7 +57,7 @@ def of_too_large(passage: Passage, entry: LogEntry | None) -> None:
         )
 
 
-def _set_of(passage: Passage) -> SettingsSetConfig | None:
+def _set_of(passage: DeliveryResult) -> SettingsSetConfig | None:
     """The first set that the message was too large for."""
     sets = {item.key: item for item in passage.route.candidates if item is not None}
     for attempt in passage.attempts:
@@ -67,7 +67,7 @@ def _set_of(passage: Passage) -> SettingsSetConfig | None:
 
 
 def _text(
-    passage: Passage, entry: LogEntry, item: SettingsSetConfig | None, is_kept: bool
+    passage: DeliveryResult, entry: LogEntry, item: SettingsSetConfig | None, is_kept: bool
 ) -> Iterator[str]:
     if item:
         text = _("A message was not sent because it is too large for “%(name)s”.")

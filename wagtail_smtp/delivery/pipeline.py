@@ -21,7 +21,7 @@ from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
 from wagtail_smtp.delivery.outgoing import handed_back, prepare, shape
 from wagtail_smtp.delivery.redirect import require_held
-from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Route, route
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SendCancelled
 from wagtail_smtp.live import LiveConfiguration, current
@@ -29,16 +29,16 @@ from wagtail_smtp.live.db import request_thread
 from wagtail_smtp.live.lookup import NO_VERSION
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.runtime import error_logging, project
-from wagtail_smtp.transports.base import Letter, Transport
+from wagtail_smtp.transports.base import OutgoingMessage, Transport
 from wagtail_smtp.transports.standard import StandardTransport
 
 #: Seconds after which a batch asks again which version is in force.
 RECHECK_AFTER = 1.0
 
-Recorder = Callable[[Passage], LogEntry | None]
+Recorder = Callable[[DeliveryResult], LogEntry | None]
 
 
-class Line:
+class DeliveryPipeline:
     """The way of one batch of messages.
 
     Used by one thread at a time. ``category`` is the mailer's; ``overrides`` are arguments
@@ -92,7 +92,7 @@ class Line:
             raise
         with error_logging.quietly(classification.category in (ERROR, ALERT)):
             # What ends the process, or a request, may come in the midst of it: that has its entry.
-            passage = self.pass_on(message, classification, catching=BaseException)
+            passage = self.try_deliver(message, classification, catching=BaseException)
             entry = self._recorder(passage)
             announce(passage, entry)
         if passage.failure is None or entries.is_taken_care_of(entry):
@@ -102,14 +102,14 @@ class Line:
         # Callers of the project's own backend know its errors.
         raise getattr(passage.failure, "original", None) or passage.failure
 
-    def pass_on(
+    def try_deliver(
         self,
         message: EmailMessage,
         classification: Classification,
         settled: Collection[str] = (),
         key: uuid.UUID | None = None,
         catching: type[BaseException] = Exception,
-    ) -> Passage:
+    ) -> DeliveryResult:
         """What becomes of a message on its way; nothing is recorded, no error leaves.
 
         Args:
@@ -130,7 +130,7 @@ class Line:
             outcome = tried.attempts.run()
         except catching as error:
             failure = error
-        return Passage(
+        return DeliveryResult(
             message=tried.prepared,
             original=message,
             classification=classification,
@@ -149,7 +149,7 @@ class Line:
     ) -> None:
         """Record a message that came to nothing before it was on its way."""
         with error_logging.quietly(classification.category in (ERROR, ALERT)):
-            passage = Passage.of_failure(message, classification, error)
+            passage = DeliveryResult.of_failure(message, classification, error)
             announce(passage, self._recorder(passage))
 
     def close(self) -> None:
@@ -189,7 +189,7 @@ class Line:
                 capabilities.require(tried.prepared, item, way)
             hold = partial(require_held, redirect=way.redirect) if way.redirect else None
             remaining = attempts.remaining(envelope)
-            tried.letter = letter = Letter(shaped, remaining, hold, str(tried.key))
+            tried.letter = letter = OutgoingMessage(shaped, remaining, hold, str(tried.key))
             if not letter.envelope.recipients:
                 return Outcome(by.name)  # all who are to get it now have it already
             delivery_capabilities.check(letter, item)
@@ -215,5 +215,5 @@ class _Tried:
         self.message = self.prepared = message
         self.live: LiveConfiguration | None = None
         self.attempts: Attempts | None = None
-        self.letter: Letter | None = None
+        self.letter: OutgoingMessage | None = None
         self.was_handed_over = False

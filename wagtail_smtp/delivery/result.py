@@ -19,11 +19,11 @@ from wagtail_smtp.exceptions import (
     SendCancelled,
 )
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.base import OutgoingMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class DeliveryResult:
     """What became of a message on its way through the line.
 
     Attributes:
@@ -42,21 +42,21 @@ class Passage:
     route: Route
     version: int = 0
     attempts: tuple[Attempt, ...] = ()
-    letter: Letter | None = None
+    letter: OutgoingMessage | None = None
     outcome: Outcome | None = None
     failure: BaseException | None = None
     was_handed_over: bool = False
     key: uuid.UUID | None = None
 
     @classmethod
-    def of_nothing(cls, classification: Classification, failure: Exception) -> "Passage":
+    def of_nothing(cls, classification: Classification, failure: Exception) -> "DeliveryResult":
         """That of a message that can't be read any more."""
         return cls.of_failure(EmailMessage(), classification, failure)
 
     @classmethod
     def of_failure(
         cls, message: EmailMessage, classification: Classification, failure: BaseException
-    ) -> "Passage":
+    ) -> "DeliveryResult":
         """That of a message which wasn't sent on its way."""
         way = Route(classification.category, (), "")
         return cls(message, message, classification, way, failure=failure)

@@ -21,9 +21,9 @@ from wagtail_smtp.exceptions import DestinationRefused
 from wagtail_smtp.live import current
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ReportEmail, SettingsSet
-from wagtail_smtp.transports.base import Letter
-from wagtail_smtp.transports.esp.check import check_provider
-from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.esp.check import check_esp
+from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.smtp.check import Stage, check
 
 #: The stages as people read them.
@@ -103,7 +103,9 @@ def try_set(item: SettingsSet, address: str | None = None) -> Iterator[Report]:
 
 @sensitive_variables()
 def try_server(
-    item: SettingsSetConfig, server: TransportConfig | ProviderConfig, letter: Letter | None = None
+    item: SettingsSetConfig,
+    server: TransportConfig | ESPConfig,
+    letter: OutgoingMessage | None = None,
 ) -> Iterator[Report]:
     """Try the server of a set that is given as plain values, stored or not.
 
@@ -125,10 +127,10 @@ def try_server(
 
 @sensitive_variables()
 def _stages(
-    server: TransportConfig | ProviderConfig, sender: str, letter: Letter | None
+    server: TransportConfig | ESPConfig, sender: str, letter: OutgoingMessage | None
 ) -> Iterator[Stage]:
-    if isinstance(server, ProviderConfig):
-        return check_provider(server, letter)
+    if isinstance(server, ESPConfig):
+        return check_esp(server, letter)
     return check(server, sender, letter)
 
 
@@ -154,7 +156,7 @@ def redirect_of(item: SettingsSetConfig) -> Redirect | None:
 
 def letter_for(
     item: SettingsSetConfig, username: str, address: str, redirect: Redirect | None
-) -> Letter:
+) -> OutgoingMessage:
     """The test email to ``address`` as the set would send it, redirected as :func:`redirect_of`
     says."""
     message = EmailMessage(
@@ -165,4 +167,4 @@ def letter_for(
     )
     shaped, envelope = shape(prepare(message), item, redirect, username)
     hold = partial(require_held, redirect=redirect) if redirect is not None else None
-    return Letter(shaped, envelope, hold)
+    return OutgoingMessage(shaped, envelope, hold)

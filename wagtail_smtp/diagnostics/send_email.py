@@ -40,7 +40,7 @@ class Account:
         return self.entry is not None and not self.entry.is_final
 
 
-def send_test(address: str, category: str = TEST) -> Account:
+def send_test_email(address: str, category: str = TEST) -> Account:
     """Send a test email as any other mail is sent; no error of sending leaves.
 
     Args:

@@ -22,7 +22,7 @@ from wagtail_smtp.models import (
 )
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.esp.catalog import PROVIDERS
-from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
@@ -30,7 +30,7 @@ from wagtail_smtp.transports.smtp.transport import SMTPTransport
 @sensitive_variables()
 def transport_config(
     item: SettingsSetConfig, secret: Secret | None, *, is_test: bool = False
-) -> TransportConfig | ProviderConfig:
+) -> TransportConfig | ESPConfig:
     """Everything a transport for ``item`` needs, the password in plain text included.
 
     Args:
@@ -74,9 +74,9 @@ def _with_tokens(item: SettingsSetConfig, secret: Secret | None, is_test: bool) 
     )
 
 
-def transport_of(config: TransportConfig | ProviderConfig) -> SMTPTransport | AnymailTransport:
+def transport_of(config: TransportConfig | ESPConfig) -> SMTPTransport | AnymailTransport:
     """The transport that carries a set's messages."""
-    if isinstance(config, ProviderConfig):
+    if isinstance(config, ESPConfig):
         return AnymailTransport(config)
     return SMTPTransport(config)
 
@@ -98,7 +98,7 @@ def _revealed(item: SettingsSetConfig, secret: Secret | None) -> str:
 
 
 @sensitive_variables()
-def _provider(item: SettingsSetConfig, secret: Secret | None) -> ProviderConfig:
+def _provider(item: SettingsSetConfig, secret: Secret | None) -> ESPConfig:
     try:
         if secret is None or not secret.ciphertext:
             raise ValueError("no keys")
@@ -112,7 +112,7 @@ def _provider(item: SettingsSetConfig, secret: Secret | None) -> ProviderConfig:
             _("The settings set “%(name)s” lacks a key. Open it, enter the keys, save and reload.")
             % {"name": item.name}
         ) from None
-    return ProviderConfig(
+    return ESPConfig(
         name=item.name,
         slug=item.transport,
         options=dict(item.provider),

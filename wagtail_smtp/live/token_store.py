@@ -28,7 +28,7 @@ from wagtail_smtp.live.db import autonomous, connections
 from wagtail_smtp.models import OAuthToken, Secret
 from wagtail_smtp.runtime.project import from_seconds, to_seconds
 from wagtail_smtp.transports.oauth.client import Client, Token
-from wagtail_smtp.transports.oauth.token_manager import Kept, Tokens
+from wagtail_smtp.transports.oauth.token_manager import StoredToken, TokenManager
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def client_of(item: SettingsSetConfig, secret: str) -> Client:
 @sensitive_variables()
 def source(
     item: SettingsSetConfig, secret: str, *, is_stored: bool = True, is_test: bool = False
-) -> Tokens:
+) -> TokenManager:
     """Where a transport of this set gets its tokens.
 
     Args:
@@ -101,30 +101,30 @@ def source(
         is_test: a consent that waits for a reload is used, if there is one.
     """
     client = client_of(item, secret)
-    store: Rows | _Memory = Rows(item)
+    store: DatabaseTokenStore | _MemoryTokenStore = DatabaseTokenStore(item)
     if not is_stored and not client.settings.needs_consent:
-        store = _Memory()
-    elif is_test and (waiting := Rows(item, waiting=True)).load().token is not None:
+        store = _MemoryTokenStore()
+    elif is_test and (waiting := DatabaseTokenStore(item, waiting=True)).load().token is not None:
         store = waiting
     elif not is_stored:
-        store = _OfTypedSecret(item)
-    return Tokens(client, store, lambda error: alerts.token_refused(item.name, str(error)))
+        store = _TypedSecretTokenStore(item)
+    return TokenManager(client, store, lambda error: alerts.token_refused(item.name, str(error)))
 
 
-class _Memory:
+class _MemoryTokenStore:
     """For a test of what was typed."""
 
     def __init__(self) -> None:
-        self._kept = Kept()
+        self._kept = StoredToken()
 
-    def load(self) -> Kept:
+    def load(self) -> StoredToken:
         return self._kept
 
     def claim(self, number: int, until: float) -> str:
         return "typed"
 
     def keep(self, lease: str, token: Token) -> bool:
-        self._kept = Kept(self._kept.number + 1, token)
+        self._kept = StoredToken(self._kept.number + 1, token)
         return True
 
     def refuse(self, lease: str, refusal: TokenRefused) -> None:
@@ -133,11 +133,14 @@ class _Memory:
 
 #: What this process knows of tokens, by owner and fingerprint: for a database that is away, and
 #: for SQLite, where a renewal rides in the caller's transaction and goes with its rollback.
-_known: dict[tuple[uuid.UUID, str], Kept] = {}
+_known: dict[tuple[uuid.UUID, str], StoredToken] = {}
 
 
-class Rows:
-    """A set's token in the database; a :class:`wagtail_smtp.transports.oauth.token_manager.Store`."""
+class DatabaseTokenStore:
+    """A set's token in the database.
+
+    Implements :class:`wagtail_smtp.transports.oauth.token_manager.TokenStore`.
+    """
 
     def __init__(self, item: SettingsSetConfig, *, waiting: bool = False) -> None:
         self._name = item.name
@@ -152,7 +155,7 @@ class Rows:
         )
 
     @sensitive_variables()
-    def load(self) -> Kept:
+    def load(self) -> StoredToken:
         """What is stored now; what was stored, if the database can't be asked."""
         try:
             row = _beside(lambda: self._rows().first())
@@ -165,7 +168,7 @@ class Rows:
             ) from None
         if row is None:
             _known.pop(self._key, None)
-            return Kept()
+            return StoredToken()
         # One that waits is replaced by a new row, whose numbers begin again.
         before = None if self._is_waiting else _known.get(self._key)
         if before is not None and before.token is not None and before.number > row.number:
@@ -206,8 +209,8 @@ class Rows:
             # It is in hand, and the one before may be worth nothing any more. The next look at
             # the row stores it.
             logger.warning("A renewed access token could not be stored.", exc_info=True)
-            before = _known.get(self._key, Kept())
-            _known[self._key] = Kept(before.number + 1, token)
+            before = _known.get(self._key, StoredToken())
+            _known[self._key] = StoredToken(before.number + 1, token)
             return True
 
     @sensitive_variables()
@@ -226,7 +229,7 @@ class Rows:
 
         number = _beside(work)
         if number:
-            _known[self._key] = Kept(number, token)
+            _known[self._key] = StoredToken(number, token)
         return bool(number)
 
     def refuse(self, lease: str, refusal: TokenRefused) -> None:
@@ -243,7 +246,7 @@ class Rows:
             logger.warning("A refused access token could not be noted.", exc_info=True)
 
 
-class _OfTypedSecret(Rows):
+class _TypedSecretTokenStore(DatabaseTokenStore):
     """A live token may be renewed with a secret that was only typed, but that it was refused says
     nothing about the live one."""
 
@@ -268,13 +271,13 @@ def _beside(work: Callable[[], T]) -> T:
 
 
 @sensitive_variables()
-def _kept(row: OAuthToken, binding: Mapping[str, str]) -> Kept:
+def _kept(row: OAuthToken, binding: Mapping[str, str]) -> StoredToken:
     token: Token | None = None
     if row.ciphertext:
         # One that can't be read is as good as none: it is got anew, or consented to anew.
         with suppress(SecretError):
             token = Token(**json.loads(crypto.decrypt(row.ciphertext, binding)))
-    return Kept(
+    return StoredToken(
         row.number, token, _seconds(row.leased_until), _seconds(row.refused_at), refusal_of(row)
     )
 

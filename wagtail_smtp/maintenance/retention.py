@@ -71,7 +71,7 @@ class Sweep:
         keep_log = conf.number("KEEP_LOG_DAYS")
         keep_messages = min(conf.number("KEEP_MESSAGES_DAYS"), keep_log)
         messages, more_messages = self._next(StoredMessage, keep_messages)
-        some = _within_octets(messages)
+        some = _within_bytes(messages)
         if some:
             _delete(StoredMessage.objects.filter(pk__in=some))
             message_store.forget()
@@ -109,7 +109,7 @@ def _held(entries: Sequence[int]) -> set[int]:
     return set(rows.values_list("entry_id", flat=True)) if entries else set()
 
 
-def _within_octets(keys: Sequence[int]) -> list[int]:
+def _within_bytes(keys: Sequence[int]) -> list[int]:
     """The first of the messages, so many as one transaction should free the room of."""
     if not keys:
         return []

@@ -209,8 +209,10 @@ class LogAttempt(models.Model):
 
 
 class StoredMessage(models.Model):
-    """A message kept whole, compressed and encrypted, as :mod:`wagtail_smtp.delivery.log.stored_message`
-    writes it."""
+    """A whole message, compressed and encrypted.
+
+    Written by :mod:`wagtail_smtp.delivery.log.stored_message`.
+    """
 
     entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="stored")
     content = models.BinaryField()

@@ -31,7 +31,7 @@ class Window:
     rows: Sequence[OutboxMessage]
 
 
-class Supply:
+class ClaimBuffer:
     """Shared by the threads of a process."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries, message_store, stored_message, writer
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.delivery.pipeline import Recorder
-from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live.db import autonomous, bulk_sql, clock, connections, request_thread
 from wagtail_smtp.models import LogEntry, OutboxMessage
@@ -42,7 +42,7 @@ def accept(
         is_urgent = classification.category in (ERROR, ALERT)
         if not (is_urgent and resend_of is None and isinstance(error, StorageFull)):
             with error_logging.quietly(is_urgent):
-                passage = Passage.of_failure(message, classification, error)
+                passage = DeliveryResult.of_failure(message, classification, error)
                 announce(passage, entries.record(passage, resend_of))
         raise
     if entry is None:
@@ -109,7 +109,7 @@ def recorder(resend_of: LogEntry | None = None) -> Recorder:
         resend_of: the entry whose message is sent again.
     """
 
-    def write(passage: Passage) -> LogEntry | None:
+    def write(passage: DeliveryResult) -> LogEntry | None:
         category = passage.classification.category
         is_retried = conf.RETRY_DEFERRED or category in conf.RETRY_CATEGORIES
         if not is_retried or not outcomes.is_passing(passage):
@@ -123,7 +123,7 @@ def recorder(resend_of: LogEntry | None = None) -> Recorder:
     return write
 
 
-def _retry(entry: LogEntry, passage: Passage, wait: timedelta) -> None:
+def _retry(entry: LogEntry, passage: DeliveryResult, wait: timedelta) -> None:
     """In the transaction that writes the entry."""
     message_store.keep(entry, stored_message.freeze(passage.message).content)
     _add(entry, passage.classification, tries=1, wait=wait)

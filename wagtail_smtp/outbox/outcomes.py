@@ -16,7 +16,7 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.log import entries as log_entries
 from wagtail_smtp.delivery.log import tracking_events, writer
-from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
     DestinationRefused,
@@ -48,14 +48,14 @@ _LONGEST_OF_PROCESS = 900
 SETTLED = (RecipientState.SENT, RecipientState.REFUSED, RecipientState.UNKNOWN)
 
 
-def is_passing(passage: Passage) -> bool:
+def is_passing(passage: DeliveryResult) -> bool:
     """Whether a later try may succeed for somebody, and can't deliver twice."""
     if passage.outcome is not None:
         return any(item.state == "deferred" for item in passage.outcome.recipients)
     return isinstance(passage.failure, PASSING)
 
 
-def is_of_process(passage: Passage) -> bool:
+def is_of_process(passage: DeliveryResult) -> bool:
     """Whether this process or the settings are at fault, so that another process may send it.
 
     Wrong keys, packages that are missing, a database that is away: the message can't help any of
@@ -87,7 +87,7 @@ class Result:
     """One message of a window and what became of it."""
 
     row: OutboxMessage
-    passage: Passage
+    passage: DeliveryResult
 
 
 def settle(results: Sequence[Result]) -> list[Statement]:
@@ -210,7 +210,7 @@ def recipients_of(entry: LogEntry) -> "QuerySet[LogRecipient]":
     return LogRecipient.objects.using(connections.write_alias()).filter(entry=entry)
 
 
-def _settle_recipients(entry: LogEntry, passage: Passage, again: bool) -> list[LogRecipient]:
+def _settle_recipients(entry: LogEntry, passage: DeliveryResult, again: bool) -> list[LogRecipient]:
     """Bring the recipients up to date; all of the envelope's."""
     stored = _numbered(recipients_of(entry).filter(role=LogRecipient.Role.ENVELOPE))
     told = _numbered(log_entries.recipients(passage, kept_from=False))

@@ -35,7 +35,7 @@ def deliver_outbox() -> int:
 
     worker = Worker()
     try:
-        done = worker.work_off(seconds=_SECONDS)
+        done = worker.drain(seconds=_SECONDS)
     finally:
         worker.close()
         for due in moments(worker.again_at):

@@ -18,14 +18,14 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import message_store, writer
-from wagtail_smtp.delivery.pipeline import Line
-from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.pipeline import DeliveryPipeline
+from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError
 from wagtail_smtp.live.db import bulk_sql, connections, retry
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.claim_buffer import WINDOW, Supply, Window
+from wagtail_smtp.outbox.claim_buffer import WINDOW, ClaimBuffer, Window
 from wagtail_smtp.outbox.outcomes import (
     SETTLED,
     Result,
@@ -52,9 +52,9 @@ class Worker:
         supply: shared with other workers of the process.
     """
 
-    def __init__(self, supply: Supply | None = None) -> None:
-        self._line = Line()
-        self._supply = supply or Supply()
+    def __init__(self, supply: ClaimBuffer | None = None) -> None:
+        self._line = DeliveryPipeline()
+        self._supply = supply or ClaimBuffer()
         # Not an Event: a signal that comes while it is waited for would wait for itself.
         self._stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_stopped = False
@@ -79,7 +79,7 @@ class Worker:
             close_old_connections()
             done = 0
             try:
-                done = self.work_off()
+                done = self.drain()
             except Error:
                 logger.exception("The outbox can't be reached in the database.")
             if not done:
@@ -87,7 +87,7 @@ class Worker:
                 with suppress(queue.Empty):
                     self._stop.get(timeout=conf.OUTBOX_POLL)
 
-    def work_off(self, seconds: float | None = None) -> int:
+    def drain(self, seconds: float | None = None) -> int:
         """Deliver all that is due, or what fits into so many seconds; how many messages."""
         deadline = None if seconds is None else time.monotonic() + seconds
         try:
@@ -230,19 +230,19 @@ class Worker:
                     # What has left is known only here, so nothing may end this now.
                     logger.exception("The lease of the outbox's messages can't be renewed.")
                     close_old_connections()
-            results.append(Result(row, self._pass_on(row, contents.get(row.entry_id))))
+            results.append(Result(row, self._try_deliver(row, contents.get(row.entry_id))))
 
-    def _pass_on(self, row: OutboxMessage, content: bytes | None) -> Passage:
+    def _try_deliver(self, row: OutboxMessage, content: bytes | None) -> DeliveryResult:
         classification = Classification(row.category, row.category_source)
         if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
             # A late reset link is of use to others alone.
             late = EmailDeliveryError("It could not be sent in time.")
-            return Passage.of_nothing(classification, late)
+            return DeliveryResult.of_nothing(classification, late)
         try:
             message = message_store.opened(content)
         except Exception as error:
             # Whatever it is, the other messages have nothing to do with it.
-            return Passage.of_nothing(classification, error)
+            return DeliveryResult.of_nothing(classification, error)
         settled: set[str] = set()
         if row.tries:
             try:
@@ -254,8 +254,8 @@ class Worker:
             except Error as error:
                 unknown = ConfigurationUnavailable("Who has the message already can't be read.")
                 unknown.__cause__ = error
-                return Passage.of_nothing(classification, unknown)
-        return self._line.pass_on(message, classification, settled, row.entry.key)
+                return DeliveryResult.of_nothing(classification, unknown)
+        return self._line.try_deliver(message, classification, settled, row.entry.key)
 
 
 @retry.patiently

@@ -4,15 +4,15 @@ import threading
 from collections.abc import Callable
 
 from wagtail_smtp.live.db import connections
-from wagtail_smtp.outbox.claim_buffer import Supply
+from wagtail_smtp.outbox.claim_buffer import ClaimBuffer
 from wagtail_smtp.outbox.worker import Worker
 
 
-class Crew:
+class WorkerPool:
     """``number`` workers, each in a thread of its own but the first, which is the caller's."""
 
     def __init__(self, number: int) -> None:
-        supply = Supply()
+        supply = ClaimBuffer()
         self._workers = [Worker(supply) for _ in range(number)]
 
     def stop(self) -> None:
@@ -24,9 +24,9 @@ class Crew:
         """Work until stopped."""
         self._together(_work)
 
-    def work_off(self) -> int:
+    def drain(self) -> int:
         """Deliver all that is due; how many messages that were."""
-        return self._together(Worker.work_off)
+        return self._together(Worker.drain)
 
     def _together(self, task: Callable[[Worker], int]) -> int:
         done: list[int] = []

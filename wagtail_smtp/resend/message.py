@@ -4,8 +4,8 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import message_store
-from wagtail_smtp.delivery.pipeline import Line
-from wagtail_smtp.delivery.result import Passage
+from wagtail_smtp.delivery.pipeline import DeliveryPipeline
+from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import ResendRefused
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.outbox.enqueue import accept, recorder
@@ -58,11 +58,11 @@ def resend(entry: LogEntry) -> LogEntry | None:
     written: list[LogEntry | None] = []
     write = recorder(resend_of=original(entry))
 
-    def record(passage: Passage) -> LogEntry | None:
+    def record(passage: DeliveryResult) -> LogEntry | None:
         written.append(write(passage))
         return written[0]
 
-    line = Line(recorder=record)
+    line = DeliveryPipeline(recorder=record)
     try:
         line.deliver(message, classification)
     finally:

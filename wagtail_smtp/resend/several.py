@@ -43,7 +43,7 @@ CHUNK = 200
 _SLACK = 1000
 
 
-class Sieve:
+class ResendFilter:
     """Tells what of a selection may be resent unasked, and why the rest may not.
 
     Args:
@@ -99,7 +99,7 @@ def _families(entries: Sequence[LogEntry]) -> dict[int, list[tuple[int, str, Any
 
 
 @dataclass
-class Account:
+class ResendSummary:
     """What a run did.
 
     ``stopped_at`` is the number of the last entry it came to, if it did not come to the end.
@@ -119,10 +119,10 @@ class Account:
         ]
 
 
-def preview(numbers: Iterable[int], *, unknown_too: bool = False) -> tuple[int, Account]:
+def preview(numbers: Iterable[int], *, unknown_too: bool = False) -> tuple[int, ResendSummary]:
     """How many would be resent, and an account of what would be left out."""
-    account, count = Account(), 0
-    for _entry, reason in Sieve(unknown_too=unknown_too).look_at(numbers):
+    account, count = ResendSummary(), 0
+    for _entry, reason in ResendFilter(unknown_too=unknown_too).look_at(numbers):
         if reason:
             account.left_out[reason] += 1
         else:
@@ -132,7 +132,7 @@ def preview(numbers: Iterable[int], *, unknown_too: bool = False) -> tuple[int, 
 
 def resend_several(
     numbers: Iterable[int],
-    account: Account,
+    account: ResendSummary,
     *,
     user: Any = None,
     seen: int | None = None,
@@ -148,7 +148,7 @@ def resend_several(
     """
     began = time.monotonic()
     last_seen = newest_resend() if seen is None else seen
-    for entry, reason in Sieve(unknown_too=unknown_too).look_at(numbers):
+    for entry, reason in ResendFilter(unknown_too=unknown_too).look_at(numbers):
         if seconds is not None and time.monotonic() - began > seconds:
             return
         account.stopped_at = entry.pk

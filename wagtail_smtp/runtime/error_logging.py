@@ -17,12 +17,12 @@ def failure(
     logger: logging.Logger, message: str, *args: Any, error: BaseException | bool = True
 ) -> None:
     """Log ``error``, by default the one that is being handled, with its traceback."""
-    level = logging.WARNING if is_quiet() else logging.ERROR
+    level = logging.WARNING if is_suppressed() else logging.ERROR
     with quietly():
         logger.log(level, message, *args, exc_info=error)
 
 
-def is_quiet() -> bool:
+def is_suppressed() -> bool:
     """Whether a mail about errors is being sent, or a failure logged."""
     return _is_quiet.get()
 

@@ -20,7 +20,7 @@ USER = "reports"
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class WebhookSecret:
     """The secrets of one set's reports.
 
     Attributes:
@@ -45,7 +45,7 @@ def binding(transport: str, key: object) -> Mapping[str, str]:
 
 
 @sensitive_variables()
-def renew(item: SettingsSet, url: str) -> Proof:
+def renew(item: SettingsSet, url: str) -> WebhookSecret:
     """Make a new password for the reports of a set; the one before is worth nothing from now on.
 
     The signing key stays. To be called with the lock on changes held.
@@ -57,7 +57,7 @@ def renew(item: SettingsSet, url: str) -> Proof:
     parts = urlsplit(url)
     whole = urlunsplit(parts._replace(netloc=f"{USER}:{password}@{parts.netloc}"))
     known = of_set(item)
-    proof = Proof(password, whole, known.key if known else "")
+    proof = WebhookSecret(password, whole, known.key if known else "")
     _store(item, proof)
     return proof
 
@@ -71,12 +71,12 @@ def change_key(item: SettingsSet, key: str) -> None:
 
 
 @sensitive_variables()
-def of_set(item: SettingsSet) -> Proof | None:
+def of_set(item: SettingsSet) -> WebhookSecret | None:
     """The secrets of a set as it stands; None: there are none, or they can't be read."""
     return _revealed(item.webhook_secret_id, item.transport, item.key)
 
 
-def wanted(key: uuid.UUID, transport: str) -> Proof | None:
+def wanted(key: uuid.UUID, transport: str) -> WebhookSecret | None:
     """What reports about mail of the set ``key``, sent by this provider, must prove.
 
     Reports belong to what was sent already, so they need no reload: the set as it stands
@@ -99,7 +99,7 @@ def wanted(key: uuid.UUID, transport: str) -> Proof | None:
 
 
 @sensitive_variables()
-def _store(item: SettingsSet, proof: Proof) -> None:
+def _store(item: SettingsSet, proof: WebhookSecret) -> None:
     before = item.webhook_secret_id if of_set(item) else None
     content = json.dumps(asdict(proof))
     item.webhook_secret = Secret.store(content, binding(item.transport, item.key), item.key)
@@ -111,11 +111,11 @@ def _store(item: SettingsSet, proof: Proof) -> None:
 
 
 @sensitive_variables()
-def _revealed(secret: int | None, transport: str, key: object) -> Proof | None:
+def _revealed(secret: int | None, transport: str, key: object) -> WebhookSecret | None:
     row = Secret.objects.filter(pk=secret).first() if secret else None
     if row is None:
         return None
     try:
-        return Proof(**json.loads(row.reveal(binding(transport, key))))
+        return WebhookSecret(**json.loads(row.reveal(binding(transport, key))))
     except (SecretError, ValueError, TypeError):
         return None

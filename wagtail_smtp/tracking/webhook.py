@@ -31,7 +31,7 @@ from wagtail_smtp.runtime import once
 from wagtail_smtp.runtime.project import as_kept
 from wagtail_smtp.tracking import sns
 from wagtail_smtp.tracking.esps import PROVIDERS, Provider, basic_auth
-from wagtail_smtp.tracking.secrets import Proof, wanted
+from wagtail_smtp.tracking.secrets import WebhookSecret, wanted
 from wagtail_smtp.transports.esp.catalog import METADATA
 
 try:
@@ -86,7 +86,9 @@ def receive(request: HttpRequest, key: uuid.UUID, transport: str) -> HttpRespons
 
 
 @sensitive_variables()
-def _taken(request: HttpRequest, key: uuid.UUID, provider: Provider, proof: Proof) -> HttpResponse:
+def _taken(
+    request: HttpRequest, key: uuid.UUID, provider: Provider, proof: WebhookSecret
+) -> HttpResponse:
     try:
         view = _view(provider, proof, key)
     except Exception as error:  # whatever a missing library or an unusable key raises
@@ -103,7 +105,7 @@ def _taken(request: HttpRequest, key: uuid.UUID, provider: Provider, proof: Proo
 
 
 @sensitive_variables()
-def _view(provider: Provider, proof: Proof, key: uuid.UUID) -> Any:
+def _view(provider: Provider, proof: WebhookSecret, key: uuid.UUID) -> Any:
     """django-anymail's view, which keeps what it has read before it tells anybody."""
     if provider.needs_key and not proof.key:
         raise ValueError("the signing key is missing")
@@ -134,7 +136,7 @@ def _view(provider: Provider, proof: Proof, key: uuid.UUID) -> Any:
 
 @sensitive_variables()
 def _turned_away(
-    request: HttpRequest, key: uuid.UUID, provider: Provider, proof: Proof
+    request: HttpRequest, key: uuid.UUID, provider: Provider, proof: WebhookSecret
 ) -> HttpResponse | None:
     """The answer to who doesn't know the password, or sends too much; None: it may be read.
 

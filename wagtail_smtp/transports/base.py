@@ -23,7 +23,7 @@ class Envelope:
     recipients: tuple[str, ...]
 
 
-class Letter:
+class OutgoingMessage:
     """A message as one candidate gets it, with its envelope. Written once, for log and wire.
 
     Args:
@@ -63,7 +63,7 @@ class Transport(Protocol):
     #: Whether it could be reached lately.
     availability: Availability
 
-    def send(self, letter: Letter, patience: float) -> Outcome:
+    def send(self, letter: OutgoingMessage, patience: float) -> Outcome:
         """Hand over one message.
 
         Args:

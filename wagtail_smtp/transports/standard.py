@@ -26,7 +26,7 @@ from wagtail_smtp.exceptions import (
     RedirectError,
 )
 from wagtail_smtp.transports.availability import Availability
-from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.base import OutgoingMessage
 from wagtail_smtp.transports.esp.transport import hold_redirect
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class StandardTransport:
     """Hands messages to the project's own backend, a black box. Used by one thread at a time.
 
     Only what proves that nothing was delivered counts as not delivered: an error while it
-    opens its connection, and those in :func:`_judge`. All else leaves the outcome unknown.
+    opens its connection, and those in :func:`_classify`. All else leaves the outcome unknown.
     """
 
     name = NAME
@@ -76,7 +76,7 @@ class StandardTransport:
         except OSError as error:
             raise _failure(MessageDeferred, error, "connect") from error
 
-    def send(self, letter: Letter, patience: float) -> Outcome:
+    def send(self, letter: OutgoingMessage, patience: float) -> Outcome:
         """Hand over one message; a backend that reports nothing sent has failed."""
         backend = self.prepare()
         if hasattr(backend, "build_message_payload"):  # django-anymail's
@@ -86,7 +86,7 @@ class StandardTransport:
         except Exception as error:
             self.close()
             if isinstance(error, OSError) and not isinstance(error, RedirectError):
-                raise _judge(error) from error
+                raise _classify(error) from error
             raise
         # Some backends return None, against Django's documentation; only a 0 is a no.
         if count == 0:
@@ -110,7 +110,7 @@ class StandardTransport:
             self._backend = None
 
 
-def _judge(error: OSError) -> AttemptFailed:
+def _classify(error: OSError) -> AttemptFailed:
     """The kind of failure that an exception of a black box proves (SPEC 4)."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         codes = [code for code, _reply in error.recipients.values()]

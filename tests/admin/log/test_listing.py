@@ -14,7 +14,7 @@ from wagtail.admin.ui.tables import BaseColumn
 from tests.support.log_entries import fill, make_entry
 from wagtail_smtp.admin.log import query as log_query
 from wagtail_smtp.admin.log.listing import LogView
-from wagtail_smtp.admin.log.query import Wanted, find
+from wagtail_smtp.admin.log.query import Criteria, find
 from wagtail_smtp.models import LogEntry
 
 INDEX = "wagtail_smtp_log:index"
@@ -226,7 +226,7 @@ def test_cells_are_as_wagtail_would_write_them(admin_client, rf):
     request.user = admin_client.user
     view = LogView()
     view.setup(request)
-    table = view.get_table(find(Wanted())[:])
+    table = view.get_table(find(Criteria())[:])
     compared = 0
     for row in table.rows:
         context = {"row": row, "table": table, "request": request}

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from tests.support.log_entries import fill
 from wagtail_smtp.admin.log import query
-from wagtail_smtp.admin.log.query import Wanted, find
+from wagtail_smtp.admin.log.query import Criteria, find
 from wagtail_smtp.models import LogEntry, LogRecipient
 
 pytestmark = [
@@ -69,7 +69,7 @@ def _steps(values):
     steps = []
     connection.connection.set_progress_handler(lambda: steps.append(1) and None, 10)
     try:
-        found = find(Wanted(**moved), 100)
+        found = find(Criteria(**moved), 100)
         assert len(found[:50]) == min(50, len(found))
     finally:
         connection.connection.set_progress_handler(None, 0)

@@ -13,13 +13,13 @@ from tests.admin.log.test_actions import audit, bulk_url, shown, url
 from tests.support.log_entries import fill, make_entry, make_message
 from wagtail_smtp.admin.delivery import chart
 from wagtail_smtp.admin.delivery.failures import count_since, last_failures
-from wagtail_smtp.admin.delivery.recent_failures import latest_trouble
+from wagtail_smtp.admin.delivery.recent_failures import latest_failure
 from wagtail_smtp.admin.log import actions
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.diagnostics.status import status
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.resend import once, several
-from wagtail_smtp.resend.several import Account, resend_several
+from wagtail_smtp.resend.several import ResendSummary, resend_several
 
 
 def _failed(**values):
@@ -38,7 +38,7 @@ def _counts():
         count_since(day),
         len(last_failures(Configuration())),
         len(status().failures),
-        latest_trouble() is not None,
+        latest_failure() is not None,
         today.get("failed", 0),
     )
 
@@ -159,7 +159,7 @@ def test_what_turns_out_to_be_sent_meanwhile_is_not_resent(admin_client, monkeyp
         return send_claimed(entry)
 
     monkeypatch.setattr(several, "send_claimed", send)
-    account = Account()
+    account = ResendSummary()
     resend_several([first.pk, second.pk], account, unknown_too=True)
     assert (account.resent.total(), account.left_out) == (1, {"meanwhile": 1})
     assert len(mail.outbox) == 1
@@ -173,9 +173,9 @@ def test_a_process_that_died_leaves_the_message_to_a_person(admin_client, monkey
 
     monkeypatch.setattr(once, "resend", die)
     with pytest.raises(KeyboardInterrupt):
-        resend_several([entry.pk], Account())
+        resend_several([entry.pk], ResendSummary())
     monkeypatch.undo()
-    account = Account()
+    account = ResendSummary()
     resend_several([entry.pk], account)
     assert account.left_out == {"begun": 1}
     assert not mail.outbox
@@ -193,7 +193,7 @@ def test_a_failed_resend_can_be_repeated_by_the_next_run(admin_client, make_set,
     reload()
     entry = _failed()
     for _run in range(2):
-        account = Account()
+        account = ResendSummary()
         resend_several([entry.pk], account)
         assert (account.failed, account.left_out) == (1, {})
     entry.refresh_from_db()

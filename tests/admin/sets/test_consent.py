@@ -83,7 +83,7 @@ def test_a_consent(admin_client, item, provider):
     assert "is connected" in said(response)
     assert not is_missing(item)
     assert ModelLogEntry.objects.filter(action="wagtail_smtp.consent").count() == 1
-    kept = token_store.Rows(item.frozen(())).load().token
+    kept = token_store.DatabaseTokenStore(item.frozen(())).load().token
     assert kept.refresh in provider.refresh
     page = admin_client.get(edit_url(item)).content.decode()
     for secret in (kept.access, kept.refresh, provider.client_secret):

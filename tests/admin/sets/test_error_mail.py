@@ -13,7 +13,7 @@ from tests.admin.sets.test_esp_form import posted
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.provider_server import CANARY, PROVIDERS
 from wagtail_smtp.admin.connection_check import checked_set, stream, views
-from wagtail_smtp.admin.sets.esp_form import ProviderForm
+from wagtail_smtp.admin.sets.esp_form import ESPForm
 from wagtail_smtp.admin.sets.form import SettingsSetForm
 from wagtail_smtp.config import crypto
 from wagtail_smtp.models import Secret, SettingsSet
@@ -97,7 +97,7 @@ def test_the_mail_to_admins_has_no_key(admin_client, error_mails, monkeypatch, b
     def fail(*args, **kwargs):
         raise RuntimeError("the disk is full")
 
-    kinds = {"Secret": Secret, "ProviderForm": ProviderForm, "CharField": forms.CharField}
+    kinds = {"Secret": Secret, "ProviderForm": ESPForm, "CharField": forms.CharField}
     kind, _dot, name = broken.partition(".")
     monkeypatch.setattr(kinds[kind], name, fail)
     admin_client.raise_request_exception = False
@@ -134,8 +134,8 @@ BROKEN_TESTS = {
     "set_tests.log": views,
 }
 BROKEN_STREAMS = {
-    "Client.steps": connect.Client,
-    "Client._authenticate": connect.Client,
+    "Client.steps": connect.Connector,
+    "Client._authenticate": connect.Connector,
     "check._found": check,
     "test_stream._stage": stream,
 }

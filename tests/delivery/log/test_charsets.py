@@ -70,6 +70,6 @@ def test_queued(utf8mb3, make_set, reload, configure):
         reload()
         assert _send() == 1
         worker = Worker()
-        worker.work_off()
+        worker.drain()
         worker.close()
     assert LogEntry.objects.get().state == "refused"

@@ -18,7 +18,7 @@ from wagtail_smtp.exceptions import (
     RedirectError,
 )
 from wagtail_smtp.models import LogEntry, StoredMessage
-from wagtail_smtp.transports.smtp.stream import Wire
+from wagtail_smtp.transports.smtp.stream import SMTPStream
 
 
 def _send(*to, subject="Hi", **values):
@@ -234,7 +234,7 @@ def test_what_is_interrupted_on_the_wire_is_unknown(server, monkeypatch):
     def interrupted(*args, **kwargs):
         raise TimeIsOver
 
-    monkeypatch.setattr(Wire, "read_reply", interrupted)
+    monkeypatch.setattr(SMTPStream, "read_reply", interrupted)
     with pytest.raises(TimeIsOver):
         _send()
     assert LogEntry.objects.get().state == "unknown"
@@ -273,7 +273,7 @@ def test_an_attachment_that_can_not_be_written(server, configure, delivery):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_ends_the_process_in_the_midst_of_it(server, monkeypatch, error):
-    monkeypatch.setattr(Wire, "read_reply", _raiser(error))
+    monkeypatch.setattr(SMTPStream, "read_reply", _raiser(error))
     with pytest.raises(error):
         _send()
     assert LogEntry.objects.get().state == "unknown"

@@ -28,7 +28,7 @@ def _send(category="other", to="real@example.org"):
 
 def _work():
     worker = Worker()
-    worker.work_off()
+    worker.drain()
     worker.close()
 
 

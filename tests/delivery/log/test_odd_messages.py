@@ -124,7 +124,7 @@ def test_queued(server, configure):
     _each(check)
     queued = OutboxMessage.objects.count()
     worker = Worker()
-    worker.work_off()
+    worker.drain()
     worker.close()
     # What was accepted comes to an end.
     assert not OutboxMessage.objects.exists()

@@ -195,7 +195,7 @@ def test_a_charset_that_nobody_knows_is_told_before_anything_leaves(db, configur
     message = Own("Hi", "", "a@example.com", ["b@example.com"])
     message.charset = charset
     message.send()
-    Worker().work_off()
+    Worker().drain()
     entry = LogEntry.objects.get()
     assert (entry.state, mail.outbox) == ("failed", [])
     assert charset.decode() in entry.reason

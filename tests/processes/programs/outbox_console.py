@@ -150,12 +150,12 @@ def age(seconds: float) -> None:
     OutboxMessage.objects.update(due_at=F("due_at") - timedelta(seconds=seconds))
 
 
-def work_off() -> tuple[int, float]:
+def drain() -> tuple[int, float]:
     """Deliver what is due with the threads of ``smtp_outbox --once``; how many, and seconds."""
-    from wagtail_smtp.outbox.worker_pool import Crew
+    from wagtail_smtp.outbox.worker_pool import WorkerPool
 
     began = time.monotonic()
-    return Crew(4).work_off(), time.monotonic() - began
+    return WorkerPool(4).drain(), time.monotonic() - began
 
 
 def erase(addresses: list[str], address: str) -> list[str]:

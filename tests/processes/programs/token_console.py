@@ -86,7 +86,7 @@ def end_token() -> int:
     from wagtail_smtp.transports.oauth.client import Token
 
     config = SettingsSet.objects.get().frozen(())
-    kept = token_store.Rows(config).load()
+    kept = token_store.DatabaseTokenStore(config).load()
     assert kept.token is not None
     ended = Token(kept.token.access, kept.token.refresh, 0, time.time() - 1)
     OAuthToken.objects.filter(fingerprint=token_store.fingerprint(config)).update(

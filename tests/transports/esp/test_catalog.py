@@ -21,8 +21,8 @@ from wagtail_smtp.exceptions import (
     SendCancelled,
 )
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.base import Envelope, Letter
-from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
+from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.registry import close_all
 
@@ -57,7 +57,7 @@ def _closed() -> Iterator[None]:
 def transport(slug: str, **options: str) -> AnymailTransport:
     known = PROVIDERS[slug]
     made = AnymailTransport(
-        ProviderConfig(
+        ESPConfig(
             name="Set",
             slug=slug,
             options=known.options | options,
@@ -77,7 +77,7 @@ def send(by: AnymailTransport, *recipients: str, **values: Any) -> Any:
     )
     for name, value in values.items():
         setattr(message, name, value)
-    return by.send(Letter(message, Envelope("from@example.com", tuple(to))), 3)
+    return by.send(OutgoingMessage(message, Envelope("from@example.com", tuple(to))), 3)
 
 
 every_provider = pytest.mark.parametrize("slug", PROVIDERS)
@@ -212,7 +212,7 @@ def test_a_provider_that_takes_the_message_and_says_nothing(provider):
     by = transport("mailgun")
     message = EmailMessage("Hi", "Body", "from@example.com", ["to@example.com"])
     with pytest.raises(MessageOutcomeUnknown) as caught:
-        by.send(Letter(message, Envelope("from@example.com", ("to@example.com",))), 0.3)
+        by.send(OutgoingMessage(message, Envelope("from@example.com", ("to@example.com",))), 0.3)
     never.set()
     assert not caught.value.retry_is_safe
 

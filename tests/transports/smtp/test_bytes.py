@@ -18,7 +18,7 @@ from wagtail_smtp.config.validation import mailbox
 from wagtail_smtp.config.values import SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.outgoing import prepare, shape
 from wagtail_smtp.transports import mime
-from wagtail_smtp.transports.base import Envelope, Letter
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 
@@ -128,7 +128,7 @@ def test_the_same_arrives_by_every_way(extensions, settings):
         for make in CASES.values():
             wanted.append(our_bytes(make))
             with same_each_time():
-                transport.send(Letter(make(), envelope), 5)
+                transport.send(OutgoingMessage(make(), envelope), 5)
         transport.close()
         got = [received.content for received in server.received]
     # A message's last line is ended on the way if it isn't.

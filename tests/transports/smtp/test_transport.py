@@ -13,7 +13,7 @@ from wagtail_smtp.exceptions import (
     MessageRefused,
     MessageTooLarge,
 )
-from wagtail_smtp.transports.base import Envelope, Letter
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 
 MANY = tuple(f"r{number}@example.com" for number in range(250))
 
@@ -135,7 +135,7 @@ def test_8bitmime_is_said_where_it_is_needed_and_offered(transport_to):
         transport = transport_to(server)
         envelope = Envelope("a@example.com", ("to@example.com",))
         message = EmailMessage("Hi", "ä", "a@example.com", ["to@example.com"])
-        transport.send(Letter(message, envelope), 3)
+        transport.send(OutgoingMessage(message, envelope), 3)
         send(transport)
     mails = [line for line in server.transcript if line.startswith("MAIL")]
     is_8_bit = [not received.content.isascii() for received in server.received]

@@ -67,7 +67,7 @@ def _hints(item):
     return [str(hint.message) for hint in found if hint.set_name == item.name]
 
 
-def test_buttons(item, request):
+def check_buttons(item, request):
     """The listing's row actions that test a stored set."""
     offered = (
         ("send_test_email", _("Send test email"), "mail", permissions.may_send_through),

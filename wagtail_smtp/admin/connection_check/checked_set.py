@@ -17,8 +17,8 @@ from wagtail_smtp.diagnostics.check_set import (
 from wagtail_smtp.diagnostics.senders import sender_hints
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.resolve import transport_config
-from wagtail_smtp.transports.base import Letter
-from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.esp.config import ESPConfig
 
 TYPED, STORED = "typed", "stored"
 
@@ -33,7 +33,7 @@ _KEYS = {
 
 
 @dataclass(frozen=True)
-class Trial:
+class CheckedSet:
     """A test that is ready to be run; whatever it needs of the database was looked up before.
 
     Attributes:
@@ -43,8 +43,8 @@ class Trial:
     """
 
     item: SettingsSetConfig
-    server: TransportConfig | ProviderConfig = field(repr=False)
-    letter: Letter | None
+    server: TransportConfig | ESPConfig = field(repr=False)
+    letter: OutgoingMessage | None
     login: str
     notes: tuple
 

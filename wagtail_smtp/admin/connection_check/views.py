@@ -14,7 +14,7 @@ from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.connection_check.buttons import URLS, AddressForm
-from wagtail_smtp.admin.connection_check.checked_set import STORED, TYPED, Trial
+from wagtail_smtp.admin.connection_check.checked_set import STORED, TYPED, CheckedSet
 from wagtail_smtp.admin.connection_check.rate_limit import NotNow, Running
 from wagtail_smtp.admin.connection_check.stream import problem, stream
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS
@@ -45,7 +45,7 @@ class RunsTest(View):
         if not isinstance(subject, tuple):
             return subject
         try:
-            trial = Trial.of(*subject, address)
+            trial = CheckedSet.of(*subject, address)
         except EmailDeliveryError as error:
             return problem(409, error)
         running = Running(request.user)

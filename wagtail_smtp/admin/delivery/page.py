@@ -30,7 +30,7 @@ from wagtail_smtp.admin.sets import notices
 from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import Explanation, explain
-from wagtail_smtp.diagnostics.send_email import send_test
+from wagtail_smtp.diagnostics.send_email import send_test_email
 from wagtail_smtp.diagnostics.status import OVERDUE, outbox
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.live.lookup import NO_VERSION
@@ -221,7 +221,7 @@ class SendTestView(DeliveryView):
         # Before it is sent: what has left can't be taken back.
         data = {"address": recipient, "category": category}
         log(instance=DeliverySettings.load(), action="wagtail_smtp.test_delivery", data=data)
-        remember(request, send_test(recipient, category), recipient)
+        remember(request, send_test_email(recipient, category), recipient)
         result = last_result(request, Overview.now().live)
         tell = {"info": messages.success, "warning": messages.warning, "critical": messages.error}
         tell[result.status](request, result.headline)

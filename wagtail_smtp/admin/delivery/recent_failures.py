@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from wagtail_smtp.admin.caching import cached
 from wagtail_smtp.admin.delivery.failures import WORKS
 from wagtail_smtp.admin.labels import via_label
-from wagtail_smtp.admin.log.query import Wanted, find
+from wagtail_smtp.admin.log.query import Criteria, find
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
@@ -28,7 +28,7 @@ _KEY = "wagtail_smtp.banner.trouble"
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RecentFailure:
     """The newest message that failed; ``via`` is empty where nobody carried it."""
 
     state: str
@@ -47,7 +47,7 @@ class Trouble:
         return text % values
 
 
-def latest_trouble():
+def latest_failure():
     """The newest failure of the last day that no success by the same server followed, or None."""
     return cached(_KEY, _HOLDS, _find)
 
@@ -57,7 +57,7 @@ def _find():
     numbers = [
         number
         for state in STATES
-        for number in find(Wanted(state=state, since=since), _LOOKED_AT).numbers
+        for number in find(Criteria(state=state, since=since), _LOOKED_AT).numbers
     ]
     newest = {}
     entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers)
@@ -65,7 +65,7 @@ def _find():
         newest.setdefault(entry.via, entry)
     for entry in newest.values():
         if not _works_again(entry):
-            return Trouble(entry.state, entry.via, entry.created_at)
+            return RecentFailure(entry.state, entry.via, entry.created_at)
     return None
 
 

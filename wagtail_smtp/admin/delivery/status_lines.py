@@ -7,9 +7,9 @@ from django.utils.translation import gettext as _
 
 from wagtail_smtp.admin.banner import without_addresses
 from wagtail_smtp.admin.delivery.failures import RECENT
-from wagtail_smtp.admin.delivery.recent_failures import latest_trouble
+from wagtail_smtp.admin.delivery.recent_failures import latest_failure
 from wagtail_smtp.admin.delivery.store_usage import warning as store_warning
-from wagtail_smtp.delivery.active_redirect import redirect_in_force
+from wagtail_smtp.delivery.active_redirect import active_redirect
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
@@ -50,10 +50,10 @@ def status_lines(overview, *, is_stuck):
 def _problems(overview, is_stuck):
     if overview.refusal:
         yield Line("refusal", "bad", overview.refusal)
-    redirect = None if overview.refusal else redirect_in_force(overview.live)
+    redirect = None if overview.refusal else active_redirect(overview.live)
     if redirect is not None and redirect.is_blocked:
         yield Line("redirect", "bad", without_addresses(redirect))
-    trouble = latest_trouble()
+    trouble = latest_failure()
     if trouble is not None:
         yield Line("failed", "bad", str(trouble), anchor="failures-section")
     if is_stuck:

@@ -20,7 +20,7 @@ from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
 from wagtail_smtp.models.choices import State
 from wagtail_smtp.outbox.actions import cancel, try_now
 from wagtail_smtp.resend import can_resend, once
-from wagtail_smtp.resend.several import REASONS, Account, Sieve, resend_several
+from wagtail_smtp.resend.several import REASONS, ResendFilter, ResendSummary, resend_several
 
 #: Entries that "all" of the listing means at most.
 ALL = 50_000
@@ -192,9 +192,9 @@ class ResendSelected(BulkAction):
         return not self.is_all or self.filters.wanted.state == State.UNKNOWN
 
     def get_context_data(self, **kwargs):
-        kept, left_out, account = [], [], Account()
+        kept, left_out, account = [], [], ResendSummary()
         count = 0
-        for entry, reason in Sieve(unknown_too=self.unknown_too).look_at(self.numbers):
+        for entry, reason in ResendFilter(unknown_too=self.unknown_too).look_at(self.numbers):
             if reason:
                 account.left_out[reason] += 1
                 if len(left_out) < SHOWN:
@@ -220,7 +220,7 @@ class ResendSelected(BulkAction):
         }
 
     def form_valid(self, form):
-        account = Account()
+        account = ResendSummary()
         resend_several(
             self.numbers,
             account,

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
 
 from wagtail_smtp.admin.labels import category_choices, via_label
-from wagtail_smtp.admin.log.query import Wanted, find, is_recipient
+from wagtail_smtp.admin.log.query import Criteria, find, is_recipient
 from wagtail_smtp.admin.log.tracking import CHOICES
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.log import STATES
@@ -62,7 +62,7 @@ class LogFilterSet(WagtailFilterSet):
         self.is_valid()
         given = self.form.cleaned_data
         period = given.get("created_at")
-        return Wanted(
+        return Criteria(
             **{name: given.get(name) or "" for name in _BY_VALUE},
             since=period.start if period else None,
             until=period.stop if period else None,

@@ -33,7 +33,7 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Criteria:
     """What somebody looks for; empty: anything. ``before`` is the number of an entry.
 
     ``subject`` may also be a part of a recipient's address.
@@ -63,7 +63,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found(Sequence):
+class Matches(Sequence):
     """The numbers of the entries, newest first; as a sequence, the entries themselves.
 
     ``older`` is the ``before`` to go on with, None if all was looked through. ``is_capped``
@@ -90,7 +90,7 @@ def find(wanted, limit=CAP):
     """Up to ``limit`` entries."""
     bounds = _bounds(wanted)
     if bounds is None or len(wanted.subject) > LogEntry._meta.get_field("subject").max_length:
-        return Found()
+        return Matches()
     by = _by_recipient if wanted.recipient else _by_entry
     return by(wanted, bounds, limit)
 
@@ -204,8 +204,8 @@ def _by_recipient(wanted, bounds, limit):
 
 def _found(numbers, limit, edge):
     if len(numbers) > limit:
-        return Found(numbers[:limit], numbers[limit - 1], is_capped=True)
-    return Found(numbers, edge)
+        return Matches(numbers[:limit], numbers[limit - 1], is_capped=True)
+    return Matches(numbers, edge)
 
 
 def recipient_lookup(text):

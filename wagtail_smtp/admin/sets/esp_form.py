@@ -71,7 +71,7 @@ def _transports():
     return [(SMTP, "SMTP"), *((slug, provider.label) for slug, provider in PROVIDERS.items())]
 
 
-class ProviderForm(WagtailAdminModelForm):
+class ESPForm(WagtailAdminModelForm):
     """Which transport, and what it needs; a provider's fields are those in :data:`NAMES`."""
 
     transport = forms.ChoiceField(
@@ -228,12 +228,12 @@ def _field(option):
 
 
 # Forms that are made of this one have them as if they were written down.
-ProviderForm.declared_fields |= {
+ESPForm.declared_fields |= {
     NAMES[provider.slug, option.name]: _field(option)
     for provider in PROVIDERS.values()
     for option in provider.options
 }
-ProviderForm.base_fields |= ProviderForm.declared_fields
+ESPForm.base_fields |= ESPForm.declared_fields
 
 #: The providers' panel; in it, each provider's fields are shown for its own transport.
 PANEL = MultiFieldPanel(

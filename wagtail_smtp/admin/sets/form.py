@@ -15,7 +15,7 @@ from wagtail.log_actions import registry
 
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.sets.esp_form import SECRET_FIELDS as KEY_FIELDS
-from wagtail_smtp.admin.sets.esp_form import SMTP, ProviderForm
+from wagtail_smtp.admin.sets.esp_form import SMTP, ESPForm
 from wagtail_smtp.admin.sets.oauth_form import SECRET_FIELDS as OAUTH_FIELDS
 from wagtail_smtp.admin.sets.oauth_form import OAuthFields
 from wagtail_smtp.admin.static_files import static_file
@@ -34,7 +34,7 @@ from wagtail_smtp.transports.smtp.presets import PRESETS
 SECRET_FIELDS = ("password", *KEY_FIELDS, *OAUTH_FIELDS)
 
 
-class SettingsSetForm(OAuthFields, ProviderForm):
+class SettingsSetForm(OAuthFields, ESPForm):
     """Add, copy or edit one settings set."""
 
     preset = forms.ChoiceField(

@@ -24,7 +24,7 @@ from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.connection_check import views
-from wagtail_smtp.admin.connection_check.buttons import OffersTests, test_buttons
+from wagtail_smtp.admin.connection_check.buttons import OffersTests, check_buttons
 from wagtail_smtp.admin.missing_tables import requires_tables
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
 from wagtail_smtp.admin.sets import cells, notices
@@ -266,7 +266,7 @@ class IndexView(snippets.IndexView):
 
     def get_list_more_buttons(self, instance):
         # Beside Edit (10), before Copy (20) and Delete (30).
-        return [*super().get_list_more_buttons(instance), *test_buttons(instance, self.request)]
+        return [*super().get_list_more_buttons(instance), *check_buttons(instance, self.request)]
 
     @cached_property
     def header_buttons(self):

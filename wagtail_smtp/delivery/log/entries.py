@@ -18,7 +18,7 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address
 from wagtail_smtp.config.values import Attempt, Recipient
 from wagtail_smtp.delivery.log import message_store, stored_message, tracking_events, writer
-from wagtail_smtp.delivery.result import STATES, Passage
+from wagtail_smtp.delivery.result import STATES, DeliveryResult
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     DestinationRefused,
@@ -31,7 +31,7 @@ from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient
 from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.models.log import SHOWN
 from wagtail_smtp.runtime import error_logging
-from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.base import OutgoingMessage
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ _PHASES: Mapping[type[Exception], str] = {SecretError: "password", DestinationRe
 
 
 def record(
-    passage: Passage,
+    passage: DeliveryResult,
     resend_of: LogEntry | None = None,
     retry: Callable[[LogEntry], None] | None = None,
 ) -> LogEntry | None:
@@ -82,11 +82,11 @@ def is_taken_care_of(entry: LogEntry | None) -> bool:
 
 
 def _ways(
-    passage: Passage,
+    passage: DeliveryResult,
     described: LogEntry,
     rows: list[Model],
     retry: Callable[[LogEntry], None] | None,
-) -> Iterator[writer.Way]:
+) -> Iterator[writer.WriteAttempt]:
     """How the entry may be written, the best first."""
     if retry is not None:
         waiting, theirs = _waiting(described, rows)
@@ -96,7 +96,9 @@ def _ways(
             retry(waiting)
 
         # Late, the sender may have sent it again.
-        yield writer.Way(waiting, theirs, wait, True, may_be_late=False, size=described.size)
+        yield writer.WriteAttempt(
+            waiting, theirs, wait, True, may_be_late=False, size=described.size
+        )
     frozen = b""
     # A security message is stored only while the outbox will still try it.
     if is_kept(passage, described.state):
@@ -108,13 +110,15 @@ def _ways(
 
     if frozen:
         is_small = len(frozen) <= _HELD
-        yield writer.Way(described, rows, keep, True, may_be_late=is_small, size=len(frozen))
+        yield writer.WriteAttempt(
+            described, rows, keep, True, may_be_late=is_small, size=len(frozen)
+        )
     has_provider_ids = any(getattr(row, "provider_id", "") for row in rows)
     alone = (lambda: _insert(described, rows)) if has_provider_ids else None
-    yield writer.Way(described, rows, alone)
+    yield writer.WriteAttempt(described, rows, alone)
 
 
-def _described(passage: Passage) -> tuple[LogEntry, list[Model]]:
+def _described(passage: DeliveryResult) -> tuple[LogEntry, list[Model]]:
     """The entry and its rows, or as much of them as can be told of an odd message."""
     rows: list[Model] = []
     try:
@@ -130,7 +134,7 @@ def _described(passage: Passage) -> tuple[LogEntry, list[Model]]:
     return described, rows
 
 
-def _least(passage: Passage) -> LogEntry:
+def _least(passage: DeliveryResult) -> LogEntry:
     return LogEntry(
         key=passage.key or uuid.uuid4(),
         state=passage.state,
@@ -141,7 +145,7 @@ def _least(passage: Passage) -> LogEntry:
     )
 
 
-def _frozen(passage: Passage, described: LogEntry) -> bytes:
+def _frozen(passage: DeliveryResult, described: LogEntry) -> bytes:
     """The message as it is stored; empty if it can't be."""
     try:
         return stored_message.freeze(passage.message).content
@@ -166,7 +170,7 @@ def _waiting(described: LogEntry, rows: Iterable[Model]) -> tuple[LogEntry, list
     return waiting, theirs
 
 
-def entry(passage: Passage) -> LogEntry:
+def entry(passage: DeliveryResult) -> LogEntry:
     """The entry alone."""
     message, letter = passage.message, passage.letter
     redirect = passage.route.redirect
@@ -192,20 +196,20 @@ def _header(message: EmailMessage, wanted: str) -> str:
     return ""
 
 
-def sender(passage: Passage) -> str:
+def sender(passage: DeliveryResult) -> str:
     """Who the message says it is from, with the set's sender where that was applied."""
     shown = passage.message if passage.letter is None else passage.letter.message
     return _header(shown, "from") or clip(shown.from_email)
 
 
-def _size(letter: Letter | None) -> int:
+def _size(letter: OutgoingMessage | None) -> int:
     try:
         return len(letter.content) if letter is not None else 0
     except Exception:
         return 0  # it can't be written down, which is why it wasn't sent
 
 
-def _reason(passage: Passage) -> str:
+def _reason(passage: DeliveryResult) -> str:
     if passage.failure is not None:
         # What the message was handed to may have raised anything, and told its secrets in it.
         return words_of(passage.failure, is_ours=not passage.was_handed_over)
@@ -213,7 +217,7 @@ def _reason(passage: Passage) -> str:
     return f"{not_sent[0].code} {not_sent[0].reply}" if not_sent else ""
 
 
-def recipients(passage: Passage, *, kept_from: bool = True) -> Iterable[LogRecipient]:
+def recipients(passage: DeliveryResult, *, kept_from: bool = True) -> Iterable[LogRecipient]:
     """Each envelope recipient with its state.
 
     Args:
@@ -341,7 +345,7 @@ _WORDS = re.compile(
 _CONTENT = re.compile(r"\bspam\b|virus|malware|phish|content|attachment", re.IGNORECASE)
 
 
-def is_kept(passage: Passage, state: str) -> bool:
+def is_kept(passage: DeliveryResult, state: str) -> bool:
     """Whether the message is stored whole, now that it is in that state for good."""
     if passage.classification.category == SECURITY:
         return False

@@ -44,7 +44,7 @@ class Report:
         set_key: of the set whose reports these are; only entries sent through it are meant.
         at: when it happened; None: the provider doesn't say.
         message_id: the provider's.
-        address: as :func:`wagtail_smtp.delivery.log.entries.recipient` writes it; empty: nobody named.
+        address: as :func:`wagtail_smtp.delivery.log.entries.recipient` writes it; empty: not given.
         entry_key: of the entry, where the provider returns what was sent along.
         names_recipient: whether ``address`` can be relied on if several got the message.
     """

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class WriteAttempt:
     """One way to write an entry.
 
     Attributes:
@@ -61,7 +61,7 @@ class Way:
         return self.size + _OF_ROW * (1 + len(self.rows))
 
 
-def write(ways: Sequence[Way]) -> LogEntry | None:
+def write(ways: Sequence[WriteAttempt]) -> LogEntry | None:
     """Write an entry, the first way that works. None: it can only be written later.
 
     Raises:
@@ -89,7 +89,7 @@ def write(ways: Sequence[Way]) -> LogEntry | None:
     return None
 
 
-def _put_later(ways: Sequence[Way], alias: str) -> bool:
+def _put_later(ways: Sequence[WriteAttempt], alias: str) -> bool:
     """Have it written later; without the message, if too many bytes wait already."""
     if deferred.put(lambda: _late(ways, alias), alias, max(way.held for way in ways)):
         return True
@@ -97,7 +97,7 @@ def _put_later(ways: Sequence[Way], alias: str) -> bool:
     return len(ways) > 1 and deferred.put(lambda: _late(last, alias), alias, last[0].held)
 
 
-def _late(ways: Sequence[Way], alias: str) -> None:
+def _late(ways: Sequence[WriteAttempt], alias: str) -> None:
     for way in ways[:-1]:
         try:
             _written(way, alias)
@@ -108,7 +108,7 @@ def _late(ways: Sequence[Way], alias: str) -> None:
     _written(ways[-1], alias)
 
 
-def _written(way: Way, alias: str) -> LogEntry:
+def _written(way: WriteAttempt, alias: str) -> LogEntry:
     entry = way.entry
     rides_along = autonomous.rides_along(alias)
     if rides_along and way.is_stored and not deferred.has_room(way.held):

@@ -9,7 +9,7 @@ from django.db.models import Count, Min
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import OutboxMessage
 from wagtail_smtp.outbox.claims import rows
-from wagtail_smtp.outbox.worker_pool import Crew
+from wagtail_smtp.outbox.worker_pool import WorkerPool
 
 
 class Command(EmailCommand):
@@ -34,12 +34,12 @@ class Command(EmailCommand):
         if not (work or once):
             self._show()
             return
-        crew = Crew(threads)
+        crew = WorkerPool(threads)
         for name in (signal.SIGTERM, signal.SIGINT):
             # What is being sent is finished and written down first.
             signal.signal(name, lambda *_: crew.stop())
         if once:
-            self.stdout.write(f"{crew.work_off()} messages were worked off.")
+            self.stdout.write(f"{crew.drain()} messages were worked off.")
         else:
             crew.work()
 

@@ -15,7 +15,7 @@ from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.resend.several import Account, Selection, preview, resend_several
+from wagtail_smtp.resend.several import ResendSummary, Selection, preview, resend_several
 from wagtail_smtp.transports import standard
 
 #: States that may be asked for.
@@ -88,7 +88,7 @@ class Command(EmailCommand):
             self.stdout.write(f"Nothing was sent. To be resent: {_messages(count)}")
             self._tell_left_out(account)
             return
-        account = Account()
+        account = ResendSummary()
         try:
             resend_several(numbers, account, unknown_too=unknown_too)
         except KeyboardInterrupt:
@@ -102,14 +102,14 @@ class Command(EmailCommand):
                 f"{_messages(account.failed)} could not be sent. The first: {account.problem}"
             )
 
-    def _tell(self, account: Account) -> None:
+    def _tell(self, account: ResendSummary) -> None:
         waiting = sum(account.resent[state] for state in (State.QUEUED, State.DEFERRED))
         self.stdout.write(f"Resent: {_messages(account.resent.total() - waiting)}")
         if waiting:
             self.stdout.write(f"Put into the outbox: {_messages(waiting)}")
         self._tell_left_out(account)
 
-    def _tell_left_out(self, account: Account) -> None:
+    def _tell_left_out(self, account: ResendSummary) -> None:
         if account.left_out:
             self.stdout.write("Left out:")
         for count, reason in account.why_left_out():

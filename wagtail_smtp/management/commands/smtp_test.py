@@ -10,7 +10,7 @@ from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.diagnostics.causes.base import Cause
 from wagtail_smtp.diagnostics.check_set import CONNECTED, FAST, NOT_ASKED, Report, try_set
 from wagtail_smtp.diagnostics.from_log import cause_of
-from wagtail_smtp.diagnostics.send_email import send_test
+from wagtail_smtp.diagnostics.send_email import send_test_email
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import current
 from wagtail_smtp.management.base import EmailCommand
@@ -68,7 +68,7 @@ class Command(EmailCommand):
         self.stdout.write(" – ".join(part for part in (line, *details, said) if part))
 
     def _send(self, address: str) -> None:
-        told = send_test(address)
+        told = send_test_email(address)
         if told.waits:
             entry = told.entry.pk if told.entry else 0
             self.stdout.write(f"The message waits in the outbox, as entry {entry}. {told.words}")

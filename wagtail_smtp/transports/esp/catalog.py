@@ -37,7 +37,7 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
-class Provider:
+class ESP:
     """A provider of django-anymail.
 
     Attributes:
@@ -93,10 +93,10 @@ def _at(*choices: tuple[str, Any]) -> Option:
 
 _NO_WORKAROUND_CHANGES = {"workaround_display_name_bugs": True}
 
-PROVIDERS: Mapping[str, Provider] = {
+PROVIDERS: Mapping[str, ESP] = {
     provider.slug: provider
     for provider in (
-        Provider(
+        ESP(
             "amazon_ses",
             "Amazon SES",
             (
@@ -117,14 +117,14 @@ PROVIDERS: Mapping[str, Provider] = {
             ),
             fixed={"message_tag_name": None},
         ),
-        Provider(
+        ESP(
             "brevo",
             "Brevo",
             (_key("api_key", hint=_("A version 3 API key, not the SMTP key.")),),
             url="https://api.brevo.com/v3/",
             fixed=_NO_WORKAROUND_CHANGES | {"prevent_header_encoding_bugs": True},
         ),
-        Provider(
+        ESP(
             "mailersend",
             "MailerSend",
             (_key("api_token", _("API token")),),
@@ -132,7 +132,7 @@ PROVIDERS: Mapping[str, Provider] = {
             fixed={"batch_send_mode": None},
             returns_metadata=False,
         ),
-        Provider(
+        ESP(
             "mailgun",
             "Mailgun",
             (
@@ -150,13 +150,13 @@ PROVIDERS: Mapping[str, Provider] = {
                 ),
             ),
         ),
-        Provider(
+        ESP(
             "mailjet",
             "Mailjet",
             (Option("api_key", _("API key")), _key("secret_key", _("Secret key"))),
             url="https://api.mailjet.com/v3.1/",
         ),
-        Provider(
+        ESP(
             "mailtrap",
             "Mailtrap",
             (
@@ -169,13 +169,13 @@ PROVIDERS: Mapping[str, Provider] = {
                 ),
             ),
         ),
-        Provider(
+        ESP(
             "mandrill",
             "Mailchimp Transactional (Mandrill)",
             (_key("api_key"),),
             url="https://mandrillapp.com/api/1.0",
         ),
-        Provider(
+        ESP(
             "postal",
             "Postal",
             (
@@ -184,7 +184,7 @@ PROVIDERS: Mapping[str, Provider] = {
             ),
             returns_metadata=False,
         ),
-        Provider(
+        ESP(
             "postmark",
             "Postmark",
             (
@@ -199,14 +199,14 @@ PROVIDERS: Mapping[str, Provider] = {
             url="https://api.postmarkapp.com/",
             fixed={"use_bulk_api": False, "generate_message_id": False},
         ),
-        Provider(
+        ESP(
             "resend",
             "Resend",
             (_key("api_key"),),
             url="https://api.resend.com/",
             fixed={"verify_attachment_extensions": True},
         ),
-        Provider(
+        ESP(
             "scaleway",
             "Scaleway",
             (
@@ -222,7 +222,7 @@ PROVIDERS: Mapping[str, Provider] = {
             url="https://api.scaleway.com/transactional-email/v1alpha1/regions/{region}/",
             returns_metadata=False,
         ),
-        Provider(
+        ESP(
             "sendgrid",
             _("SendGrid (no longer supported by django-anymail)"),
             (
@@ -244,7 +244,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 "merge_field_format": None,
             },
         ),
-        Provider(
+        ESP(
             "sparkpost",
             "SparkPost",
             (
@@ -256,7 +256,7 @@ PROVIDERS: Mapping[str, Provider] = {
                 Option("subaccount", _("Subaccount"), is_required=False),
             ),
         ),
-        Provider(
+        ESP(
             "unisender_go",
             "Unisender Go",
             (

@@ -9,8 +9,8 @@ from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.base import Letter
-from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.smtp.check import LONGEST, Stage, certificate
 from wagtail_smtp.transports.smtp.connect import StageName
@@ -21,7 +21,7 @@ _WAIT = 3.0
 
 
 @sensitive_variables()
-def check_provider(config: ProviderConfig, letter: Letter | None = None) -> Iterator[Stage]:
+def check_esp(config: ESPConfig, letter: OutgoingMessage | None = None) -> Iterator[Stage]:
     """Try a provider out; each stage comes as it is done, the first that fails is the last.
 
     Without a message no provider can be asked whether it knows the key.
@@ -76,7 +76,7 @@ class _Opening:
         failure: why no address works.
     """
 
-    def __init__(self, config: ProviderConfig) -> None:
+    def __init__(self, config: ESPConfig) -> None:
         self._host = config.host
         self._context = ssl_context(config.ca_certificates) if config.security == "ssl" else None
         self.connected_at = 0.0
@@ -90,7 +90,7 @@ class _Opening:
 
 
 @sensitive_variables()
-def _send(config: ProviderConfig, letter: Letter, within: float) -> Iterator[Stage]:
+def _send(config: ESPConfig, letter: OutgoingMessage, within: float) -> Iterator[Stage]:
     # Half of the time for connecting once more, which takes four waits at most.
     config = replace(config, timeout=min(config.timeout, within / 8))
     transport = AnymailTransport(config)

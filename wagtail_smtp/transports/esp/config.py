@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.config.validation import is_host, may_log_in_without_tls
 from wagtail_smtp.config.values import Problem, SettingsSetConfig
-from wagtail_smtp.transports.esp.catalog import INSTALL, PROVIDERS, Option, Provider, field_name
+from wagtail_smtp.transports.esp.catalog import ESP, INSTALL, PROVIDERS, Option, field_name
 
 #: Amazon has no email service in China.
 _AWS_REGION = re.compile(r"(?!cn-)[a-z]{2}(-[a-z]+)+-\d{1,2}\Z")
@@ -19,7 +19,7 @@ _WORD = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 
 
 @dataclass(frozen=True)
-class ProviderConfig:
+class ESPConfig:
     """All that one provider's transport needs, keys included; never stored."""
 
     name: str
@@ -32,7 +32,7 @@ class ProviderConfig:
     username: str = ""
 
     @property
-    def provider(self) -> Provider:
+    def provider(self) -> ESP:
         """What the table says of it."""
         return PROVIDERS[self.slug]
 

@@ -29,8 +29,8 @@ from wagtail_smtp.exceptions import (
     MessageUnsupported,
     SendCancelled,
 )
-from wagtail_smtp.transports.base import Letter
-from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.http import Progress
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,12 @@ _SAYING = frozenset(
 
 
 @sensitive_variables()
-def judge(
-    config: ProviderConfig, letter: Letter, progress: Progress, count: int, error: Exception | None
+def classify_error(
+    config: ESPConfig,
+    letter: OutgoingMessage,
+    progress: Progress,
+    count: int,
+    error: Exception | None,
 ) -> Outcome | Exception:
     """What came of handing over a message.
 
@@ -102,7 +106,7 @@ def _is_anymails(error: Exception) -> bool:
     return type(error).__module__.startswith("anymail.")
 
 
-def _nothing_sent(config: ProviderConfig, count: int) -> AttemptFailed:
+def _nothing_sent(config: ESPConfig, count: int) -> AttemptFailed:
     if count == 0:
         return SendCancelled(
             f"{config.name}: a receiver of pre_send cancelled the message.", phase="data"
@@ -113,7 +117,7 @@ def _nothing_sent(config: ProviderConfig, count: int) -> AttemptFailed:
     )
 
 
-def _recipients(letter: Letter, status: Any) -> tuple[Recipient, ...]:
+def _recipients(letter: OutgoingMessage, status: Any) -> tuple[Recipient, ...]:
     """Each recipient's state, those added by a receiver included."""
     known = {_folded(address): item for address, item in status.recipients.items()}
     still = {_folded(address) for address in letter.message.recipients()}
@@ -146,7 +150,7 @@ def _bare(address: str) -> str:
     return address.rpartition("<")[2].rstrip(">")
 
 
-def _outcome(config: ProviderConfig, recipients: tuple[Recipient, ...]) -> Outcome | AttemptFailed:
+def _outcome(config: ESPConfig, recipients: tuple[Recipient, ...]) -> Outcome | AttemptFailed:
     states = {item.state for item in recipients}
     if "unknown" in states:
         return MessageOutcomeUnknown(
@@ -165,9 +169,7 @@ def _outcome(config: ProviderConfig, recipients: tuple[Recipient, ...]) -> Outco
     )
 
 
-def _never_sent(
-    config: ProviderConfig, progress: Progress, error: Exception
-) -> AttemptFailed | None:
+def _never_sent(config: ESPConfig, progress: Progress, error: Exception) -> AttemptFailed | None:
     """The failure of a message that surely was not handed over whole; None: it may have been."""
     if progress.at in ("resolve", "connect", "tls"):
         phase = "tls" if progress.at == "tls" else "connect"
@@ -186,9 +188,7 @@ def _never_sent(
     return None
 
 
-def _connection_failed(
-    config: ProviderConfig, error: Exception | None, phase: str
-) -> AttemptFailed:
+def _connection_failed(config: ESPConfig, error: Exception | None, phase: str) -> AttemptFailed:
     if isinstance(error, EmailDeliveryError):
         return cast(AttemptFailed, _unchained(error))  # DestinationRefused
     words = str(error) if error is not None else "the connection broke while sending"
@@ -203,14 +203,14 @@ def _unchained(error: Exception) -> Exception:
     return error.with_traceback(None)
 
 
-def _lost(config: ProviderConfig, progress: Progress) -> AttemptFailed:
+def _lost(config: ESPConfig, progress: Progress) -> AttemptFailed:
     why = "an answer that can't be read" if progress.at == "done" else "no answer"
     return MessageOutcomeUnknown(
         f"{config.name}: the message was handed over, and {why} came.", phase="reply"
     )
 
 
-def _verdict(config: ProviderConfig, code: int, words: str) -> AttemptFailed:
+def _verdict(config: ESPConfig, code: int, words: str) -> AttemptFailed:
     """The failure that an answer stands for.
 
     Args:
@@ -233,7 +233,7 @@ def _verdict(config: ProviderConfig, code: int, words: str) -> AttemptFailed:
     return kind(said, phase="data", **values)
 
 
-def _answer(config: ProviderConfig, error: Exception) -> tuple[int, str]:
+def _answer(config: ESPConfig, error: Exception) -> tuple[int, str]:
     """Status and words of the answer that an error holds; 0: there was none."""
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):  # boto3's
@@ -280,7 +280,7 @@ def _sayings(value: Any, is_saying: bool = False) -> Iterator[str]:
         yield value
 
 
-def _scrubbed(config: ProviderConfig, text: str) -> str:
+def _scrubbed(config: ESPConfig, text: str) -> str:
     """The words on one line, without keys and control characters, at most 500 characters."""
     for secret in sorted(_spellings(config.secrets.values()), key=len, reverse=True):
         text = text.replace(secret, "…")

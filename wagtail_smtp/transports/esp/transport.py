@@ -25,9 +25,9 @@ from wagtail_smtp.config.values import Outcome
 from wagtail_smtp.exceptions import TransportUnavailable
 from wagtail_smtp.transports import registry
 from wagtail_smtp.transports.availability import Availability
-from wagtail_smtp.transports.base import Letter
+from wagtail_smtp.transports.base import OutgoingMessage
 from wagtail_smtp.transports.esp.catalog import INSTALL, METADATA
-from wagtail_smtp.transports.esp.config import ProviderConfig
+from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.pool import Pool
 from wagtail_smtp.transports.smtp.tls import shared_context
 
@@ -47,7 +47,7 @@ _STEERING = (
 class AnymailTransport:
     """Hands messages to one provider. Shared by all threads of a process."""
 
-    def __init__(self, config: ProviderConfig) -> None:
+    def __init__(self, config: ESPConfig) -> None:
         self.config = config
         self.name = config.name
         self.availability = Availability()
@@ -78,7 +78,7 @@ class AnymailTransport:
         self._pool.after_fork()
 
     @sensitive_variables()
-    def send(self, letter: Letter, patience: float) -> Outcome:
+    def send(self, letter: OutgoingMessage, patience: float) -> Outcome:
         """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
         with self._pool.lease() as (session, _is_reused):
             result = session.send(letter, patience)
@@ -92,7 +92,7 @@ class AnymailSession:
     """A provider's backend with its connection. Used by one thread at a time."""
 
     @sensitive_variables()
-    def __init__(self, config: ProviderConfig, context: ssl.SSLContext) -> None:
+    def __init__(self, config: ESPConfig, context: ssl.SSLContext) -> None:
         self._config = config
         try:
             from wagtail_smtp.transports.http import Adapter
@@ -118,13 +118,13 @@ class AnymailSession:
         self.expires_at = math.inf
 
     @sensitive_variables()
-    def send(self, letter: Letter, patience: float) -> Outcome | Exception:
+    def send(self, letter: OutgoingMessage, patience: float) -> Outcome | Exception:
         """Hand over one message.
 
         Returns:
             What came of it, or the error that says so; without anything of django-anymail's.
         """
-        from wagtail_smtp.transports.esp.errors import judge
+        from wagtail_smtp.transports.esp.errors import classify_error
 
         message, adapter = letter.message, self._adapter
         if time.monotonic() - self.used_at > conf.ONE_WRITE_WITHIN:
@@ -145,7 +145,7 @@ class AnymailSession:
             error = caught
         self.messages += 1
         self.used_at = time.monotonic()
-        result = judge(self._config, letter, adapter.progress, count, error)
+        result = classify_error(self._config, letter, adapter.progress, count, error)
         self.is_broken = adapter.progress.at not in ("", "done")
         _forget_request(message)
         return result
@@ -166,7 +166,7 @@ class AnymailSession:
 
 
 @sensitive_variables()
-def _backend(config: ProviderConfig) -> Any:
+def _backend(config: ESPConfig) -> Any:
     """The provider's backend.
 
     Raises:
@@ -210,7 +210,7 @@ def _route_through(backend: Any, adapter: Any) -> None:
         send_by(backend.client, adapter)
 
 
-def hold_redirect(backend: Any, letter: Letter) -> None:
+def hold_redirect(backend: Any, letter: OutgoingMessage) -> None:
     """Let a backend of django-anymail refuse what its receivers took out of the redirect.
 
     They are called after the message was redirected, and may change it.
@@ -227,7 +227,7 @@ def hold_redirect(backend: Any, letter: Letter) -> None:
     backend.build_message_payload = build_message_payload
 
 
-def _leave_out_fixed_headers(message: EmailMessage, config: ProviderConfig) -> None:
+def _leave_out_fixed_headers(message: EmailMessage, config: ESPConfig) -> None:
     """Providers make their own Date and Message-ID; some refuse others, or send both."""
     if config.slug == "amazon_ses":
         return  # it is handed the whole message as it is written
@@ -236,7 +236,7 @@ def _leave_out_fixed_headers(message: EmailMessage, config: ProviderConfig) -> N
 
 
 @contextmanager
-def _named(message: EmailMessage, key: str, config: ProviderConfig) -> Iterator[None]:
+def _named(message: EmailMessage, key: str, config: ESPConfig) -> Iterator[None]:
     """Send the key of the message's entry along, if the provider returns it in its reports.
 
     By it they find their entry even if the provider's answer, with its own name of the message,
@@ -256,7 +256,7 @@ def _named(message: EmailMessage, key: str, config: ProviderConfig) -> Iterator[
             message.metadata = own  # type: ignore[attr-defined]
 
 
-def _may_be_named(message: EmailMessage, own: Any, config: ProviderConfig) -> bool:
+def _may_be_named(message: EmailMessage, own: Any, config: ESPConfig) -> bool:
     """Whether one more of the metadata takes nothing away, and can't be too much."""
     is_room = own is None or (isinstance(own, Mapping) and len(own) < _MOST_METADATA)
     return (

@@ -51,7 +51,7 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AuthorizationRequest:
     """A consent that was asked for: where to send the browser, and what to keep until it is back.
 
     ``kept`` is plain JSON and secret.
@@ -75,18 +75,18 @@ def obtain(client: Client, refresh: str = "") -> Token:
     if client.settings.needs_consent and not refresh:
         raise TokenRefused(f"{client.name}: nobody has consented yet.", reason="consent-needed")
     grants = {"microsoft": _microsoft, "google": _google, "other": _other}
-    with errors.told_of(client.name, client.secret, refresh):
+    with errors.refusal_reason(client.name, client.secret, refresh):
         return _token(grants[client.settings.provider](client, refresh), refresh)
 
 
 @sensitive_variables()
-def ask(client: Client, redirect_uri: str, state: str) -> Asked:
+def ask(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
     """Begin a consent with PKCE (RFC 7636).
 
     Raises:
         TokenRefused: as :func:`obtain`.
     """
-    with errors.told_of(client.name, client.secret):
+    with errors.refusal_reason(client.name, client.secret):
         if client.settings.provider == "microsoft":
             with _microsoft_app(client) as app, warnings.catch_warnings():
                 # It advises form_post, by which the browser would come back without its session:
@@ -98,7 +98,7 @@ def ask(client: Client, redirect_uri: str, state: str) -> Asked:
                     state=state,
                     login_hint=client.user,
                 )
-            return Asked(flow["auth_uri"], state, flow)
+            return AuthorizationRequest(flow["auth_uri"], state, flow)
         return _ask_other(client, redirect_uri, state)
 
 
@@ -107,13 +107,13 @@ def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -
     """Turn the browser's answer to a consent into a token.
 
     Args:
-        kept: of :class:`Asked`.
+        kept: of :class:`AuthorizationRequest`.
         answer: the query that the browser came back with; its state was compared.
 
     Raises:
         TokenRefused: as :func:`obtain`.
     """
-    with errors.told_of(client.name, client.secret, answer.get("code", "")):
+    with errors.refusal_reason(client.name, client.secret, answer.get("code", "")):
         if client.settings.provider == "microsoft":
             with _microsoft_app(client) as app:
                 found = app.acquire_token_by_auth_code_flow(dict(kept), dict(answer))
@@ -138,7 +138,7 @@ def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -
 @sensitive_variables()
 def _token(found: Mapping[str, Any], refresh: str) -> Token:
     if "error" in found or not found.get("access_token"):
-        raise errors.ProviderError(
+        raise errors.IdentityProviderError(
             str(found.get("error") or "no access token"), str(found.get("error_description") or "")
         )
     now = time.time()
@@ -250,7 +250,7 @@ def _other(client: Client, refresh: str) -> Mapping[str, Any]:
 
 
 @sensitive_variables()
-def _ask_other(client: Client, redirect_uri: str, state: str) -> Asked:
+def _ask_other(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
     verifier = secrets.token_urlsafe(48)
     more = {"login_hint": client.user}
     url = client.settings.authorize_url
@@ -262,4 +262,6 @@ def _ask_other(client: Client, redirect_uri: str, state: str) -> Asked:
         where, _state = _authlib(client, session, redirect_uri).create_authorization_url(
             url, state=state, code_verifier=verifier, **more
         )
-    return Asked(where, state, {"code_verifier": verifier, "redirect_uri": redirect_uri})
+    return AuthorizationRequest(
+        where, state, {"code_verifier": verifier, "redirect_uri": redirect_uri}
+    )

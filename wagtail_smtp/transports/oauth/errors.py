@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _LONG = re.compile(r"[A-Za-z0-9+/_.~=-]{40,}")
 
 
-class ProviderError(Exception):
+class IdentityProviderError(Exception):
     """What a provider answered (RFC 6749 5.2)."""
 
     def __init__(self, error: str, description: str = "") -> None:
@@ -65,7 +65,7 @@ def reason(error: str, description: str = "") -> str:
 
 @contextmanager
 @sensitive_variables()
-def told_of(name: str, *private: str) -> Iterator[None]:
+def refusal_reason(name: str, *private: str) -> Iterator[None]:
     """Turn what libraries raise into TokenRefused, without the frames that hold secrets.
 
     Args:

@@ -32,7 +32,7 @@ NEW = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredToken:
     """What is stored of a set's token.
 
     Attributes:
@@ -50,10 +50,10 @@ class Kept:
     refusal: TokenRefused | None = field(default=None)
 
 
-class Store(Protocol):
+class TokenStore(Protocol):
     """Where a set's token is kept."""
 
-    def load(self) -> Kept:
+    def load(self) -> StoredToken:
         """What is stored now."""
 
     def claim(self, number: int, until: float) -> str:
@@ -66,11 +66,11 @@ class Store(Protocol):
         """Store why it was not renewed."""
 
 
-class Tokens:
+class TokenManager:
     """The access tokens of one set, for its transport."""
 
     def __init__(
-        self, client: Client, store: Store, tell: Callable[[TokenRefused], None] | None = None
+        self, client: Client, store: TokenStore, tell: Callable[[TokenRefused], None] | None = None
     ) -> None:
         self._client = client
         self._store = store
@@ -100,7 +100,7 @@ class Tokens:
         return self._renew(kept)
 
     @sensitive_variables()
-    def _renew_early(self, kept: Kept, valid: Token) -> str:
+    def _renew_early(self, kept: StoredToken, valid: Token) -> str:
         lease = self._store.claim(kept.number, time.time() + LEASE)
         if not lease:
             return valid.access
@@ -113,7 +113,7 @@ class Tokens:
             return valid.access
 
     @sensitive_variables()
-    def _renew(self, kept: Kept) -> str:
+    def _renew(self, kept: StoredToken) -> str:
         """By this thread, or by whoever is at it already."""
         end = time.monotonic() + LONGEST + 2
         while True:
@@ -136,7 +136,7 @@ class Tokens:
                 raise kept.refusal
 
     @sensitive_variables()
-    def _ask(self, lease: str, kept: Kept) -> str:
+    def _ask(self, lease: str, kept: StoredToken) -> str:
         try:
             token = obtain(self._client, kept.token.refresh if kept.token else "")
         except TokenRefused as refusal:

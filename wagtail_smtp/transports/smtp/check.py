@@ -11,11 +11,11 @@ from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.config.values import Recipient, TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
-from wagtail_smtp.transports.base import Letter
-from wagtail_smtp.transports.smtp.connect import Client, StageName
+from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.smtp.connect import Connector, StageName
 from wagtail_smtp.transports.smtp.extensions import Extensions
 from wagtail_smtp.transports.smtp.fast_sending import PROBE_WAIT, FastSending, Verdict
-from wagtail_smtp.transports.smtp.replies import failure, is_yes, lost, words
+from wagtail_smtp.transports.smtp.replies import connection_lost, error_for, is_yes, words
 from wagtail_smtp.transports.smtp.session import SMTPSession
 from wagtail_smtp.transports.smtp.stream import Reply
 from wagtail_smtp.transports.smtp.tls import ssl_context
@@ -47,7 +47,9 @@ class Stage:
 
 
 @sensitive_variables()
-def check(config: TransportConfig, sender: str, letter: Letter | None = None) -> Iterator[Stage]:
+def check(
+    config: TransportConfig, sender: str, letter: OutgoingMessage | None = None
+) -> Iterator[Stage]:
     """Try a server out; each stage comes as it is done, the first that fails is the last.
 
     Args:
@@ -60,18 +62,18 @@ def check(config: TransportConfig, sender: str, letter: Letter | None = None) ->
     deadline = began + LONGEST
     try:
         context = None if config.security == "none" else ssl_context(config.ca_certificates)
-        client = Client(config, context, deadline)
+        client = Connector(config, context, deadline)
     except (ssl.SSLError, ValueError) as error:
         yield Stage("tls", 0.0, error=MessageDeferred(str(error), phase="tls"))
         return
-    trial = Trial(client, config, lambda: Client(config, context, deadline))
+    trial = Trial(client, config, lambda: Connector(config, context, deadline))
     try:
         for name in client.steps():
             yield Stage(name, time.monotonic() - began, *_found(name, client))
             began = time.monotonic()
             if began > deadline:
                 raise MessageDeferred(_too_slow(config), phase="connect")
-        yield from _hand_over(trial, sender, letter)
+        yield from _transmit(trial, sender, letter)
     except EmailDeliveryError as error:
         said = getattr(error, "reply", "")
         yield Stage(trial.client.at, time.monotonic() - began, said, error=error)
@@ -84,7 +86,7 @@ def _too_slow(config: TransportConfig) -> str:
     return f"{config.name}: the server took more than {LONGEST:g} seconds."
 
 
-def _found(name: str, client: Client) -> tuple[str, dict[str, Any]]:
+def _found(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
     """Words and details of a stage that is done."""
     if name == "resolve":
         return "", {"addresses": tuple(dict.fromkeys(a[4][0] for a in client.addresses))}
@@ -119,7 +121,7 @@ class Trial:
     """
 
     def __init__(
-        self, client: Client, config: TransportConfig, reopen: Callable[[], Client]
+        self, client: Connector, config: TransportConfig, reopen: Callable[[], Connector]
     ) -> None:
         self.client = client
         self.config = config
@@ -162,7 +164,7 @@ class Trial:
         finally:
             self.client.at = stage
 
-    def send(self, letter: Letter) -> tuple[tuple[Recipient, ...], str]:
+    def send(self, letter: OutgoingMessage) -> tuple[tuple[Recipient, ...], str]:
         """Hand over the test email as a transport does, again where an extension fails."""
         while True:
             session = SMTPSession(self.client.wire, self._offered, self.config.name, self._fast)
@@ -174,7 +176,7 @@ class Trial:
             self.open_again()
 
 
-def _hand_over(trial: Trial, sender: str, letter: Letter | None) -> Iterator[Stage]:
+def _transmit(trial: Trial, sender: str, letter: OutgoingMessage | None) -> Iterator[Stage]:
     trial.client.at = "fast"
     began = time.monotonic()
     found = trial.try_fast_sending()
@@ -189,18 +191,18 @@ def _hand_over(trial: Trial, sender: str, letter: Letter | None) -> Iterator[Sta
     trial.client.wire.say_goodbye()
 
 
-def _ask_for(client: Client, config: TransportConfig, sender: str) -> str:
+def _ask_for(client: Connector, config: TransportConfig, sender: str) -> str:
     try:
         client.wire.write(b"MAIL FROM:<%b>\r\n" % sender.encode("ascii"))
         reply = client.wire.read_reply()
     except OSError as error:
-        raise lost(config.name, "mail", error) from error
+        raise connection_lost(config.name, "mail", error) from error
     if not is_yes(reply):
-        raise failure(config.name, "mail", reply)
+        raise error_for(config.name, "mail", reply)
     return f"{reply.code} {words(reply)}"
 
 
-def _send(trial: Trial, letter: Letter) -> Iterator[Stage]:
+def _send(trial: Trial, letter: OutgoingMessage) -> Iterator[Stage]:
     trial.client.at = "sender"
     began = time.monotonic()
     try:

@@ -1,7 +1,7 @@
 """Opening a session: resolve, connect, encrypt, greet, log in, one stage after the other.
 
 smtplib serves for greeting, STARTTLS and AUTH, but each reply is read by our own
-:class:`~wagtail_smtp.transports.wire.Wire`.
+:class:`~wagtail_smtp.transports.wire.SMTPStream`.
 """
 
 import base64
@@ -24,8 +24,8 @@ from wagtail_smtp.config.values import TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.smtp import auth
-from wagtail_smtp.transports.smtp.replies import failure, is_no, is_yes, lost, words
-from wagtail_smtp.transports.smtp.stream import Reply, UnreadableReply, Wire
+from wagtail_smtp.transports.smtp.replies import connection_lost, error_for, is_no, is_yes, words
+from wagtail_smtp.transports.smtp.stream import Reply, SMTPStream, UnreadableReply
 
 StageName = Literal[
     "resolve", "connect", "tls", "greeting", "auth", "fast", "sender", "recipient", "message"
@@ -53,10 +53,10 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
 _WORDS = re.compile(r"[A-Za-z]?[a-z]{3,}(?:[A-Z][a-z]{3,})*|[A-Z]+")
 
 
-class Client(smtplib.SMTP):
+class Connector(smtplib.SMTP):
     """smtplib's client on a guarded socket and with our reader, strict about TLS."""
 
-    wire: Wire
+    wire: SMTPStream
     at: StageName
 
     def __init__(
@@ -141,7 +141,7 @@ class Client(smtplib.SMTP):
             sock = self._encrypt(sock, until)
             yield self.at
         self.at = "greeting"
-        self.wire = Wire(sock, config.timeout, self._until)
+        self.wire = SMTPStream(sock, config.timeout, self._until)
         with _phase("banner", config.name):
             wait = min(config.timeout, max(until - time.monotonic(), 0.001))
             reply = self.wire.read_reply(wait)
@@ -169,7 +169,7 @@ class Client(smtplib.SMTP):
             if not is_yes(reply) and reply.code != 421:
                 reply = Reply(*self.helo())
             if not is_yes(reply):
-                raise failure(self._config.name, "ehlo", reply)
+                raise error_for(self._config.name, "ehlo", reply)
 
     def _encrypt(self, sock: socket.socket, until: float = math.inf) -> ssl.SSLSocket:
         self.at = "tls"
@@ -183,7 +183,7 @@ class Client(smtplib.SMTP):
 
     def _expect(self, phase: str, reply: tuple[int, bytes], code: int) -> None:
         if reply[0] != code:
-            raise failure(self._config.name, phase, Reply(*reply))
+            raise error_for(self._config.name, phase, Reply(*reply))
 
     def _upgrade(self) -> None:
         """STARTTLS, required; anything the server sent ahead of the handshake ends it."""
@@ -195,9 +195,9 @@ class Client(smtplib.SMTP):
                 )
             self._expect("starttls", self.docmd("STARTTLS"), 220)
             # Replies injected before TLS would be read as if encrypted (CVE-2011-0411).
-            if not self.wire.is_quiet():
+            if not self.wire.is_suppressed():
                 raise smtplib.SMTPServerDisconnected("the server sent data ahead of the handshake")
-        self.wire = Wire(self._encrypt(self.wire.sock), self._config.timeout, self._until)
+        self.wire = SMTPStream(self._encrypt(self.wire.sock), self._config.timeout, self._until)
         self.helo_resp = self.ehlo_resp = None
         self.esmtp_features = {}
         self.does_esmtp = False
@@ -346,4 +346,4 @@ def _phase(phase: str, name: str) -> Iterator[None]:
     except EmailDeliveryError:
         raise
     except OSError as error:
-        raise lost(name, phase, error) from error
+        raise connection_lost(name, phase, error) from error

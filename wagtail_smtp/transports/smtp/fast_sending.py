@@ -16,7 +16,7 @@ from typing import Literal
 from wagtail_smtp.exceptions import AttemptFailed, MessageOutcomeUnknown, MessageRefused
 from wagtail_smtp.transports.smtp.extensions import Extensions
 from wagtail_smtp.transports.smtp.replies import is_yes
-from wagtail_smtp.transports.smtp.stream import UnreadableReply, Wire
+from wagtail_smtp.transports.smtp.stream import SMTPStream, UnreadableReply
 from wagtail_smtp.transports.smtp.transaction import ChunkingRefused
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Probe:
     up on a client that sends anything behind it.
     """
 
-    def __init__(self, wire: Wire, *, chunking: bool) -> None:
+    def __init__(self, wire: SMTPStream, *, chunking: bool) -> None:
         self._wire = wire
         self.chunking = chunking
         self._written_at = time.monotonic()
@@ -87,7 +87,7 @@ class Probe:
             return "refused"
         except OSError:
             return "closed" if count else "interrupted"
-        return "passed" if self._wire.is_quiet() else "refused"
+        return "passed" if self._wire.is_suppressed() else "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class FastSending:
             eight_bit=offered.eight_bit and known.parameters,
         )
 
-    def probe(self, wire: Wire, offered: Extensions) -> Probe | None:
+    def probe(self, wire: SMTPStream, offered: Extensions) -> Probe | None:
         """A probe to be sent over a session whose first message was accepted, if one is due."""
         if not offered.pipelining or self._known.pipelining or self._known.is_off:
             return None

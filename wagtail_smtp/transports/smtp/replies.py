@@ -25,7 +25,7 @@ def is_no(reply: Reply) -> bool:
     return 400 <= reply.code < 600
 
 
-def failure(name: str, phase: str, reply: Reply) -> AttemptFailed:
+def error_for(name: str, phase: str, reply: Reply) -> AttemptFailed:
     """The error for a reply that says no, by the table in SPEC 4."""
     text = words(reply)
     kind: type[AttemptFailed] = MessageDeferred
@@ -47,7 +47,7 @@ def _is_too_large(code: int, text: str) -> bool:
     return enhanced[0] in _TOO_LARGE if enhanced else code == 552
 
 
-def lost(name: str, phase: str, error: OSError) -> MessageDeferred:
+def connection_lost(name: str, phase: str, error: OSError) -> MessageDeferred:
     """The error for a connection that failed before the message was handed over."""
     return MessageDeferred(f"{name}: failed at {phase}: {error}", phase=phase)
 

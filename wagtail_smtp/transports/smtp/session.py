@@ -10,18 +10,18 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Recipient, TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError
 from wagtail_smtp.transports.base import Envelope
-from wagtail_smtp.transports.smtp.connect import Client
+from wagtail_smtp.transports.smtp.connect import Connector
 from wagtail_smtp.transports.smtp.extensions import Extensions
 from wagtail_smtp.transports.smtp.fast_sending import FastSending, Probe, Verdict
-from wagtail_smtp.transports.smtp.stream import Wire
-from wagtail_smtp.transports.smtp.transaction import Exchange
+from wagtail_smtp.transports.smtp.stream import SMTPStream
+from wagtail_smtp.transports.smtp.transaction import Transaction
 
 
 class SMTPSession:
     """An open session, logged in where configured. Used by one thread at a time."""
 
     def __init__(
-        self, wire: Wire, extensions: Extensions, name: str, fast: FastSending | None = None
+        self, wire: SMTPStream, extensions: Extensions, name: str, fast: FastSending | None = None
     ) -> None:
         self._wire = wire
         self._extensions = extensions
@@ -48,7 +48,7 @@ class SMTPSession:
             patience: seconds to wait for the reply to the whole message.
         """
         offers = self._fast.usable(self._extensions)
-        exchange = Exchange(self._wire, offers, self._name, patience)
+        exchange = Transaction(self._wire, offers, self._name, patience)
         is_fresh = time.monotonic() - self.used_at <= conf.ONE_WRITE_WITHIN
         try:
             result = exchange.run(
@@ -112,7 +112,7 @@ class SMTPSession:
 
     def is_usable(self) -> bool:
         """Whether the next message may go over this session: nothing failed, nothing waits."""
-        return not self.is_broken and self._end_probe(wait=True) and self._wire.is_quiet()
+        return not self.is_broken and self._end_probe(wait=True) and self._wire.is_suppressed()
 
     def close(self) -> None:
         """Say goodbye without waiting for the answer, and close the socket; never raises."""
@@ -138,7 +138,7 @@ def open_session(
         MessageDeferred: the server couldn't be reached or didn't let us in.
         DestinationRefused: the address may not be connected to.
     """
-    client = Client(config, context)
+    client = Connector(config, context)
     try:
         for _stage in client.steps():
             pass

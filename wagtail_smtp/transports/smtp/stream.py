@@ -37,7 +37,7 @@ class IncompleteWrite(smtplib.SMTPServerDisconnected):
     """Not all octets were handed over, so the server can't have taken what they meant."""
 
 
-class Wire:
+class SMTPStream:
     """A connected socket with a reply reader. Used by one thread at a time.
 
     ``timeout`` is in seconds and bounds each wait: one reply, however slowly its octets
@@ -132,7 +132,7 @@ class Wire:
                 raise smtplib.SMTPServerDisconnected("the server closed the connection")
             self._buffer += data
 
-    def is_quiet(self) -> bool:
+    def is_suppressed(self) -> bool:
         """Whether nothing waits to be read: no late reply, no end of the connection."""
         if self._buffer:
             return False

@@ -24,8 +24,8 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.transports.base import Envelope
 from wagtail_smtp.transports.smtp.extensions import Extensions
-from wagtail_smtp.transports.smtp.replies import failure, is_no, is_yes, lost, words
-from wagtail_smtp.transports.smtp.stream import IncompleteWrite, Reply, UnreadableReply, Wire
+from wagtail_smtp.transports.smtp.replies import connection_lost, error_for, is_no, is_yes, words
+from wagtail_smtp.transports.smtp.stream import IncompleteWrite, Reply, SMTPStream, UnreadableReply
 
 #: Seconds to look for the server's words after it stopped reading.
 _LAST_WORDS = 1.0
@@ -37,7 +37,7 @@ class ChunkingRefused(MessageDeferred):
     """The server offered CHUNKING and doesn't do BDAT."""
 
 
-class Exchange:
+class Transaction:
     """One transaction. Made for one message and thrown away.
 
     Attributes:
@@ -46,11 +46,13 @@ class Exchange:
         is_answered: whether the server replied to anything.
     """
 
-    def __init__(self, wire: Wire, extensions: Extensions, name: str, patience: float) -> None:
+    def __init__(
+        self, wire: SMTPStream, extensions: Extensions, name: str, patience: float
+    ) -> None:
         self._wire = wire
         self._offers = extensions
         self._name = name
-        self._patience = patience
+        self._reply_timeout = patience
         self._handed_over = False
         self._deadline = 0.0
         self.in_step = True
@@ -102,7 +104,7 @@ class Exchange:
     ) -> tuple[tuple[Recipient, ...], str]:
         head = b"".join(line for _phase, line in commands)
         phases = [phase for phase, _line in commands]
-        self._hand_over(b"%bBDAT %d LAST\r\n%b" % (head, len(content), content), phases)
+        self._transmit(b"%bBDAT %d LAST\r\n%b" % (head, len(content), content), phases)
         replies: list[Reply] = []
         try:
             for phase in phases:
@@ -110,13 +112,13 @@ class Exchange:
             final = self._read("reply")
         except MessageOutcomeUnknown:
             # What was read before the connection broke may prove that nothing was taken.
-            self._judge_commands(replies, addresses, reset, whole=False)
+            self._classify_commands(replies, addresses, reset, whole=False)
             raise
         self.is_finished = True
         # A server that refuses BDAT may read the message as commands, and answer them.
         self.in_step = is_yes(final)
-        recipients = self._judge_commands(replies, addresses, reset, final=final)
-        return recipients, self._judge_final(final)
+        recipients = self._classify_commands(replies, addresses, reset, final=final)
+        return recipients, self._classify_final(final)
 
     def _in_turn(
         self,
@@ -133,26 +135,26 @@ class Exchange:
             self._ask(commands, replies)
         except MessageDeferred:
             # What was read before the connection broke weighs more than that it broke.
-            self._judge_commands(replies, addresses, reset, whole=False)
+            self._classify_commands(replies, addresses, reset, whole=False)
             raise
         # If there is nobody to send to after all, the session hangs in the message.
         self.in_step = not (groups_data and replies[-1].code == 354)
-        recipients = self._judge_commands(replies, addresses, reset)
+        recipients = self._classify_commands(replies, addresses, reset)
         if self._offers.chunking:
-            self._hand_over(b"BDAT %d LAST\r\n%b" % (len(content), content))
+            self._transmit(b"BDAT %d LAST\r\n%b" % (len(content), content))
         else:
             if not groups_data:
                 self._ask([("data", b"DATA\r\n")], replies)
             self._begin_data(replies[-1])
-            self._hand_over(_dot_stuffed(content) + b".\r\n")
+            self._transmit(_dot_stuffed(content) + b".\r\n")
         final = self._read("reply")
         self.is_finished = True
-        return recipients, self._judge_final(final)
+        return recipients, self._classify_final(final)
 
     def _begin_data(self, reply: Reply) -> None:
         self.in_step = is_no(reply) or reply.code == 354
         if reply.code != 354:
-            raise failure(self._name, "data", reply)
+            raise error_for(self._name, "data", reply)
 
     def _ask(self, commands: Sequence[tuple[str, bytes]], replies: list[Reply]) -> None:
         """Add the replies to ``commands``; without PIPELINING none after a refused RSET or MAIL."""
@@ -166,7 +168,7 @@ class Exchange:
             if not together and phase in ("reset", "mail") and not is_yes(replies[-1]):
                 break
 
-    def _judge_commands(
+    def _classify_commands(
         self,
         replies: Sequence[Reply],
         addresses: Sequence[str],
@@ -193,9 +195,9 @@ class Exchange:
             # It can't both refuse the sender and take the message: no proof either way.
             raise self._unknown("the server's answers contradict each other")
         if not is_reset and final is None:
-            raise failure(self._name, "reset", replies[0])
+            raise error_for(self._name, "reset", replies[0])
         if not is_mail:
-            raise failure(self._name, "mail", mail[0])
+            raise error_for(self._name, "mail", mail[0])
         if nobody:
             raise self._no_recipient(recipients)
         return recipients
@@ -218,7 +220,7 @@ class Exchange:
             recipients=recipients,
         )
 
-    def _judge_final(self, reply: Reply) -> str:
+    def _classify_final(self, reply: Reply) -> str:
         if is_yes(reply):
             return words(reply)
         self.in_step = self.in_step and not self._offers.chunking
@@ -230,7 +232,7 @@ class Exchange:
                 code=reply.code,
                 reply=words(reply),
             )
-        raise failure(self._name, "reply", reply)
+        raise error_for(self._name, "reply", reply)
 
     def _unknown(self, why: str) -> MessageOutcomeUnknown:
         self.in_step = False
@@ -245,9 +247,9 @@ class Exchange:
             self._wire.write(data)
         except OSError as error:
             self.in_step = False
-            raise lost(self._name, "mail", error) from error
+            raise connection_lost(self._name, "mail", error) from error
 
-    def _hand_over(self, data: bytes, phases: Sequence[str] = ()) -> None:
+    def _transmit(self, data: bytes, phases: Sequence[str] = ()) -> None:
         """Write what ends with the message's last octet.
 
         Args:
@@ -257,9 +259,11 @@ class Exchange:
             self._wire.write(data)
         except IncompleteWrite as error:
             self.in_step = False
-            raise self._last_words([*phases, "body"]) or lost(self._name, "body", error) from error
+            raise self._last_words([*phases, "body"]) or connection_lost(
+                self._name, "body", error
+            ) from error
         self._handed_over = True
-        self._deadline = time.monotonic() + self._patience
+        self._deadline = time.monotonic() + self._reply_timeout
 
     def _last_words(self, phases: Sequence[str]) -> AttemptFailed | None:
         """What the server refused with before it stopped reading."""
@@ -268,7 +272,7 @@ class Exchange:
             for phase in phases:
                 reply = self._wire.read_reply(max(deadline - time.monotonic(), 0.01))
                 if reply.code == 421 or (is_no(reply) and phase in ("mail", "body")):
-                    return failure(self._name, phase, reply)
+                    return error_for(self._name, phase, reply)
         except OSError:
             pass  # it said nothing; the failed write is reported
         return None
@@ -283,12 +287,12 @@ class Exchange:
             self.in_step = False
             if self._handed_over:
                 raise self._unknown(str(error)) from error
-            raise lost(self._name, phase, error) from error
+            raise connection_lost(self._name, phase, error) from error
         self.is_answered = True
         if reply.code == 421:
             # It closes the connection, and takes nothing that it hasn't confirmed.
             self.in_step = False
-            raise failure(self._name, phase, reply)
+            raise error_for(self._name, phase, reply)
         return reply
 
 

@@ -17,7 +17,7 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.transports import registry
 from wagtail_smtp.transports.availability import Availability
-from wagtail_smtp.transports.base import Envelope, Letter
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 from wagtail_smtp.transports.pool import Pool
 from wagtail_smtp.transports.smtp.fast_sending import FastSending
 from wagtail_smtp.transports.smtp.session import SMTPSession, is_before_acceptance, open_session
@@ -64,7 +64,7 @@ class SMTPTransport:
         self._fast.after_fork()
         self._pool.after_fork()
 
-    def send(self, letter: Letter, patience: float) -> Outcome:
+    def send(self, letter: OutgoingMessage, patience: float) -> Outcome:
         """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
         settled: list[Recipient] = []
         waiting = list(letter.envelope.recipients)
