@@ -2,7 +2,8 @@
 
 STARTTLS, implicit TLS or plain text; AUTH PLAIN, PIPELINING, CHUNKING. It accepts everything and
 keeps nothing. tests/support/servers/hostile.py keeps all, takes two to three times as long, and
-offers CRAM-MD5, which would cost stock Django another round trip. Prints its port, and ends with its standard input.
+offers CRAM-MD5, which would cost stock Django another round trip. Prints its port, and ends with
+its standard input.
 """
 
 import argparse
