@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-reset demo-venv test lint unit test-postgresql test-mariadb soak fuzz screenshots \
+.PHONY: help demo demo-reset demo-venv test lint unit coverage test-postgresql test-mariadb soak fuzz screenshots \
   matrix messages test-newest test-codes configurations bench
 
 help:  ## Show this list
@@ -43,16 +43,23 @@ test: lint unit  ## Run everything: floors, style, types and tests
 lint: $(VENV)/.installed  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell wagtail_smtp tests docs example_site benchmarks *.md
+	$(BIN)/djlint --lint --quiet wagtail_smtp/templates example_site
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Tests in several processes; the browser's one after the other.
 JOBS := auto
+# Per cent of lines and branches that tests reach in their own process.
+COVERED := 90
 PARALLEL := -m 'not browser' -n $(JOBS) --maxprocesses 4 --dist worksteal
 
 unit: $(VENV)/.installed  ## Run the tests alone; JOBS=1 for one process
 	$(BIN)/python -m pytest $(PARALLEL)
 	$(BIN)/python -m pytest -m browser
+
+coverage: $(VENV)/.installed  ## Run the tests but the browser's, and measure which branches they reach
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
 # Those that start databases of their own run with the others.
 ON_SERVER := pytest $(PARALLEL) --ignore tests/processes
