@@ -159,7 +159,7 @@ def test_a_provider_has_no_network_host_to_check():
     ],
 )  # fmt: skip
 def test_logins_with_a_token(code, reply, slug):
-    failure = Failure("auth", code, reply, host=OUTLOOK, port=587, by_token=True)
+    failure = Failure("auth", code, reply, host=OUTLOOK, port=587, uses_oauth=True)
     assert explain(failure).slug == slug
 
 

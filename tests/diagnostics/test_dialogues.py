@@ -145,7 +145,7 @@ def _logged(reload):
     """The cause of real mail, read back from the log."""
     reload()
     told = send_test_email("me@example.org")
-    assert told.words
+    assert told.reason
     return cause_of(told.entry, current().configuration).slug
 
 

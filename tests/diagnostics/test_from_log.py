@@ -18,7 +18,7 @@ from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.diagnostics.causes.base import Failure
 from wagtail_smtp.diagnostics.explain import explain
 from wagtail_smtp.diagnostics.from_log import cause_of
-from wagtail_smtp.diagnostics.send_email import _heard, send_test_email
+from wagtail_smtp.diagnostics.send_email import _listening_for, send_test_email
 from wagtail_smtp.exceptions import (
     DestinationRefused,
     MessageDeferred,
@@ -117,8 +117,8 @@ def test_real_servers(make_set, reload, fault, slug):
         make_set(server, name="Office")
         reload()
         told = send_test_email("me@example.org")
-    assert told.words
-    assert not told.waits
+    assert told.reason
+    assert not told.is_waiting
     assert cause_of(told.entry, current().configuration).slug == slug
 
 
@@ -155,7 +155,7 @@ def test_an_unreadable_password(make_set, reload):
 def test_other_mail_is_not_taken_for_the_test(db):
     EmailMessage("Before", "Body", None, ["other@example.org"]).send()
     told = send_test_email("me@example.org", "invoice")
-    assert told.words == ""
+    assert told.reason == ""
     assert (told.entry.category, told.entry.subject) == ("invoice", "Test email")
     assert [message.to for message in mail.outbox] == [["other@example.org"], ["me@example.org"]]
 
@@ -166,8 +166,8 @@ def test_mail_of_other_threads_is_not_taken_for_the_test(db):
     def tell(signal, message, **values):
         signal.send(None, message=message, category="test", attempts=(), **values)
 
-    with _heard(message) as told:
+    with _listening_for(message) as told:
         tell(signals.message_sent, message, entry="its own")
         tell(signals.message_failed, other, entry="another", error=OSError("no"))
     tell(signals.message_sent, message, entry="afterwards")
-    assert (told.entry, told.words) == ("its own", "")
+    assert (told.entry, told.reason) == ("its own", "")

@@ -1,4 +1,4 @@
-"""Testing a settings set as it stands: the stages of its server, each failure with its remedy."""
+"""Check a settings set stage by stage, and explain the stage that fails."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from wagtail_smtp.transports.esp.check import check_esp
 from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.smtp.check import Stage, check
 
-#: The stages as people read them.
+#: Labels of the stages.
 LABELS = {
     "resolve": gettext_lazy("Name resolution"),
     "connect": gettext_lazy("Connection"),
@@ -38,7 +38,7 @@ LABELS = {
     "recipient": gettext_lazy("Recipient accepted"),
     "message": gettext_lazy("Message accepted"),
 }
-#: What was found out about fast sending.
+#: Results of the fast sending check.
 FAST = {
     "yes": gettext_lazy("Supported"),
     "partly": gettext_lazy("Supported, except CHUNKING"),
@@ -52,90 +52,89 @@ FAST = {
         "Not used because the server closed the connection when commands were sent together"
     ),
     "silent": gettext_lazy(
-        "Not used because the server did not answer all of the commands sent together"
+        "Not used because the server didn't answer all of the commands sent together"
     ),
 }
-#: What a test without an email proves.
+#: What a check proves if no email is sent.
 CONNECTED = gettext_lazy(
-    "The server lets this site in and accepts the sender. Only a test email shows whether it "
-    "sends to others."
+    "The server accepted the login and the sender. Send a test email to check that it delivers."
 )
 NOT_ASKED = gettext_lazy(
-    "The server can be reached. Not tested: whether it accepts the sender, since neither the set "
-    "nor the project's settings have a valid sender address."
+    "The server can be reached. The sender was not checked, because neither this settings set nor "
+    "the project's settings have a valid sender address."
 )
 _ALLOWED = gettext_lazy("Permission to connect")
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """A stage, and if it failed the cause with its remedy."""
+class StageResult:
+    """A stage, and its cause if it failed."""
 
     stage: Stage
     cause: Cause | None = None
 
     @property
     def label(self) -> Any:
-        """What the stage is called."""
+        """The stage's name in the interface."""
         if self.stage.name == "resolve" and isinstance(self.stage.error, DestinationRefused):
-            return _ALLOWED  # its name was found
+            return _ALLOWED  # the name was resolved, but the address is not allowed
         return LABELS[self.stage.name]
 
 
 @sensitive_variables()
-def try_set(item: SettingsSet, address: str | None = None) -> Iterator[Report]:
-    """Try the server of a stored set as it stands, live or not.
+def try_set(item: SettingsSet, address: str | None = None) -> Iterator[StageResult]:
+    """Check the server of a stored set with its current values, live or not.
 
     Args:
-        address: who gets a test email; None: none is sent.
+        address: the recipient of a test email; None sends none.
 
     Raises:
         SecretError: the password can't be used.
-        RedirectError: mail is redirected, but to no usable address.
+        RedirectError: a redirect is on but has no valid address.
     """
     config = item.frozen(ReportEmail.objects.filter(settings_set=item))
     server = transport_config(config, item.secret, is_test=True)
-    letter = None
+    message = None
     if address is not None:
-        letter = letter_for(config, server.username, address, redirect_of(config))
-    return try_server(config, server, letter)
+        message = build_test_message(config, server.username, address, redirect_for_test(config))
+    return try_server(config, server, message)
 
 
 @sensitive_variables()
 def try_server(
     item: SettingsSetConfig,
     server: TransportConfig | ESPConfig,
-    letter: OutgoingMessage | None = None,
-) -> Iterator[Report]:
-    """Try the server of a set that is given as plain values, stored or not.
+    message: OutgoingMessage | None = None,
+) -> Iterator[StageResult]:
+    """Check the server of a set given as plain values, stored or not.
 
     Args:
-        letter: the test email, from :func:`letter_for`; None: none is sent.
+        message: the test email, from :func:`build_test_message`; None sends none.
     """
-    sender = letter.envelope.sender if letter else sender_of(item, server.username)
-    for stage in _stages(server, sender, letter):
+    sender = message.envelope.sender if message else envelope_sender(item, server.username)
+    for stage in _stages(server, sender, message):
         if stage.name == "sender" and not item.is_provider:
             stage = replace(stage, details={**stage.details, "sender": sender})
         if stage.error is None:
-            yield Report(stage)
+            yield StageResult(stage)
         else:
             failure = Failure.of(stage.error, server.host, server.port, server.security)
-            by_token = isinstance(server, TransportConfig) and server.tokens is not None
-            failure = replace(failure, is_provider=item.is_provider, by_token=by_token)
-            yield Report(stage, explain(failure))
+            uses_oauth = isinstance(server, TransportConfig) and server.tokens is not None
+            failure = replace(failure, is_provider=item.is_provider, uses_oauth=uses_oauth)
+            yield StageResult(stage, explain(failure))
 
 
 @sensitive_variables()
 def _stages(
-    server: TransportConfig | ESPConfig, sender: str, letter: OutgoingMessage | None
+    server: TransportConfig | ESPConfig, sender: str, message: OutgoingMessage | None
 ) -> Iterator[Stage]:
     if isinstance(server, ESPConfig):
-        return check_esp(server, letter)
-    return check(server, sender, letter)
+        return check_esp(server, message)
+    return check(server, sender, message)
 
 
-def sender_of(item: SettingsSetConfig, username: str) -> str:
-    """The envelope sender of mail that brings none of its own; empty if it isn't valid."""
+def envelope_sender(item: SettingsSetConfig, username: str) -> str:
+    """The envelope sender for messages that set none; empty if it isn't valid."""
     message = EmailMessage("", "", None, ["someone@example.com"])
     try:
         return shape(prepare(message), item, None, username)[1].sender
@@ -143,22 +142,23 @@ def sender_of(item: SettingsSetConfig, username: str) -> str:
         return ""
 
 
-def redirect_of(item: SettingsSetConfig) -> Redirect | None:
-    """Who gets a test email of this set instead: the set, what is live, or the settings say so.
+def redirect_for_test(item: SettingsSetConfig) -> Redirect | None:
+    """The redirect that applies to a test email of this set; None if there is none.
+
+    It comes from the set itself, from the live configuration or from the project's settings.
 
     Raises:
-        RedirectError: one of them does, but names no usable address.
+        RedirectError: a redirect is on but has no valid address.
     """
-    # A redirect that the settings force is in both.
-    typed = redirect_for(Configuration(sets=(item,)), TEST)
-    return typed or redirect_for(current().configuration, TEST)
+    # Both look-ups include a redirect forced by the settings.
+    redirect = redirect_for(Configuration(sets=(item,)), TEST)
+    return redirect or redirect_for(current().configuration, TEST)
 
 
-def letter_for(
+def build_test_message(
     item: SettingsSetConfig, username: str, address: str, redirect: Redirect | None
 ) -> OutgoingMessage:
-    """The test email to ``address`` as the set would send it, redirected as :func:`redirect_of`
-    says."""
+    """The test email as the set would send it; ``redirect`` is from :func:`redirect_for_test`."""
     message = EmailMessage(
         _("Test email"),
         _("This is a test email of the settings set “%s”.") % item.name,
@@ -166,5 +166,5 @@ def letter_for(
         [address],
     )
     shaped, envelope = shape(prepare(message), item, redirect, username)
-    hold = partial(require_held, redirect=redirect) if redirect is not None else None
-    return OutgoingMessage(shaped, envelope, hold)
+    verify = partial(require_held, redirect=redirect) if redirect is not None else None
+    return OutgoingMessage(shaped, envelope, verify)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
-from wagtail_smtp.diagnostics.causes.base import Cause, Failure, own_words
+from wagtail_smtp.diagnostics.causes.base import Cause, Failure, without_prefix
 from wagtail_smtp.diagnostics.explain import explain
 from wagtail_smtp.exceptions import (
     DestinationRefused,
@@ -123,8 +123,8 @@ def _of_attempt(
             port=port,
             security=security,
             is_provider=is_provider,
-            by_token=item is not None and item.authentication == "oauth2",
-            own=own_words(words) if is_own else "",
+            uses_oauth=item is not None and item.authentication == "oauth2",
+            message=without_prefix(words) if is_own else "",
         )
     )
 

@@ -1,4 +1,4 @@
-"""A test email through the normal line, and what became of it."""
+"""Send a test email as real email is sent, and find out what became of it."""
 
 import logging
 from collections.abc import Iterator
@@ -22,80 +22,80 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """What became of a test email.
+class EmailTestResult:
+    """The outcome of a test email.
 
     Attributes:
-        entry: its entry; None if there is none, because the log could not be written or the
-            project's mail doesn't come by here.
-        words: why it was not sent; empty if it was, or is on its way.
+        entry: its log entry; None if the log could not be written, or if the project's email
+            doesn't go through the plugin.
+        reason: why it was not sent; empty if it was sent or is queued.
     """
 
     entry: LogEntry | None
-    words: str = ""
+    reason: str = ""
 
     @property
-    def waits(self) -> bool:
-        """Whether it is still on its way."""
+    def is_waiting(self) -> bool:
+        """Whether the message is still in the outbox."""
         return self.entry is not None and not self.entry.is_final
 
 
-def send_test_email(address: str, category: str = TEST) -> Account:
-    """Send a test email as any other mail is sent; no error of sending leaves.
+def send_test_email(address: str, category: str = TEST) -> EmailTestResult:
+    """Send a test email as any other email is sent. Sending errors are returned, not raised.
 
     Args:
-        category: what the message is marked with.
+        category: the category to mark the message with.
     """
     message = EmailMessage(
         _("Test email"),
-        _("This is a test email from %(site)s. It was sent the way that mail of category "
-          "“%(category)s” takes.")
+        _("This is a test email from %(site)s. It was sent exactly as email in the category "
+          "“%(category)s” is sent.")
         % {"site": getattr(settings, "WAGTAIL_SITE_NAME", ""), "category": category},
         None,
         [address],
-        # By this the entry is found.
+        # Used to find the log entry.
         headers={"Message-ID": make_msgid(domain=str(DNS_NAME))},
     )  # fmt: skip
     message.email_category = category  # type: ignore[attr-defined]
     entries = LogEntry.objects.using(write_alias())
     before = entries.order_by("-pk").values_list("pk", flat=True).first() or 0
     raised = ""
-    with _heard(message) as told:
+    with _listening_for(message) as heard:
         try:
             message.send()
-        except Exception as error:  # a project's own backend raises what it likes
-            # Its words may hold what the server echoed, a password for one.
+        except Exception as error:  # a project's own backend can raise anything
+            # The text may contain what the server echoed, such as a password.
             raised = type(error).__name__
             logger.warning("A test email could not be sent: %s", raised)
-    # What is queued is not told of.
+    # No signal is sent for a queued message.
     own = entries.filter(pk__gt=before, message_id=message.extra_headers["Message-ID"])
-    return Account(told.entry or own.first(), told.words or raised)
+    return EmailTestResult(heard.entry or own.first(), heard.reason or raised)
 
 
 @dataclass(slots=True)
-class _Told:
+class _Heard:
     entry: LogEntry | None = None
-    words: str = field(default="", repr=False)
+    reason: str = field(default="", repr=False)
 
 
 @contextmanager
-def _heard(message: EmailMessage) -> Iterator[_Told]:
-    """What the signals say of ``message`` meanwhile; other threads send as well."""
-    told = _Told()
+def _listening_for(message: EmailMessage) -> Iterator[_Heard]:
+    """Collect what the signals report about ``message``; other threads may send meanwhile."""
+    heard = _Heard()
 
-    def hear(**values: Any) -> None:
+    def receive(**values: Any) -> None:
         sent = values["message"].extra_headers.get("Message-ID")
         if sent == message.extra_headers["Message-ID"]:
-            told.entry = values["entry"]
+            heard.entry = values["entry"]
             error = values.get("error")
             if error is not None:
-                told.words = (told.entry and told.entry.reason) or log_entries.words_of(error)
+                heard.reason = (heard.entry and heard.entry.reason) or log_entries.words_of(error)
 
     both = (signals.message_sent, signals.message_failed)
     for signal in both:
-        signal.connect(hear, weak=False)
+        signal.connect(receive, weak=False)
     try:
-        yield told
+        yield heard
     finally:
         for signal in both:
-            signal.disconnect(hear)
+            signal.disconnect(receive)

@@ -10,8 +10,8 @@ from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.diagnostics.check_set import (
     CONNECTED,
     NOT_ASKED,
-    letter_for,
-    redirect_of,
+    build_test_message,
+    redirect_for_test,
     try_server,
 )
 from wagtail_smtp.diagnostics.senders import sender_hints
@@ -66,8 +66,8 @@ class CheckedSet:
         login, notes = _login(item, password), _hints(item)
         if address is None:
             return cls(item, server, None, login, tuple(notes))
-        redirect = redirect_of(item)
-        letter = letter_for(item, server.username, address, redirect)
+        redirect = redirect_for_test(item)
+        letter = build_test_message(item, server.username, address, redirect)
         if redirect is not None:
             notes.insert(0, _redirected(redirect, address))
         return cls(item, server, letter, login, tuple(notes))

@@ -16,7 +16,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from wagtail_smtp.admin.delivery.failures import problem_url
-from wagtail_smtp.diagnostics.causes.base import own_words
+from wagtail_smtp.diagnostics.causes.base import without_prefix
 from wagtail_smtp.diagnostics.check_set import FAST
 from wagtail_smtp.exceptions import DestinationRefused
 from wagtail_smtp.runtime import error_logging
@@ -116,7 +116,7 @@ def _words(stage):
         return stage.words
     if stage.words:
         return f"{error.code} {stage.words}" if getattr(error, "code", 0) else stage.words
-    return str(error.__cause__ or own_words(str(error)))
+    return str(error.__cause__ or without_prefix(str(error)))
 
 
 def _end(trial, ended_at, reached):

@@ -70,7 +70,7 @@ class Result:
 def remember(request, account, recipient):
     """Keep for :func:`last_result` what became of a test email."""
     number = account.entry.pk if account.entry else None
-    request.session[KEY] = {"entry": number, "words": account.words, "recipient": recipient}
+    request.session[KEY] = {"entry": number, "words": account.reason, "recipient": recipient}
 
 
 def last_result(request, configuration):

@@ -11,7 +11,7 @@ from wagtail_smtp.exceptions import AttemptFailed
 DOCUMENTATION = "docs/problems.md"
 
 
-def own_words(text: str) -> str:
+def without_prefix(text: str) -> str:
     """What an error of ours says, without the name of the set and the phase."""
     return re.sub(r"^.*?: failed at \w+: ", "", text, count=1, flags=re.DOTALL)
 
@@ -33,9 +33,9 @@ class Failure:
     security: str = ""
     is_provider: bool = False
     #: Whether the login was one with OAuth 2.
-    by_token: bool = False
+    uses_oauth: bool = False
     #: What the plugin itself says, where the server gave no code.
-    own: str = ""
+    message: str = ""
 
     @classmethod
     def of(cls, error: BaseException, host: str, port: int, security: str) -> "Failure":
@@ -50,7 +50,7 @@ class Failure:
             host=host.lower(),
             port=port,
             security=security,
-            own="" if failed and failed.code else own_words(str(error)),
+            message="" if failed and failed.code else without_prefix(str(error)),
         )
 
     @property
@@ -61,7 +61,7 @@ class Failure:
     @property
     def is_timeout(self) -> bool:
         """Whether the server didn't answer in time."""
-        return isinstance(self.cause, TimeoutError) or "timed out" in self.own
+        return isinstance(self.cause, TimeoutError) or "timed out" in self.message
 
     @property
     def is_connection_lost(self) -> bool:

@@ -22,7 +22,7 @@ def is_switched_off(failure: Failure) -> bool:
 
 
 def _offers_nothing(failure: Failure) -> bool:
-    return failure.phase == "auth" and "offers no way to log in" in failure.own
+    return failure.phase == "auth" and "offers no way to log in" in failure.message
 
 
 STARTTLS_NEEDED = (
@@ -40,7 +40,7 @@ STARTTLS_NEEDED = (
             "Choose STARTTLS or SSL/TLS. If the server has neither and the network is a trusted "
             "one, a developer can set WAGTAIL_SMTP['ALLOW_PLAINTEXT_AUTH']."
         ),
-        lambda f: f.phase == "auth" and "without TLS is refused" in f.own,
+        lambda f: f.phase == "auth" and "without TLS is refused" in f.message,
     ),
     Cause(
         "encryption-needed",
@@ -68,7 +68,7 @@ LOGIN = (
             "Choose “None” as authentication if the server knows this site by its address. "
             "Otherwise use the port for programs that send mail, usually 587 or 465."
         ),
-        lambda f: _offers_nothing(f) and "none at all" in f.own,
+        lambda f: _offers_nothing(f) and "none at all" in f.message,
         (
             _("Port 25 is meant for mail between servers; many offer no login there."),
             _("Relays inside an organisation often trust addresses instead of passwords."),

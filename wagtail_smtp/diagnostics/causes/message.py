@@ -196,7 +196,7 @@ MESSAGE = (
         lambda f: (
             f.code == 0
             and any(
-                part in f.own
+                part in f.message
                 for part in ("no SMTP reply", "mixed two replies", "'s reply has", "can't be read")
             )
         ),

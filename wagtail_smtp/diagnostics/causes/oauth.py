@@ -123,7 +123,7 @@ TOKENS = (
 
 
 def _of_login(failure: Failure) -> bool:
-    return failure.phase == "auth" and failure.by_token
+    return failure.phase == "auth" and failure.uses_oauth
 
 
 LOGIN_WITH_TOKEN = (

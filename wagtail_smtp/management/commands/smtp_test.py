@@ -8,7 +8,7 @@ from django.utils.formats import date_format
 
 from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.diagnostics.causes.base import Cause
-from wagtail_smtp.diagnostics.check_set import CONNECTED, FAST, NOT_ASKED, Report, try_set
+from wagtail_smtp.diagnostics.check_set import CONNECTED, FAST, NOT_ASKED, StageResult, try_set
 from wagtail_smtp.diagnostics.from_log import cause_of
 from wagtail_smtp.diagnostics.send_email import send_test_email
 from wagtail_smtp.exceptions import EmailDeliveryError
@@ -57,7 +57,7 @@ class Command(EmailCommand):
             raise CommandError(_remedy(cause))
         self.stdout.write(self.style.SUCCESS(_success(item, address, reached)))
 
-    def _show(self, report: Report) -> None:
+    def _show(self, report: StageResult) -> None:
         stage = report.stage
         mark = self.style.ERROR("failed") if stage.error else self.style.SUCCESS("ok")
         line = f"{report.label}: {mark} ({stage.seconds * 1000:.0f} ms)"
@@ -69,12 +69,12 @@ class Command(EmailCommand):
 
     def _send(self, address: str) -> None:
         told = send_test_email(address)
-        if told.waits:
+        if told.is_waiting:
             entry = told.entry.pk if told.entry else 0
-            self.stdout.write(f"The message waits in the outbox, as entry {entry}. {told.words}")
-        elif told.words:
+            self.stdout.write(f"The message waits in the outbox, as entry {entry}. {told.reason}")
+        elif told.reason:
             cause = told.entry and cause_of(told.entry, current().configuration)
-            raise CommandError(f"{told.words} {_remedy(cause)}" if cause else told.words)
+            raise CommandError(f"{told.reason} {_remedy(cause)}" if cause else told.reason)
         elif told.entry is None:
             self.stdout.write(
                 self.style.WARNING(
