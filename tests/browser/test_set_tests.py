@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from example_site import places
 from tests.browser.test_main_job import LIST, _authority, person
 from tests.processes.programs.outbox_site import Held
+from tests.support import causes
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.smtp_server import CA_PEM
 
@@ -117,7 +118,7 @@ def test_mixed_up_encryption_and_its_remedy(person):
         fill(page, port=str(server.port))
         button(page, "Test only").click()
         title(page, "Test failed")
-        expect(page.get_by_role("alert")).to_contain_text("Choose STARTTLS for this port")
+        expect(page.get_by_role("alert")).to_contain_text(causes.advice("ssl-on-starttls-port"))
         page.locator("#id_security").select_option("starttls")
         fill(page, port=str(server.port))
         button(page, "Test only").click()

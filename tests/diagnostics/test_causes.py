@@ -153,8 +153,8 @@ def test_a_provider_has_no_network_host_to_check():
     [
         (535, "5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the "
          "Tenant. Visit https://aka.ms/smtp_auth_disabled", "smtp-auth-disabled"),
-        (535, "5.7.3 Authentication unsuccessful", "token-not-taken"),
-        (535, "5.7.8 Username and Password not accepted. - gsmtp", "token-not-taken"),
+        (535, "5.7.3 Authentication unsuccessful", "token-refused"),
+        (535, "5.7.8 Username and Password not accepted. - gsmtp", "token-refused"),
         (454, "4.7.0 Too many login attempts, please try again later.", "login-limited"),
     ],
 )  # fmt: skip
@@ -175,7 +175,7 @@ def test_refused_tokens(reason):
         (DestinationRefused("no"), "not-allowed"),
         (SecretUnreadable("no"), "password-unreadable"),
         (MessageTooLarge("no", phase="size"), "too-large"),
-        (RedirectError("no"), "redirected-to-nobody"),
+        (RedirectError("no"), "redirect-without-address"),
         (MessageOutcomeUnknown("no", phase="reply"), "outcome-unknown"),
         (MessageDeferred("no", phase="pool"), "sessions-in-use"),
     ],
@@ -187,8 +187,8 @@ def test_errors_of_ours(error, slug):
 @pytest.mark.parametrize("code", [500, 503])
 def test_what_only_a_provider_says(code):
     provider = Failure("data", code, "oops", is_provider=True)
-    assert explain(provider).slug == "provider-trouble"
-    assert explain(Failure("data", code, "oops")).slug != "provider-trouble"
+    assert explain(provider).slug == "provider-error"
+    assert explain(Failure("data", code, "oops")).slug != "provider-error"
 
 
 def test_the_page_of_the_causes_is_up_to_date():

@@ -82,7 +82,7 @@ def test_the_same_cause(db, make_set, error, port, security):
 @pytest.mark.parametrize(
     ("state", "slug"),
     [
-        ("blocked", "redirected-to-nobody"),
+        ("blocked", "redirect-without-address"),
         ("too_large", "too-large"),
         ("unknown", "outcome-unknown"),
     ],

@@ -594,7 +594,7 @@ class TestTry:
             (Answer(404, {"message": "Domain not found: example.com"}), "sender-not-verified"),
             (Answer(429, {"message": "slow down"}), "provider-limit"),
             (Answer(402, {"message": "not enough credits"}), "provider-account"),
-            (Answer(500, b"oops"), "provider-trouble"),
+            (Answer(500, b"oops"), "provider-error"),
         ],
     )
     def test_what_fails_has_a_remedy(self, provider, provider_set, answer, slug):

@@ -209,7 +209,7 @@ POLICY = [
 ]  # fmt: skip
 
 MESSAGE = [
-    Dialogue("redirected-to-nobody", place="redirect_to_nobody"),
+    Dialogue("redirect-without-address", place="redirect_to_nobody"),
     Dialogue("outcome-unknown", (Fault("end", "close"),)),
     Dialogue("too-large", server={"extensions": ("SIZE 100",)}),
     _said("too-large", "end", "552 5.3.4 Message size exceeds fixed limit"),
@@ -271,9 +271,9 @@ TOKENS = [
     Dialogue("oauth-refused", token=("invalid_scope", "no such scope")),
     _said("smtp-auth-disabled", "auth", "535 5.7.139 Authentication unsuccessful, "
           "SmtpClientAuthentication is disabled for the Mailbox.", token=("", ""), server=_TOKEN),
-    _said("token-not-taken", "auth", "535 5.7.3 Authentication unsuccessful", token=("", ""),
+    _said("token-refused", "auth", "535 5.7.3 Authentication unsuccessful", token=("", ""),
           server=_TOKEN),
-    _said("token-not-taken", "auth", "535 5.7.139 Authentication unsuccessful, the user "
+    _said("token-refused", "auth", "535 5.7.139 Authentication unsuccessful, the user "
           "credentials were incorrect.", token=("", ""), server=_TOKEN),
     _said("login-limited", "auth", "454 4.7.0 Too many login attempts, please try again later.",
           token=("", ""), server=_TOKEN),
@@ -289,7 +289,7 @@ PROVIDERS = [
     Dialogue("provider-account", provider=Answer(402, {"message": "not_enough_credits"})),
     Dialogue("sender-not-verified", provider=Answer(403, {
         "message": "The example.com domain is not verified."})),
-    Dialogue("provider-trouble", provider=Answer(503, {"message": "oops"})),
+    Dialogue("provider-error", provider=Answer(503, {"message": "oops"})),
 ]  # fmt: skip
 
 DIALOGUES = [*NETWORK, *GREETING, *ENCRYPTION, *LOGIN, *POLICY, *MESSAGE, *TOKENS, *PROVIDERS]

@@ -9,8 +9,7 @@ from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.missing_tables import requires_tables
-from wagtail_smtp.diagnostics.explain import GROUPS
-from wagtail_smtp.diagnostics.guides import GUIDES
+from wagtail_smtp.diagnostics.explain import GROUPS, GUIDES
 
 
 class ProblemsView(WagtailAdminTemplateMixin, TemplateView):

@@ -1,1 +1,1 @@
-"""What a failure means, in plain language."""
+"""Explain failures in plain language."""

@@ -1,7 +1,7 @@
-"""Causes of failed deliveries, how to recognise each, and what to do about it.
+"""Find the cause of a failed delivery.
 
-The first cause that fits counts, so particular ones stand above general ones. Servers' words
-differ and change; enhanced status codes (RFC 3463) are looked at first.
+The first cause that fits wins, so specific causes come before general ones. Servers phrase their
+responses differently, so enhanced status codes (RFC 3463) are checked first.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ CAUSES: tuple[Cause, ...] = (
     *MESSAGE,
 )
 
-#: The same, in the order in which people meet them.
+#: The same causes, grouped for the documentation and the admin.
 GROUPS: tuple[tuple[str, Any, tuple[Cause, ...]], ...] = (
     ("connection", _("Connection"), (*NETWORK, *GREETING)),
     ("encryption", _("Encryption"), (*ENCRYPTION, *STARTTLS_NEEDED)),
@@ -41,7 +41,27 @@ GROUPS: tuple[tuple[str, Any, tuple[Cause, ...]], ...] = (
     ("provider", _("Email providers (API)"), PROVIDER),
 )
 
+_LEARN = "https://learn.microsoft.com/exchange"
+
+#: Step-by-step guides by Microsoft and Google: label and address.
+GUIDES: tuple[tuple[Any, str], ...] = (
+    (
+        _("Microsoft 365: OAuth 2"),
+        f"{_LEARN}/client-developer/legacy-protocols/"
+        "how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth",
+    ),
+    (
+        _("Microsoft 365: authenticated SMTP"),
+        f"{_LEARN}/clients-and-mobile-in-exchange-online/authenticated-client-smtp-submission",
+    ),
+    (_("Google: app passwords"), "https://support.google.com/accounts/answer/185833"),
+    (
+        _("Google Workspace: domain-wide delegation"),
+        "https://support.google.com/a/answer/162106",
+    ),
+)
+
 
 def explain(failure: Failure) -> Cause:
-    """The cause that fits first; there is always one."""
+    """The first cause that fits. The last one always does."""
     return next(cause for cause in CAUSES if cause.fits(failure))

@@ -15,12 +15,13 @@ from wagtail.models import ModelLogEntry
 from wagtail.users.models import UserProfile
 
 from tests.admin.conftest import form_data
+from tests.support import causes
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from tests.support.servers.smtp_server import CA_PEM, free_port
 from wagtail_smtp.admin.connection_check import stream
-from wagtail_smtp.diagnostics.explain import GROUPS
-from wagtail_smtp.diagnostics.guides import GUIDES
+from wagtail_smtp.diagnostics.check_set import NOT_ASKED
+from wagtail_smtp.diagnostics.explain import GROUPS, GUIDES
 from wagtail_smtp.models import LogEntry, Secret, SettingsSet
 from wagtail_smtp.templatetags.wagtail_smtp_tags import wagtail_smtp_links
 
@@ -196,7 +197,7 @@ def test_a_sender_that_was_not_asked_for_is_not_praised(admin_client, settings):
         *stages, end = lines(admin_client.post(reverse(NEW), data))
     assert "Sender accepted" not in [stage["label"] for stage in stages]
     assert end["ok"]
-    assert "Not tested" in end["text"]
+    assert end["text"] == str(NOT_ASKED)
     assert end["notes"] == []
 
 
@@ -326,7 +327,7 @@ def test_metadata_is_out_of_reach_and_the_words_are_coarse(admin_client, host):
     data = form_data(host=host.strip("[]"), port="25", test="connection")
     *stages, end = lines(admin_client.post(reverse(NEW), data))
     assert len(stages) == 1
-    assert stages[0]["remedy"]["title"] == "This address may not be connected to"
+    assert stages[0]["remedy"]["title"] == causes.title("not-allowed")
     assert stages[0]["label"] == "Permission to connect"
     assert stages[0]["words"] == ""
     assert stages[0]["details"] == []
@@ -480,9 +481,9 @@ def _fresh(item):
 def test_the_page_of_the_problems_has_more_to_say(admin_client):
     page = admin_client.get(reverse("wagtail_smtp_problems:index")).content.decode()
     without_links = re.sub("</?a[^>]*>", "", page)
-    for slug, _title, causes in GROUPS:
+    for slug, _title, of_group in GROUPS:
         assert f'id="{slug}"' in page
-        for cause in causes:
+        for cause in of_group:
             assert f'id="{cause.slug}"' in page
             assert f'href="#{cause.slug}"' in page
             # What the result of a test didn't say.

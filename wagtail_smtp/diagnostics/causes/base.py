@@ -1,4 +1,4 @@
-"""What is known of a failed delivery, and a cause with its remedy."""
+"""A failed delivery as plain values, and a cause that may explain it."""
 
 import re
 from collections.abc import Callable
@@ -7,20 +7,23 @@ from typing import Any
 
 from wagtail_smtp.exceptions import AttemptFailed
 
-#: Where the causes are described at length.
+#: The page that describes every cause.
 DOCUMENTATION = "docs/problems.md"
 
 
 def without_prefix(text: str) -> str:
-    """What an error of ours says, without the name of the set and the phase."""
+    """The text of one of our errors, without the set's name and the phase."""
     return re.sub(r"^.*?: failed at \w+: ", "", text, count=1, flags=re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is known of a failure. ``port`` and ``security`` are those of the server.
+    """A failed attempt, with the server's ``host``, ``port`` and ``security``.
 
-    ``is_provider``: a provider by its own interface, no server by SMTP.
+    Attributes:
+        is_provider: whether the set uses an email provider's API instead of SMTP.
+        uses_oauth: whether the login uses OAuth 2.
+        message: the plugin's own text, if the server gave no code.
     """
 
     phase: str = ""
@@ -32,14 +35,12 @@ class Failure:
     port: int = 0
     security: str = ""
     is_provider: bool = False
-    #: Whether the login was one with OAuth 2.
     uses_oauth: bool = False
-    #: What the plugin itself says, where the server gave no code.
     message: str = ""
 
     @classmethod
     def of(cls, error: BaseException, host: str, port: int, security: str) -> "Failure":
-        """That of an error which ended an attempt."""
+        """The failure that ``error`` describes."""
         failed = error if isinstance(error, AttemptFailed) else None
         return cls(
             phase=failed.phase if failed else "",
@@ -55,7 +56,7 @@ class Failure:
 
     @property
     def is_rejection(self) -> bool:
-        """Whether the server answered, with a no."""
+        """Whether the server answered with an error code."""
         return self.code >= 400
 
     @property
@@ -69,20 +70,24 @@ class Failure:
         return self.code == 0 and (isinstance(self.cause, OSError) or self.phase == "auth")
 
     def says(self, *patterns: str) -> bool:
-        """Whether the server's words match one of the regular expressions."""
+        """Whether the server's response matches one of the regular expressions."""
         return any(re.search(pattern, self.reply, re.IGNORECASE) for pattern in patterns)
 
     def has(self, *codes: str) -> bool:
-        """Whether the reply begins with one of the enhanced status codes."""
+        """Whether the response starts with one of the enhanced status codes (RFC 3463)."""
         return any(re.match(rf"{re.escape(code)}(?!\d)", self.reply) for code in codes)
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause: ``slug`` names it in the documentation, ``advice`` says what to do.
+    """Why a delivery failed, and how to fix it.
 
-    ``more`` has likely reasons and steps, ``example`` a real server's response, and ``guide`` says
-    that the step-by-step guide for Microsoft and Google helps.
+    Attributes:
+        slug: the anchor in the documentation, and the name for ``smtp_resend --cause``.
+        advice: what to do.
+        more: likely reasons, or steps.
+        example: a real server's response.
+        guide: whether the guide for Microsoft and Google helps.
     """
 
     slug: str
@@ -95,5 +100,5 @@ class Cause:
 
     @property
     def page(self) -> str:
-        """Its place in the documentation."""
+        """Where the documentation describes it."""
         return f"{DOCUMENTATION}#{self.slug}"

@@ -1,11 +1,11 @@
-"""Causes that a provider's answer tells; its codes are those of HTTP, which SMTP doesn't have."""
+"""Causes recognised from an email provider's response, whose codes are HTTP status codes."""
 
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.diagnostics.causes.base import Cause, Failure
 
-#: Answers that say the fault lies with the request, its sender or its account.
-_NO = (400, 402, 403, 404, 422)
+#: Status codes that blame the request, the sender or the account.
+_REFUSALS = (400, 402, 403, 404, 422)
 
 
 def _is_key_refused(failure: Failure) -> bool:
@@ -17,56 +17,65 @@ def _is_key_refused(failure: Failure) -> bool:
 PROVIDER = (
     Cause(
         "not-supported",
-        _("This set can't carry such a message"),
+        _("This settings set can't send this kind of message"),
         _(
-            "Templates and data of each recipient's own need a set whose transport is a provider, "
-            "and not every provider knows every feature. Use such a set for this mail."
+            "Provider templates and per-recipient data only work with a settings set that uses an "
+            "email provider's API. Not every provider supports every feature. Use a suitable set "
+            "for this email."
         ),
         lambda f: f.phase == "unsupported",
     ),
     Cause(
         "key-refused",
-        _("The provider doesn't know this key"),
+        _("The email provider rejected this key"),
         _(
-            "Enter the key again, without spaces. Check that it belongs to this account and "
-            "region, that it may send email, and that it is an API key, not one for SMTP."
+            "Enter the key again, without spaces. Check that it belongs to this account and region "
+            "and may send email. It must be an API key, not an SMTP key."
         ),
         _is_key_refused,
     ),
     Cause(
         "provider-limit",
-        _("The provider takes no more messages for now"),
-        _("Wait, send less at once, or ask the provider for a higher limit."),
+        _("The email provider's sending limit has been reached"),
+        _("Wait, send fewer messages at a time, or ask your email provider for a higher limit."),
         lambda f: f.code == 429,
     ),
     Cause(
         "provider-sandbox",
-        _("The account is for trying out and sends to few addresses only"),
+        _("This is a trial (sandbox) account and can only send to approved addresses"),
         _(
-            "Add the recipient to those the provider allows, send from a domain of your own, or "
-            "ask the provider to open the account."
+            "Add the recipient to the account's approved addresses, send from your own domain, or "
+            "ask the email provider to lift the restriction."
         ),
-        lambda f: f.code in _NO and f.says("sandbox", "test purposes", "testing emails"),
+        lambda f: f.code in _REFUSALS and f.says("sandbox", "test purposes", "testing emails"),
     ),
     Cause(
         "provider-account",
-        _("The provider's account can't send now"),
-        _("Log in at the provider: the account may be unpaid, suspended or out of credits."),
-        lambda f: f.code == 402 or (f.code in _NO and f.says("credits?\\b", "suspended", "paused")),
+        _("The account at the email provider can't send right now"),
+        _(
+            "Log in to the account at the email provider. It may be unpaid, suspended or out of "
+            "credits."
+        ),
+        lambda f: (
+            f.code == 402 or (f.code in _REFUSALS and f.says("credits?\\b", "suspended", "paused"))
+        ),
     ),
     Cause(
         "sender-not-verified",
-        _("The provider doesn't send for this sender's domain"),
+        _("The email provider doesn't send for this sender's domain"),
         _(
-            "Let the provider verify the domain of the sender address, and check that the set "
-            "names the region in which it is verified. Or set a sender address that is."
+            "Verify the sender address's domain with the email provider, or enter a sender address "
+            "that is verified. Check that the settings set names the region where it is verified."
         ),
-        lambda f: f.phase == "mail" and f.code in _NO,
+        lambda f: f.phase == "mail" and f.code in _REFUSALS,
     ),
     Cause(
-        "provider-trouble",
-        _("The provider has trouble"),
-        _("Wait, and look at the provider's status page. With the outbox the site tries again."),
+        "provider-error",
+        _("The email provider has a problem"),
+        _(
+            "Wait, and check the email provider's status page. If your site uses the outbox, it "
+            "tries again automatically."
+        ),
         lambda f: f.is_provider and f.code >= 500,
     ),
 )

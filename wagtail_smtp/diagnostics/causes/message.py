@@ -1,4 +1,4 @@
-"""Causes that lie in the message, its sender or its recipients."""
+"""Causes in the message, its sender or its recipients."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -40,79 +40,82 @@ def _is_unwanted(failure: Failure) -> bool:
 
 MESSAGE = (
     Cause(
-        "redirected-to-nobody",
-        _("Mail is redirected, but to no usable address"),
+        "redirect-without-address",
+        _("A redirect is on but has no valid address"),
         _(
-            "Enter a report email in the settings set that redirects, or end the redirect. If the "
-            "project's settings force it, a developer has to name an address there."
+            "Enter a report email in the settings set that redirects, or turn off the redirect. If "
+            "the project's settings force it, ask a developer to enter an address there."
         ),
         lambda f: isinstance(f.error, RedirectError),
     ),
     Cause(
         "outcome-unknown",
-        _("The message was handed over, but the answer never came"),
+        _("The message was sent, but the server didn't confirm it"),
         _(
-            "It may have arrived, so it is not sent again by itself. Ask the recipient, then "
-            "resend it or leave it."
+            "It may have arrived, so it is not resent automatically. Ask the recipient, and resend "
+            "it if necessary."
         ),
         lambda f: isinstance(f.error, MessageOutcomeUnknown),
     ),
     Cause(
         "too-large",
-        _("The message is larger than the server takes"),
+        _("The message is too large for the server"),
         _("Send smaller files, or links to them."),
         lambda f: (
             isinstance(f.error, MessageTooLarge)
             or f.has("5.3.4", "5.2.3")
             or f.says("size limit", r"message (is )?too (large|big)")
         ),
-        (_("Files grow by a third when they are sent by email."),),
+        (_("Files grow by a third when you send them by email."),),
         "552 5.3.4 Message size exceeds fixed limit",
     ),
     Cause(
         "too-many-recipients",
         _("Too many recipients in one message"),
         _(
-            "A developer can lower WAGTAIL_SMTP['MAX_RECIPIENTS'], or send the message to fewer "
-            "people at once."
+            "Ask a developer to lower WAGTAIL_SMTP['MAX_RECIPIENTS'], or to send the message to "
+            "fewer people at a time."
         ),
         lambda f: f.has("4.5.3", "5.5.3") or f.says("too many recipients"),
         example="550 5.5.3 Too many recipients",
     ),
     Cause(
         "greylisted",
-        _("The server asks to try again later (greylisting)"),
-        _("That is usual for first contacts. With the outbox the site tries again by itself."),
+        _("The server asked the site to try again later (greylisting)"),
+        _(
+            "This is normal for a first contact. If your site uses the outbox, it tries again "
+            "automatically."
+        ),
         lambda f: 400 <= f.code < 500 and f.says("gr[ae]y-?list", "postgrey"),
         example="450 4.2.0 <someone@example.org>: Recipient address rejected: Greylisted",
     ),
     Cause(
         "rate-limited",
         _("Too many messages in a short time"),
-        _("Wait, send less at once, or ask the provider for a higher limit."),
+        _("Wait, send fewer messages at a time, or ask your email provider for a higher limit."),
         lambda f: (
             f.is_rejection
             and not _is_mailbox_full(f)
             and (f.has("4.7.28", "5.7.28", "5.1.90") or f.says(*_TOO_MANY_MESSAGES))
         ),
         (
-            _("Microsoft 365: 10,000 recipients a day and 30 messages a minute for a mailbox."),
-            _("Google Workspace: 2,000 messages a day, 500 for trial and private accounts."),
-            _("Newsletters belong to a provider that is made for them."),
+            _("Microsoft 365: 10,000 recipients a day and 30 messages a minute per mailbox."),
+            _("Google Workspace: 2,000 messages a day; trial and private accounts: 500."),
+            _("For newsletters, use a service that is made for them."),
         ),
         "550 5.4.5 Daily user sending quota exceeded. - gsmtp",
     ),
     Cause(
         "mailbox-full",
         _("The recipient's mailbox is full"),
-        _("Only the recipient can mend that."),
+        _("Only the recipient can fix this."),
         lambda f: _is_mailbox_full(f),
         example="552 5.2.2 The email account that you tried to reach is over quota.",
     ),
     Cause(
         "recipient-disabled",
-        _("The recipient's mailbox doesn't accept mail"),
-        _("It exists, but was switched off or isn't used any more. Ask for another address."),
+        _("The recipient's mailbox doesn't accept email"),
+        _("It exists but is disabled or no longer used. Ask for another address."),
         lambda f: (
             _is_of_recipient(f)
             and (
@@ -124,29 +127,29 @@ MESSAGE = (
     ),
     Cause(
         "unknown-recipient",
-        _("The recipient doesn't exist"),
-        _("Check the address for typing errors."),
+        _("The recipient's address doesn't exist"),
+        _("Check the address for typos."),
         lambda f: (
             f.has("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.4.1", "5.4.4")
             or (_is_of_recipient(f) and f.code >= 500 and f.says(*_NO_SUCH_RECIPIENT))
         ),
         (
-            _("The person has left, and the mailbox was deleted."),
-            _("The domain of the address doesn't exist, or receives no mail."),
+            _("The person has left and the mailbox was deleted."),
+            _("The address's domain doesn't exist or doesn't receive email."),
         ),
         "550 5.1.1 <someone@example.org>: Recipient address rejected: User unknown",
     ),
     Cause(
         "unwanted",
-        _("The server took the message for spam, or it breaks the server's rules"),
+        _("The server treated the message as spam, or it breaks the server's rules"),
         _(
-            "Its response may say why. Check links, files and words of the message, and SPF, DKIM "
-            "and DMARC of the sender's domain."
+            "The server's response may say why. Check the message's links, attachments and "
+            "wording, and SPF, DKIM and DMARC for the sender's domain."
         ),
         _is_unwanted,
         (
-            _("Programs and archives as attachments are blocked by most servers: send a link."),
-            _("Very short messages, such as tests, look like spam to some servers."),
+            _("Most servers block programs and archives as attachments: send a link instead."),
+            _("Some servers treat very short messages, such as tests, as spam."),
         ),
         "550 5.7.1 Message rejected as spam by Content Filtering.",
     ),
@@ -154,8 +157,8 @@ MESSAGE = (
         "sender-refused",
         _("The server refused the sender"),
         _(
-            "Its response may say why. Check the sender address of the set: most servers want one "
-            "of the account's own domain."
+            "The server's response may say why. Check the set's sender address: most servers "
+            "require one from the account's own domain."
         ),
         lambda f: f.phase == "mail" and f.code >= 500,
         example="550 5.7.1 Access denied",
@@ -164,54 +167,60 @@ MESSAGE = (
         "recipient-refused",
         _("The server refused the recipient"),
         _(
-            "Its response may say why. If other recipients get their mail, it concerns this "
-            "address; otherwise the site or its sender isn't welcome there."
+            "The server's response may say why. If other recipients receive email, the problem is "
+            "this address. Otherwise the server doesn't accept email from your site or its sender."
         ),
         lambda f: f.phase == "rcpt" and f.code >= 500,
         example="550 5.7.1 <someone@example.org>: Recipient address rejected: Access denied",
     ),
     Cause(
         "try-later",
-        _("The server asks to try again later"),
-        _("With the outbox the site tries again by itself."),
+        _("The server asked the site to try again later"),
+        _(
+            "If your site uses the outbox, it tries again automatically. Otherwise, resend the "
+            "message later."
+        ),
         lambda f: 400 <= f.code < 500,
         example="451 4.3.0 Temporary lookup failure",
     ),
     Cause(
         "server-silent",
-        _("The server stopped answering"),
+        _("The server stopped responding"),
         _(
-            "Try again. If the server is only slow, raise “Timeout” under “More settings”; if it "
-            "happens again, tell its administrator."
+            "Try again. If the server is just slow, raise “Timeout” under “More settings”. If it "
+            "happens again, tell the server's administrator."
         ),
         lambda f: f.code == 0 and f.is_timeout,
     ),
     Cause(
         "not-understood",
-        _("The server's answer makes no sense"),
+        _("The server's response can't be understood"),
         _(
-            "It may be no mail server. Or something in between, such as a firewall or antivirus "
-            "program, changes what it says."
+            "This may not be a mail server. Or a firewall or antivirus program changes the "
+            "server's responses."
         ),
         lambda f: (
             f.code == 0
             and any(
                 part in f.message
-                for part in ("no SMTP reply", "mixed two replies", "'s reply has", "can't be read")
+                for part in ("SMTP reply", "mixed two replies", "'s reply has", "can't be read")
             )
         ),
     ),
     Cause(
         "connection-lost",
-        _("The connection broke"),
-        _("The server or something in between ended it. If it stays, ask the provider."),
+        _("The connection was lost"),
+        _(
+            "The server, or something between it and your site, closed the connection. If it keeps "
+            "happening, ask your email provider."
+        ),
         lambda f: f.is_connection_lost,
-        (_("After several wrong passwords, some servers end connections from an address."),),
+        (_("After several wrong passwords, some servers close connections from that IP address."),),
     ),
     Cause(
         "other",
         _("The server ended the attempt"),
-        _("The server's words are all that is known. Its provider can tell what they mean."),
+        _("Only the server's response is known. Ask your email provider what it means."),
         lambda failure: True,
         example="554 5.6.0 Message contains bare LF and is rejected",
     ),
@@ -220,7 +229,7 @@ MESSAGE = (
 
 def _is_mailbox_full(failure: Failure) -> bool:
     if failure.says("submission ?quota"):
-        return False  # of the sender, as Microsoft puts it
+        return False  # Microsoft: the sender's quota, not the recipient's
     return failure.has("5.2.2", "4.2.2") or failure.says(
         "mailbox (is )?full",
         "over ?quota",

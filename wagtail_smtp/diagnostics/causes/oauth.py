@@ -1,4 +1,4 @@
-"""Causes around OAuth 2: no access token, or a server that doesn't take it."""
+"""Causes of failed OAuth 2 logins: no access token, or a server that rejects it."""
 
 from collections.abc import Callable
 
@@ -18,20 +18,20 @@ def _because(reason: str) -> Callable[[Failure], bool]:
 TOKENS = (
     Cause(
         "oauth-not-allowed",
-        _("The identity provider's address may not be connected to"),
+        _("This site is not allowed to connect to the identity provider's address"),
         _(
-            "Check the token address for typing errors. For safety the site connects to no "
-            "internal addresses; a developer can allow them with "
+            "Check the token address for typos. To protect your network, the site doesn't connect "
+            "to internal addresses. A developer can allow them with "
             "WAGTAIL_SMTP['ALLOWED_NETWORKS']."
         ),
         _because("not-allowed"),
     ),
     Cause(
         "oauth-unreachable",
-        _("The identity provider doesn't answer"),
+        _("The identity provider doesn't respond"),
         _(
-            "It could not be reached, or is out of order. The site tries again by itself; if it "
-            "stays, check that the site's server may connect to it."
+            "It could not be reached, or is out of order. The site tries again automatically. If "
+            "it keeps happening, check that your site's server is allowed to connect to it."
         ),
         _because("unreachable"),
     ),
@@ -39,8 +39,8 @@ TOKENS = (
         "oauth-secret-expired",
         _("The client secret has expired"),
         _(
-            "Make a new one in the provider's console, enter it in the settings set, save and "
-            "reload. Note its last day, since it will expire as well."
+            "Create a new one in the identity provider's console. Enter it in the settings set, "
+            "save, and use “Reload application”. Put its expiry date in your calendar."
         ),
         _because("secret-expired"),
         example="invalid_client: AADSTS7000222: The provided client secret keys are expired.",
@@ -48,10 +48,10 @@ TOKENS = (
     ),
     Cause(
         "oauth-client-refused",
-        _("The identity provider doesn't know this client, or its secret is wrong"),
+        _("The identity provider doesn't know this client, or the client secret is wrong"),
         _(
-            "Check tenant and client ID. Enter the value of the client secret, not its ID; it is "
-            "shown only once, so make a new one if it is lost."
+            "Check the tenant and client ID. Enter the value of the client secret, not its ID. The "
+            "value is shown only once: if you have lost it, create a new secret."
         ),
         _because("client-refused"),
         example="invalid_client: AADSTS7000215: Invalid client secret provided.",
@@ -59,10 +59,10 @@ TOKENS = (
     ),
     Cause(
         "oauth-admin-consent-needed",
-        _("An administrator of the organisation has to consent"),
+        _("An administrator of your organisation must give consent"),
         _(
-            "Ask one to press “Connect” on the settings set's page, or to grant the permission in "
-            "the organisation's console."
+            "Ask an administrator to click “Connect” on the settings set's page, or to grant the "
+            "permission in the organisation's console."
         ),
         _because("admin-consent-needed"),
         example="access_denied: AADSTS90094: The grant requires admin permission.",
@@ -70,17 +70,17 @@ TOKENS = (
     ),
     Cause(
         "oauth-consent-needed",
-        _("Nobody has consented yet that the site may send"),
-        _("Open the settings set, save it, and press “Connect”."),
+        _("No one has allowed this site to send email yet"),
+        _("Open the settings set, save it and click “Connect”."),
         _because("consent-needed"),
     ),
     Cause(
         "oauth-consent-ended",
-        _("The consent has ended"),
+        _("The consent is no longer valid"),
         _(
-            "It was withdrawn, has expired, or the account's password was changed. Open the "
-            "settings set and press “Connect” again. For a service account, check the machine's "
-            "clock and that the key was not deleted."
+            "It was withdrawn, it has expired, or the account's password was changed. Open the "
+            "settings set and click “Connect” again. For a service account, check the clock of "
+            "your site's server, and that the key still exists."
         ),
         _because("consent-ended"),
         example="invalid_grant: Token has been expired or revoked.",
@@ -88,17 +88,17 @@ TOKENS = (
     ),
     Cause(
         "oauth-consent-denied",
-        _("The consent was declined"),
-        _("Press “Connect” again, log in as the mailbox that sends, and allow the access."),
+        _("Consent was declined"),
+        _("Click “Connect” again, log in to the mailbox that sends the email, and allow access."),
         _because("consent-denied"),
     ),
     Cause(
         "oauth-not-delegated",
-        _("This client may not act for the mailbox"),
+        _("This client is not allowed to send for the mailbox"),
         _(
             "Google: in the Admin console, under “Domain-wide delegation”, add the service "
-            "account's client ID with the scope https://mail.google.com/. Others: allow the client "
-            "this way to log in."
+            "account's client ID with the scope https://mail.google.com/. Other identity "
+            "providers: allow the client to log in this way."
         ),
         _because("not-delegated"),
         example="unauthorized_client: Client is unauthorized to retrieve access tokens using "
@@ -107,48 +107,51 @@ TOKENS = (
     ),
     Cause(
         "oauth-mailbox-unknown",
-        _("The identity provider doesn't know the mailbox"),
-        _("Check the username: it is the whole address of a mailbox of the organisation."),
+        _("The identity provider doesn't know this mailbox"),
+        _("Check the username. It must be the full address of a mailbox in your organisation."),
         _because("mailbox-unknown"),
         example="invalid_grant: Invalid email or User ID",
     ),
     Cause(
         "oauth-refused",
-        _("The identity provider gave no access token"),
-        _("Its words say why. Check scope and addresses as the provider describes them."),
+        _("The identity provider didn't issue an access token"),
+        _(
+            "Its response says why. Compare the scope and addresses with the identity provider's "
+            "instructions."
+        ),
         lambda failure: isinstance(failure.error, TokenRefused),
         guide=True,
     ),
 )
 
 
-def _of_login(failure: Failure) -> bool:
+def _is_oauth_login(failure: Failure) -> bool:
     return failure.phase == "auth" and failure.uses_oauth
 
 
 LOGIN_WITH_TOKEN = (
     Cause(
         "smtp-auth-disabled",
-        _("Authenticated SMTP is switched off for the organisation or the mailbox"),
+        _("Authenticated SMTP is turned off for the organisation or mailbox"),
         _(
-            "In Microsoft's admin center, open the mailbox, “Mail” and “Manage email apps”, and "
-            "turn on “Authenticated SMTP”. Where the whole organisation has it off, that switch of "
-            "the mailbox still counts. Security defaults switch it off as well."
+            "In the Microsoft 365 admin center, open the mailbox, “Mail” and “Manage email apps”, "
+            "and turn on “Authenticated SMTP”. This works even if it is off for the whole "
+            "organisation. Security defaults also turn it off."
         ),
-        lambda f: _of_login(f) and is_switched_off(f),
+        lambda f: _is_oauth_login(f) and is_switched_off(f),
         example="535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled "
         "for the Mailbox.",
         guide=True,
     ),
     Cause(
-        "token-not-taken",
-        _("The server doesn't take the access token"),
+        "token-refused",
+        _("The server doesn't accept the access token"),
         _(
-            "The username must be the mailbox the token is for, and that mailbox needs a licence. "
-            "Where the site logs in as itself, an administrator has to give the client access to "
-            "the mailbox; the scope must be the one for SMTP."
+            "The username must be the mailbox that the token is for, and the mailbox needs a "
+            "licence. If the site logs in as itself, an administrator must give the client access "
+            "to the mailbox. The scope must be the one for SMTP."
         ),
-        lambda f: _of_login(f) and f.code in (535, 534, 550, 554),
+        lambda f: _is_oauth_login(f) and f.code in (535, 534, 550, 554),
         example="535 5.7.3 Authentication unsuccessful",
         guide=True,
     ),

@@ -1,4 +1,4 @@
-"""Causes that lie in the site's right to send: its login, account, address and sender."""
+"""Causes in the site's permission to send: its login, account, IP address and sender."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -50,10 +50,10 @@ def _is_sender_unknown(failure: Failure) -> bool:
 POLICY = (
     Cause(
         "account-blocked",
-        _("The provider has locked the account"),
+        _("The email provider has locked the account"),
         _(
-            "Log in at the provider: it says there why, and how to unlock the account. Usual "
-            "reasons are spam, a bill that isn't paid, or a password that someone stole."
+            "Log in to the account at the email provider to see why, and how to unlock it. Common "
+            "reasons are spam, an unpaid bill or a stolen password."
         ),
         lambda f: (
             f.is_rejection
@@ -79,28 +79,29 @@ POLICY = (
     ),
     Cause(
         "login-required",
-        _("The server wants a login"),
+        _("The server requires a login"),
         _(
-            "Choose “Username and password” or OAuth 2 as authentication, and enter what the "
-            "provider gave you. If the set does log in, test again: the session may have ended."
+            "Choose “Username and password” or OAuth 2 as authentication, and enter the "
+            "credentials from your email provider. If the set already logs in, test again: the "
+            "session may have ended."
         ),
         lambda f: (
             f.is_rejection
             and f.phase != "auth"
             and not f.is_provider
-            and not f.has("5.7.133")  # a group that takes mail from inside only
+            and not f.has("5.7.133")  # a group that only accepts internal email
             and (f.code == 530 or f.has("5.7.57") or f.says(*_NO_LOGIN))
         ),
-        (_("Microsoft 365 and Google want one on smtp.office365.com and smtp.gmail.com."),),
+        (_("Microsoft 365 and Google require one on smtp.office365.com and smtp.gmail.com."),),
         "530 5.7.57 Client not authenticated to send mail.",
         guide=True,
     ),
     Cause(
         "no-reverse-name",
-        _("The address of the site's server has no name"),
+        _("Your site's IP address has no reverse DNS name"),
         _(
-            "Ask the hosting provider to set a reverse DNS entry (PTR) that fits the name of the "
-            "machine, or send through an email provider."
+            "Ask your hosting provider to set a reverse DNS (PTR) record that matches the server's "
+            "name. Or send through an email provider."
         ),
         lambda f: (
             f.is_rejection
@@ -115,26 +116,26 @@ POLICY = (
     ),
     Cause(
         "blocked",
-        _("The server, or a list it asks, blocks mail from this site"),
+        _("The server, or a block list it uses, blocks email from this site"),
         _(
-            "The address of the site's server has a bad reputation, or sends too much. Follow the "
-            "link in the server's words, or send through a provider."
+            "Your site's IP address has a bad reputation or sends too much. Follow the link in the "
+            "server's response, or send through an email provider."
         ),
         lambda f: (
             f.is_rejection
             and (f.has("5.7.606", "5.7.511", "4.7.650", "5.7.512") or f.says(*_BLOCKED))
         ),
         (
-            _("The address belonged to someone else before, or is shared with others."),
-            _("Home and mobile connections are on such lists as a rule."),
-            _("Someone abuses a form of the site to send spam."),
+            _("Someone else used the IP address before, or others share it."),
+            _("Home and mobile connections are usually on block lists."),
+            _("Someone is using a form on the site to send spam."),
         ),
         "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org",
     ),
     Cause(
         "domain-not-authenticated",
-        _("The recipient's server wants proof that the site may send for this domain"),
-        _("Set up SPF, DKIM and DMARC for the sender's domain, as the provider describes."),
+        _("The recipient's server requires proof that the site may send for this domain"),
+        _("Set up SPF, DKIM and DMARC for the sender's domain, as your email provider describes."),
         lambda f: (
             f.is_rejection
             and (
@@ -143,33 +144,36 @@ POLICY = (
             )
         ),
         (
-            _("SPF: the DNS entry of the domain has to name the server that this set uses."),
-            _("DKIM: turn on signing at the provider, and add the DNS entries that it shows."),
-            _("The sender's domain is another's, such as gmail.com: use one of your own."),
+            _("SPF: the domain's DNS record must include the server that this set uses."),
+            _("DKIM: turn on signing at your email provider, and add the DNS records it shows."),
+            _(
+                "The sender's domain belongs to someone else, such as gmail.com: use your own "
+                "domain."
+            ),
         ),
         "550 5.7.26 This mail has been blocked because the sender is unauthenticated. Gmail "
         "requires all senders to authenticate with either SPF or DKIM.",
     ),
     Cause(
         "sender-unverifiable",
-        _("The server can't verify the sender's address"),
+        _("The server can't verify the sender address"),
         _(
-            "Use a sender address that exists and can receive mail: create its mailbox, or enter "
-            "another. Check its domain for typing errors."
+            "Use a sender address that exists and can receive email: create its mailbox, or enter "
+            "another address. Check the domain for typos."
         ),
         _is_sender_unknown,
         (
-            _("The domain has no MX or A entry in DNS."),
-            _("The domain's mail server says that it has no such mailbox."),
+            _("The domain has no MX or A record in DNS."),
+            _("The domain's mail server says that the mailbox doesn't exist."),
         ),
         "553 5.1.8 Domain of sender address shop@example.com does not exist",
     ),
     Cause(
         "sender-not-allowed",
-        _("The server doesn't let this login send from this address"),
+        _("This login is not allowed to send from this address"),
         _(
-            "Set the sender address to the account's own, turn on “Always use this sender”, or "
-            "let the provider verify the address or domain."
+            "Enter the account's own address as the sender address, turn on “Always use this "
+            "sender”, or verify the address or domain with your email provider."
         ),
         lambda f: (
             f.is_rejection
@@ -182,20 +186,23 @@ POLICY = (
         ),
         (
             _(
-                "Microsoft 365: let the mailbox “Send as” the address (Exchange admin center, the "
-                "mailbox, “Delegation”)."
+                "Microsoft 365: allow the mailbox to “Send as” the address (Exchange admin center, "
+                "the mailbox, “Delegation”)."
             ),
             _("Gmail: add the address under “Accounts”, “Send mail as”."),
-            _("Amazon SES, Postmark and others: verify the domain in the provider's console."),
+            _(
+                "Amazon SES, Postmark and others: verify the domain in the email provider's "
+                "console."
+            ),
         ),
         "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
     ),
     Cause(
         "relaying-denied",
-        _("The server doesn't send to other domains for this site"),
+        _("The server doesn't deliver to other domains for this site"),
         _(
-            "Most servers do so only after a login: choose “Username and password”. A relay may "
-            "have to allow this site's address."
+            "Most servers require a login for this: choose “Username and password”. If it is a "
+            "relay, ask its administrator to allow your site's IP address."
         ),
         lambda f: (
             f.is_rejection
@@ -204,25 +211,24 @@ POLICY = (
         ),
         (
             _(
-                "The host is where mail for its own domains arrives (MX), not the server for "
-                "sending. Microsoft 365 and Google have another: smtp.office365.com, "
-                "smtp.gmail.com."
+                "This host receives email for its own domains (MX) and is not meant for sending. "
+                "For Microsoft 365 use smtp.office365.com, for Google smtp.gmail.com."
             ),
-            _("Google's SMTP relay: enter the site's address in the Admin console."),
+            _("Google's SMTP relay: enter your site's IP address in the Admin console."),
         ),
         "554 5.7.1 <someone@example.org>: Relay access denied",
     ),
     Cause(
         "no-service",
-        _("The server doesn't accept mail from this site's address, or not now"),
+        _("The server is not accepting email from this site"),
         _(
-            "It ended the connection before the site said anything. Its response may say why. Ask "
-            "its administrator, or send through another server."
+            "It closed the connection before the site sent anything. Its response may say why. Ask "
+            "its administrator, or use another server."
         ),
         lambda f: f.phase == "banner" and f.code >= 500,
         (
-            _("The server is meant for other mail, or for the addresses of other sites."),
-            _("The address of the site is on a block list that the server doesn't name."),
+            _("The server is meant for other email or for other sites."),
+            _("Your site's IP address is on a block list that the server doesn't name."),
         ),
         "554 5.3.2 mail.example.com ESMTP not accepting messages",
     ),

@@ -1,0 +1,13 @@
+"""Texts of causes by slug, so that tests don't repeat them."""
+
+from wagtail_smtp.diagnostics.explain import CAUSES
+
+_BY_SLUG = {cause.slug: cause for cause in CAUSES}
+
+
+def title(slug):
+    return str(_BY_SLUG[slug].title)
+
+
+def advice(slug):
+    return str(_BY_SLUG[slug].advice)
