@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support import problems_page
+from tests.support import troubleshooting_page
 from wagtail_smtp.config.oauth import REASONS
 from wagtail_smtp.diagnostics.causes.base import Failure
 from wagtail_smtp.diagnostics.explain import explain
@@ -192,5 +192,5 @@ def test_what_only_a_provider_says(code):
 
 
 def test_the_page_of_the_causes_is_up_to_date():
-    """``python -m tests.support.problems_page`` writes it."""
-    assert problems_page.PATH.read_text() == problems_page.text()
+    """``python -m tests.support.troubleshooting_page`` writes it."""
+    assert troubleshooting_page.PATH.read_text() == troubleshooting_page.text()

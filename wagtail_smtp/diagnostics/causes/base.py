@@ -8,7 +8,7 @@ from typing import Any
 from wagtail_smtp.exceptions import AttemptFailed
 
 #: The page that describes every cause.
-DOCUMENTATION = "docs/problems.md"
+DOCUMENTATION = "docs/troubleshooting.md"
 
 
 def without_prefix(text: str) -> str:

@@ -55,7 +55,7 @@ class Command(EmailCommand):
             "--cause",
             choices=sorted({cause.slug for cause in CAUSES}),
             metavar="CAUSE",
-            help="Only what failed for this reason, by its name in docs/problems.md.",
+            help="Only what failed for this reason, by its name in docs/troubleshooting.md.",
         )
         parser.add_argument("--category", help="Only this category.")
         parser.add_argument(
