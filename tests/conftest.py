@@ -26,7 +26,7 @@ def _as_a_new_process() -> Iterator[None]:
     message_store.forget()
     cache.clear()
     once.forget()
-    alerts.forget()
+    alerts.clear_pending()
     yield
     lookup.forget()
     registry.close_all()

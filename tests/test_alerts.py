@@ -1,4 +1,4 @@
-"""ADMINS hear of a server that fails once, and when it works again."""
+"""ADMINS get one alert when a server fails, and one when it works again."""
 
 import time
 
@@ -40,8 +40,8 @@ def test_one_alert_and_one_for_the_recovery(make_set, reload):
             time.sleep(0.06)
         alerts = _alerts(first, second)
     assert sorted(alerts) == [
-        "[Django] Email: “Office 365” fails",
-        "[Django] Email: “Office 365” works again",
+        "[Django] Email problem: “Office 365” is failing",
+        "[Django] Email: “Office 365” is working again",
     ]
 
 

@@ -1,8 +1,8 @@
-"""Mail to ADMINS when a set's server fails, and when it can be reached again.
+"""Email ADMINS when a settings set fails, and when it works again.
 
-One alert for a set and cause in ``conf.ALERT_INTERVAL`` seconds, counted by
-:mod:`wagtail_smtp.runtime.once`. They are written in the site's language, since the request that
-meets the failure may be in another.
+There is one alert per set and cause in ``conf.ALERT_INTERVAL`` seconds, limited by
+:mod:`wagtail_smtp.runtime.once`. Alerts are in the site's language, because the request in which
+the failure happens may use another one.
 """
 
 import hashlib
@@ -33,21 +33,21 @@ from wagtail_smtp.runtime import error_logging, once, project
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until ADMINS are told again that the store of messages is full, or nearly.
-_FULL_AGAIN = 3600
-_FILLS_AGAIN = 24 * 3600
+#: Seconds until the next alert that the message store is full, or nearly full.
+_FULL_INTERVAL = 3600
+_NEARLY_FULL_INTERVAL = 24 * 3600
 
 
 def connect() -> None:
-    """Listen to what becomes of messages."""
+    """Connect to the signals about sent and failed messages."""
     signals.message_sent.connect(_watch, dispatch_uid="wagtail_smtp.alerts")
     signals.message_failed.connect(_watch, dispatch_uid="wagtail_smtp.alerts")
 
 
 def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
     if category == ALERT:
-        return  # an alert about an alert would never end
-    tell()
+        return  # a failed alert must not cause another alert
+    send_pending()
     with project.of_site():
         for attempt in attempts:
             if attempt.recovered:
@@ -66,24 +66,22 @@ def _concerns_server(error: Exception) -> bool:
 
 def _failed(via: str, error: Exception) -> None:
     cause = error.phase if isinstance(error, AttemptFailed) else type(error).__name__
-    if not _is_first(f"{via}.{cause}"):
+    if not _is_due(f"{via}.{cause}"):
         return
     if isinstance(error, MessageOutcomeUnknown):
         text = _(
-            "A message was handed over to “%(name)s”, but whether it was delivered is not known. "
-            "It is not sent again by itself."
+            "We sent a message through “%(name)s” but got no confirmation, so it may or may not "
+            "have arrived. It will not be resent automatically."
         )
     else:
-        text = _(
-            "Email could not be sent through “%(name)s”. Where a backup is set up, it is used."
-        )
+        text = _("Email could not be sent through “%(name)s”. If there is a backup, it is used.")
     _send(
-        _("Email: “%(name)s” fails") % {"name": via},
+        _("Email problem: “%(name)s” is failing") % {"name": via},
         "\n\n".join(
             (
                 text % {"name": via},
                 str(error),
-                _("You will not be told of this cause again for %d minutes.")
+                _("You won't be alerted about this problem again for %d minutes.")
                 % (conf.ALERT_INTERVAL // 60),
             )
         ),
@@ -92,99 +90,103 @@ def _failed(via: str, error: Exception) -> None:
 
 
 def _recovered(via: str) -> None:
-    # Whoever removes the mark tells of it: one process of all.
+    # Only the process that removes the mark sends the alert.
     if once.is_undone(_key(f"{via}.failing")):
         _send(
-            _("Email: “%(name)s” works again") % {"name": via},
-            _("Email leaves through “%(name)s” again.") % {"name": via},
+            _("Email: “%(name)s” is working again") % {"name": via},
+            _("Email is being sent through “%(name)s” again.") % {"name": via},
         )
 
 
-#: Refused tokens that ADMINS are still to be told of: set, and why.
-_refused: deque[tuple[str, str]] = deque(maxlen=20)
+#: Refused tokens not yet reported to ADMINS: name of the set, and reason.
+_refused_tokens: deque[tuple[str, str]] = deque(maxlen=20)
 
 
-def token_refused(via: str, why: str) -> None:
+def note_token_refused(via: str, why: str) -> None:
     """Note that a set's access token could not be renewed, while the old one is still valid.
 
-    ADMINS are told with the next :func:`tell`: a message is on its way, and an alert about its
-    server would wait for the session that it holds.
+    The next :func:`send_pending` reports it. A message is being sent now, and an alert through the
+    same server would wait for that message's session.
     """
-    _refused.append((via, why))
+    _refused_tokens.append((via, why))
 
 
-#: Percent of the room for stored messages that is used, to be told.
-_filling: deque[int] = deque(maxlen=1)
+#: Percentage of the message store in use, not yet reported.
+_store_percent: deque[int] = deque(maxlen=1)
 
 
-def forget() -> None:
-    """Forget what was noted and not told yet; for tests."""
-    _refused.clear()
-    _filling.clear()
+def clear_pending() -> None:
+    """Drop alerts that have not been sent yet; for tests."""
+    _refused_tokens.clear()
+    _store_percent.clear()
 
 
-def store_fills(percent: int) -> None:
-    """Note how full the store of messages is; 100: a message found no room.
+def note_store_usage(percent: int) -> None:
+    """Note how full the message store is, in percent; 100 means that a message didn't fit.
 
-    Told with the next :func:`tell`: the message is being stored just now.
+    The next :func:`send_pending` reports it, because the message is being stored right now.
     """
-    _filling.append(percent)
+    _store_percent.append(percent)
 
 
-def _store_fills(percent: int) -> None:
+def _report_store_usage(percent: int) -> None:
     is_full = percent >= 100
-    if not once.is_first(_key(f"store full {is_full}"), _FULL_AGAIN if is_full else _FILLS_AGAIN):
+    if not once.is_first(
+        _key(f"store full {is_full}"), _FULL_INTERVAL if is_full else _NEARLY_FULL_INTERVAL
+    ):
         return
     if is_full:
-        subject = _("Email: the message store is full")
+        subject = _("Email problem: the message store is full")
         text = _(
-            "A message could not be stored. Undelivered messages are not kept any more, and email "
+            "A message could not be stored. Undelivered messages are no longer kept, and email "
             "can't be queued."
         )
     else:
         subject = _("Email: the message store is %d%% full") % percent
-        text = _("Once it is full, undelivered messages are not kept and email can't be queued.")
+        text = _(
+            "Once it is full, undelivered messages are no longer kept and email can't be queued."
+        )
     advice = _(
-        "Find out in the delivery log which messages are kept and why, or ask a developer to raise "
+        "Check in the delivery log which messages are kept and why, or ask a developer to raise "
         "WAGTAIL_SMTP['MAX_STORED']."
     )
     _send(subject, f"{text}\n\n{advice}")
 
 
 @project.in_site_language
-def tell() -> None:
-    """Tell ADMINS of what was noted."""
+def send_pending() -> None:
+    """Send the alerts that were noted."""
     with suppress(IndexError):
-        _store_fills(_filling.pop())
-    while _refused:
-        via, why = _refused.popleft()
-        if _is_first(f"{via}.token"):
+        _report_store_usage(_store_percent.pop())
+    while _refused_tokens:
+        via, why = _refused_tokens.popleft()
+        if _is_due(f"{via}.token"):
             _send(
-                _("Email: “%(name)s” will fail soon") % {"name": via},
+                _("Email problem: “%(name)s” will fail soon") % {"name": via},
                 "\n\n".join(
                     (
                         _(
-                            "The access token of “%(name)s” could not be renewed. Email leaves as "
-                            "long as the old one is valid, which may be for minutes only."
+                            "The access token of “%(name)s” could not be renewed. Email is still "
+                            "sent while the old token is valid, which may be only a few minutes."
                         )
                         % {"name": via},
                         why,
-                        _("Open the settings set in the admin: it says what to do."),
+                        _("Open the settings set in the admin to see what to do."),
                     )
                 ),
             )
 
 
 @project.in_site_language
-def waits(why: str) -> None:
-    """Tell that messages wait in the outbox because a process, or the settings, can't send them.
+def messages_waiting(why: str) -> None:
+    """Report messages waiting in the outbox because this process or its settings can't send them.
 
     Args:
-        why: the same for all that wait for the same.
+        why: the reason; there is one alert per reason.
     """
-    if _is_first(f"waits {why}"):
+    if _is_due(f"waits {why}"):
         _send(
-            _("Email: messages are waiting"),
+            _("Email problem: messages are waiting"),
             "\n\n".join(
                 (
                     _(
@@ -192,7 +194,7 @@ def waits(why: str) -> None:
                         "again, so nothing is lost."
                     ),
                     why,
-                    _("Check that every process of the site has the same settings and packages."),
+                    _("Check that every process of the site uses the same settings and packages."),
                 )
             ),
         )
@@ -200,38 +202,41 @@ def waits(why: str) -> None:
 
 @project.in_site_language
 def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
-    """Tell that the outbox doesn't try a message any more.
+    """Report that the outbox has given up on a message.
 
     Args:
-        entry: number of its log entry.
-        is_unknown: it may have been delivered.
+        entry: the number of its log entry.
+        is_unknown: whether it may have been delivered.
     """
-    if not _is_first(f"given up {is_unknown}"):
+    if not _is_due(f"given up {is_unknown}"):
         return
     if is_unknown:
         text = _(
-            "Message %(entry)d (“%(subject)s”) may or may not have been delivered. It is not sent "
-            "again by itself; see the delivery log."
+            "Message %(entry)d (“%(subject)s”) may or may not have been delivered. It will not be "
+            "resent automatically. See the delivery log."
         )
     else:
         text = _(
-            "Message %(entry)d (“%(subject)s”) could not be delivered and is not tried any more; "
-            "see the delivery log."
+            "Message %(entry)d (“%(subject)s”) could not be delivered and will not be tried again. "
+            "See the delivery log."
         )
-    _send(_("Email: a message was given up"), text % {"entry": entry, "subject": subject})
+    _send(
+        _("Email problem: a message could not be delivered"),
+        text % {"entry": entry, "subject": subject},
+    )
 
 
 def too_large(address: str | None, subject: str, body: str) -> None:
-    """Tell the person with that address, or ADMINS, of a message that is too large."""
+    """Report a message that is too large to ``address``, or to ADMINS."""
     _send(subject, body, [address] if address else None)
 
 
-def _is_first(what: str) -> bool:
+def _is_due(what: str) -> bool:
     return once.is_first(_key(what), conf.ALERT_INTERVAL)
 
 
 def _key(what: str) -> str:
-    # Names of sets hold characters that cache keys can't.
+    # Names of sets may contain characters that cache keys can't.
     return f"wagtail_smtp.alert.{hashlib.sha256(what.encode()).hexdigest()[:32]}"
 
 

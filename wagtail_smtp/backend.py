@@ -121,5 +121,5 @@ class EmailBackend(BaseEmailBackend):
                 raise
         finally:
             if classification.category != ALERT:
-                alerts.tell()
+                alerts.send_pending()
         return self._line.deliver(message, classification)

@@ -1,6 +1,6 @@
-"""A check for django-health-check 4: ``"wagtail_smtp.health.Email"`` among its ``checks``.
+"""A check for django-health-check 4: add ``"wagtail_smtp.health.Email"`` to its ``checks``.
 
-Its own check of email only calls ``open()`` of the backend, which connects to nothing here.
+The library's own email check only calls the backend's ``open()``, which does nothing here.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ from wagtail_smtp.live.db.connections import borrowed_connection
 
 @dataclasses.dataclass
 class Email(HealthCheck):
-    """The configuration can be read, the outbox is processed, and no email failed lately.
+    """Check that email can be sent: configuration, outbox and recent failures.
 
-    No server is connected to.
+    This connects to no mail server.
 
     Args:
         tolerated: how many messages may fail in an hour.
@@ -25,10 +25,10 @@ class Email(HealthCheck):
     tolerated: int = dataclasses.field(default=0, repr=False)
 
     def run(self) -> None:
-        """Look at the database.
+        """Run the check.
 
         Raises:
-            ServiceUnavailable: something is wrong; the text is fit for a public page.
+            ServiceUnavailable: something is wrong. The text may be shown on a public page.
         """
         with borrowed_connection():
             found = problems(self.tolerated)

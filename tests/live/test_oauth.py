@@ -192,7 +192,7 @@ def test_a_withdrawn_consent_defers_mail_to_the_backup(
     assert len(smtp_server.received) >= 1  # the message, and the alert
     subjects = [received.message["Subject"] for received in smtp_server.received]
     assert "Subject" in subjects
-    assert any("“Office” fails" in subject for subject in subjects)
+    assert any("“Office” is failing" in subject for subject in subjects)
     state = consents.states([item.frozen(())])[str(item.key)]
     assert (state.kind, state.refusal.reason) == ("refused", "consent-ended")
 

@@ -83,11 +83,13 @@ def test_a_worker_without_the_keys(queued, configure, keys):
         _due_now()
         _work()
     _is_whole()
-    assert [s for s in _alerts() if "waiting" in s] == ["[Django] Email: messages are waiting"]
-    assert any("2 messages wait" in alarm for alarm in status().alarms)
+    assert [s for s in _alerts() if "waiting" in s] == [
+        "[Django] Email problem: messages are waiting"
+    ]
+    assert any("2 messages are waiting" in alarm for alarm in status().alarms)
     configure(ENCRYPTION_KEYS=KEYS)
     _arrives(queued)
-    assert not any("messages wait" in alarm for alarm in status().alarms)
+    assert not any("messages are waiting" in alarm for alarm in status().alarms)
 
 
 def test_a_key_that_is_none(queued, configure):

@@ -86,4 +86,4 @@ def test_admins_hear_of_a_server_that_fails_while_the_cache_is_away(make_set, re
             with pytest.raises(EmailDeliveryError):
                 EmailMessage("Hi", "Body", None, ["real@example.org"]).send()
         subjects = [message.subject.strip() for message in mail.outbox]
-        assert subjects == ["[Django] Email: “Only one” fails"]
+        assert subjects == ["[Django] Email problem: “Only one” is failing"]

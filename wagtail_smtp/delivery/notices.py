@@ -1,4 +1,4 @@
-"""One mail about a message that is too large, to whom its set names for that."""
+"""Email the person that a set names when a message is too large for it."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -26,21 +26,21 @@ from wagtail_smtp.runtime.project import address_of
 
 logger = logging.getLogger(__name__)
 
-#: Recipients, and attachments, that the mail names.
+#: How many recipients and attachments the email lists.
 _NAMED = 20
 
 
 def of_too_large(passage: DeliveryResult, entry: LogEntry | None) -> None:
-    """Tell of a message that is kept, or was queued, because nobody else will. Never raises.
+    """Report a message that is kept or was queued, because its sender gets no error. Never raises.
 
-    To be called when the entry is written. An alert that is too large is not told of: that
-    would be an alert again.
+    Call this once the entry is written. A too large alert is not reported, because the report
+    would be another alert.
     """
     if entry is None or entry.state != State.TOO_LARGE or passage.classification.category == ALERT:
         return
     if entry.is_stored is False:
-        return  # its sender gets the error
-    # What was queued is stored already, and kept unless it is a security message.
+        return  # the sender gets the error
+    # A queued message is stored already, and is kept unless it is a security message.
     is_kept = entry.category != SECURITY
     try:
         item = _set_of(passage)
@@ -53,7 +53,9 @@ def of_too_large(passage: DeliveryResult, entry: LogEntry | None) -> None:
         alerts.too_large(to, subject, body)
     except Exception:
         error_logging.failure(
-            logger, "Nobody could be told that the message of entry %s is too large", entry.pk
+            logger,
+            "No one could be notified that the message of log entry %s is too large",
+            entry.pk,
         )
 
 
@@ -76,17 +78,17 @@ def _text(
         yield _("A message was not sent because it is too large for the server.")
     if is_kept:
         yield _(
-            "It is kept in the delivery log, where its attachments can be downloaded, to be "
-            "delivered by hand. It is not sent again by itself."
+            "It is kept in the delivery log, where you can download its attachments and pass them "
+            "on yourself. It will not be resent automatically."
         )
     else:
-        yield _("It is not kept, since it is of a kind that is never shown.")
+        yield _("It is not kept, because security messages are never shown.")
     letter = passage.letter
     recipients: Sequence[str] = letter.envelope.recipients if letter else ()
     yield _("Subject: %s") % entry.subject
     yield _("Recipients: %s") % _some([clip(address) for address in recipients])
     sizes = capabilities.attachments(letter.content) if letter else ()
-    yield _("Attachments, as mailed: %s") % _some(
+    yield _("Attachments (size in the email): %s") % _some(
         [f"{clip(name, 100) or _('without a name')} ({_megabytes(size)})" for name, size in sizes]
     )
     yield str(passage.failure)
@@ -99,12 +101,12 @@ def _some(items: Sequence[str]) -> str:
     return named if more <= 0 else named + " " + ngettext("and %d more", "and %d more", more) % more
 
 
-def _megabytes(octets: int) -> str:
-    return f"{octets / capabilities.MEGABYTE:.1f} MB"
+def _megabytes(size: int) -> str:
+    return f"{size / capabilities.MEGABYTE:.1f} MB"
 
 
 def _link(entry: LogEntry) -> str:
-    """Where the message is found in the admin."""
+    """The address of the log entry in the admin."""
     base = str(getattr(settings, "WAGTAILADMIN_BASE_URL", "") or "").rstrip("/")
     try:
         path = reverse("wagtail_smtp_log:entry", args=[entry.pk])
@@ -116,25 +118,27 @@ def _link(entry: LogEntry) -> str:
 
 
 def _person(user: int | str) -> tuple[str | None, str]:
-    """Address and language of the user with that primary key; ADMINS' if there is no such."""
-    nobody = None, settings.LANGUAGE_CODE
+    """Email address and language of a user; None and the site's language if it can't be emailed."""
+    no_one = None, settings.LANGUAGE_CODE
 
     def find() -> tuple[str | None, str]:
         found = get_user_model()._default_manager.filter(pk=user).first()
         if found is None or not found.is_active:
-            return nobody
+            return no_one
         address = address_of(found)
-        return (address, project.of_user(found)) if address else nobody
+        return (address, project.of_user(found)) if address else no_one
 
     alias = connections.write_alias()
     try:
         with transaction.atomic(using=alias):
             return find()
     except Exception:
-        # A broken transaction, or a thread with an event loop, where Django refuses.
-        logger.debug("The caller's connection can't be asked.", exc_info=True)
+        # The transaction is broken, or this thread has an event loop, where Django refuses.
+        logger.debug("The caller's database connection can't be used.", exc_info=True)
     try:
         return autonomous.write(find, alias)
     except Exception:
-        error_logging.failure(logger, "Who is told of too large messages could not be looked up.")
-        return nobody
+        error_logging.failure(
+            logger, "The user to notify about messages that are too large could not be looked up."
+        )
+        return no_one

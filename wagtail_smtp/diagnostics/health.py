@@ -1,6 +1,6 @@
-"""Whether the site can send email, for a page that monitoring asks; no server is connected to.
+"""Whether the site can send email, for a health page. This connects to no mail server.
 
-The texts name no address, server or response, since such a page is often public.
+Health pages are often public, so the texts contain no address, server or response.
 """
 
 from django.db import Error
@@ -17,10 +17,10 @@ from wagtail_smtp.models.choices import State
 
 
 def problems(tolerated: int = 0) -> tuple[str, ...]:
-    """What is wrong; empty: nothing.
+    """List what is wrong; empty if all is well.
 
     Args:
-        tolerated: how many messages may have failed in the last hour, or wait that long.
+        tolerated: how many messages may have failed in the last hour, or waited longer than that.
     """
     try:
         if not schema.is_migrated():
@@ -47,7 +47,7 @@ def _outbox() -> str:
     _counts, overdue = outbox()
     if overdue <= OVERDUE.total_seconds():
         return ""
-    return f"The outbox is not processed: a message is due for {overdue / 60:.0f} minutes."
+    return f"Queued email is not being sent: a message is {overdue / 60:.0f} minutes overdue."
 
 
 def _failures(tolerated: int) -> str:
@@ -60,4 +60,4 @@ def _failures(tolerated: int) -> str:
     number = failed.not_made_up_for().count() + waiting.count()
     if number <= tolerated:
         return ""
-    return f"{number} messages failed in the last hour, or have waited for longer than that."
+    return f"{number} messages failed in the last hour or have been waiting for longer."

@@ -1,4 +1,4 @@
-"""Backups that send from another domain than what they stand in for."""
+"""Find backups that send from another domain than the set they replace."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -9,9 +9,9 @@ from wagtail_smtp.live.diff import every_category
 
 
 def sender_hints(configuration: Configuration) -> tuple[Problem, ...]:
-    """What to know about the senders of backups, each with its set and field.
+    """Hints about the senders of backups, each with its set and field.
 
-    None of it stops a reload: both domains may be set up well.
+    They don't prevent a reload, because both domains may be set up correctly.
     """
     found: dict[str, Problem] = {}
     for category in every_category(configuration):
@@ -25,7 +25,7 @@ def sender_hints(configuration: Configuration) -> tuple[Problem, ...]:
 
 
 def _domain(item: SettingsSetConfig) -> str:
-    """The domain a set sends from; empty where that is up to the message."""
+    """The domain a set sends from; empty if the message decides it."""
     try:
         return ascii_address(effective_sender(item)).rpartition("@")[2].lower()
     except ValueError:
@@ -33,8 +33,8 @@ def _domain(item: SettingsSetConfig) -> str:
 
 
 def _is_foreign(one: str, other: str) -> bool:
-    # DMARC (RFC 7489 3.1.1) compares organisational domains; without a list of public suffixes
-    # that is: equal, or one below the other.
+    # DMARC (RFC 7489 3.1.1) compares organisational domains. Without a list of public suffixes,
+    # treat domains as related if they are equal or one is a subdomain of the other.
     if not one or not other or one == other:
         return False
     return not (one.endswith(f".{other}") or other.endswith(f".{one}"))
@@ -42,9 +42,9 @@ def _is_foreign(one: str, other: str) -> bool:
 
 def _hint(first: SettingsSetConfig, backup: SettingsSetConfig) -> Problem:
     text = _(
-        "This backup sends from %(domain)s, but “%(first)s”, which it stands in for, from "
-        "%(first_domain)s. Recipients then see another sender, and mail may count as spam unless "
-        "SPF, DKIM and DMARC of %(domain)s allow this server. Where this server may send for "
-        "%(first_domain)s, enter a sender address there."
+        "This backup sends from %(domain)s, but the set it replaces, “%(first)s”, sends from "
+        "%(first_domain)s. Recipients then see a different sender. Email may be treated as spam "
+        "unless SPF, DKIM and DMARC for %(domain)s allow this server. If this server may send for "
+        "%(first_domain)s, enter a sender address from that domain."
     ) % {"domain": _domain(backup), "first": first.name, "first_domain": _domain(first)}
     return Problem(text, "sender_address", backup.name)

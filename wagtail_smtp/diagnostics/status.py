@@ -1,4 +1,4 @@
-"""The state of a site's email at a glance: what is live, what waits, what fails."""
+"""The state of a site's email: what is live, what is waiting and what has failed."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,19 +21,21 @@ from wagtail_smtp.models.choices import State
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.esp.catalog import label as transport_label
 
-#: How far back failures count.
+#: How long failures count as recent.
 RECENT = timedelta(hours=1)
-#: A message of the outbox that is due for longer than this says that nobody works it off.
+#: If a message is overdue for longer than this, no worker is delivering the outbox.
 OVERDUE = timedelta(minutes=15)
-#: States that somebody should look at.
+#: States that need attention.
 BAD = (State.FAILED, State.UNKNOWN, State.BLOCKED, State.TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
 class SetStatus:
-    """A live set, in order. ``token`` is the state of its OAuth 2 token, empty without one.
+    """A live settings set, in order.
 
-    ``redirect`` says for which mail the redirect is in effect; empty: it is off.
+    Attributes:
+        token: the state of its OAuth 2 token; empty if it has none.
+        redirect: which email its redirect applies to; empty if the redirect is off.
     """
 
     name: str
@@ -48,7 +50,7 @@ class SetStatus:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A message that somebody should look at."""
+    """A message that needs attention."""
 
     entry: int
     at: datetime
@@ -59,11 +61,15 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """All of it; ``alarms`` says in words what is wrong, and is empty if nothing is.
+    """The whole state.
 
-    ``version`` is 0 where nothing was ever made live; ``forced_redirect`` None where none is;
-    ``overdue`` is in seconds, of the message that is due for longest. ``notices`` say what has no
-    effect though it is switched on, ``waiting_notices`` what will have none after a reload.
+    Attributes:
+        version: 0 if nothing has been made live yet.
+        forced_redirect: None if the settings force no redirect.
+        overdue: how many seconds the oldest message in the outbox is overdue.
+        notices: what is turned on but has no effect.
+        waiting_notices: what will have no effect after a reload.
+        alarms: what is wrong; empty if all is well.
     """
 
     version: int
@@ -82,12 +88,12 @@ class Status:
     alarms: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """For ``json.dumps`` with Django's encoder."""
+        """As values for ``json.dumps`` with Django's encoder."""
         return asdict(self)
 
 
 def status() -> Status:
-    """The state now.
+    """Collect the current state.
 
     Raises:
         ReloadRefused: the live version was written by a newer release.
@@ -96,7 +102,7 @@ def status() -> Status:
     waiting, overdue = outbox()
     failures = _failures()
     tokens = consents.states(plan.before.sets)
-    told = notices(plan.before)
+    active = notices(plan.before)
     return Status(
         version=plan.live.number if plan.live else 0,
         since=plan.live.created_at if plan.live else None,
@@ -106,47 +112,47 @@ def status() -> Status:
         forced_redirect=conf.forced_redirect(),
         waiting_changes=tuple(map(str, plan.changes)),
         waiting_problems=tuple(map(str, plan.problems)),
-        notices=tuple(map(str, told)),
-        waiting_notices=tuple(str(each) for each in notices(plan.target) if each not in told),
+        notices=tuple(map(str, active)),
+        waiting_notices=tuple(str(each) for each in notices(plan.target) if each not in active),
         outbox=waiting,
         overdue=overdue,
         failures=failures,
-        alarms=tuple(_alarms(told, tokens.values(), overdue, len(failures))),
+        alarms=tuple(_alarms(active, tokens.values(), overdue, len(failures))),
     )
 
 
 def _alarms(
-    told: Iterable[Notice],
+    active: Iterable[Notice],
     tokens: Iterable[consents.TokenState],
     overdue: float,
     failures: int,
 ) -> Iterator[str]:
-    """What somebody has to look after now."""
+    """What needs attention now."""
     yield from map(str, _live_problems())
-    yield from (str(notice) for notice in told if notice.kind == "redirect")
+    yield from (str(notice) for notice in active if notice.kind == "redirect")
     for state in tokens:
         if state.refusal is not None:
             yield f"The access token could not be renewed. {state.refusal}"
     server = standard.server()
     if server is not None and not server.is_configured:
-        yield "Standard delivery is not configured, so password resets can't leave."
+        yield "Standard delivery is not configured, so password resets can't be sent."
     if conf.forced_redirect() == ():
-        yield "The settings force a redirect but name no address: no mail leaves."
+        yield "The settings force a redirect but contain no address, so no email is sent."
     if overdue > OVERDUE.total_seconds():
-        yield f"The outbox is not worked off: a message is due for {overdue / 60:.0f} minutes."
+        yield f"Queued email is not being sent: a message is {overdue / 60:.0f} minutes overdue."
     yield from _unsendable()
     percent = message_store.percent_used()
     if percent >= message_store.WARN_AT:
         yield (
-            f"The message store is {percent}% full: once it is, undelivered messages are not kept "
-            "and email can't be queued."
+            f"The message store is {percent}% full. Once it is full, undelivered messages are no "
+            "longer kept and email can't be queued."
         )
     if failures:
-        yield f"{failures} messages did not leave in the last hour."
+        yield f"{failures} messages could not be sent in the last hour."
 
 
 def _live_problems() -> Any:
-    """What is wrong with the version in force; keys may be gone since it was made live."""
+    """Problems of the live version: keys may have been removed since it was made live."""
     version = live.live_version()
     return live.preview(version).problems if version else ()
 
@@ -176,26 +182,26 @@ def _redirect(live: Configuration, item: SettingsSetConfig) -> Literal["", "all"
 
 
 def outbox() -> tuple[dict[str, int], float]:
-    """How many messages in which state, and for how many seconds the oldest is due."""
+    """Messages in the outbox by state, and how many seconds the oldest is overdue."""
     rows = OutboxMessage.objects.using(write_alias())
     counts = {row["state"]: row["n"] for row in rows.values("state").annotate(n=Count("pk"))}
     waiting = rows.filter(state=OutboxMessage.State.WAITING)
-    # By one clock: due times are the database's.
+    # Compare with the database's clock, which sets the due times.
     oldest = waiting.order_by("due_at").values_list("due_at", clock.now()).first()
     overdue = (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0
     return counts, max(0.0, overdue)
 
 
 def _unsendable() -> Iterator[str]:
-    """What keeps messages waiting in the outbox before any server is asked."""
+    """Why messages wait in the outbox without any attempt."""
     entries = LogEntry.objects.using(write_alias())
-    # Without an attempt nothing says through what.
+    # An entry without an attempt names no settings set.
     waiting = entries.filter(
         outbox__state=OutboxMessage.State.WAITING, state=State.DEFERRED, via=""
     )
     reasons = waiting.values_list("reason").annotate(n=Count("pk")).order_by("-n")
     for reason, number in reasons[:5]:
-        yield f"{number} messages wait in the outbox: {reason}"
+        yield f"{number} messages are waiting in the outbox: {reason}"
 
 
 def _failures() -> tuple[Failed, ...]:

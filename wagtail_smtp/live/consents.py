@@ -238,10 +238,10 @@ def renew_live() -> None:
                 if isinstance(config, TransportConfig) and config.tokens is not None:
                     config.tokens.current()
             except TokenRefused as error:
-                alerts.token_refused(item.name, str(error))
+                alerts.note_token_refused(item.name, str(error))
     except EmailDeliveryError as error:
         logger.warning("Access tokens could not be looked after: %s", error)
-    alerts.tell()
+    alerts.send_pending()
 
 
 def missing_consent_text() -> str:

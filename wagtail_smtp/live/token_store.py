@@ -108,7 +108,9 @@ def source(
         store = waiting
     elif not is_stored:
         store = _TypedSecretTokenStore(item)
-    return TokenManager(client, store, lambda error: alerts.token_refused(item.name, str(error)))
+    return TokenManager(
+        client, store, lambda error: alerts.note_token_refused(item.name, str(error))
+    )
 
 
 class _MemoryTokenStore:

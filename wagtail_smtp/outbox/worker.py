@@ -95,7 +95,7 @@ class Worker:
         except ImproperlyConfigured as error:
             # Before anything is claimed, let alone sent.
             with suppress(ImproperlyConfigured):
-                alerts.waits(str(error))
+                alerts.messages_waiting(str(error))
             raise
         self._looked_at, self.is_through = 0.0, False
         # A server that was fast before may be slow now.
@@ -203,7 +203,7 @@ class Worker:
                 self.again_at.append(row.due_at)
                 if is_of_process(result.passage) and not result.passage.attempts:
                     # Of what an attempt met, ADMINS hear anyway.
-                    alerts.waits(entry.reason)
+                    alerts.messages_waiting(entry.reason)
             announce(result.passage, entry)
             if entry.state == State.FAILED:
                 _alert(entry)

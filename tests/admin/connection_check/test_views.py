@@ -465,7 +465,7 @@ def test_a_backup_with_another_domain_is_pointed_out(admin_client, make_set):
         url = reverse(f"{SETS}:edit", args=[item.pk])
         assert "“Office”" in admin_client.get(url).content.decode()
         saved = admin_client.post(url, data, follow=True).content.decode()
-        assert "“Office”, which it stands in for" in saved
+        assert "the set it replaces, “Office”" in saved
         data |= {"sender_address": "b@example.com"}
         *_stages, end = lines(
             admin_client.post(reverse(TYPED, args=[item.pk]), data | _fresh(item))

@@ -130,7 +130,7 @@ def test_admins_read_the_sites_language(make_set, reload, admins):
         with translation.override("de"), pytest.raises(EmailDeliveryError):
             _send()
     [alert] = mail.outbox
-    assert alert.subject.strip() == "[Django] Email: “Main” fails"
+    assert alert.subject.strip() == "[Django] Email problem: “Main” is failing"
     assert "Email could not be sent through" in alert.body
 
 
@@ -145,7 +145,7 @@ def test_a_stored_reason_is_in_the_sites_language(make_set, reload, configure):
     assert "can't be used" in LogEntry.objects.get().reason
 
 
-@pytest.mark.parametrize(("chosen", "word"), [("de", "Anhänge"), ("", "Attachments")])
+@pytest.mark.parametrize(("chosen", "word"), [("de", "Empfänger: "), ("", "Recipients: ")])
 def test_the_notify_user_reads_their_own_language(
     make_set, reload, django_user_model, chosen, word
 ):
@@ -189,4 +189,6 @@ def test_a_full_store_is_told_of_without_room(db, configure, admins):
     for _ in range(2):
         with pytest.raises(StorageFull):
             _send()
-    assert [m.subject.strip() for m in mail.outbox] == ["[Django] Email: the message store is full"]
+    assert [m.subject.strip() for m in mail.outbox] == [
+        "[Django] Email problem: the message store is full"
+    ]

@@ -116,7 +116,7 @@ class _Usage:
             if self._octets + octets > conf.MAX_STORED:
                 # Room may be made any moment; the next one asks again.
                 self._known_until = 0.0
-                alerts.store_fills(100)
+                alerts.note_store_usage(100)
                 raise StorageFull(
                     f"The stored messages would be larger than {conf.MAX_STORED} octets "
                     "(WAGTAIL_SMTP['MAX_STORED'])."
@@ -124,7 +124,7 @@ class _Usage:
             self._octets += octets
             percent = 100 * self._octets // conf.MAX_STORED
         if percent >= WARN_AT:
-            alerts.store_fills(percent)
+            alerts.note_store_usage(percent)
 
 
 _usage = _Usage()
