@@ -1,4 +1,4 @@
-"""System checks for every misconfiguration that can be seen when the project starts."""
+"""System checks for configuration errors that can be found when the project starts."""
 
 import functools
 import ipaddress
@@ -33,10 +33,10 @@ _LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
 
 
 def check_keys(**kwargs: Any) -> list[CheckMessage]:
-    """WAGTAIL_SMTP is a dictionary with known keys and usable values."""
+    """Check that WAGTAIL_SMTP is a dictionary with known keys and valid values."""
     given = getattr(settings, "WAGTAIL_SMTP", {})
     if not isinstance(given, Mapping):
-        return [Error("WAGTAIL_SMTP is no dictionary.", id="wagtail_smtp.E001")]
+        return [Error("WAGTAIL_SMTP must be a dictionary.", id="wagtail_smtp.E001")]
     found: list[CheckMessage] = [
         Error(
             f"WAGTAIL_SMTP has the unknown key {key!r}.",
@@ -53,7 +53,7 @@ def check_keys(**kwargs: Any) -> list[CheckMessage]:
             found.append(
                 Error(
                     f"WAGTAIL_SMTP[{key!r}] can't be used: {error}",
-                    hint="Correct the value; docs/settings.md describes each key.",
+                    hint="Correct the value. docs/settings.md describes each key.",
                     id="wagtail_smtp.E003",
                 )
             )
@@ -65,7 +65,7 @@ def _validate_categories() -> None:
         validate_category(slug)
     for site in conf.CATEGORY_RULES:
         if site.count(":") != 1:
-            raise ValueError(f"{site!r} must look like 'module:Class.method'")
+            raise ValueError(f"{site!r} must have the form 'module:Class.method'")
 
 
 def _validate_networks() -> None:
@@ -83,7 +83,7 @@ _VALUES: dict[str, Callable[[], object]] = {
 
 
 def check_encryption_keys(**kwargs: Any) -> list[CheckMessage]:
-    """The keys that stored passwords are encrypted with are Fernet keys."""
+    """Check that ENCRYPTION_KEYS contains Fernet keys."""
     keys = conf.given().get("ENCRYPTION_KEYS", ())
     if isinstance(keys, str) or not isinstance(keys, list | tuple):
         return [_bad_key("it must be a list of keys")]
@@ -91,20 +91,20 @@ def check_encryption_keys(**kwargs: Any) -> list[CheckMessage]:
         try:
             Fernet(key)
         except (ValueError, TypeError):
-            return [_bad_key(f"entry {position} is no Fernet key")]
+            return [_bad_key(f"entry {position} is not a Fernet key")]
     return []
 
 
 def check_own_keys(**kwargs: Any) -> list[CheckMessage]:
-    """Stored passwords have keys of their own, which matters in production only."""
+    """Check that saved passwords have their own keys. This matters in production only."""
     if conf.given().get("ENCRYPTION_KEYS", ()):
         return []
     return [
         Warning(
-            "Stored passwords are encrypted with a key derived from SECRET_KEY.",
+            "Saved passwords are encrypted with a key derived from SECRET_KEY.",
             hint="Set WAGTAIL_SMTP['ENCRYPTION_KEYS'] to a list with a key from "
-            "'cryptography.fernet.Fernet.generate_key()', then run smtp_rotate_keys. Changing "
-            "SECRET_KEY would otherwise make stored passwords unreadable.",
+            "'cryptography.fernet.Fernet.generate_key()', then run smtp_rotate_keys. Otherwise "
+            "saved passwords become unreadable when SECRET_KEY changes.",
             id="wagtail_smtp.W001",
         )
     ]
@@ -113,13 +113,13 @@ def check_own_keys(**kwargs: Any) -> list[CheckMessage]:
 def _bad_key(why: str) -> CheckMessage:
     return Error(
         f"WAGTAIL_SMTP['ENCRYPTION_KEYS'] can't be used: {why}.",
-        hint="Make a key with 'cryptography.fernet.Fernet.generate_key()'.",
+        hint="Create a key with 'cryptography.fernet.Fernet.generate_key()'.",
         id="wagtail_smtp.E004",
     )
 
 
 def check_app_order(**kwargs: Any) -> list[CheckMessage]:
-    """The app stands above wagtail.admin, whose templates it extends."""
+    """Check that the app comes before wagtail.admin, whose templates it extends."""
     names = [config.name for config in apps.get_app_configs()]
     if "wagtail.admin" not in names:
         return []
@@ -127,24 +127,24 @@ def check_app_order(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "'wagtail_smtp' stands below 'wagtail.admin' in INSTALLED_APPS, so the admin's pages "
-            "don't tell of a redirect.",
-            hint="Move 'wagtail_smtp' above 'wagtail.admin'.",
+            "'wagtail_smtp' must come before 'wagtail.admin' in INSTALLED_APPS. Otherwise the "
+            "admin can't show a warning while email is redirected.",
+            hint="Move 'wagtail_smtp' before 'wagtail.admin'.",
             id="wagtail_smtp.W005",
         )
     ]
 
 
 def check_standard(**kwargs: Any) -> list[CheckMessage]:
-    """Standard delivery is there, isn't the plugin itself, and somebody configured it."""
+    """Check that standard delivery exists, is configured, and isn't the plugin itself."""
     try:
         standard.build_backend()
-    except Exception as error:  # whatever a project's own backend raises
+    except Exception as error:  # a project's own backend can raise anything
         return [
             Error(
                 f"Standard delivery can't be used: {error}",
                 hint="Set WAGTAIL_SMTP['STANDARD'] = {'BACKEND': path, 'OPTIONS': {…}} to the "
-                "backend that sent the site's email before.",
+                "backend that the site used before.",
                 id="wagtail_smtp.E006",
             )
         ]
@@ -153,25 +153,25 @@ def check_standard(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "Standard delivery is not configured, so password resets can't leave.",
-            hint="Set EMAIL_HOST and its kin, or WAGTAIL_SMTP['STANDARD'].",
+            "Standard delivery is not configured, so password resets can't be sent.",
+            hint="Set EMAIL_HOST and the other EMAIL_* settings, or WAGTAIL_SMTP['STANDARD'].",
             id="wagtail_smtp.W002",
         )
     ]
 
 
 def check_backends(**kwargs: Any) -> list[CheckMessage]:
-    """The project's mail goes through the plugin, all of it where a redirect is forced."""
+    """Check that the project's email goes through the plugin; an error if a redirect is forced."""
     forced = conf.forced_redirect() is not None
     return [
         (Error if forced else Warning)(
-            f"{where} sends past wagtail-smtp: {path}."
-            + (" The forced redirect doesn't hold for it." if forced else ""),
+            f"{where} bypasses wagtail-smtp: {path}."
+            + (" The forced redirect doesn't apply to it." if forced else ""),
             hint=f"Set it to {BACKEND!r}.",
             id="wagtail_smtp.E007" if forced else "wagtail_smtp.W003",
         )
         for where, path in _backends()
-        # Test runners put locmem in the place of every backend.
+        # Test runners replace every backend with locmem.
         if path != _LOCMEM and not _is_ours(path)
     ]
 
@@ -183,7 +183,7 @@ def _backends() -> Iterator[tuple[str, str]]:
             yield f"MAILERS[{alias!r}]", mailer.get("BACKEND", default)
     else:
         with warnings.catch_warnings():
-            # Django 6.1 warns whoever reads it; that the project still sets it, it says itself.
+            # Reading it warns in Django 6.1, which also warns separately if the project sets it.
             warnings.simplefilter("ignore", PendingDeprecationWarning)
             path = settings.EMAIL_BACKEND
         yield "EMAIL_BACKEND", path
@@ -197,26 +197,26 @@ def _is_ours(path: str) -> bool:
 
 
 def check_forced_redirect(**kwargs: Any) -> list[CheckMessage]:
-    """A forced redirect names valid addresses."""
+    """Check that a forced redirect has valid addresses."""
     forced = conf.forced_redirect()
     if forced is None:
         return []
     invalid = [address for address in forced if not is_email_address(address)]
     if forced and not invalid:
         return []
-    what = f"has invalid addresses: {', '.join(invalid)}" if invalid else "names no address"
+    what = f"has invalid addresses: {', '.join(invalid)}" if invalid else "has no address"
     return [
         Error(
             f"The forced redirect {what}.",
             hint="Correct WAGTAIL_SMTP['REDIRECT_ALL_TO'] or WAGTAIL_SMTP_REDIRECT_ALL_TO. "
-            "Without a valid address no mail leaves.",
+            "Without a valid address, no email is sent.",
             id="wagtail_smtp.E008",
         )
     ]
 
 
 def check_report_urls(**kwargs: Any) -> list[CheckMessage]:
-    """Providers can report deliveries, where they may be in use."""
+    """Check that email providers can report deliveries, if they may be in use."""
     if find_spec("anymail") is None:
         return []
     try:
@@ -224,9 +224,9 @@ def check_report_urls(**kwargs: Any) -> list[CheckMessage]:
     except NoReverseMatch:
         return [
             Info(
-                "Providers can't report what became of messages.",
+                "Email providers can't report deliveries, so delivery tracking is off.",
                 hint="Add path('email/reports/', include('wagtail_smtp.urls')) to the project's "
-                "URLs, outside the admin; or silence this if no provider is used.",
+                "URLs, outside the admin. Silence this if the site uses no email provider's API.",
                 id="wagtail_smtp.I001",
             )
         ]
@@ -234,14 +234,14 @@ def check_report_urls(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_call_sites(**kwargs: Any) -> list[CheckMessage]:
-    """What sends one-time codes and login links is known by its current name."""
+    """Check that code which sends one-time codes and login links still has the names we know."""
     return [
         Warning(
-            f"Codes and login links of {package.name} may be shown and resent in the admin: the "
-            "code that sends them has other names than this release of wagtail-smtp knows.",
+            f"Login codes and links of {package.name} may be shown and resent in the admin: this "
+            "release of wagtail-smtp doesn't know the code that sends them.",
             hint="Missing: "
             + ", ".join(":".join(site) for site in sites)
-            + ". Name the code that sends them now in WAGTAIL_SMTP['CATEGORY_RULES'] with the "
+            + ". Add the code that sends them now to WAGTAIL_SMTP['CATEGORY_RULES'] with the "
             "category 'security', then silence this warning.",
             obj=package.name,
             id="wagtail_smtp.W015",
@@ -251,7 +251,7 @@ def check_call_sites(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _if_readable(check: Callable[..., list[CheckMessage]]) -> Callable[..., list[CheckMessage]]:
-    """The check, silent where nothing can be read at all: then :func:`check_keys` says so."""
+    """Skip the check if WAGTAIL_SMTP can't be read, which :func:`check_keys` reports."""
 
     @functools.wraps(check)
     def wrapped(**kwargs: Any) -> list[CheckMessage]:
@@ -271,49 +271,49 @@ ALL = (
     check_report_urls,
     check_call_sites,
 )
-#: Run by ``check --deploy`` alone.
+#: Only run by ``check --deploy``.
 DEPLOY = (_if_readable(check_own_keys),)
 
 
-#: Octets of a packet of MySQL or MariaDB that hold most messages: its default is 16 MB, or 64.
+#: Packet size in bytes that fits most messages. The default of MariaDB is 16 MB, of MySQL 64 MB.
 _PACKET = 64 * 1024 * 1024
 
 
 def check_transactions(**kwargs: Any) -> list[CheckMessage]:
-    """SQLite's transactions wait for each other before they read."""
+    """Check that SQLite's transactions wait for each other before they read."""
     connection = connections[db_connections.write_alias()]
     mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or "DEFERRED"
     if connection.vendor != "sqlite" or mode.upper() != "DEFERRED":
         return []
     return [
         Warning(
-            "A request that sends email may fail with 'database is locked'.",
+            "Requests that send email may fail with 'database is locked'.",
             hint="Set 'transaction_mode': 'IMMEDIATE' in the OPTIONS of the database. In SQLite, a "
-            "transaction that has read before it writes can't wait for another that is writing.",
+            "transaction that reads before it writes can't wait for another writer.",
             id="wagtail_smtp.W011",
         )
     ]
 
 
 def check_routing(**kwargs: Any) -> list[CheckMessage]:
-    """Routers send the plugin's tables and the users' to one database, which joins them."""
+    """Check that the plugin's tables are in the same database as the users, to join them."""
     models = [*apps.get_app_config("wagtail_smtp").get_models(), get_user_model()]
     aliases = sorted({router.db_for_write(model) for model in models})
     if len(aliases) == 1:
         return []
     return [
         Error(
-            "The tables of wagtail-smtp and those of the users are in several databases: "
+            "The tables of wagtail-smtp and of the users must be in one database, but are in: "
             f"{', '.join(aliases)}.",
-            hint="Let the project's database routers send all models of the app 'wagtail_smtp' to "
-            "the database of the users, which they refer to.",
+            hint="Change the project's database routers so that all models of 'wagtail_smtp' use "
+            "the users' database.",
             id="wagtail_smtp.E014",
         )
     ]
 
 
 def check_database(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """The database can hold what the log writes; asked only if the check may use it."""
+    """Check that the database can store what the log writes, if this check may query it."""
     alias = db_connections.write_alias()
     if alias not in (databases or ()):
         return []
@@ -322,7 +322,7 @@ def check_database(databases: Collection[str] | None = None, **kwargs: Any) -> l
 
 
 def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """The plugin's tables are as this code expects; asked of a database only where it may be."""
+    """Check that the plugin's tables are up to date, if this check may query the database."""
     if db_connections.write_alias() not in (databases or ()):
         return []
     try:
@@ -332,58 +332,58 @@ def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) ->
         what, hint = f"The database can't be used: {error}", "Correct DATABASES."
     else:
         what = "The database tables of wagtail-smtp are missing or out of date."
-        hint = "Run 'manage.py migrate' before the new code is started."
-    # A warning: an error would keep 'migrate' itself from running.
+        hint = "Run 'manage.py migrate' before you start the new code."
+    # An error would prevent 'migrate' from running.
     return [Warning(what, hint=hint, id="wagtail_smtp.W014")]
 
 
 def _postgresql(alias: str) -> list[CheckMessage]:
-    [encoding] = _asked(alias, "SHOW server_encoding")
-    return [] if encoding == "UTF8" else [_characters(encoding)]
+    [encoding] = _query(alias, "SHOW server_encoding")
+    return [] if encoding == "UTF8" else [_encoding_warning(encoding)]
 
 
 def _mysql(alias: str) -> list[CheckMessage]:
     found: list[CheckMessage] = []
-    charset = _asked(
+    charset = _query(
         alias,
         "SELECT character_set_name FROM information_schema.columns "
         "WHERE table_schema = DATABASE() AND table_name = %s AND column_name = 'subject'",
         [LogEntry._meta.db_table],
     )
-    # Before the first migration there is no table.
+    # The table is missing before the first migration.
     if charset and charset[0] != "utf8mb4":
-        found.append(_characters(charset[0]))
-    [packet] = _asked(alias, "SELECT @@GLOBAL.max_allowed_packet")
+        found.append(_encoding_warning(charset[0]))
+    [packet] = _query(alias, "SELECT @@GLOBAL.max_allowed_packet")
     if packet < _PACKET:
         found.append(
             Warning(
-                f"The database accepts at most {packet // 1024 // 1024} MB at once, so larger "
+                f"The database accepts at most {packet // 1024 // 1024} MB in one query, so larger "
                 "messages can't be queued or kept.",
-                hint="Set max_allowed_packet to 64M or more in the configuration of its server.",
+                hint="Set max_allowed_packet to 64M or more in the database's configuration.",
                 id="wagtail_smtp.W013",
             )
         )
     return found
 
 
-def _characters(charset: str) -> Warning:
+def _encoding_warning(charset: str) -> Warning:
     return Warning(
-        f"The delivery log can't hold every character: its database uses {charset}.",
+        f"The delivery log can't store every character, because its database uses {charset}.",
         hint="Convert the tables to utf8mb4 (PostgreSQL: create the database with the encoding "
-        "UTF8). Until then, characters it can't hold are replaced in the log.",
+        "UTF8). Until then, unsupported characters are replaced in the log.",
         id="wagtail_smtp.W012",
     )
 
 
-def _asked(alias: str, query: str, values: Collection[Any] = ()) -> Any:
-    """The first row of a query; empty: there is none."""
+def _query(alias: str, query: str, values: Collection[Any] = ()) -> Any:
+    """The first row of a query; empty if there is none."""
     with connections[alias].cursor() as cursor:
         cursor.execute(query, values or None)
         return cursor.fetchone() or ()
 
 
 def register_all() -> None:
-    """Register the checks; what matters only in production, for ``check --deploy``."""
+    """Register the checks that need ``register()``; those for production with ``deploy=True``."""
     register(check_routing, "wagtail_smtp")
     register(check_transactions, "wagtail_smtp", deploy=True)
     register(check_database, Tags.database)

@@ -3,36 +3,36 @@
 ::
 
     smtplib.SMTPException (an OSError)
-    └── EmailDeliveryError            nothing below says "sent"
-        ├── ConfigurationUnavailable  what is live can't be known now; a retry is safe
-        ├── RedirectError             a redirect has no usable address; nothing was sent
+    └── EmailDeliveryError            a message was not sent, or may not have been
+        ├── ConfigurationUnavailable  the live configuration can't be read; a retry is safe
+        ├── RedirectError             a redirect has no valid address; nothing was sent
         ├── SecretError               the set's password can't be used; nothing was sent
         │   ├── SecretUnreadable      wrong key, damaged or removed
-        │   └── SecretBoundElsewhere  stored for another server or user
-        ├── MessageUnreadable         a stored message can't be read back; nothing was sent
-        │   └── MessageLocked         this process can't; one with its key or release can
+        │   └── SecretBoundElsewhere  saved for another server or user
+        ├── MessageUnreadable         a stored message can't be read; nothing was sent
+        │   └── MessageLocked         another process, with its key or release, can read it
         ├── ResendRefused             a message of the log may not be sent again
-        ├── StorageFull               no room for another message; it was not accepted
-        ├── DestinationRefused        the address may not be connected to; nothing was sent
-        └── AttemptFailed             one server, with phase and its words
-            ├── MessageDeferred       not taken this time; a retry is safe
+        ├── StorageFull               the message store is full; the message was not accepted
+        ├── DestinationRefused        the address is not allowed; nothing was sent
+        └── AttemptFailed             one attempt, with its phase and the server's response
+            ├── MessageDeferred       not accepted this time; a retry is safe
             │   ├── TokenRefused      OAuth 2: no access token to log in with
-            │   │   └── OAuthUnavailable  a TransportUnavailable too: the extra is missing
-            │   └── TransportUnavailable  not in this process: a package is missing, a setting wrong
-            ├── MessageRefused        the server said no for good; a retry won't help
-            │   └── SendCancelled     a project's own receiver cancelled it; nothing was sent
-            ├── MessageTooLarge       more than the server takes; nothing was sent
-            ├── MessageUnsupported    this way can't carry such a message; nothing was sent
-            └── MessageOutcomeUnknown handed over, no answer: a retry may send it twice
+            │   │   └── OAuthUnavailable  also a TransportUnavailable: the extra is missing
+            │   └── TransportUnavailable  a package is missing here, or a setting is wrong
+            ├── MessageRefused        permanently refused; a retry won't help
+            │   └── SendCancelled     a receiver in the project cancelled it; nothing was sent
+            ├── MessageTooLarge       larger than the server accepts; nothing was sent
+            ├── MessageUnsupported    this transport can't send such a message; nothing was sent
+            └── MessageOutcomeUnknown sent without confirmation: a retry may send it twice
 
     Exception
-    └── ReloadRefused                 the old version stays in force
-        ├── ReloadOutdated            sets or version changed since they were shown
-        ├── RedirectWouldEnd          mail would reach real people again: to be confirmed
-        └── RedirectNotPermitted      starting or changing a redirect needs the permission
+    └── ReloadRefused                 the previous version stays live
+        ├── ReloadOutdated            the sets or the version changed since they were shown
+        ├── RedirectWouldEnd          email would reach real people again; confirm it
+        └── RedirectNotPermitted      starting or changing a redirect requires the permission
 
-They inherit what callers of Django's mail functions already catch, so that
-``except smtplib.SMTPException`` and ``except OSError`` go on working.
+They inherit what callers of Django's mail functions already catch, so ``except
+smtplib.SMTPException`` and ``except OSError`` keep working.
 """
 
 import smtplib
@@ -44,17 +44,18 @@ if TYPE_CHECKING:
 
 
 class EmailDeliveryError(smtplib.SMTPException):
-    """A message didn't leave, or may not have left."""
+    """A message was not sent, or may not have been."""
 
-    #: Whether sending the same message again can't deliver it twice.
+    #: Whether the message can be sent again without delivering it twice.
     retry_is_safe = True
 
 
 class ConfigurationUnavailable(EmailDeliveryError):
-    """The live configuration can't be read, and may redirect: nothing is sent on a guess.
+    """The live configuration can't be read. It may contain a redirect, so nothing is sent.
 
-    ``no_database`` says that nothing was ever read, because the table is missing or the
-    database unreachable; error mail then goes by standard delivery.
+    Attributes:
+        no_database: whether nothing was ever read, because the table is missing or the database
+            can't be reached. Error emails are then sent by standard delivery.
     """
 
     def __init__(self, message: str, *, no_database: bool = False) -> None:
@@ -63,27 +64,27 @@ class ConfigurationUnavailable(EmailDeliveryError):
 
 
 class RedirectError(EmailDeliveryError):
-    """All mail is redirected, but to no usable address: nothing was sent."""
+    """A redirect is on but has no valid address. Nothing was sent."""
 
 
 class SecretError(EmailDeliveryError):
-    """A stored secret can't be used."""
+    """A saved secret can't be used."""
 
 
 class SecretUnreadable(SecretError):
-    """The secret was removed, is damaged, or was encrypted with a key that is gone."""
+    """The secret was removed, is damaged, or was encrypted with a key that no longer exists."""
 
 
 class SecretBoundElsewhere(SecretError):
-    """The secret was stored for another server or user than it would now be sent to."""
+    """The secret was saved for another server or user."""
 
 
 class MessageUnreadable(EmailDeliveryError):
-    """A stored message is gone, damaged, or encrypted with a key that is gone."""
+    """A stored message was removed, is damaged, or its encryption key no longer exists."""
 
 
 class MessageLocked(MessageUnreadable):
-    """This process lacks the key of a stored message, or is older than the message's format."""
+    """This process has no key for a stored message, or is too old for its format."""
 
 
 class ResendRefused(EmailDeliveryError):
@@ -91,27 +92,26 @@ class ResendRefused(EmailDeliveryError):
 
 
 class StorageFull(EmailDeliveryError):
-    """The stored messages would be larger than the quota, or one larger than a row can be."""
+    """The message store is full, or a message is larger than a database row can be."""
 
 
 class DestinationRefused(EmailDeliveryError):
-    """The plugin doesn't connect to that address."""
+    """The plugin is not allowed to connect to that address."""
 
 
 class AttemptFailed(EmailDeliveryError):
-    """One try to hand a message to a server failed.
+    """One attempt to send a message failed.
 
     Attributes:
-        phase: where it failed: ``pool``, ``connect``, ``banner``, ``ehlo``, ``starttls``,
+        phase: the step that failed: ``pool``, ``connect``, ``banner``, ``ehlo``, ``starttls``,
             ``tls``, ``auth``, ``size``, ``reset``, ``mail``, ``rcpt``, ``data``, ``body``,
             ``reply``, ``unsupported``, or ``standard`` for the project's own backend.
         code: the server's reply code, 0 if it gave none.
-        reply: the server's words, cleaned of control characters.
-        recipients: the state of each recipient, where they differ.
-        original: what the project's own backend raised; its callers get that.
+        reply: the server's response, without control characters.
+        recipients: the state of each recipient, if they differ.
+        original: what the project's own backend raised; callers get this error.
 
-    All have defaults, so that errors can be pickled: task queues store them, processes pass
-    them on.
+    All arguments have defaults so that errors can be pickled, which task queues do.
     """
 
     def __init__(
@@ -133,17 +133,19 @@ class AttemptFailed(EmailDeliveryError):
 
 
 class MessageDeferred(AttemptFailed):
-    """The message was not taken this time."""
+    """The message was not accepted this time."""
 
 
 class TransportUnavailable(MessageDeferred):
-    """This process can't use what carries the message: a package is missing, or a setting wrong."""
+    """This process can't use the transport: a package is missing, or a setting is wrong."""
 
 
 class TokenRefused(MessageDeferred):
-    """OAuth 2: there is no access token to log in with, so nothing was sent.
+    """OAuth 2: there is no access token to log in with. Nothing was sent.
 
-    ``reason`` is one of :data:`wagtail_smtp.config.oauth.REASONS`, ``reply`` the provider's words.
+    Attributes:
+        reason: one of :data:`wagtail_smtp.config.oauth.REASONS`.
+        reply: the identity provider's response.
     """
 
     def __init__(
@@ -154,36 +156,36 @@ class TokenRefused(MessageDeferred):
 
 
 class OAuthUnavailable(TokenRefused, TransportUnavailable):
-    """OAuth 2's libraries are not installed in this process."""
+    """The libraries for OAuth 2 are not installed."""
 
 
 class MessageRefused(AttemptFailed):
-    """The server refused the message or every recipient for good."""
+    """The server permanently refused the message or all recipients."""
 
 
 class SendCancelled(MessageRefused):
-    """A receiver of django-anymail's ``pre_send`` wants the message not to be sent."""
+    """A receiver of django-anymail's ``pre_send`` signal cancelled the message."""
 
 
 class MessageUnsupported(AttemptFailed):
-    """Whatever carries it can't carry this kind of message; another set may."""
+    """This transport can't send this kind of message; another settings set may."""
 
 
 class MessageTooLarge(AttemptFailed):
-    """The message is larger than the server takes."""
+    """The message is larger than the server accepts."""
 
 
 class MessageOutcomeUnknown(AttemptFailed):
-    """The message was handed over whole and no reply came."""
+    """The whole message was sent, but no confirmation came."""
 
     retry_is_safe = False
 
 
 class ReloadRefused(Exception):
-    """The sets can't become the live configuration.
+    """The saved settings can't be made live.
 
     Attributes:
-        problems: what is wrong, with the set and field it concerns.
+        problems: what is wrong, each with its set and field.
     """
 
     def __init__(self, message: str, problems: "Sequence[Problem]" = ()) -> None:
@@ -192,12 +194,12 @@ class ReloadRefused(Exception):
 
 
 class ReloadOutdated(ReloadRefused):
-    """Something changed between what was shown and what would be applied."""
+    """The settings changed after they were shown for confirmation."""
 
 
 class RedirectWouldEnd(ReloadRefused):
-    """Mail that is redirected now would reach real people, and nobody has confirmed that."""
+    """Redirected email would reach real people again, and this was not confirmed."""
 
 
 class RedirectNotPermitted(ReloadRefused):
-    """The user may reload, but not start a redirect or change its addresses."""
+    """The user may reload, but may not start a redirect or change its addresses."""
