@@ -68,7 +68,7 @@ def test_the_command(sets):
     out = StringIO()
     call_command("smtp_explain", "form", stdout=out, no_color=True)
     assert out.getvalue().splitlines() == [
-        "Mail of category form leaves by Main: the first set that applies.",
+        "Email in category form is sent with Main: the first set that applies.",
         "- Main: carries it",
         "- Spare: backup",
         "- Invoices: not for this category, only for invoice",

@@ -319,8 +319,8 @@ def test_the_command_does_not_repeat_what_others_say(db, configure):
     ("arguments", "error"),
     [
         ([], "ADDRESS"),
-        (["nobody"], "no email address"),
-        (["--set", "Nothing"], "There is no settings set 'Nothing'. The sets are: none"),
+        (["nobody"], "not an email address"),
+        (["--set", "Nothing"], "There is no settings set 'Nothing'. Choose one of: none"),
     ],
 )
 def test_the_command_with_bad_input(db, arguments, error):

@@ -64,7 +64,7 @@ def _is_gone():
 def test_what_went_to_her_alone(server, erased, typed):
     entry = _send(f"Anna <{ANNA}>", subject="Dear Anna")
     other = _send("joanna@bücher.example", subject="Dear Jo")
-    assert "made anonymous: 1" in erased(typed)
+    assert "anonymised: 1" in erased(typed)
     entry.refresh_from_db()
     assert (entry.subject, entry.sender, entry.message_id) == ("", "", "")
     assert (entry.state, hasattr(entry, "stored")) == ("sent", False)
@@ -117,7 +117,7 @@ def test_what_waits_for_her_alone_is_cancelled(server, erased, configure):
     configure(DELIVERY="queued")
     entry = _send(ANNA, subject="Dear Anna")
     by_her = _send("bob@example.org", sender=ANNA)
-    assert "outbox cancelled: 2" in erased()
+    assert "messages cancelled: 2" in erased()
     assert Worker().drain() == 0
     assert server.received == []
     for cancelled in (entry, by_her):
@@ -134,7 +134,7 @@ def test_what_waits_for_others_too_leaves_without_her(server, erased, configure,
     entry = _send("bob@example.org", f"Anna <{ANNA}>", cc=[ANNA.upper()], bcc=["c@example.org"])
     if is_claimed:
         token, rows = claims.claim(10)
-    assert "leave without this recipient: 1" in erased()
+    assert "sent without this recipient: 1" in erased()
     _is_gone()
     if is_claimed:
         # Its message is in that worker's memory, as it was.
@@ -156,7 +156,7 @@ def test_whose_address_only_ends_alike_is_left_alone(server, erased, configure):
     to_both = _send("brien@example.com", *others, subject=f"To {others[0]}")
     said = "550 'brien@example.com' isn't o'brien@example.com"
     LogEntry.objects.filter(pk=to_both.pk).update(reason=said)
-    assert "outbox cancelled: 0" in erased("brien@example.com")
+    assert "messages cancelled: 0" in erased("brien@example.com")
     assert {e.subject for e in LogEntry.objects.all()} == {answer.subject, to_both.subject}
     assert message_store.load(answer).reply_to == others
     assert message_store.load(to_both).to == others
@@ -243,7 +243,7 @@ def test_a_dry_run_changes_nothing(server, erased, configure):
     assert everything() == before
     really = erased()
     assert told.splitlines()[1:] == really.splitlines()[1:]
-    assert "made anonymous: 4" in told
+    assert "anonymised: 4" in told
     assert "Nothing was changed" in told
     _is_gone()
 
@@ -268,7 +268,7 @@ def test_steps_reach_everything(db, erased, monkeypatch):
         LogRecipient(entry=entry, address=STORED, domain="x", state="sent") for entry in entries
     )
     LogRecipient.objects.create(entry=entries[3], address=STORED, domain="x", state="sent")
-    assert "made anonymous: 9" in erased()
+    assert "anonymised: 9" in erased()
     _is_gone()
 
 
@@ -280,7 +280,7 @@ def test_a_message_that_cannot_be_read_is_told(db, erased):
 
 @pytest.mark.parametrize("typed", ["", "anna", "a@b@c", "%@example.org\n", "_" * 10_000])
 def test_no_address(db, erased, typed):
-    with pytest.raises(CommandError, match="no email address"):
+    with pytest.raises(CommandError, match="email address"):
         erased(typed)
 
 
@@ -289,7 +289,7 @@ def test_nothing_is_read_from_a_replica(server, erased, settings, monkeypatch):
     settings.DATABASE_ROUTERS = ["tests.live.test_replicas.Replicas"]
     settings_of_replica = connections.settings["default"] | {"NAME": "/nowhere/replica"}
     monkeypatch.setitem(connections.settings, "replica", settings_of_replica)
-    assert "made anonymous: 1" in erased()
+    assert "anonymised: 1" in erased()
     call_command("smtp_prune")
     settings.DATABASE_ROUTERS = []
     _is_gone()

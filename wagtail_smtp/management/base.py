@@ -1,4 +1,4 @@
-"""What the plugin's commands share."""
+"""Base class of the management commands."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from wagtail_smtp.live.db import schema
 
 
 class EmailCommand(BaseCommand):
-    """A command that needs the plugin's tables, and says so while they are missing."""
+    """A command that needs the plugin's tables. It reports missing or outdated tables."""
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Run the command.
 
         Raises:
-            CommandError: the database can't be reached, or ``migrate`` hasn't been run.
+            CommandError: the database can't be used, or ``migrate`` hasn't been run.
         """
         try:
             is_migrated = schema.is_migrated()

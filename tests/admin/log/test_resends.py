@@ -213,7 +213,7 @@ def test_the_command_resends_once_and_says_what_it_left_out(db, capsys):
     _failed(state="blocked")
     _failed(ago=3)
     out = _command(capsys, "--dry-run")
-    assert "To be resent: 3 messages" in out
+    assert "Would be resent: 3 messages" in out
     assert not mail.outbox
     out = _command(capsys)
     assert "Resent: 3 messages" in out
@@ -232,15 +232,15 @@ def test_the_command_selects(db, capsys, make_set):
     one = _failed(set_key=item.key, via="Old name")
     _failed(via="Elsewhere")
     _failed(category="form", via="Elsewhere", state="blocked")
-    assert "To be resent: 1 message\n" in _command(capsys, "--set", "Office", "--dry-run")
-    assert "To be resent: 1 message\n" in _command(
+    assert "Would be resent: 1 message\n" in _command(capsys, "--set", "Office", "--dry-run")
+    assert "Would be resent: 1 message\n" in _command(
         capsys, "--category", "form", "--state", "blocked", "--dry-run"
     )
-    assert "To be resent: 0 messages\n" in _command(capsys, "--cause", "try-later", "--dry-run")
+    assert "Would be resent: 0 messages\n" in _command(capsys, "--cause", "try-later", "--dry-run")
     one.attempts.create(
         via="Office", began_at=timezone.now(), seconds=1, state="failed", phase="rcpt", code=451
     )
-    assert "To be resent: 1 message\n" in _command(capsys, "--cause", "try-later", "--dry-run")
+    assert "Would be resent: 1 message\n" in _command(capsys, "--cause", "try-later", "--dry-run")
     with pytest.raises(CommandError, match="Nowhere"):
         _command(capsys, "--set", "Nowhere")
 
@@ -249,9 +249,9 @@ def test_the_command_goes_through_the_outbox(db, capsys, configure, settings):
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
     configure(DELIVERY="queued")
     _failed()
-    assert "Put into the outbox: 1 message" in _command(capsys)
+    assert "Put in the outbox: 1 message" in _command(capsys)
     assert LogEntry.objects.filter(state="queued").count() == 1
-    assert "Put into the outbox" not in _command(capsys)
+    assert "Put in the outbox" not in _command(capsys)
 
 
 def test_the_command_fails_if_a_message_does(db, capsys, make_set, reload):

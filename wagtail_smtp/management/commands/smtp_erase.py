@@ -1,4 +1,4 @@
-"""manage.py smtp_erase ADDRESS: remove what log and outbox hold about one address."""
+"""manage.py smtp_erase ADDRESS: remove the data about one email address."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from wagtail_smtp.management.base import EmailCommand
 
 
 class Command(EmailCommand):
-    """For requests to be forgotten."""
+    """Erase a person's data, as privacy laws require on request."""
 
     help = (
-        "Remove or anonymise all that delivery log, stored messages and outbox hold about one "
-        "address. Where it stands in the configuration is only told."
+        "Remove or anonymise all data about one email address in the delivery log, stored "
+        "messages and the outbox. Uses of the address in the configuration are only listed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address")
         parser.add_argument(
-            "--dry-run", action="store_true", help="Tell what would be done, and do nothing."
+            "--dry-run", action="store_true", help="Show what would be done without doing it."
         )
 
     def handle(self, *args: Any, address: str, dry_run: bool, **options: Any) -> None:
@@ -29,20 +29,20 @@ class Command(EmailCommand):
             raise CommandError(str(error)) from error
         erasure.run()
         done = erasure.counts
-        self.stdout.write("Nothing was changed; this would be:" if dry_run else "Done:")
+        self.stdout.write("Nothing was changed. This would be done:" if dry_run else "Done:")
         for line in (
-            f"Log entries made anonymous: {done['entries']}",
-            f"Recipients among them: {done['recipients']}",
+            f"Log entries anonymised: {done['entries']}",
+            f"Recipients in them: {done['recipients']}",
             f"Stored messages deleted: {done['messages']}",
-            f"Messages in the outbox cancelled: {done['cancelled']}",
-            f"Messages in the outbox that leave without this recipient: {done['rewritten']}",
+            f"Outbox messages cancelled: {done['cancelled']}",
+            f"Outbox messages that will be sent without this recipient: {done['rewritten']}",
         ):
             self.stdout.write(f"- {line}")
         if done["unreadable"]:
             self.stdout.write(
                 self.style.WARNING(
                     f"{done['unreadable']} stored messages can't be decrypted, so their headers "
-                    "were not looked at."
+                    "were not checked."
                 )
             )
         for place in erasure.configured():
@@ -50,6 +50,6 @@ class Command(EmailCommand):
         if erasure.sending:
             numbers = ", ".join(map(str, erasure.sending))
             raise CommandError(
-                f"Being sent just now and left as they are: entries {numbers}. Run this again in "
-                "a while."
+                f"Not erased because they are being sent now: entries {numbers}. Run this command "
+                "again in a few minutes."
             )

@@ -1,4 +1,4 @@
-"""manage.py smtp_explain CATEGORY: which server would carry such mail, and why."""
+"""manage.py smtp_explain CATEGORY: show how email in a category is sent, and why."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from wagtail_smtp.management.base import EmailCommand
 
 
 class Command(EmailCommand):
-    """Explain where mail of a category goes."""
+    """Explain the routing of a category."""
 
-    help = "Show which server would carry mail of a category now, and why."
+    help = "Show which settings set would send email in a category now, and why."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("category", help="For example 'form' or 'security'.")
@@ -23,17 +23,17 @@ class Command(EmailCommand):
         known = (*BUILT_IN, *conf.CATEGORIES)
         if category not in known:
             raise CommandError(
-                f"There is no category {category!r}. The site has: {', '.join(known)}."
+                f"There is no category {category!r}. Choose one of: {', '.join(known)}."
             )
         try:
-            told = explain(category)
+            route = explain(category)
         except ConfigurationUnavailable as error:
             raise CommandError(str(error)) from error
-        if told.blocked:
-            raise CommandError(told.blocked)
-        self.stdout.write(f"Mail of category {category} leaves by {told.first}: {told.why}.")
-        for step in told.steps:
+        if route.blocked:
+            raise CommandError(route.blocked)
+        self.stdout.write(f"Email in category {category} is sent with {route.first}: {route.why}.")
+        for step in route.steps:
             self.stdout.write(f"- {step.name}: {step.part}")
-        if told.redirect is not None:
-            to = ", ".join(told.redirect.addresses)
-            self.stdout.write(self.style.WARNING(f"Redirected by {told.redirect.source} to {to}."))
+        if route.redirect is not None:
+            to = ", ".join(route.redirect.addresses)
+            self.stdout.write(self.style.WARNING(f"Redirected by {route.redirect.source} to {to}."))

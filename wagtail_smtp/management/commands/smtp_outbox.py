@@ -1,4 +1,4 @@
-"""manage.py smtp_outbox: what waits in the outbox; --work: deliver it."""
+"""manage.py smtp_outbox: show the outbox. With --work, deliver it."""
 
 import signal
 from typing import Any
@@ -13,35 +13,40 @@ from wagtail_smtp.outbox.worker_pool import WorkerPool
 
 
 class Command(EmailCommand):
-    """Show the outbox, or be a worker of it."""
+    """Show the outbox, or run a worker."""
 
-    help = "Show what waits in the outbox. With --work, deliver it until stopped by a signal."
+    help = (
+        "Show the messages in the outbox. With --work, run a worker that delivers them until it is "
+        "stopped by a signal."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         group = parser.add_mutually_exclusive_group()
-        group.add_argument("--work", action="store_true", help="Deliver until stopped.")
-        group.add_argument("--once", action="store_true", help="Deliver what is due now.")
+        group.add_argument("--work", action="store_true", help="Deliver messages until stopped.")
+        group.add_argument(
+            "--once", action="store_true", help="Deliver the messages that are due now, then stop."
+        )
         parser.add_argument(
             "--threads",
             type=int,
             default=4,
             choices=range(1, 33),
             metavar="1–32",
-            help="How many messages are sent at the same time; %(default)s unless told.",
+            help="How many messages to send at the same time. Default: %(default)s.",
         )
 
     def handle(self, *args: Any, work: bool, once: bool, threads: int, **options: Any) -> None:
         if not (work or once):
             self._show()
             return
-        crew = WorkerPool(threads)
+        pool = WorkerPool(threads)
         for name in (signal.SIGTERM, signal.SIGINT):
-            # What is being sent is finished and written down first.
-            signal.signal(name, lambda *_: crew.stop())
+            # Messages being sent are finished and recorded first.
+            signal.signal(name, lambda *_: pool.stop())
         if once:
-            self.stdout.write(f"{crew.drain()} messages were worked off.")
+            self.stdout.write(f"Messages processed: {pool.drain()}")
         else:
-            crew.work()
+            pool.work()
 
     def _show(self) -> None:
         found = rows().values("state").annotate(count=Count("pk"), due=Min("due_at"))
@@ -50,4 +55,4 @@ class Command(EmailCommand):
         labels = dict(OutboxMessage.State.choices)
         for row in found:
             due = row["due"].isoformat(timespec="seconds")
-            self.stdout.write(f"{labels[row['state']]}: {row['count']}, the first due {due}")
+            self.stdout.write(f"{labels[row['state']]}: {row['count']}, next due {due}")

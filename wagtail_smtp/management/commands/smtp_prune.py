@@ -1,4 +1,4 @@
-"""manage.py smtp_prune: remove what the delivery log has kept long enough."""
+"""manage.py smtp_prune: remove old log entries and stored messages."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from wagtail_smtp.management.base import EmailCommand
 
 
 class Command(EmailCommand):
-    """The plugin does it by itself; this is for those who want it done now, or at night."""
+    """The plugin also does this automatically. Use the command to do it now, or at night."""
 
     help = (
-        "Remove log entries and whole messages that are older than WAGTAIL_SMTP['KEEP_LOG_DAYS'] "
-        "and ['KEEP_MESSAGES_DAYS'], in small steps."
+        "Remove log entries older than WAGTAIL_SMTP['KEEP_LOG_DAYS'] and stored messages older "
+        "than WAGTAIL_SMTP['KEEP_MESSAGES_DAYS'], in small steps."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

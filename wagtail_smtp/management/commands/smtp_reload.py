@@ -1,4 +1,4 @@
-"""manage.py smtp_reload: make the SMTP settings as they stand live."""
+"""manage.py smtp_reload: make the saved settings live."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from wagtail_smtp.management.base import EmailCommand
 
 
 class Command(EmailCommand):
-    """Reload, as the button in the admin does."""
+    """Do the same as *Reload application* in the admin."""
 
-    help = "Make the SMTP settings as they stand in the admin live, in every process of the site."
+    help = "Make the settings saved in the admin live in every process of the site."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--end-redirect",
             action="store_true",
-            help="allow that mail which is redirected now reaches real people again",
+            help="Confirm that email which is redirected now may reach real people again.",
         )
 
     def handle(self, *args: Any, end_redirect: bool, **options: Any) -> None:
@@ -27,12 +27,12 @@ class Command(EmailCommand):
             plan = live.preview()
             version = live.reload(token=plan.token, end_redirect=end_redirect, reason="smtp_reload")
         except RedirectWouldEnd as error:
-            raise CommandError(f"{error} Say --end-redirect if that is meant.") from error
+            raise CommandError(f"{error} To confirm this, add --end-redirect.") from error
         except ReloadRefused as error:
             lines = [str(error), *(f"- {problem}" for problem in error.problems)]
             raise CommandError("\n".join(lines)) from error
         if version is None:
-            self.stdout.write("Everything is in use already.")
+            self.stdout.write("The saved settings are already live. Nothing changed.")
             return
         for change in plan.changes:
             self.stdout.write(f"- {change}")

@@ -1,4 +1,4 @@
-"""manage.py smtp_resend --since …: resend what failed, each message once."""
+"""manage.py smtp_resend --since …: resend failed messages, each one once."""
 
 import re
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from wagtail_smtp.models.choices import State
 from wagtail_smtp.resend.several import ResendSummary, Selection, preview, resend_several
 from wagtail_smtp.transports import standard
 
-#: States that may be asked for.
+#: States that --state accepts.
 STATES = (
     State.FAILED,
     State.REFUSED,
@@ -31,42 +31,43 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 class Command(EmailCommand):
-    """Safe to repeat, to interrupt and to run in two processes."""
+    """It is safe to repeat it, to interrupt it and to run it in two processes."""
 
     help = (
-        "Resend the messages that failed since a given time, the oldest first and each once. "
-        "Messages that were already resent, whose outcome is unknown or that are no longer kept "
-        "are left out and counted, and so are security messages, which are never resent. With "
-        "DELIVERY = 'queued' the messages go into the outbox. If the command is interrupted, run "
-        "it again."
+        "Resend the messages that failed since a given time, oldest first and each one once. The "
+        "command skips and counts messages that were already resent, that are no longer kept or "
+        "whose outcome is unknown. Security messages are never resent. With DELIVERY = 'queued', "
+        "messages are put in the outbox. If the command is interrupted, run it again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--since",
             required=True,
-            help="A date, a date with a time, or how long ago: 2026-05-01, '2026-05-01 14:30', "
-            "90m, 6h, 2d.",
+            help="A date, a date and time, or how long ago. For example: 2026-05-01, "
+            "'2026-05-01 14:30', 90m, 6h or 2d.",
         )
         parser.add_argument(
-            "--set", dest="via", help="Only what this settings set, or 'standard', failed to send."
+            "--set",
+            dest="via",
+            help="Only messages that this settings set, or 'standard', failed to send.",
         )
         parser.add_argument(
             "--cause",
             choices=sorted({cause.slug for cause in CAUSES}),
             metavar="CAUSE",
-            help="Only what failed for this reason, by its name in docs/troubleshooting.md.",
+            help="Only messages that failed for this cause. Names are in docs/troubleshooting.md.",
         )
-        parser.add_argument("--category", help="Only this category.")
+        parser.add_argument("--category", help="Only messages in this category.")
         parser.add_argument(
             "--state",
             action="append",
             choices=[str(state) for state in STATES],
-            help="Only these states, 'failed' by default; can be repeated. 'unknown' may deliver "
-            "a message twice.",
+            help="Only messages in this state; can be repeated. Default: failed. 'unknown' may "
+            "deliver a message twice.",
         )
         parser.add_argument(
-            "--dry-run", action="store_true", help="Say what would be resent, and send nothing."
+            "--dry-run", action="store_true", help="Show what would be resent without sending."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -84,35 +85,35 @@ class Command(EmailCommand):
             raise CommandError(str(error)) from error
         unknown_too = State.UNKNOWN in states
         if options["dry_run"]:
-            count, account = preview(numbers, unknown_too=unknown_too)
-            self.stdout.write(f"Nothing was sent. To be resent: {_messages(count)}")
-            self._tell_left_out(account)
+            count, summary = preview(numbers, unknown_too=unknown_too)
+            self.stdout.write(f"Nothing was sent. Would be resent: {_messages(count)}")
+            self._show_skipped(summary)
             return
-        account = ResendSummary()
+        summary = ResendSummary()
         try:
-            resend_several(numbers, account, unknown_too=unknown_too)
+            resend_several(numbers, summary, unknown_too=unknown_too)
         except KeyboardInterrupt:
-            self._tell(account)
+            self._show(summary)
             raise CommandError(
                 "Interrupted. Run the same command again to resend the rest.", returncode=130
             ) from None
-        self._tell(account)
-        if account.failed:
+        self._show(summary)
+        if summary.failed:
             raise CommandError(
-                f"{_messages(account.failed)} could not be sent. The first: {account.problem}"
+                f"{_messages(summary.failed)} could not be sent. The first error: {summary.problem}"
             )
 
-    def _tell(self, account: ResendSummary) -> None:
-        waiting = sum(account.resent[state] for state in (State.QUEUED, State.DEFERRED))
-        self.stdout.write(f"Resent: {_messages(account.resent.total() - waiting)}")
+    def _show(self, summary: ResendSummary) -> None:
+        waiting = sum(summary.resent[state] for state in (State.QUEUED, State.DEFERRED))
+        self.stdout.write(f"Resent: {_messages(summary.resent.total() - waiting)}")
         if waiting:
-            self.stdout.write(f"Put into the outbox: {_messages(waiting)}")
-        self._tell_left_out(account)
+            self.stdout.write(f"Put in the outbox: {_messages(waiting)}")
+        self._show_skipped(summary)
 
-    def _tell_left_out(self, account: ResendSummary) -> None:
-        if account.left_out:
-            self.stdout.write("Left out:")
-        for count, reason in account.why_left_out():
+    def _show_skipped(self, summary: ResendSummary) -> None:
+        if summary.left_out:
+            self.stdout.write("Skipped:")
+        for count, reason in summary.why_left_out():
             self.stdout.write(f"- {count}: {reason}")
 
 
@@ -121,7 +122,7 @@ def _messages(count: int) -> str:
 
 
 def _since(text: str) -> datetime:
-    """A time given in one of the ways that the help names."""
+    """Parse the value of --since."""
     if ago := re.fullmatch(r"(\d{1,5})([mhd])", text):
         return timezone.now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
@@ -130,7 +131,7 @@ def _since(text: str) -> datetime:
     except ValueError:
         moment = None
     if moment is None:
-        raise CommandError(f"“{text}” is no time. Enter 2026-05-01, '2026-05-01 14:30' or 6h.")
+        raise CommandError(f"“{text}” is not a time. Enter 2026-05-01, '2026-05-01 14:30' or 6h.")
     if settings.USE_TZ and timezone.is_naive(moment):
         return timezone.make_aware(moment)
     if not settings.USE_TZ and timezone.is_aware(moment):
@@ -139,12 +140,12 @@ def _since(text: str) -> datetime:
 
 
 def _carrier(name: str | None) -> dict[str, Any]:
-    """What ``--set`` means: a set by its name, or standard delivery."""
+    """The filters for --set: a set by its name, or standard delivery."""
     if not name:
         return {}
     if name == "standard":
         return {"via": standard.NAME}
     item = SettingsSet.objects.filter(name=name).only("key").first()
     if item is None and not LogEntry.objects.filter(via=name).exists():
-        raise CommandError(f"No settings set is called “{name}”.")
+        raise CommandError(f"There is no settings set called “{name}”.")
     return {"via": name, "set_key": item.key if item else None}

@@ -1,4 +1,4 @@
-"""manage.py smtp_rotate_keys: encrypt all that is stored encrypted with the newest key."""
+"""manage.py smtp_rotate_keys: encrypt all stored secrets and messages with the newest key."""
 
 from typing import Any
 
@@ -12,35 +12,35 @@ from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMessage
 
-#: Keys of messages that are read at a time.
+#: How many messages to list at a time.
 _BATCH = 500
 
 
 class Command(EmailCommand):
-    """After a new key was put first in ENCRYPTION_KEYS; then old keys can be removed."""
+    """Run this after adding a new key as the first of ENCRYPTION_KEYS, to remove old keys later."""
 
     help = (
-        "Encrypt all stored passwords, tokens and messages again with the first of "
-        "WAGTAIL_SMTP['ENCRYPTION_KEYS']. Mail may go on meanwhile, with the same keys."
+        "Encrypt all saved passwords, tokens and messages again with the first of "
+        "WAGTAIL_SMTP['ENCRYPTION_KEYS']. The site can go on sending email with the same keys."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         passwords, lost_passwords = self._passwords()
-        self.stdout.write(f"{passwords} stored passwords are encrypted with the newest key.")
+        self.stdout.write(f"Passwords encrypted with the newest key: {passwords}")
         tokens, lost_tokens = self._tokens()
-        self.stdout.write(f"{tokens} tokens are encrypted with the newest key.")
+        self.stdout.write(f"Tokens encrypted with the newest key: {tokens}")
         messages, lost_messages = self._messages()
-        self.stdout.write(f"{messages} stored messages are encrypted with the newest key.")
+        self.stdout.write(f"Messages encrypted with the newest key: {messages}")
         if lost_passwords or lost_tokens or lost_messages:
             raise CommandError(
                 f"{lost_passwords} passwords, {lost_tokens} tokens and {lost_messages} messages "
-                "can't be decrypted with any configured key and were left as they are. Add the "
-                "missing key, or enter these passwords again in the admin and consent again."
+                "can't be decrypted with any configured key and were not changed. Add the missing "
+                "key. Or enter these passwords again in the admin, and give consent again."
             )
 
     @in_transaction
     def _passwords(self) -> tuple[int, int]:
-        """How many were encrypted again, and how many can't be."""
+        """Return how many were encrypted again, and how many can't be decrypted."""
         rotated = unreadable = 0
         DeliverySettings.lock()
         for secret in Secret.objects.exclude(ciphertext=""):
@@ -54,7 +54,7 @@ class Command(EmailCommand):
         return rotated, unreadable
 
     def _tokens(self) -> tuple[int, int]:
-        """The same. A token that was renewed meanwhile has the newest key already."""
+        """The same for tokens. A token renewed meanwhile already uses the newest key."""
         rotated = unreadable = 0
         rows = OAuthToken.objects.using(write_alias()).exclude(ciphertext="")
         for key, ciphertext in rows.values_list("pk", "ciphertext"):
@@ -68,7 +68,7 @@ class Command(EmailCommand):
         return rotated, unreadable
 
     def _messages(self) -> tuple[int, int]:
-        """The same; one message a transaction, so that nobody waits for long or for each other."""
+        """The same for messages, one per transaction so that others don't wait."""
         rotated = unreadable = last = 0
         rows = StoredMessage.objects.using(write_alias()).order_by("pk")
         while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:_BATCH]):
@@ -82,9 +82,9 @@ class Command(EmailCommand):
 
     @in_transaction
     def _message(self, key: int) -> bool:
-        """Whether it is still there."""
+        """Encrypt one message again; False if it was deleted meanwhile."""
         row = StoredMessage.objects.using(write_alias()).filter(pk=key)
-        # Locked by writing: nobody gives it another content in between.
+        # Writing locks the row, so its content can't change before the next update.
         if not row.update(size=F("size")):
             return False
         content = crypto.reseal(bytes(row.values_list("content", flat=True).get()))

@@ -1,4 +1,4 @@
-"""manage.py smtp_test [--set NAME] [ADDRESS]: try a server out, and explain what fails."""
+"""manage.py smtp_test [--set NAME] [ADDRESS]: test a server, and explain what fails."""
 
 from collections.abc import Collection
 from typing import Any
@@ -18,32 +18,34 @@ from wagtail_smtp.models import SettingsSet
 
 
 class Command(EmailCommand):
-    """Test a settings set, or the way that mail takes now."""
+    """Test a settings set, or the live configuration."""
 
     help = (
-        "Send a test email to ADDRESS the way all mail takes now. With --set NAME, try that set's "
-        "server stage by stage instead; with ADDRESS as well, send the test email through it."
+        "Send a test email to ADDRESS exactly as the site sends real email. With --set NAME, check "
+        "that set's server stage by stage; with ADDRESS as well, send the test email through it."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("address", nargs="?", help="Who gets the test email.")
-        parser.add_argument("--set", dest="name", metavar="NAME", help="The name of a set.")
+        parser.add_argument("address", nargs="?", help="The recipient of the test email.")
+        parser.add_argument(
+            "--set", dest="name", metavar="NAME", help="The name of a settings set."
+        )
 
     def handle(self, *args: Any, address: str | None, name: str | None, **options: Any) -> None:
         if address and not is_email_address(address):
-            raise CommandError(f"{address!r} is no email address.")
+            raise CommandError(f"{address!r} is not an email address.")
         if name:
             self._test_set(name, address)
         elif address:
             self._send(address)
         else:
-            raise CommandError("Name an ADDRESS, or a set with --set NAME.")
+            raise CommandError("Enter an ADDRESS, or a settings set with --set NAME.")
 
     def _test_set(self, name: str, address: str | None) -> None:
         item = SettingsSet.objects.filter(name__iexact=name).first()
         if item is None:
             names = ", ".join(SettingsSet.objects.values_list("name", flat=True)) or "none"
-            raise CommandError(f"There is no settings set {name!r}. The sets are: {names}.")
+            raise CommandError(f"There is no settings set {name!r}. Choose one of: {names}.")
         cause: Cause | None = None
         reached = set()
         try:
@@ -54,7 +56,7 @@ class Command(EmailCommand):
         except EmailDeliveryError as error:
             raise CommandError(str(error)) from error
         if cause is not None:
-            raise CommandError(_remedy(cause))
+            raise CommandError(_advice(cause))
         self.stdout.write(self.style.SUCCESS(_success(item, address, reached)))
 
     def _show(self, report: StageResult) -> None:
@@ -64,42 +66,42 @@ class Command(EmailCommand):
         found = dict(stage.details)
         fast = str(FAST[found.pop("fast")]) if "fast" in found else ""
         details = [fast, *(f"{key} {_plain(value)}" for key, value in found.items() if value)]
-        said = str(stage.error) if stage.error else stage.words
-        self.stdout.write(" – ".join(part for part in (line, *details, said) if part))
+        response = str(stage.error) if stage.error else stage.words
+        self.stdout.write(" – ".join(part for part in (line, *details, response) if part))
 
     def _send(self, address: str) -> None:
-        told = send_test_email(address)
-        if told.is_waiting:
-            entry = told.entry.pk if told.entry else 0
-            self.stdout.write(f"The message waits in the outbox, as entry {entry}. {told.reason}")
-        elif told.reason:
-            cause = told.entry and cause_of(told.entry, current().configuration)
-            raise CommandError(f"{told.reason} {_remedy(cause)}" if cause else told.reason)
-        elif told.entry is None:
+        result = send_test_email(address)
+        if result.is_waiting:
+            entry = result.entry.pk if result.entry else 0
+            self.stdout.write(f"The message is in the outbox (entry {entry}). {result.reason}")
+        elif result.reason:
+            cause = result.entry and cause_of(result.entry, current().configuration)
+            raise CommandError(f"{result.reason} {_advice(cause)}" if cause else result.reason)
+        elif result.entry is None:
             self.stdout.write(
                 self.style.WARNING(
-                    "The message was accepted, but the delivery log has no entry for it. "
-                    "'manage.py check' says whether mail goes past the plugin."
+                    "The message was accepted, but the delivery log has no entry for it. Run "
+                    "'manage.py check' to see whether email bypasses the plugin."
                 )
             )
         else:
             self.stdout.write(
                 self.style.SUCCESS(
-                    f"The message was accepted by {told.entry.via} (entry {told.entry.pk})."
+                    f"{result.entry.via} accepted the message (entry {result.entry.pk})."
                 )
             )
 
 
 def _success(item: SettingsSet, address: str | None, reached: Collection[str]) -> str:
-    """No more than the stages prove."""
+    """Say no more than the stages prove."""
     if address:
         return "The server accepted the test email."
     if item.frozen(()).is_provider:
-        return "The provider can be reached. Name an ADDRESS to test the key."
+        return "The email provider can be reached. Enter an ADDRESS to test the key."
     return str(CONNECTED if "sender" in reached else NOT_ASKED)
 
 
-def _remedy(cause: Cause) -> str:
+def _advice(cause: Cause) -> str:
     return f"{cause.title}. {cause.advice} See {cause.page}."
 
 
