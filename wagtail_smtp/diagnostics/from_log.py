@@ -1,7 +1,7 @@
-"""Why a message of the delivery log was not sent, read back from what the log keeps.
+"""Find the cause of a failure from its entry in the delivery log.
 
-The log has the words of an exception, not the exception. What raised it is told by the words that
-Python and the plugin write, which are never translated.
+The log keeps the text of an exception, not the exception itself. These texts are never translated,
+so patterns can recognise the exception that Python or the plugin raised.
 """
 
 import re
@@ -27,30 +27,33 @@ from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.oauth import errors
 
-#: States that say more than any attempt.
-_OF_STATES: dict[str, type[Exception]] = {
+#: States that explain the failure without looking at attempts.
+_ERRORS_BY_STATE: dict[str, type[Exception]] = {
     State.BLOCKED: RedirectError,
     State.TOO_LARGE: MessageTooLarge,
     State.UNKNOWN: MessageOutcomeUnknown,
 }
-#: Phases that are none of a server's.
-_OF_PHASES: dict[str, type[Exception]] = {"password": SecretError, "address": DestinationRefused}
+#: Phases of errors that happen before any server is asked.
+_ERRORS_BY_PHASE: dict[str, type[Exception]] = {
+    "password": SecretError,
+    "address": DestinationRefused,
+}
 
 
 def _unverified(code: int) -> Callable[[str], OSError]:
-    def make(words: str) -> OSError:
-        error = ssl.SSLCertVerificationError(1, words)
+    def make(text: str) -> OSError:
+        error = ssl.SSLCertVerificationError(1, text)
         error.verify_code = code
         return error
 
     return make
 
 
-#: What words stand for; the first that fits.
-_OF_WORDS: tuple[tuple[str, Callable[[str], OSError]], ...] = (
+#: Patterns and the exceptions that they stand for. The first match wins.
+_EXCEPTIONS: tuple[tuple[str, Callable[[str], OSError]], ...] = (
     ("connection refused|ConnectionRefusedError", ConnectionRefusedError),
     (
-        r"\[Errno -3\]|temporary failure in name|no name server answered",
+        r"\[Errno -3\]|temporary failure in name|name servers? (answered|responded)",
         partial(socket.gaierror, socket.EAI_AGAIN),
     ),
     (
@@ -67,94 +70,94 @@ _OF_WORDS: tuple[tuple[str, Callable[[str], OSError]], ...] = (
     ("certificate verify failed:", _unverified(1)),
     ("certificate verify failed|SSLCertVerificationError", _unverified(20)),
     (r"\[SSL|SSLError", ssl.SSLError),
-    ("offer STARTTLS", smtplib.SMTPNotSupportedError),
+    ("offer(s)? .*STARTTLS", smtplib.SMTPNotSupportedError),
     ("timed out|TimeoutError", TimeoutError),
 )
 
 
 def cause_of(entry: LogEntry, configuration: Configuration) -> Cause | None:
-    """Why the message of ``entry`` was not sent, or not to all; None: only its reason is known.
+    """Why the message was not sent, or not to everyone; None if the log doesn't say.
 
     Args:
-        configuration: what is live, which knows the servers of its sets.
+        configuration: the live configuration, for the servers of its sets.
     """
     attempts = list(entry.attempts.all())
     last = attempts[-1] if attempts else None
-    kind = _OF_STATES.get(entry.state)
-    if kind is not None:
-        return explain(Failure(error=kind("")))
+    error = _ERRORS_BY_STATE.get(entry.state)
+    if error is not None:
+        return explain(Failure(error=error("")))
     if entry.state == State.PARTLY_SENT:
-        return _of_recipients(entry)
+        return _cause_of_recipients(entry)
     if last is None:
         return None
     item = configuration.by_key().get(str(entry.set_key))
-    return _of_attempt(last, _server(entry, item), item)
+    return _cause_of_attempt(last, _server(entry, item), item)
 
 
-def _of_recipients(entry: LogEntry) -> Cause | None:
+def _cause_of_recipients(entry: LogEntry) -> Cause | None:
     open_states = (RecipientState.REFUSED, RecipientState.DEFERRED)
     row = entry.recipients.filter(state__in=open_states).order_by("pk").first()
     return row and explain(Failure("rcpt", row.code, row.reply))
 
 
-def _of_attempt(
+def _cause_of_attempt(
     attempt: LogAttempt, server: tuple[str, int, str], item: SettingsSetConfig | None
 ) -> Cause | None:
-    phase, words = attempt.phase, attempt.reply
+    phase, text = attempt.phase, attempt.reply
     host, port, security = server
-    if phase in _OF_PHASES:
-        return explain(Failure(error=_OF_PHASES[phase](words)))
+    if phase in _ERRORS_BY_PHASE:
+        return explain(Failure(error=_ERRORS_BY_PHASE[phase](text)))
     if not phase:
-        return None  # no server was asked
-    is_own = not attempt.code and words.startswith(f"{attempt.via}: ")
+        return None  # no server was reached
+    is_own = not attempt.code and text.startswith(f"{attempt.via}: ")
     is_provider = item is not None and item.is_provider
     if phase == "auth" and not attempt.code and not is_provider:
-        reason = _reason(words, is_own)
+        reason = _token_reason(text, is_own)
         if reason:
             return explain(Failure(error=TokenRefused("", reason=reason)))
-    cause = None if attempt.code or phase == "pool" else _exception(words)
+    cause = None if attempt.code or phase == "pool" else _exception(text)
     return explain(
         Failure(
             phase,
             attempt.code,
-            "" if is_own else words,
+            "" if is_own else text,
             cause,
             host=host,
             port=port,
             security=security,
             is_provider=is_provider,
             uses_oauth=item is not None and item.authentication == "oauth2",
-            message=without_prefix(words) if is_own else "",
+            message=without_prefix(text) if is_own else "",
         )
     )
 
 
-#: What the plugin writes where it has no access token, and the reason it stands for.
-_OF_TOKENS = (
+#: Patterns of the plugin's own texts about a missing access token, and their reasons.
+_TOKEN_REASONS = (
     ("failed at auth: ", ""),
-    ("is not allowed. A developer|OAuth 2 sends nothing", "not-allowed"),
-    ("can't be reached|is renewing the access token", "unreachable"),
-    ("has consented yet|no lasting consent|consent was removed", "consent-needed"),
+    ("not allowed|OAuth 2 sends nothing|OAuth 2 doesn't send", "not-allowed"),
+    ("be reached|renewing the access token", "unreachable"),
+    (r"\bconsent", "consent-needed"),
 )
 
 
-def _reason(words: str, is_own: bool) -> str:
-    """Why there was no access token; empty: it was not for want of one."""
+def _token_reason(text: str, is_own: bool) -> str:
+    """Why there was no access token; empty if the login failed for another reason."""
     if not is_own:
-        return errors.reason(*words.split(": ", 1))
-    found = (reason for pattern, reason in _OF_TOKENS if re.search(pattern, words))
+        return errors.reason(*text.split(": ", 1))
+    found = (reason for pattern, reason in _TOKEN_REASONS if re.search(pattern, text))
     return next(found, "refused")
 
 
-def _exception(words: str) -> OSError:
-    for pattern, make in _OF_WORDS:
-        if re.search(pattern, words, re.IGNORECASE):
-            return make(words)
-    return OSError(words)
+def _exception(text: str) -> OSError:
+    for pattern, make in _EXCEPTIONS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return make(text)
+    return OSError(text)
 
 
 def _server(entry: LogEntry, item: SettingsSetConfig | None) -> tuple[str, int, str]:
-    """Host, port and security of what carried it, as far as they are known now."""
+    """Host, port and security of the server, as far as they are known now."""
     if item is not None and item.is_provider:
         return "", 443, "ssl"
     if item is not None and item.authentication != "default":

@@ -13,9 +13,7 @@ from wagtail_smtp.exceptions import DestinationRefused, SecretError
 
 def _is_lookup_failed(failure: Failure) -> bool:
     cause = failure.cause
-    return isinstance(cause, socket.gaierror) and (
-        cause.errno == socket.EAI_AGAIN or "no name server answered" in str(cause)
-    )
+    return isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_AGAIN
 
 
 def _certificate(*verify_codes: int) -> Callable[[Failure], bool]:
