@@ -320,7 +320,7 @@ def test_an_alert_that_is_too_large_is_not_told_of(limited, category, told):
     # Standard delivery is an alert's last resort; here it has no room either.
     passage = DeliveryPipeline().try_deliver(_large(), Classification("other", "test"))
     passage = replace(passage, classification=Classification(category, "test"))
-    notices.of_too_large(passage, entries.record(passage))
+    notices.report_too_large(passage, entries.record(passage))
     assert len(limited.received) == told
 
 

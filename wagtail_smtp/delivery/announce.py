@@ -25,7 +25,7 @@ def announce(passage: DeliveryResult, entry: LogEntry | None) -> None:
         failure = passage.failure
         logger.info("Message of category %s not sent: %r", about["category"], type(failure))
         signals.send_robustly(signals.message_failed, type(message), error=failure, **about)
-        notices.of_too_large(passage, entry)
+        notices.report_too_large(passage, entry)
         return
     for item in passage.outcome.not_sent:
         logger.warning(

@@ -30,26 +30,26 @@ logger = logging.getLogger(__name__)
 _NAMED = 20
 
 
-def of_too_large(passage: DeliveryResult, entry: LogEntry | None) -> None:
+def report_too_large(result: DeliveryResult, entry: LogEntry | None) -> None:
     """Report a message that is kept or was queued, because its sender gets no error. Never raises.
 
-    Call this once the entry is written. A too large alert is not reported, because the report
+    Call this once the entry is written. Alerts are not reported, because the report
     would be another alert.
     """
-    if entry is None or entry.state != State.TOO_LARGE or passage.classification.category == ALERT:
+    if entry is None or entry.state != State.TOO_LARGE or result.classification.category == ALERT:
         return
     if entry.is_stored is False:
         return  # the sender gets the error
     # A queued message is stored already, and is kept unless it is a security message.
     is_kept = entry.category != SECURITY
     try:
-        item = _set_of(passage)
+        item = _set_of(result)
         to, language = None, settings.LANGUAGE_CODE
         if item and item.notify_user is not None:
             to, language = _person(item.notify_user)
         with translation.override(language):
             subject = _("Email too large: “%s”") % clip(entry.subject, 100)
-            body = "\n\n".join(_text(passage, entry, item, is_kept))
+            body = "\n\n".join(_text(result, entry, item, is_kept))
         alerts.too_large(to, subject, body)
     except Exception:
         error_logging.failure(
@@ -59,17 +59,17 @@ def of_too_large(passage: DeliveryResult, entry: LogEntry | None) -> None:
         )
 
 
-def _set_of(passage: DeliveryResult) -> SettingsSetConfig | None:
+def _set_of(result: DeliveryResult) -> SettingsSetConfig | None:
     """The first set that the message was too large for."""
-    sets = {item.key: item for item in passage.route.candidates if item is not None}
-    for attempt in passage.attempts:
+    sets = {item.key: item for item in result.route.candidates if item is not None}
+    for attempt in result.attempts:
         if isinstance(attempt.error, MessageTooLarge):
             return sets.get(attempt.key)
     return None
 
 
 def _text(
-    passage: DeliveryResult, entry: LogEntry, item: SettingsSetConfig | None, is_kept: bool
+    result: DeliveryResult, entry: LogEntry, item: SettingsSetConfig | None, is_kept: bool
 ) -> Iterator[str]:
     if item:
         text = _("A message was not sent because it is too large for “%(name)s”.")
@@ -83,15 +83,16 @@ def _text(
         )
     else:
         yield _("It is not kept, because security messages are never shown.")
-    letter = passage.letter
-    recipients: Sequence[str] = letter.envelope.recipients if letter else ()
+    message = result.letter
+    recipients: Sequence[str] = message.envelope.recipients if message else ()
     yield _("Subject: %s") % entry.subject
     yield _("Recipients: %s") % _some([clip(address) for address in recipients])
-    sizes = capabilities.attachments(letter.content) if letter else ()
+    sizes = capabilities.attachments(message.content) if message else ()
+    unnamed = _("no name")
     yield _("Attachments (size in the email): %s") % _some(
-        [f"{clip(name, 100) or _('without a name')} ({_megabytes(size)})" for name, size in sizes]
+        [f"{clip(name, 100) or unnamed} ({_megabytes(size)})" for name, size in sizes]
     )
-    yield str(passage.failure)
+    yield str(result.failure)
     yield _link(entry)
 
 
