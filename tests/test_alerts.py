@@ -21,7 +21,7 @@ def _send():
 
 
 def _alerts(*servers):
-    """Subjects of the alerts, wherever they went."""
+    """Subjects of the alerts, through whatever server they were sent."""
     messages = [received.message for server in servers for received in server.received]
     messages += [message.message() for message in mail.outbox]
     alerts = [message for message in messages if message["Auto-Submitted"] == "auto-generated"]
@@ -52,7 +52,7 @@ def test_the_alert_may_use_standard_delivery(make_set, reload):
         for _ in range(2):
             with pytest.raises(EmailDeliveryError):
                 _send()
-        # Not tried for the alert: it would wait for the server it tells of.
+        # The alert doesn't try the server that it reports.
         assert first.connections == 2
     assert len(_alerts()) == 1
 
@@ -74,7 +74,7 @@ def test_the_alert_is_redirected_like_all_mail(make_set, reload):
         Fault("end", "refuse", "554 5.7.1 Spam"),
     ],
 )
-def test_what_concerns_a_message_alone_is_no_alert(make_set, reload, fault):
+def test_errors_of_one_message_send_no_alert(make_set, reload, fault):
     with HostileServer(faults=[fault]) as first:
         make_set(first)
         reload()
@@ -83,7 +83,7 @@ def test_what_concerns_a_message_alone_is_no_alert(make_set, reload, fault):
         assert _alerts(first) == []
 
 
-def test_an_unknown_outcome_is_told(make_set, reload):
+def test_an_unknown_outcome_sends_an_alert(make_set, reload):
     with HostileServer(faults=[Fault("end", "close", times=1)]) as first:
         make_set(first)
         reload()
@@ -92,7 +92,7 @@ def test_an_unknown_outcome_is_told(make_set, reload):
         assert len(_alerts(first)) == 1
 
 
-def test_an_alert_that_fails_tells_of_itself_only_in_the_log(make_set, reload, settings, caplog):
+def test_an_alert_that_fails_is_only_logged(make_set, reload, settings, caplog):
     broken = {"BACKEND": "tests.test_alerts.Missing"}
     settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"STANDARD": broken}
     with HostileServer(faults=[Fault("connect", "close")]) as first:
@@ -103,7 +103,7 @@ def test_an_alert_that_fails_tells_of_itself_only_in_the_log(make_set, reload, s
     assert "An alert could not be sent" in caplog.text
 
 
-def test_nobody_to_tell(make_set, reload, settings):
+def test_no_admins(make_set, reload, settings):
     settings.ADMINS = []
     with HostileServer(faults=[Fault("connect", "close")]) as first:
         make_set(first)

@@ -1,4 +1,4 @@
-"""Each misconfiguration that can be seen at start is named with its remedy."""
+"""System checks find each configuration error."""
 
 import pytest
 from cryptography.fernet import Fernet
@@ -22,7 +22,7 @@ def given(settings):
     return give
 
 
-def test_the_test_project_is_configured_well(given):
+def test_the_test_project_has_no_problems(given):
     given(ENCRYPTION_KEYS=[Fernet.generate_key().decode()])
     assert ids(*checks.ALL) == []
 
@@ -51,25 +51,25 @@ def test_a_wrong_value_is_an_error(given, values, expected):
     assert ids(*checks.ALL) == [expected]
 
 
-def test_no_dictionary(settings):
+def test_the_setting_must_be_a_dictionary(settings):
     settings.WAGTAIL_SMTP = ["STANDARD"]
     assert ids(*checks.ALL) == ["wagtail_smtp.E001"]
 
 
-def test_keys_of_their_own_are_advised():
+def test_own_keys_are_recommended():
     assert ids(checks.check_own_keys) == ["wagtail_smtp.W001"]
 
 
 @pytest.mark.django_db  # the check of JSON fields asks the database what it can
-def test_keys_of_their_own_are_advised_by_a_deployment_check_alone(capsys):
+def test_only_a_deployment_check_recommends_own_keys(capsys):
     call_command("check")
     assert "W001" not in "".join(capsys.readouterr())
     call_command("check", "--deploy")
     assert "wagtail_smtp.W001" in "".join(capsys.readouterr())
 
 
-def test_the_app_below_wagtail_admin(monkeypatch):
-    # Changing INSTALLED_APPS would run every app's ready() again, which not all bear.
+def test_the_app_after_wagtail_admin(monkeypatch):
+    # Changing INSTALLED_APPS would run every app's ready() again, which some can't handle.
     upside_down = dict(reversed(checks.apps.app_configs.items()))
     monkeypatch.setattr(checks.apps, "app_configs", upside_down)
     assert ids(checks.check_app_order) == ["wagtail_smtp.W005"]
@@ -108,7 +108,7 @@ def test_unconfigured_standard_delivery(given):
     assert ids(checks.check_standard) == ["wagtail_smtp.W002"]
 
 
-def test_a_site_that_takes_no_reports_is_told_how(settings):
+def test_missing_webhook_urls(settings):
     assert checks.check_report_urls() == []
     settings.ROOT_URLCONF = "tests.processes.programs.site"
     (message,) = checks.check_report_urls()

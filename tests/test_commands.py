@@ -1,4 +1,4 @@
-"""The command line twins of the admin."""
+"""Management commands that do the same as the admin."""
 
 from io import StringIO
 
@@ -29,7 +29,7 @@ def test_reload_and_status(make_set):
     assert "already live" in run("smtp_reload")
 
 
-def test_reload_ends_a_redirect_only_when_told_so(make_set):
+def test_reload_ends_a_redirect_only_with_the_option(make_set):
     make_set(name="Office", redirect=True, reports=["qa@example.com"])
     run("smtp_reload")
     assert "redirects all email to qa@example.com" in run("smtp_status")
@@ -41,14 +41,14 @@ def test_reload_ends_a_redirect_only_when_told_so(make_set):
     assert live.live_version().number == 2
 
 
-def test_status_names_backups(make_set):
+def test_status_lists_backups(make_set):
     make_set(name="Office", host="smtp.example.com")
     make_set(name="Spare", host="spare.example.com", backup=True, categories=["form"])
     run("smtp_reload")
     assert "2. Spare (spare.example.com:587), only for form, backup\n" in run("smtp_status")
 
 
-def test_reload_says_what_is_wrong(make_set):
+def test_reload_reports_problems(make_set):
     make_set(name="Office")
     Secret.objects.update(ciphertext="broken")
     with pytest.raises(CommandError, match="Office"):

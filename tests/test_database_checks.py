@@ -1,4 +1,4 @@
-"""A database that the log may have trouble with is named when the project starts or migrates."""
+"""Database checks warn about databases that can cause problems."""
 
 import pytest
 from django.core.checks import Tags, run_checks
@@ -25,19 +25,19 @@ def test_sqlites_transactions(monkeypatch, mode):
     is_advised = connection.vendor == "sqlite" and mode in (None, "deferred")
     advised = {"wagtail_smtp.W011"} if is_advised else set()
     assert _ids(databases=(), include_deployment_checks=True) == advised
-    # On a development machine it bothers no one.
+    # Not reported on a development machine.
     assert _ids(databases=()) == set()
 
 
 @pytest.mark.django_db
-def test_the_tests_database_holds_everything():
+def test_the_test_database_has_no_problems():
     assert _ids(tags=[Tags.database]) <= {"wagtail_smtp.W013"}
-    # Without being told that it may, no check asks a database.
+    # A check queries a database only if it is allowed to.
     assert checks.check_database() == []
 
 
 @pytest.mark.django_db(transaction=True)
-def test_characters_that_the_database_can_not_hold(utf8mb3):
+def test_characters_that_the_database_cannot_store(utf8mb3):
     assert "wagtail_smtp.W012" in _ids(tags=[Tags.database])
 
 
@@ -54,13 +54,13 @@ def test_small_packets(monkeypatch):
 
 
 class Apart:
-    """A router that keeps the log in a database of its own."""
+    """A router that puts the log in a separate database."""
 
     def db_for_write(self, model, **hints):
         return "log" if model is LogEntry else None
 
 
-def test_a_database_of_its_own(settings):
+def test_a_separate_database(settings):
     settings.DATABASE_ROUTERS = []
     assert checks.check_routing() == []
     settings.DATABASE_ROUTERS = [f"{__name__}.Apart"]

@@ -1,4 +1,4 @@
-"""The errors as task queues and process pools meet them."""
+"""Errors survive pickling, which task queues and process pools do."""
 
 import copy
 import pickle
@@ -25,7 +25,7 @@ VALUES = {
 
 @pytest.mark.parametrize("travel", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
 @pytest.mark.parametrize("kind", _all_below(exceptions.EmailDeliveryError))
-def test_delivery_errors_keep_what_they_say(kind, travel):
+def test_delivery_errors_keep_their_values(kind, travel):
     values = VALUES if issubclass(kind, AttemptFailed) else {}
     if kind is ConfigurationUnavailable:
         values = {"no_database": True}
@@ -36,7 +36,7 @@ def test_delivery_errors_keep_what_they_say(kind, travel):
 
 
 @pytest.mark.parametrize("kind", _all_below(ReloadRefused))
-def test_refusals_keep_what_they_say(kind):
+def test_reload_errors_keep_their_values(kind):
     problems = (Problem("wrong", "host", "Office"),)
     error = pickle.loads(pickle.dumps(kind("why", problems)))
     assert (str(error), error.problems) == ("why", problems)

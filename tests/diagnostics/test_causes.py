@@ -1,4 +1,4 @@
-"""Servers' real words, and the cause that each is taken for."""
+"""Real responses of servers, and the cause found for each."""
 
 import smtplib
 import socket
@@ -23,8 +23,8 @@ from wagtail_smtp.exceptions import (
 
 GMAIL, OUTLOOK = "smtp.gmail.com", "smtp.office365.com"
 
-#: Phase, code, the server's words, the cause; as providers document or send them.
-WORDS = [
+#: Phase, code, response, host and cause, as providers document or send them.
+RESPONSES = [
     ("auth", 535, "5.7.8 Username and Password not accepted. For more information, go to "
      "https://support.google.com/mail/?p=BadCredentials a1-20020a05 - gsmtp", GMAIL,
      "app-password-needed"),
@@ -93,8 +93,8 @@ WORDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("phase", "code", "reply", "host", "slug"), WORDS)
-def test_words(phase, code, reply, host, slug):
+@pytest.mark.parametrize(("phase", "code", "reply", "host", "slug"), RESPONSES)
+def test_responses(phase, code, reply, host, slug):
     failure = Failure(phase, code, reply, host=host, port=587, security="starttls")
     assert explain(failure).slug == slug
 
@@ -141,7 +141,7 @@ def test_causes(phase, cause, port, security, slug):
     assert explain(Failure.of(error, "mail.example.com", port, security)).slug == slug
 
 
-def test_a_provider_has_no_network_host_to_check():
+def test_an_email_provider_is_not_found():
     error = MessageDeferred("no", phase="connect")
     error.__cause__ = socket.gaierror(-2, "Name or service not known")
     failure = replace(Failure.of(error, "api.example.com", 443, "ssl"), is_provider=True)
@@ -158,7 +158,7 @@ def test_a_provider_has_no_network_host_to_check():
         (454, "4.7.0 Too many login attempts, please try again later.", "login-limited"),
     ],
 )  # fmt: skip
-def test_logins_with_a_token(code, reply, slug):
+def test_logins_with_oauth(code, reply, slug):
     failure = Failure("auth", code, reply, host=OUTLOOK, port=587, uses_oauth=True)
     assert explain(failure).slug == slug
 
@@ -180,17 +180,17 @@ def test_refused_tokens(reason):
         (MessageDeferred("no", phase="pool"), "sessions-in-use"),
     ],
 )
-def test_errors_of_ours(error, slug):
+def test_errors_of_the_plugin(error, slug):
     assert explain(Failure.of(error, "mail.example.com", 587, "starttls")).slug == slug
 
 
 @pytest.mark.parametrize("code", [500, 503])
-def test_what_only_a_provider_says(code):
+def test_server_errors_of_an_email_provider(code):
     provider = Failure("data", code, "oops", is_provider=True)
     assert explain(provider).slug == "provider-error"
     assert explain(Failure("data", code, "oops")).slug != "provider-error"
 
 
-def test_the_page_of_the_causes_is_up_to_date():
-    """``python -m tests.support.troubleshooting_page`` writes it."""
+def test_the_documentation_is_up_to_date():
+    """Run ``python -m tests.support.troubleshooting_page`` to update it."""
     assert troubleshooting_page.PATH.read_text() == troubleshooting_page.text()

@@ -1,4 +1,4 @@
-"""Trying a server out: each stage as it is done, and a remedy for the one that fails."""
+"""Check a server: each stage, and the cause and fix of the one that fails."""
 
 import base64
 import smtplib
@@ -54,7 +54,7 @@ def test_a_server_that_works(make_set, security):
         assert details["expires"].tzinfo is not None
 
 
-def test_the_sender_of_real_mail_is_asked_for(make_set, settings):
+def test_the_sender_of_real_email_is_checked(make_set, settings):
     settings.DEFAULT_FROM_EMAIL = "Shop <shop@example.com>"
     with HostileServer() as server:
         item = make_set(server, authentication="none", username="")
@@ -64,7 +64,7 @@ def test_the_sender_of_real_mail_is_asked_for(make_set, settings):
     assert stages["sender"].stage.details["sender"] == "shop@example.com"
 
 
-def test_a_sender_that_was_not_asked_for_is_not_praised(make_set, settings, capsys):
+def test_a_sender_that_was_not_checked_is_not_reported_as_accepted(make_set, settings, capsys):
     settings.DEFAULT_FROM_EMAIL = "a@example.com, b@example.com"
     with HostileServer() as server:
         make_set(server, name="Office", authentication="none", username="")
@@ -83,7 +83,7 @@ def test_a_test_email(make_set, reload):
 
 
 @pytest.mark.parametrize("who", ["the set", "what is live", "the settings"])
-def test_a_redirect_holds_for_the_test_email(make_set, reload, configure, who):
+def test_a_redirect_applies_to_the_test_email(make_set, reload, configure, who):
     with HostileServer() as server, HostileServer() as other:
         if who == "what is live":
             make_set(other, redirect=True, reports=["qa@example.com"])
@@ -95,7 +95,7 @@ def test_a_redirect_holds_for_the_test_email(make_set, reload, configure, who):
         assert [received.recipients for received in server.received] == [["qa@example.com"]]
 
 
-def test_a_blocked_redirect_sends_nothing(make_set, configure):
+def test_a_redirect_without_address_sends_nothing(make_set, configure):
     configure(REDIRECT_ALL_TO=[])
     with HostileServer() as server:
         item = make_set(server)
@@ -118,14 +118,14 @@ def test_a_blocked_redirect_sends_nothing(make_set, configure):
         (Fault("end", "refuse", "550 5.7.26 SPF"), "message", "domain-not-authenticated"),
     ],
 )  # fmt: skip
-def test_each_failure_ends_with_its_remedy(make_set, fault, stage, slug):
+def test_each_failure_ends_with_its_cause(make_set, fault, stage, slug):
     with HostileServer(faults=[fault]) as server:
         stages = _stages(make_set(server, timeout=2), "me@example.org")
     assert list(stages)[-1] == stage
     assert _slug(stages) == slug
 
 
-def test_mixed_up_encryption(make_set):
+def test_wrong_encryption(make_set):
     with HostileServer(security="starttls") as server:
         assert _slug(_stages(make_set(server, security="ssl", timeout=2))) == "ssl-on-starttls-port"
     with HostileServer(security="ssl") as server:
@@ -134,14 +134,14 @@ def test_mixed_up_encryption(make_set):
         assert _slug(_stages(make_set(server, security="starttls"))) == "starttls-not-offered"
 
 
-def test_another_authority(make_set):
+def test_an_unknown_authority(make_set):
     authority = trustme.CA().cert_pem.bytes().decode()
     with HostileServer() as server:
         stages = _stages(make_set(server, ca_certificates=authority))
     assert _slug(stages) == "certificate-unknown-issuer"
 
 
-def test_nobody_listens(make_set, configure):
+def test_no_server_on_the_port(make_set, configure):
     item = make_set()
     item.port = free_port()
     item.secret = Secret.store("x", item.frozen(()).binding(), item.key)
@@ -149,7 +149,7 @@ def test_nobody_listens(make_set, configure):
     assert _slug(_stages(item)) == "refused"
 
 
-def test_the_password_is_in_no_words(make_set):
+def test_the_password_is_not_shown(make_set):
     echo = base64.b64encode(CANARY.encode()).decode()
     fault = Fault("auth", "refuse", f"535 5.7.8 No: {CANARY} {echo}")
     with HostileServer(faults=[fault]) as server:
@@ -160,7 +160,7 @@ def test_the_password_is_in_no_words(make_set):
 
 
 @pytest.mark.parametrize("password", ["hunter2!", "abc", "12345678", "pass word\t1"])
-def test_a_short_password_is_in_no_words_either(password):
+def test_a_short_password_is_not_shown(password):
     name = "me@x.org"
     for sent in (password, name, f"\0{name}\0{password}"):
         echo = base64.b64encode(sent.encode()).decode()
@@ -169,19 +169,19 @@ def test_a_short_password_is_in_no_words_either(password):
             assert said == "5.7.8 No: … ?"
 
 
-def test_words_that_look_like_base64_stay():
+def test_text_that_looks_like_base64_is_kept():
     said = b"5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled"
     assert words(_scrubbed(Reply(535, said), "me", CANARY)) == said.decode()
 
 
-def test_a_password_that_is_cut_is_in_no_words():
+def test_a_truncated_password_is_not_shown():
     said = b"x" * 10 + b" " + b"." * 485 + CANARY.encode()
     shown = words(_scrubbed(Reply(535, said), "me", CANARY))
     assert "cana" not in shown
     assert len(shown) <= 500
 
 
-def test_a_greeting_cannot_steer_a_terminal(make_set):
+def test_a_greeting_cannot_control_a_terminal(make_set):
     with HostileServer(faults=[Fault("ehlo", "refuse", "250 mx \x1b[2J\x1b]0;x\x07 hi")]) as server:
         stages = _stages(make_set(server, security="none", username="", ca_certificates=""))
     assert stages["greeting"].stage.words == "mx  [2J ]0;x  hi"
@@ -207,7 +207,7 @@ def test_without_a_password(make_set):
         assert server.connections == 0
 
 
-def test_a_slow_server_is_not_waited_for_without_end(make_set, monkeypatch):
+def test_a_slow_server_cannot_prolong_a_test(make_set, monkeypatch):
     monkeypatch.setattr("wagtail_smtp.transports.smtp.check.LONGEST", 0.5)
     slow = Fault("ehlo", "slow", delay=0.05)
     with HostileServer(faults=[slow]) as server:
@@ -217,7 +217,7 @@ def test_a_slow_server_is_not_waited_for_without_end(make_set, monkeypatch):
     assert list(stages.values())[-1].stage.error is not None
 
 
-#: Every phase in which a server can keep a client waiting, or talk without end.
+#: Every phase in which a server can be silent, or send endless data.
 _HANGS = [Fault(phase, "hang") for phase in (
     "connect", "banner", "ehlo", "starttls", "handshake", "auth", "mail", "rcpt", "data", "body",
     "end",
@@ -243,13 +243,13 @@ def test_no_server_can_keep_a_test_from_ending(make_set, monkeypatch, fault):
     assert took < 5
 
 
-def test_what_is_promised_is_kept_with_something_to_spare():
+def test_the_time_limit_leaves_some_room():
     from wagtail_smtp.transports.smtp import check
 
     assert check.LONGEST < 20
 
 
-def test_name_servers_that_do_not_answer(make_set, monkeypatch):
+def test_dns_servers_that_do_not_respond(make_set, monkeypatch):
     monkeypatch.setattr("wagtail_smtp.transports.smtp.check.LONGEST", 0.3)
     answered = threading.Event()
 
@@ -272,9 +272,9 @@ def test_the_command(make_set, capsys):
         make_set(server, name="Office")
         call_command("smtp_test", "me@example.org", "--set", "office", "--no-color")
         assert len(server.received) == 1
-    told = capsys.readouterr().out
-    assert "Authentication: ok" in told
-    assert "The server accepted the test email." in told
+    output = capsys.readouterr().out
+    assert "Authentication: ok" in output
+    assert "The server accepted the test email." in output
 
 
 def test_the_command_says_what_to_do(make_set):
@@ -284,7 +284,7 @@ def test_the_command_says_what_to_do(make_set):
             call_command("smtp_test", "--set", "Office")
 
 
-def test_the_command_through_what_is_live(db):
+def test_the_command_with_the_live_configuration(db):
     call_command("smtp_test", "me@example.org")
     [message] = mail.outbox
     assert message.to == ["me@example.org"]
@@ -292,13 +292,13 @@ def test_the_command_through_what_is_live(db):
 
 
 class Echoing(BaseEmailBackend):
-    """A project's own backend whose server echoes the password."""
+    """A backend of the project whose server echoes the password."""
 
     def send_messages(self, messages):
         raise smtplib.SMTPAuthenticationError(535, f"5.7.8 No: {CANARY}".encode())
 
 
-def test_the_command_does_not_praise_what_went_past_the_plugin(db, settings, capsys):
+def test_the_command_warns_if_email_bypasses_the_plugin(db, settings, capsys):
     backend = "django.core.mail.backends.locmem.EmailBackend"
     if hasattr(settings, "MAILERS"):
         settings.MAILERS = {"default": {"BACKEND": backend}}
@@ -308,7 +308,7 @@ def test_the_command_does_not_praise_what_went_past_the_plugin(db, settings, cap
     assert "the delivery log has no entry for it" in capsys.readouterr().out
 
 
-def test_the_command_does_not_repeat_what_others_say(db, configure):
+def test_the_command_does_not_repeat_errors_of_other_backends(db, configure):
     configure(STANDARD={"BACKEND": "tests.diagnostics.test_check_set.Echoing"})
     with pytest.raises(CommandError, match="SMTPAuthenticationError") as caught:
         call_command("smtp_test", "me@example.org")
@@ -342,7 +342,7 @@ FAST = [
 
 @pytest.mark.parametrize(("faults", "extensions", "ignored", "found"), FAST)
 def test_fast_sending(make_set, monkeypatch, faults, extensions, ignored, found):
-    """Whatever is found out about it, the test email arrives: over a new connection if need be."""
+    """The test email arrives whatever the result, over a new connection if necessary."""
     if found == "silent":
         monkeypatch.setattr("wagtail_smtp.transports.smtp.check.PROBE_WAIT", 0.3)
     with HostileServer(faults=faults, extensions=extensions) as server:
@@ -355,7 +355,7 @@ def test_fast_sending(make_set, monkeypatch, faults, extensions, ignored, found)
     assert all(report.cause is None for report in stages.values())
 
 
-def test_a_test_email_is_sent_as_real_mail_is(make_set):
+def test_a_test_email_is_sent_like_real_email(make_set):
     with HostileServer() as server:
         _stages(make_set(server), "me@example.org")
         assert server.writes == [1]

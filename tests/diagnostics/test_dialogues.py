@@ -1,4 +1,4 @@
-"""Each cause, told by a real server: to the test of a set, and to the log of real mail."""
+"""Produce each cause with a real server, in a test of a set and in the log of real email."""
 
 import json
 import socket
@@ -29,12 +29,12 @@ from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.registry import close_all
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
-#: Waits, where nothing but time ends one.
+#: Timeout where only a timeout ends the wait.
 SHORT = 2
 
 
 class Place:
-    """What has to be so besides the server; each method is one that a dialogue may name."""
+    """The surroundings of the server. A dialogue may name one of these methods."""
 
     def __init__(self, monkeypatch, configure, server):
         self.patch, self.configure, self.server = monkeypatch, configure, server
@@ -56,7 +56,7 @@ class Place:
         self.patch.setattr("socket.getaddrinfo", fail)
 
     def blocked_port(self):
-        """A firewall that answers nothing."""
+        """A firewall that drops all packets."""
 
         def fail(*args, **kwargs):
             raise TimeoutError("timed out")
@@ -64,7 +64,7 @@ class Place:
         self.patch.setattr(guard, "connect", fail)
 
     def behind_port(self):
-        """The server is where the set's host and port lead."""
+        """The set's host and port lead to the server."""
         port = self.server.port
 
         def resolve(*args, **kwargs):
@@ -82,7 +82,7 @@ class Place:
         )
 
     def odd_certificate(self):
-        """By an authority of the system's, and without what Python 3.13 asks for."""
+        """From a system authority, but without the extension that Python 3.13 requires."""
         context = _context_without_key_identifier(self.folder)
         self.patch.setattr(
             "tests.support.servers.hostile_connection.tls_context", lambda name: context
@@ -98,7 +98,7 @@ class Place:
 
         self.patch.setattr("ssl.create_default_context", strict)
 
-    def redirect_to_nobody(self):
+    def redirect_without_address(self):
         self.configure(REDIRECT_ALL_TO=[])
 
     def internal_token_address(self):
@@ -132,7 +132,7 @@ def _context_without_key_identifier(folder):
 
 
 def _tested(item):
-    """The cause that the test of a set names."""
+    """The cause that the test of a set reports."""
     try:
         reports = list(try_set(item, "me@example.org"))
     except EmailDeliveryError as error:
@@ -142,11 +142,11 @@ def _tested(item):
 
 
 def _logged(reload):
-    """The cause of real mail, read back from the log."""
+    """The cause of a failed real email, read from the log."""
     reload()
-    told = send_test_email("me@example.org")
-    assert told.reason
-    return cause_of(told.entry, current().configuration).slug
+    result = send_test_email("me@example.org")
+    assert result.reason
+    return cause_of(result.entry, current().configuration).slug
 
 
 def test_a_password_that_cannot_be_read(make_set, reload):
@@ -155,8 +155,8 @@ def test_a_password_that_cannot_be_read(make_set, reload):
     Secret.objects.update(ciphertext="x")
     item.secret.refresh_from_db()
     assert _tested(item) == "password-unreadable"
-    told = send_test_email("me@example.org")
-    assert cause_of(told.entry, current().configuration).slug == "password-unreadable"
+    result = send_test_email("me@example.org")
+    assert cause_of(result.entry, current().configuration).slug == "password-unreadable"
 
 
 def _smtp(dialogue):
@@ -255,9 +255,9 @@ def test_not_supported(make_set, reload):
 
 
 def test_every_cause_has_a_dialogue():
-    told = {dialogue.slug for dialogue in DIALOGUES}
-    assert told | set(ELSEWHERE) == {cause.slug for cause in CAUSES}
-    assert not told & set(ELSEWHERE)
+    covered = {dialogue.slug for dialogue in DIALOGUES}
+    assert covered | set(ELSEWHERE) == {cause.slug for cause in CAUSES}
+    assert not covered & set(ELSEWHERE)
 
 
 def test_every_cause_is_in_one_group():
@@ -266,7 +266,7 @@ def test_every_cause_is_in_one_group():
 
 
 @pytest.mark.parametrize("cause", [c for c in CAUSES if c.example], ids=lambda cause: cause.slug)
-def test_the_example_shown_is_one_that_is_told(cause):
+def test_each_example_comes_from_a_dialogue(cause):
     said = [
         text
         for dialogue in DIALOGUES

@@ -1,4 +1,4 @@
-"""The cause read back from the log is the one that the exception itself has."""
+"""The cause read from the log is the same as the cause of the exception itself."""
 
 import smtplib
 import socket
@@ -87,11 +87,11 @@ def test_the_same_cause(db, make_set, error, port, security):
         ("unknown", "outcome-unknown"),
     ],
 )
-def test_what_the_state_says_alone(db, state, slug):
+def test_states_without_attempts(db, state, slug):
     assert cause_of(make_entry(state=state), Configuration()).slug == slug
 
 
-def test_nothing_is_made_up(db):
+def test_an_unknown_cause(db):
     entry = make_entry()
     assert cause_of(entry, Configuration()) is None
     LogAttempt.objects.create(
@@ -116,10 +116,10 @@ def test_real_servers(make_set, reload, fault, slug):
     with HostileServer(faults=[fault]) as server:
         make_set(server, name="Office")
         reload()
-        told = send_test_email("me@example.org")
-    assert told.reason
-    assert not told.is_waiting
-    assert cause_of(told.entry, current().configuration).slug == slug
+        result = send_test_email("me@example.org")
+    assert result.reason
+    assert not result.is_waiting
+    assert cause_of(result.entry, current().configuration).slug == slug
 
 
 def test_one_of_two_recipients_is_refused(make_set, reload):
@@ -133,41 +133,41 @@ def test_one_of_two_recipients_is_refused(make_set, reload):
     assert cause_of(entry, current().configuration).slug == "unknown-recipient"
 
 
-def test_a_server_of_the_projects_own_that_is_away(db, configure):
+def test_standard_delivery_is_down(db, configure):
     configure(
         STANDARD={
             "BACKEND": "django.core.mail.backends.smtp.EmailBackend",
             "OPTIONS": {"host": "127.0.0.1", "port": free_port()},
         }
     )
-    told = send_test_email("me@example.org")
-    assert cause_of(told.entry, current().configuration).slug == "refused"
+    result = send_test_email("me@example.org")
+    assert cause_of(result.entry, current().configuration).slug == "refused"
 
 
 def test_an_unreadable_password(make_set, reload):
     make_set(name="Office")
     reload()
     Secret.objects.update(ciphertext="x")
-    told = send_test_email("me@example.org")
-    assert cause_of(told.entry, current().configuration).slug == "password-unreadable"
+    result = send_test_email("me@example.org")
+    assert cause_of(result.entry, current().configuration).slug == "password-unreadable"
 
 
-def test_other_mail_is_not_taken_for_the_test(db):
+def test_an_earlier_email_is_not_mistaken_for_the_test(db):
     EmailMessage("Before", "Body", None, ["other@example.org"]).send()
-    told = send_test_email("me@example.org", "invoice")
-    assert told.reason == ""
-    assert (told.entry.category, told.entry.subject) == ("invoice", "Test email")
+    result = send_test_email("me@example.org", "invoice")
+    assert result.reason == ""
+    assert (result.entry.category, result.entry.subject) == ("invoice", "Test email")
     assert [message.to for message in mail.outbox] == [["other@example.org"], ["me@example.org"]]
 
 
-def test_mail_of_other_threads_is_not_taken_for_the_test(db):
+def test_an_email_of_another_thread_is_not_mistaken_for_the_test(db):
     message, other = (EmailMessage(headers={"Message-ID": key}) for key in ("<1@x>", "<2@x>"))
 
-    def tell(signal, message, **values):
+    def report(signal, message, **values):
         signal.send(None, message=message, category="test", attempts=(), **values)
 
-    with _listening_for(message) as told:
-        tell(signals.message_sent, message, entry="its own")
-        tell(signals.message_failed, other, entry="another", error=OSError("no"))
-    tell(signals.message_sent, message, entry="afterwards")
-    assert (told.entry, told.reason) == ("its own", "")
+    with _listening_for(message) as heard:
+        report(signals.message_sent, message, entry="its own")
+        report(signals.message_failed, other, entry="another", error=OSError("no"))
+    report(signals.message_sent, message, entry="afterwards")
+    assert (heard.entry, heard.reason) == ("its own", "")

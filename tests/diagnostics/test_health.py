@@ -1,4 +1,4 @@
-"""What monitoring is told, with django-health-check where it is installed."""
+"""The health check for monitoring, with django-health-check if it is installed."""
 
 from datetime import timedelta
 
@@ -21,11 +21,11 @@ def _send():
 
 
 @pytest.mark.usefixtures("db")
-def test_nothing_was_made_live_yet():
+def test_nothing_is_live_yet():
     assert problems() == ()
 
 
-def test_no_server_is_connected_to(make_set, reload):
+def test_no_connection_to_a_server(make_set, reload):
     with HostileServer() as server:
         make_set(server)
         reload()
@@ -38,8 +38,8 @@ def test_a_configuration_that_can_not_be_read(make_set, reload):
     reload()
     ConfigurationVersion.objects.update(format=F("format") + 1)
     lookup.forget()
-    [told] = problems()
-    assert "configuration" in told
+    [problem] = problems()
+    assert "configuration" in problem
 
 
 def test_a_password_that_can_not_be_read(make_set, reload):
@@ -47,15 +47,15 @@ def test_a_password_that_can_not_be_read(make_set, reload):
     reload()
     Secret.objects.update(ciphertext="gone")
     lookup.forget()
-    [told] = problems()
-    assert "password" in told
+    [problem] = problems()
+    assert "password" in problem
 
 
 @pytest.mark.usefixtures("db")
 def test_tables_that_are_missing(monkeypatch):
     monkeypatch.setattr(schema, "is_migrated", lambda: False)
-    [told] = problems()
-    assert "tables" in told
+    [problem] = problems()
+    assert "tables" in problem
 
 
 def test_a_server_that_fails(make_set, reload):
@@ -65,9 +65,9 @@ def test_a_server_that_fails(make_set, reload):
         reload()
         with pytest.raises(EmailDeliveryError):
             _send()
-    [told] = problems()
-    assert "secret words" not in told
-    assert "example" not in told
+    [problem] = problems()
+    assert "secret words" not in problem
+    assert "example" not in problem
     assert problems(tolerated=1) == ()
     LogEntry.objects.update(created_at=F("created_at") - timedelta(hours=2))
     assert problems() == ()
@@ -81,24 +81,24 @@ def test_an_outbox_that_is_not_processed(make_set, reload, configure, settings):
     _send()
     assert problems() == ()
     OutboxMessage.objects.update(due_at=F("due_at") - timedelta(minutes=20))
-    [told] = problems()
-    assert "overdue" in told
+    [problem] = problems()
+    assert "overdue" in problem
 
 
-def test_what_waits_for_a_server_for_long(make_set, reload, configure, settings):
+def test_messages_waiting_for_a_long_time(make_set, reload, configure, settings):
     configure(DELIVERY="queued")
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
     make_set()
     reload()
     _send()
     LogEntry.objects.update(state="deferred", created_at=F("created_at") - timedelta(hours=2))
-    [told] = problems()
-    assert "waiting" in told
+    [problem] = problems()
+    assert "waiting" in problem
 
 
 @pytest.mark.django_db(transaction=True)
 def test_django_health_check():
-    """Its page, which runs checks in threads, so that nothing may be rolled back."""
+    """Its page runs checks in threads, so the test can't use a transaction."""
     pytest.importorskip("health_check", reason="the extra test-codes is not installed")
     from asgiref.sync import async_to_sync
     from health_check.views import HealthCheckView

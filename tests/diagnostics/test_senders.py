@@ -1,4 +1,4 @@
-"""Backups that send from another domain than what they stand in for."""
+"""Hints about backups that send from another domain than the set they replace."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def config(name, sender="", **values):
 
 
 @pytest.mark.parametrize(
-    ("first", "backup", "is_told"),
+    ("first", "backup", "has_hint"),
     [
         ("a@example.com", "b@example.net", True),
         ("a@example.com", "b@example.com", False),
@@ -20,28 +20,28 @@ def config(name, sender="", **values):
         ("a@news.example.com", "b@example.com", False),
         ("a@example.com", "b@badexample.com", True),
         ("a@bücher.example", "b@xn--bcher-kva.example", False),
-        # Messages bring their own sender: nothing is known.
+        # Messages set their own sender, so nothing is known.
         ("", "b@example.net", False),
         ("a@example.com", "", False),
     ],
 )
-def test_domains(first, backup, is_told):
+def test_domains(first, backup, has_hint):
     sets = (config("First", first), config("Spare", backup, backup=True))
     hints = sender_hints(Configuration(sets=sets))
-    assert [hint.set_name for hint in hints] == (["Spare"] if is_told else [])
-    if is_told:
+    assert [hint.set_name for hint in hints] == (["Spare"] if has_hint else [])
+    if has_hint:
         assert "“First”" in str(hints[0].message)
         assert backup.partition("@")[2] in str(hints[0].message)
         assert hints[0].field == "sender_address"
 
 
-def test_the_username_is_the_sender_where_none_is_given():
+def test_the_username_is_the_default_sender():
     login = {"authentication": "password", "backup": True, "username": "b@example.net"}
     sets = (config("First", "a@example.com"), config("Spare", **login))
     assert len(sender_hints(Configuration(sets=sets))) == 1
 
 
-def test_only_what_a_backup_stands_in_for_counts():
+def test_only_the_replaced_set_counts():
     sets = (
         config("Invoices", "a@example.com", categories=("invoice",)),
         config("News", "a@example.net", categories=("form",)),
@@ -51,7 +51,7 @@ def test_only_what_a_backup_stands_in_for_counts():
     assert sender_hints(Configuration(sets=sets)) == ()
 
 
-def test_each_backup_is_told_of_once():
+def test_one_hint_per_backup():
     sets = (
         config("First", "a@example.com"),
         config("One", "a@example.net", backup=True),
@@ -60,5 +60,5 @@ def test_each_backup_is_told_of_once():
     assert [hint.set_name for hint in sender_hints(Configuration(sets=sets))] == ["One", "Two"]
 
 
-def test_nothing_is_said_of_no_sets():
+def test_no_sets():
     assert sender_hints(Configuration()) == ()

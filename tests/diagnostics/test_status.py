@@ -1,4 +1,4 @@
-"""What smtp_status tells people and monitoring."""
+"""The output of smtp_status, for people and for monitoring."""
 
 import json
 from datetime import timedelta
@@ -33,10 +33,10 @@ def test_all_is_well(make_set, reload):
     make_set(name="Office", backup=True, categories=["form"])
     reload()
     SettingsSet.objects.update(sender_name="Shop")
-    told, code = _status()
+    status, code = _status()
     assert code == 0
-    assert (told["version"], told["method"], told["alarms"]) == (1, "custom", [])
-    assert told["sets"] == [
+    assert (status["version"], status["method"], status["alarms"]) == (1, "custom", [])
+    assert status["sets"] == [
         {
             "name": "Office",
             "server": "127.0.0.1:587",
@@ -48,22 +48,22 @@ def test_all_is_well(make_set, reload):
             "redirect": "",
         }
     ]
-    assert len(told["waiting_changes"]) == 1
-    assert (told["outbox"], told["failures"]) == ({}, [])
+    assert len(status["waiting_changes"]) == 1
+    assert (status["outbox"], status["failures"]) == ({}, [])
 
 
-def test_a_redirect_that_is_not_in_effect(make_set, reload, capsys):
+def test_a_redirect_without_effect(make_set, reload, capsys):
     make_set(name="Main")
     make_set(name="Test", redirect=True, reports=["qa@example.com"])
-    told, code = _status()
-    assert (told["notices"], len(told["waiting_notices"]), code) == ([], 1, 0)
+    status, code = _status()
+    assert (status["notices"], len(status["waiting_notices"]), code) == ([], 1, 0)
     reload()
-    told, code = _status()
+    status, code = _status()
     assert code == 1
-    assert [item["redirect"] for item in told["sets"]] == ["", "none"]
-    assert [item["is_used"] for item in told["sets"]] == [True, False]
-    [notice] = told["notices"]
-    assert (told["alarms"], told["waiting_notices"]) == ([notice], [])
+    assert [item["redirect"] for item in status["sets"]] == ["", "none"]
+    assert [item["is_used"] for item in status["sets"]] == [True, False]
+    [notice] = status["notices"]
+    assert (status["alarms"], status["waiting_notices"]) == ([notice], [])
     with pytest.raises(SystemExit):
         call_command("smtp_status", "--no-color")
     shown = capsys.readouterr().out
@@ -71,41 +71,41 @@ def test_a_redirect_that_is_not_in_effect(make_set, reload, capsys):
     assert shown.count(notice) == 1
 
 
-def test_a_reload_by_command_says_what_has_no_effect(make_set, capsys):
+def test_smtp_reload_reports_what_has_no_effect(make_set, capsys):
     make_set(name="Main")
     make_set(name="Test", redirect=True, reports=["qa@example.com"])
     call_command("smtp_reload", "--no-color")
     assert "“Test” is on but not in effect" in capsys.readouterr().out
 
 
-def test_a_redirect_of_some_mail_and_a_set_that_is_not_used_are_told(make_set, reload, capsys):
+def test_a_partial_redirect_and_an_unused_set_are_reported(make_set, reload, capsys):
     make_set(name="Invoices", categories=["invoice"], redirect=True, reports=["qa@example.com"])
     SettingsSet.objects.update(sort_order=1)
     make_set(name="Forms", categories=["form"], sort_order=0)
     make_set(name="Main", sort_order=2)
     make_set(name="Mine", sort_order=3)
     reload()
-    told, code = _status()
+    status, code = _status()
     assert code == 0
-    assert [item["redirect"] for item in told["sets"]] == ["", "some", "", ""]
-    assert [item["is_used"] for item in told["sets"]] == [True, True, True, False]
-    assert len(told["notices"]) == 2
+    assert [item["redirect"] for item in status["sets"]] == ["", "some", "", ""]
+    assert [item["is_used"] for item in status["sets"]] == [True, True, True, False]
+    assert len(status["notices"]) == 2
     call_command("smtp_status", "--no-color")
     assert capsys.readouterr().out.count("Note: ") == 2
 
 
 def test_nothing_is_live(db):
-    told, code = _status()
-    assert (told["version"], told["method"], code) == (0, "standard", 0)
+    status, code = _status()
+    assert (status["version"], status["method"], code) == (0, "standard", 0)
 
 
-def test_a_password_that_became_unreadable(make_set, reload):
+def test_a_password_that_can_no_longer_be_read(make_set, reload):
     make_set(name="Office")
     reload()
     Secret.objects.update(ciphertext="x")
-    told, code = _status()
+    status, code = _status()
     assert code == 1
-    assert "Office" in told["alarms"][0]
+    assert "Office" in status["alarms"][0]
 
 
 def test_messages_that_failed(make_set, reload, capsys):
@@ -114,27 +114,27 @@ def test_messages_that_failed(make_set, reload, capsys):
         reload()
         with pytest.raises(EmailDeliveryError):
             _send()
-    told, code = _status()
+    status, code = _status()
     assert code == 1
-    assert [failed["state"] for failed in told["failures"]] == ["unknown"]
+    assert [failed["state"] for failed in status["failures"]] == ["unknown"]
     with pytest.raises(SystemExit):
         call_command("smtp_status", "--no-color")
     assert "unknown: entry" in capsys.readouterr().out
 
 
-def test_an_outbox_that_nobody_works_off(db, configure, settings):
+def test_an_outbox_without_a_worker(db, configure, settings):
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
     configure(DELIVERY="queued")
     _send()
-    told, code = _status()
-    assert (told["outbox"], code) == ({"waiting": 1}, 0)
+    status, code = _status()
+    assert (status["outbox"], code) == ({"waiting": 1}, 0)
     OutboxMessage.objects.update(due_at=timezone.now() - timedelta(minutes=20))
-    told, code = _status()
+    status, code = _status()
     assert code == 1
-    assert "20 minutes" in told["alarms"][0]
+    assert "20 minutes" in status["alarms"][0]
 
 
-def test_a_redirect_to_nobody(db, configure):
+def test_a_redirect_without_address(db, configure):
     configure(REDIRECT_ALL_TO=[])
-    told, code = _status()
-    assert (told["forced_redirect"], code) == ([], 1)
+    status, code = _status()
+    assert (status["forced_redirect"], code) == ([], 1)

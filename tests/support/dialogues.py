@@ -1,6 +1,6 @@
-"""Dialogues of real servers, by the cause that each of them stands for.
+"""Dialogues of real servers, each with the cause it leads to.
 
-Each is played by a server of the tests, to a test of a set and to real mail.
+A test server plays each dialogue, for a test of a set and for real email.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ class Dialogue:
 
     Attributes:
         faults: what the server does wrong.
-        server: what :class:`tests.support.servers.hostile.HostileServer` is made with.
-        values: what the settings set is made with.
-        place: what else has to be so: a method of ``Place`` in tests/diagnostics/test_dialogues.py.
+        server: arguments of :class:`tests.support.servers.hostile.HostileServer`.
+        values: values of the settings set.
+        place: a method of ``Place`` in tests/diagnostics/test_dialogues.py to call first.
         is_live: whether such a set can be made live.
-        provider: instead of an SMTP server, the answer of an email provider.
-        token: instead of an access token, the identity provider's error and description.
+        provider: the response of an email provider, instead of an SMTP server.
+        token: the identity provider's error and description, instead of an access token.
     """
 
     slug: str
@@ -45,7 +45,7 @@ def _said(slug: str, phase: Any, reply: str, **values: Any) -> Dialogue:
 
 _NO_LOGIN = {"authentication": "none", "username": ""}
 _OPEN = {"auth": False, "security": "none"}
-#: One command at a time.
+#: Without PIPELINING: one command at a time.
 _PLAIN = {"extensions": ("SIZE 35882577",)}
 _TOKEN = {"mechanisms": ("XOAUTH2",), "takes_token": lambda user, token: True}
 
@@ -209,7 +209,7 @@ POLICY = [
 ]  # fmt: skip
 
 MESSAGE = [
-    Dialogue("redirect-without-address", place="redirect_to_nobody"),
+    Dialogue("redirect-without-address", place="redirect_without_address"),
     Dialogue("outcome-unknown", (Fault("end", "close"),)),
     Dialogue("too-large", server={"extensions": ("SIZE 100",)}),
     _said("too-large", "end", "552 5.3.4 Message size exceeds fixed limit"),
@@ -293,5 +293,5 @@ PROVIDERS = [
 ]  # fmt: skip
 
 DIALOGUES = [*NETWORK, *GREETING, *ENCRYPTION, *LOGIN, *POLICY, *MESSAGE, *TOKENS, *PROVIDERS]
-#: Causes that need more than a server; their tests are in tests/diagnostics/test_dialogues.py too.
+#: Causes that need more than a server. tests/diagnostics/test_dialogues.py tests them too.
 ELSEWHERE = ("password-unreadable", "sessions-in-use", "not-supported")
