@@ -1,7 +1,6 @@
 """App configuration: registers checks and connects receivers."""
 
 from django.apps import AppConfig
-from django.core.checks import register
 from django.core.signals import request_finished, request_started
 from django.utils.translation import gettext_lazy as _
 
@@ -15,18 +14,13 @@ class WagtailSMTPConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks and watch which threads Django cleans up after."""
+        """Register the system checks and connect the signals."""
         from wagtail_smtp import alerts, checks, signals
-        from wagtail_smtp import checks as wagtail_smtp_checks
         from wagtail_smtp.live import consents
         from wagtail_smtp.live.db import request_thread
         from wagtail_smtp.maintenance import retention
 
-        for check in checks.ALL:
-            register(check, "wagtail_smtp")
-        for check in checks.DEPLOY:
-            register(check, "wagtail_smtp", deploy=True)
-        wagtail_smtp_checks.register_all()
+        checks.register_all()
         request_started.connect(request_thread.begin_request, dispatch_uid="wagtail_smtp")
         request_finished.connect(request_thread.end_request, dispatch_uid="wagtail_smtp")
         request_thread.warn_if_stopped()

@@ -271,10 +271,6 @@ ALL = (
     check_report_urls,
     check_call_sites,
 )
-#: Only run by ``check --deploy``.
-DEPLOY = (_if_readable(check_own_keys),)
-
-
 #: Packet size in bytes that fits most messages. The default of MariaDB is 16 MB, of MySQL 64 MB.
 _PACKET = 64 * 1024 * 1024
 
@@ -383,8 +379,10 @@ def _query(alias: str, query: str, values: Collection[Any] = ()) -> Any:
 
 
 def register_all() -> None:
-    """Register the checks that need ``register()``; those for production with ``deploy=True``."""
-    register(check_routing, "wagtail_smtp")
-    register(check_transactions, "wagtail_smtp", deploy=True)
+    """Register all checks."""
+    for check in (*ALL, check_routing):
+        register(check, "wagtail_smtp")
+    for check in (_if_readable(check_own_keys), check_transactions):
+        register(check, "wagtail_smtp", deploy=True)
     register(check_database, Tags.database)
     register(check_migrations, Tags.database, deploy=True)
