@@ -16,7 +16,7 @@ from wagtail_smtp.admin.sets.viewset import NoBulkDelete
 from wagtail_smtp.admin.sets.webhook import ReportsViewSet
 
 register_snippet(EmailGroup)
-# After Wagtail's own, which it takes the place of.
+# After Wagtail's own, which it replaces.
 hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 hooks.register("register_bulk_action", ResendSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
@@ -26,7 +26,7 @@ hooks.register("register_admin_urls", consent.urlpatterns)
 
 @hooks.register("construct_homepage_summary_items")
 def add_to_summary(request, items):
-    """Say on the admin's home page how many messages were not sent."""
+    """Show on the admin's home page how many messages were not sent."""
     items.append(NotSentItem(request))
 
 
@@ -37,15 +37,15 @@ def register_log_actions(actions):
     actions.register_action("wagtail_smtp.test_connection")(_TestConnection)
     actions.register_action("wagtail_smtp.send_test_email")(_SendTestEmail)
     actions.register_action(
-        "wagtail_smtp.reorder", gettext_lazy("Move"), gettext_lazy("Moved in the order")
+        "wagtail_smtp.reorder", gettext_lazy("Move"), gettext_lazy("Changed the order")
     )
     for name, (label, message) in _LOG_ACTIONS.items():
         actions.register_action(f"wagtail_smtp.{name}", label, message)
 
 
 _LOG_ACTIONS = {
-    "view_message": (gettext_lazy("View message"), gettext_lazy("Looked at the message")),
-    "view_source": (gettext_lazy("View source"), gettext_lazy("Looked at the message's source")),
+    "view_message": (gettext_lazy("View message"), gettext_lazy("Viewed the message")),
+    "view_source": (gettext_lazy("View source"), gettext_lazy("Viewed the message source")),
     "download_message": (
         gettext_lazy("Download message"),
         gettext_lazy("Downloaded the message"),
@@ -54,20 +54,23 @@ _LOG_ACTIONS = {
         gettext_lazy("Download attachment"),
         gettext_lazy("Downloaded an attachment"),
     ),
-    "resend": (gettext_lazy("Resend"), gettext_lazy("Sent the message again")),
-    "try_now": (gettext_lazy("Try now"), gettext_lazy("Made the message due")),
+    "resend": (gettext_lazy("Resend"), gettext_lazy("Resent the message")),
+    "try_now": (gettext_lazy("Try now"), gettext_lazy("Requested an immediate attempt")),
     "cancel": (gettext_lazy("Cancel sending"), gettext_lazy("Cancelled the message")),
     "test_delivery": (gettext_lazy("Send test email"), gettext_lazy("Sent a test email")),
     "report_secret": (
-        gettext_lazy("New report secret"),
-        gettext_lazy("Made a new secret of the delivery reports"),
+        gettext_lazy("New tracking secret"),
+        gettext_lazy("Created a new secret for delivery tracking"),
     ),
     "report_key": (
-        gettext_lazy("Report key"),
-        gettext_lazy("Changed the signing key of the delivery reports"),
+        gettext_lazy("Tracking key"),
+        gettext_lazy("Changed the signing key for delivery tracking"),
     ),
-    "connect": (gettext_lazy("Connect"), gettext_lazy("Went to the provider for a consent")),
-    "consent": (gettext_lazy("Consent"), gettext_lazy("Connected by OAuth 2")),
+    "connect": (
+        gettext_lazy("Connect"),
+        gettext_lazy("Started the consent at the identity provider"),
+    ),
+    "consent": (gettext_lazy("Consent"), gettext_lazy("Connected with OAuth 2")),
     "export": (gettext_lazy("Export"), gettext_lazy("Exported the delivery log")),
 }
 
@@ -90,7 +93,7 @@ class _SendTestEmail(LogFormatter):
     label = gettext_lazy("Send test email")
 
     def format_message(self, log_entry):
-        # Written before it is tried, so that no test goes without an entry.
+        # The entry is written before the attempt, so that every test has one.
         recipients = ", ".join(log_entry.data.get("recipients", ()))
         address = log_entry.data.get("address", "")
         if recipients == address:
@@ -101,7 +104,7 @@ class _SendTestEmail(LogFormatter):
 
 @hooks.register("register_permissions")
 def register_permissions():
-    """Offer in the group editor what the snippet doesn't offer by itself."""
+    """Offer the permissions in the group editor that the snippet doesn't register."""
     return Permission.objects.filter(
         content_type__app_label="wagtail_smtp",
         codename__in=[

@@ -58,10 +58,10 @@ def test_nothing_to_tell(admin_client):
 
 
 def test_a_redirect_is_on(redirecting, admin_client, as_user):
-    text = f"All email is redirected to {ADDRESS}, by “Staging”. Details"
+    text = f"All email is redirected to {ADDRESS} by “Staging”. Details"
     assert banner(admin_client) == ("redirect", text)
     assert banner(as_user("view_settingsset")) == ("redirect", text)
-    text = "All email is redirected: none reaches its own recipients."
+    text = "All email is redirected. Nothing reaches its real recipients."
     for role in ((), ("view_logentry",), ("access_admin",)):
         assert banner(as_user(*role)) == ("redirect", text)
 
@@ -95,7 +95,7 @@ def test_forced_by_the_settings(admin_client, as_user, configure):
     assert "@" not in banner(as_user())[1]
     configure(REDIRECT_ALL_TO=[])
     for client in (as_user("view_logentry"), as_user("view_settingsset")):
-        assert "No email leaves" in banner(client)[1]
+        assert "No email is being sent" in banner(client)[1]
 
 
 def test_forced_by_the_environment(admin_client, monkeypatch):
@@ -111,8 +111,8 @@ def test_some_mail_is_redirected(make_set, reload, admin_client, as_user):
     assert banner(admin_client) is None  # the office carries invoices too
     SettingsSet.objects.filter(name="Office").update(categories=["form"])
     reload()
-    assert banner(admin_client)[1].startswith(f"Some email is redirected to {ADDRESS}, by “Shop”.")
-    assert banner(as_user())[1] == "Some email is redirected and doesn't reach its own recipients."
+    assert banner(admin_client)[1].startswith(f"Some email is redirected to {ADDRESS} by “Shop”.")
+    assert banner(as_user())[1] == "Some email is redirected and doesn't reach its real recipients."
 
 
 def test_standard_delivery_knows_no_redirect_of_sets(redirecting, admin_client, reload):
@@ -136,7 +136,7 @@ def test_changes_wait(make_set, admin_client, as_user, reload):
     assert banner(admin_client) is None
     add = reverse("wagtailsnippets_wagtail_smtp_settingsset:add")
     admin_client.post(add, form_data(name="Second"))
-    text = "1 change of the email settings is not live yet. Review and reload"
+    text = "1 change to the email settings is not live yet. Review and reload"
     assert banner(admin_client) == ("waiting", text)
     assert banner(as_user("reload_application")) == ("waiting", text)
     assert banner(as_user("view_settingsset", "change_settingsset")) is None

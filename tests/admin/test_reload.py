@@ -50,7 +50,7 @@ def test_ending_a_redirect_needs_the_tick(admin_client, make_set):
     item.redirect = False
     item.save()
     page = admin_client.get(reverse(RELOAD)).content.decode()
-    assert "would reach its real recipients again" in page
+    assert "will go to its real recipients" in page
     confirm(admin_client)
     assert live.live_version().number == 1
     confirm(admin_client, end_redirect="1")
@@ -60,7 +60,7 @@ def test_ending_a_redirect_needs_the_tick(admin_client, make_set):
 def test_a_redirect_needs_its_permission(client, make_user, make_set):
     make_set(name="Office", redirect=True, reports=["qa@example.com"])
     client.force_login(make_user("reload_application"))
-    assert "needs the permission to redirect mail" in client.get(reverse(RELOAD)).content.decode()
+    assert "have the permission to redirect email" in client.get(reverse(RELOAD)).content.decode()
     confirm(client)
     assert live.live_version() is None
 
@@ -70,7 +70,7 @@ def test_an_unreadable_secret_refuses_the_reload(admin_client, make_set):
     Secret.objects.update(ciphertext="broken")
     page = _text(admin_client.get(reverse(RELOAD)))
     assert "Office , Password: The settings set “Office” can't be used." in page
-    assert "enter the password again, save and reload. Open the set" in page
+    assert "enter the password again, save and reload. Edit the set" in page
     confirm(admin_client)
     assert live.live_version() is None
 
@@ -167,7 +167,7 @@ def test_each_version_says_what_it_changed_in_one_line(admin_client, make_set):
     assert "Office: Added" in page
     ConfigurationVersion.objects.filter(number=1).delete()
     page = _text(admin_client.get(reverse("wagtail_smtp_versions:index")))
-    assert "The version before it is no longer kept" in page
+    assert "The previous version is no longer stored" in page
 
 
 def test_the_list_of_versions_asks_no_more_for_more_of_them(admin_client, make_set):
@@ -210,10 +210,10 @@ def test_the_method_is_staged_like_the_sets(admin_client, make_set):
     confirm(admin_client)
     url = reverse("wagtail_smtp_delivery:index")
     response = admin_client.post(url, {"method": "standard", "loaded_revision": "0"}, follow=True)
-    assert "Not in use yet" in response.content.decode()
+    assert "Saved, but not live yet" in response.content.decode()
     assert live.current().configuration.method == "custom"
     stale = admin_client.post(url, {"method": "custom", "loaded_revision": "0"})
-    assert "Nothing was saved" in stale.content.decode()
+    assert "Your change was not saved" in stale.content.decode()
     assert DeliverySettings.load().method == "standard"
     confirm(admin_client)
     assert live.current().configuration.method == "standard"

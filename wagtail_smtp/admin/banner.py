@@ -1,4 +1,4 @@
-"""The banner on every page of the admin: the most severe of what somebody should know."""
+"""The banner on every admin page: the most severe problem that the reader should know."""
 
 import logging
 from contextlib import nullcontext
@@ -30,15 +30,16 @@ RELOAD = "wagtail_smtp_reload:index"
 LOG = "wagtail_smtp_log:index"
 SETS = "wagtailsnippets_wagtail_smtp_settingsset:list"
 
-#: Report addresses that are named; the *Email delivery* page names all.
+#: Report emails the banner names; the *Email delivery* page names all of them.
 NAMED = 3
-#: Seconds for which counted changes hold. A change made in the admin shows at once.
-_WAITING_HOLDS = 60
+#: Seconds for which the number of waiting changes is cached. A change made in the admin shows
+#: immediately.
+_WAITING_CACHED = 60
 
 
 @dataclass(frozen=True)
 class Banner:
-    """What is shown; ``status`` is Wagtail's word for how bad it is."""
+    """One banner; ``status`` is the status of Wagtail's help block: how severe it is."""
 
     kind: str
     text: str
@@ -48,14 +49,14 @@ class Banner:
 
 
 def banner_for(request):
-    """The banner for this page and its reader, or None."""
+    """Return the banner for this page and user, or None."""
     user = getattr(request, "user", None)
     if user is None or not user.has_perm("wagtailadmin.access_admin"):
         return None
     try:
         return _find(request) if conf.BANNERS else None
-    except Exception:  # whatever is wrong with the email settings, the page must be shown
-        logger.warning("The banner about email can't be shown", exc_info=True)
+    except Exception:  # a problem with the email settings must not break the page
+        logger.warning("The email banner can't be shown", exc_info=True)
         return None
 
 
@@ -72,7 +73,7 @@ def _find(request):
 def _unavailable(user):
     if not permissions.may_see(user):
         return None
-    text = _("No email leaves, because the email settings in use can't be read.")
+    text = _("No email is being sent: the live email settings can't be read.")
     return Banner("unavailable", text, "critical", reverse(DELIVERY), _("Details"))
 
 
@@ -88,14 +89,18 @@ def _redirect(live, user):
 
 
 def without_addresses(redirect):
-    """What a redirect does, for those who may not see where it leads."""
+    """Describe a redirect to users who may not see its addresses."""
     if redirect.is_blocked:
         if redirect.is_all and not redirect.addresses:
-            return _("No email leaves: it is redirected, but no usable address is given.")
-        return _("Some email doesn't leave: it is redirected, but no usable address is given.")
+            return _(
+                "No email is being sent: it is redirected, but there is no valid report email."
+            )
+        return _(
+            "Some email is not being sent: it is redirected, but there is no valid report email."
+        )
     if redirect.is_all:
-        return _("All email is redirected: none reaches its own recipients.")
-    return _("Some email is redirected and doesn't reach its own recipients.")
+        return _("All email is redirected. Nothing reaches its real recipients.")
+    return _("Some email is redirected and doesn't reach its real recipients.")
 
 
 def _with_addresses(redirect):
@@ -107,8 +112,8 @@ def _with_addresses(redirect):
         return _("The project's settings redirect all email to %s.") % shown
     values = {"addresses": shown, "names": ", ".join(redirect.sources)}
     if redirect.is_all:
-        return _("All email is redirected to %(addresses)s, by “%(names)s”.") % values
-    return _("Some email is redirected to %(addresses)s, by “%(names)s”.") % values
+        return _("All email is redirected to %(addresses)s by “%(names)s”.") % values
+    return _("Some email is redirected to %(addresses)s by “%(names)s”.") % values
 
 
 def _other(live, request):
@@ -121,7 +126,7 @@ def _other(live, request):
 def _store(request):
     user = request.user
     if request.path == reverse(DELIVERY):
-        return None  # its status line says it
+        return None  # its status lines show this
     if not (user.has_perm(permissions.VIEW_LOG) or permissions.may_see(user)):
         return None
     usage = store_usage.warning()
@@ -133,40 +138,40 @@ def _store(request):
 
 def _waiting(live, request):
     url = reverse(RELOAD)
-    # These pages say it themselves.
-    told = (url, reverse(SETS), reverse(DELIVERY))
-    if request.path in told or not request.user.has_perm(permissions.RELOAD):
+    # These pages show it themselves.
+    own_pages = (url, reverse(SETS), reverse(DELIVERY))
+    if request.path in own_pages or not request.user.has_perm(permissions.RELOAD):
         return None
     number = _count_waiting(live)
     if not number:
         return None
     text = ngettext(
-        "%d change of the email settings is not live yet.",
-        "%d changes of the email settings are not live yet.",
+        "%d change to the email settings is not live yet.",
+        "%d changes to the email settings are not live yet.",
         number,
     )
     return Banner("waiting", text % number, "info", url, _("Review and reload"))
 
 
 def _count_waiting(live):
-    # Whoever changes something counts this up (models.delivery_settings), so one query tells
-    # whether what was counted still holds. Read first: what changes meanwhile is counted anew.
+    # Every change increments this counter (models.delivery_settings), so one query is enough to
+    # see whether the cached number is current. Read it first: a later change gets a new key.
     counter = DeliverySettings.objects.filter(pk=1).values_list("lock_counter", flat=True).first()
     key = f"wagtail_smtp.banner.waiting.{live.identity}.{counter}"
     before = live.configuration if live.identity else Configuration()
-    return cached(key, _WAITING_HOLDS, lambda: len(changes_to(before, draft_configuration())))
+    return cached(key, _WAITING_CACHED, lambda: len(changes_to(before, draft_configuration())))
 
 
 def _failed(request):
     user = request.user
     if request.path in (reverse(LOG), reverse(DELIVERY)):
-        return None  # these say it themselves
+        return None  # these pages show it themselves
     may_view_log = user.has_perm(permissions.VIEW_LOG)
-    trouble = latest_failure() if may_view_log or permissions.may_see(user) else None
-    if trouble is None:
+    failure = latest_failure() if may_view_log or permissions.may_see(user) else None
+    if failure is None:
         return None
     if may_view_log:
-        url, link = f"{reverse(LOG)}?state={trouble.state}", _("Show failed email")
+        url, link = f"{reverse(LOG)}?state={failure.state}", _("View failed email")
     else:
         url, link = reverse(DELIVERY), _("Details")
-    return Banner("failed", str(trouble), "critical", url, link)
+    return Banner("failed", str(failure), "critical", url, link)

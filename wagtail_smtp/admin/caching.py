@@ -1,4 +1,4 @@
-"""What costs queries, kept in Django's cache for a while; without a cache it is asked for anew."""
+"""Cache query results for a while in Django's cache; if that fails, query every time."""
 
 import logging
 
@@ -8,17 +8,17 @@ from wagtail_smtp.runtime import error_logging
 
 logger = logging.getLogger(__name__)
 
-#: Stands for what isn't kept; None may be.
+#: Marks a missing key, because None can be cached.
 _NOTHING = object()
 
 
-def cached(key, seconds, ask):
-    """What ``ask()`` returned at most so many seconds ago, or returns now."""
+def cached(key, seconds, query):
+    """Return what ``query()`` returned at most ``seconds`` ago, or call it now."""
     with error_logging.without_cache(logger):
         known = cache.get(key, _NOTHING)
         if known is not _NOTHING:
             return known
-    new = ask()
+    new = query()
     with error_logging.without_cache(logger):
         cache.set(key, new, seconds)
     return new

@@ -1,4 +1,4 @@
-"""What people call the categories."""
+"""Labels of categories and of what sends email."""
 
 from django.utils.translation import gettext_lazy as _
 
@@ -13,20 +13,20 @@ _BUILT_IN = {
     "error": _("Error reports"),
     "alert": _("Alerts"),
     "test": _("Test emails"),
-    "other": _("All other mail"),
+    "other": _("All other email"),
 }
 
 
 def category_label(slug: str) -> str:
-    """The category's name for people; an unknown one is its own."""
+    """Return the category's label; for an unknown category, the slug itself."""
     return str(conf.CATEGORIES.get(slug) or _BUILT_IN.get(slug, slug))
 
 
 def category_choices():
-    """Every category the site has, with its name for people."""
+    """Return each category of the site with its label."""
     return [(slug, category_label(slug)) for slug in dict.fromkeys([*BUILT_IN, *conf.CATEGORIES])]
 
 
 def via_label(name: str) -> str:
-    """What people call who carried a message: a set's name, or the site's own server."""
-    return str(_("The site's own server")) if name == standard.NAME else name
+    """Return the label of what sent a message: a set's name or *Standard delivery*."""
+    return str(_("Standard delivery")) if name == standard.NAME else name

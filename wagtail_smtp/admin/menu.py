@@ -7,7 +7,7 @@ from wagtail_smtp.admin.delivery.page import DeliveryViewSet
 from wagtail_smtp.admin.log.viewset import LogViewSet
 from wagtail_smtp.admin.reload import ReloadViewSet
 from wagtail_smtp.admin.sets.viewset import SettingsSetViewSet
-from wagtail_smtp.admin.troubleshooting import ProblemsViewSet
+from wagtail_smtp.admin.troubleshooting import TroubleshootingViewSet
 from wagtail_smtp.admin.versions import VersionsViewSet
 
 
@@ -20,7 +20,7 @@ class EmailGroup(ViewSetGroup):
         LogViewSet,
         VersionsViewSet,
         ReloadViewSet,
-        ProblemsViewSet,
+        TroubleshootingViewSet,
     )
     menu_label = gettext_lazy("Email")
     menu_name = "email"

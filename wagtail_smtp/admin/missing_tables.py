@@ -22,14 +22,14 @@ def requires_tables(viewset):
 
 
 def explain_missing_tables(view):
-    """Decorator for a view, as :func:`requires_tables`."""
+    """The same as :func:`requires_tables`, as a decorator for one view."""
 
     @wraps(view)
     def wrapped(request, *args, **kwargs):
         if schema.is_migrated():
             return view(request, *args, **kwargs)
         context = {"page_title": _("Email"), "header_icon": "mail"}
-        # 503: monitoring and proxies take it for what it is, a state that passes.
+        # 503 tells monitoring and proxies that this is temporary.
         return render(request, "wagtail_smtp/before_migrate.html", context, status=503)
 
     return wrapped

@@ -1,4 +1,4 @@
-"""The chooser of the user who is told of messages that are too large."""
+"""The chooser for the user who is notified about messages that are too large."""
 
 from django import forms
 from django.contrib.auth import get_user_model
@@ -20,7 +20,7 @@ from wagtail_smtp.runtime.project import address_of
 
 
 class Permitted:
-    """Users are shown to those who may add or change sets, and to nobody else."""
+    """View mixin: only users who may add or change sets can see other users."""
 
     def dispatch(self, request, *args, **kwargs):
         if not any(request.user.has_perm(name) for name in (ADD_SETS, CHANGE_SETS)):
@@ -29,7 +29,7 @@ class Permitted:
 
 
 class SearchForm(BaseFilterForm):
-    """Search by name, username or address, whichever the project's user model has."""
+    """Search by name, username or address, as far as the user model has them."""
 
     q = forms.CharField(
         label=gettext_lazy("Search term"),
@@ -39,17 +39,17 @@ class SearchForm(BaseFilterForm):
     )
 
     def filter(self, objects):
-        words = self.cleaned_data.get("q")
-        if words:
-            self.is_searching, self.search_query = True, words
+        term = self.cleaned_data.get("q")
+        if term:
+            self.is_searching, self.search_query = True, term
             match = Q()
-            for name in _searched(objects.model):
-                match |= Q(**{f"{name}__icontains": words})
+            for name in _search_fields(objects.model):
+                match |= Q(**{f"{name}__icontains": term})
             objects = objects.filter(match)
         return super().filter(objects)
 
 
-def _searched(model: type[AbstractBaseUser]) -> list[str]:
+def _search_fields(model: type[AbstractBaseUser]) -> list[str]:
     names = [model.USERNAME_FIELD, model.get_email_field_name(), "first_name", "last_name"]
     return [name for name in dict.fromkeys(names) if _has(model, name)]
 
@@ -62,7 +62,7 @@ def _has(model, name):
 
 
 class Choices:
-    """Active users, with the address they would be written to."""
+    """View mixin: lists active users with their email address."""
 
     filter_form_class = SearchForm
 
@@ -87,11 +87,11 @@ class ChooseView(Permitted, Choices, chooser.ChooseView):
 
 
 class ChooseResultsView(Permitted, Choices, chooser.ChooseResultsView):
-    """A page of it, or the results of a search."""
+    """One page of the dialog, or search results."""
 
 
 def is_key(model: type[AbstractBaseUser], value: str) -> bool:
-    """Whether a URL's part can be a primary key at all; the database may fail on any other."""
+    """Whether a part of a URL can be a primary key; other values may fail in the database."""
     try:
         model._meta.pk.clean(value, None)
     except (ValidationError, ValueError, OverflowError):
@@ -100,7 +100,7 @@ def is_key(model: type[AbstractBaseUser], value: str) -> bool:
 
 
 class ChosenView(Permitted, chooser.ChosenView):
-    """The answer when a user was chosen."""
+    """The response after a user was chosen."""
 
     def get_object(self, pk):
         if not is_key(self.model_class, pk):
@@ -112,21 +112,21 @@ class ChosenView(Permitted, chooser.ChosenView):
 
 
 class ChosenMultipleView(Permitted, chooser.ChosenMultipleView):
-    """Not offered, but it has a URL."""
+    """Not used by the widget, but the URL exists."""
 
     def get_objects(self, pks):
         return super().get_objects([pk for pk in pks if is_key(self.model_class, pk)])
 
 
 class NoCreateView(chooser.CreateView):
-    """No user is made here; Wagtail's view would fail for want of a form."""
+    """Users can't be created here; Wagtail's view would fail because it has no form."""
 
     def dispatch(self, *args, **kwargs):
         raise Http404
 
 
 class Widget(BaseChooser):
-    """Shows nobody where no user's key was posted; the form says that it is invalid."""
+    """Shows no user for an invalid key; the form reports the error."""
 
     def get_value_data(self, value):
         try:
@@ -140,7 +140,7 @@ class Widget(BaseChooser):
 
 @requires_tables
 class NotifyUserViewSet(ChooserViewSet):
-    """Registers the chooser's pages; other forms keep what they have for users."""
+    """Registers the chooser's pages; other forms keep their own widget for users."""
 
     name = "wagtail_smtp_notify_user"
     url_prefix = "email/notify-user"
@@ -157,5 +157,5 @@ class NotifyUserViewSet(ChooserViewSet):
 
     @property
     def model(self):
-        """Known once the apps are loaded."""
+        """The user model, which is known only after the apps are loaded."""
         return get_user_model()

@@ -1,4 +1,4 @@
-"""The permissions of the plugin, by name, and who has them."""
+"""The plugin's permissions by name, and who has them."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def may_see(user: Any) -> bool:
 
 
 def may_see_delivery(user: Any) -> bool:
-    """Whether the user may see the page *Email delivery*, or some of it."""
+    """Whether the user may see at least part of the *Email delivery* page."""
     return may_see(user) or user.has_perm(SEND_TEST) or user.has_perm(VIEW_LOG)
 
 
@@ -45,7 +45,7 @@ def may_test(user: Any) -> bool:
 
 
 class RequirePermission(View):
-    """View mixin: ``permission`` or, without one, any that lets a user see."""
+    """View mixin: requires ``permission`` or, if it is None, any permission in :data:`SEE`."""
 
     permission: str | None = None
 
@@ -58,7 +58,7 @@ class RequirePermission(View):
 
 
 class RequireLog(View):
-    """View mixin: who may see the delivery log, and has ``permission`` besides."""
+    """View mixin: requires the delivery log and, if it is set, ``permission``."""
 
     permission: str | None = None
 
@@ -70,10 +70,10 @@ class RequireLog(View):
 
 
 def names_of_those_who_may(permission: str, limit: int = 5) -> list[str]:
-    """Names of active users with ``permission``, for telling others whom to ask."""
-    # Not the manager's with_perm(), which a project's own may not have.
+    """Names of active users with ``permission``, to tell others whom to ask."""
+    # Not the manager's with_perm(): a custom user manager may not have it.
     try:
         found = ModelBackend().with_perm(permission).order_by("pk")[:limit]
         return [get_user_display_name(user) for user in found]
     except FieldError:
-        return []  # a user model that keeps permissions elsewhere
+        return []  # a user model that stores permissions elsewhere

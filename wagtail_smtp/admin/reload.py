@@ -1,4 +1,4 @@
-"""Reload: show what would change, ask, and make it live."""
+"""*Reload application*: show what would change, ask, and make it live."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ LIST = "wagtailsnippets_wagtail_smtp_settingsset:list"
 
 @dataclass(frozen=True)
 class ReloadProblem:
-    """A problem where it can be mended: the set, the field as people call it, and its form."""
+    """A problem with the set, the field's label and the URL of the form to fix it in."""
 
     set_name: str
     field: str
@@ -40,26 +40,26 @@ class ReloadProblem:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: where mail of a category goes now, and then."""
+    """One row of the table: where email of a category goes now and after the reload."""
 
     label: str
     change: RouteChange
 
 
 class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
-    """The sets as they stand become the live configuration."""
+    """Makes the saved sets the live configuration."""
 
     permission = permissions.RELOAD
     template_name = "wagtail_smtp/reload.html"
     page_title = gettext_lazy("Reload application")
-    page_subtitle = gettext_lazy("Start using these settings; nothing restarts.")
+    page_subtitle = gettext_lazy("Apply your saved changes. Nothing is restarted.")
     header_icon = "rotate"
 
     def get_breadcrumbs_items(self):
         return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
 
     def get_version(self):
-        """The earlier version to make live again; None: the sets as they stand."""
+        """The earlier version to make live again; None for the saved sets."""
 
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
@@ -71,12 +71,12 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
         started = plan.redirect.started
         return context | {
             "plan": plan,
-            "concerns": self._concerns(plan.problems),
+            "problems": self._problems(plan.problems),
             "routes": [
                 Row(category_label(change.category), change)
                 for change in compare(plan.before, plan.target)
             ],
-            # What an earlier version has is not changed by moving a set.
+            # Moving a set doesn't change an earlier version, so that isn't offered.
             "notices": notices.shown(
                 plan.target, AnonymousUser() if version else self.request.user
             ),
@@ -87,16 +87,16 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
         }
 
     def _sets_url(self):
-        # Those who may reload may not see the listing by that alone.
+        # The permission to reload doesn't include the listing.
         may = self.request.user.has_perm
         listing = any(
             map(may, (permissions.VIEW_SETS, permissions.CHANGE_SETS, permissions.ADD_SETS))
         )
         return reverse(LIST) if listing else reverse("wagtail_smtp_delivery:index")
 
-    def _concerns(self, problems):
+    def _problems(self, problems):
         urls = {}
-        # What is wrong with an earlier version isn't mended by editing a set.
+        # Editing a set doesn't fix an earlier version.
         if self.get_version() is None and self.request.user.has_perm(permissions.CHANGE_SETS):
             sets = SettingsSet.objects.filter(name__in=[p.set_name for p in problems])
             urls = {item.name: reverse(EDIT, args=[item.pk]) for item in sets}
@@ -119,26 +119,26 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
         version = self.get_version()
         try:
             if version is None:
-                made = live.reload(request.user, **options)
+                published = live.reload(request.user, **options)
             else:
-                made = live.make_live(version, request.user, **options)
+                published = live.make_live(version, request.user, **options)
         except ReloadOutdated as error:
-            messages.warning(request, f"{error} " + _("This is how it stands now."))
+            messages.warning(request, f"{error} " + _("Check the current changes below."))
             return HttpResponseRedirect(request.path)
         except ReloadRefused as error:
             messages.error(request, str(error))
             return self.render_to_response(self.get_context_data(error=error))
-        if made is None:
-            messages.success(request, _("Everything was in use already."))
+        if published is None:
+            messages.success(request, _("These settings were already live. Nothing changed."))
         else:
             messages.success(
-                request, _("Version %d is live. All mail uses it from now on.") % made.number
+                request, _("Version %d is live. All email now uses it.") % published.number
             )
         return HttpResponseRedirect(reverse("wagtail_smtp_delivery:index"))
 
 
 class MakeLiveView(ReloadView):
-    """An earlier version becomes live again, and the sets become as they were in it."""
+    """Makes an earlier version live again and restores its sets."""
 
     page_title = gettext_lazy("Make live again")
     page_subtitle = ""
@@ -152,7 +152,7 @@ class MakeLiveView(ReloadView):
 
 
 class ReloadMenuItem(MenuItem):
-    """Shown to those who may reload."""
+    """Shown to users who may reload."""
 
     def is_shown(self, request):
         return request.user.has_perm(permissions.RELOAD)

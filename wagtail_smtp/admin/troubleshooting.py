@@ -1,4 +1,4 @@
-"""*Problems and remedies*: every cause a test may name, with what to do; what remedies link to."""
+"""*Troubleshooting*: every cause that tests and the log can report, with its fix."""
 
 from django.urls import path
 from django.utils.translation import gettext_lazy
@@ -12,11 +12,11 @@ from wagtail_smtp.admin.missing_tables import requires_tables
 from wagtail_smtp.diagnostics.explain import GROUPS, GUIDES
 
 
-class ProblemsView(WagtailAdminTemplateMixin, TemplateView):
-    """The documentation of the causes; it tells nothing of this site, so all may read it."""
+class TroubleshootingView(WagtailAdminTemplateMixin, TemplateView):
+    """The page. It contains nothing about this site, so every admin user may read it."""
 
     template_name = "wagtail_smtp/problems.html"
-    page_title = gettext_lazy("Problems and remedies")
+    page_title = gettext_lazy("Troubleshooting")
     header_icon = "help"
     extra_context = {"groups": GROUPS, "guides": GUIDES}
 
@@ -24,22 +24,22 @@ class ProblemsView(WagtailAdminTemplateMixin, TemplateView):
         return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
 
 
-class ProblemsMenuItem(MenuItem):
-    """For those who see anything else of the group; the page itself tells nothing of the site."""
+class TroubleshootingMenuItem(MenuItem):
+    """Shown to users who see another page of the group."""
 
     def is_shown(self, request):
         return permissions.may_see_delivery(request.user)
 
 
 @requires_tables
-class ProblemsViewSet(ViewSet):
+class TroubleshootingViewSet(ViewSet):
     """Registers the page."""
 
     name = "wagtail_smtp_problems"
     url_prefix = "email/problems"
     icon = "help"
-    menu_label = gettext_lazy("Problems")
-    menu_item_class = ProblemsMenuItem
+    menu_label = gettext_lazy("Troubleshooting")
+    menu_item_class = TroubleshootingMenuItem
 
     def get_urlpatterns(self):
-        return [path("", self.construct_view(ProblemsView), name="index")]
+        return [path("", self.construct_view(TroubleshootingView), name="index")]

@@ -1,4 +1,4 @@
-"""*Versions*: what was live when, by whom, what changed, and the way back."""
+"""*Versions*: what was live when, who made it live, what changed, and how to go back."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,13 +19,13 @@ from wagtail_smtp.live.diff import difference
 from wagtail_smtp.live.resolve import version_configuration
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet
 
-#: Changes that the one line names.
+#: Changes named in the summary line.
 NAMED = 3
 
 
 @dataclass(frozen=True)
 class Changed:
-    """What a version changed: one line, and all of it where that says more."""
+    """What a version changed: a summary line, and details if they say more."""
 
     line: str
     details: tuple[str, ...] = ()
@@ -33,13 +33,13 @@ class Changed:
 
 
 class ChangesColumn(Column):
-    """The line, with the rest to be unfolded."""
+    """The summary line, with details that unfold."""
 
     cell_template_name = "wagtail_smtp/version_changes.html"
 
 
 class VersionsView(permissions.RequirePermission, generic.BaseListingView):
-    """The kept versions, the one in force first."""
+    """The stored versions, the live one first."""
 
     model = ConfigurationVersion
     page_title = gettext_lazy("Versions")
@@ -59,7 +59,7 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
 
     @cached_property
     def kept(self):
-        """Each kept version by its number with the one before it, the newest first."""
+        """The version before each stored version, by number, newest first."""
         versions = list(ConfigurationVersion.objects.order_by("-number"))
         return {version.number: before for version, before in pairwise([*versions, None])}
 
@@ -73,7 +73,7 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
             TitleColumn(
                 "version", label=_("Version"), accessor=str, classname="w-whitespace-nowrap"
             ),
-            DateColumn("created_at", label=_("Since")),
+            DateColumn("created_at", label=_("Made live")),
             UserColumn("created_by", label=_("By")),
             ChangesColumn(
                 "changes", label=_("What changed"), accessor=self._what_changed, width="50%"
@@ -100,17 +100,17 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
     def _changed(self, version):
         before = self.kept.get(version.number)
         if before is None and version.number > 1:
-            return Changed(_("The version before it is no longer kept"))
+            return Changed(_("The previous version is no longer stored"))
         try:
             old, new = version_configuration(before), version_configuration(version)
             changes = difference(old, new, self._known(version, old, new))
         except ValueError:
-            return Changed(_("Written by a newer release"))
+            return Changed(_("Saved by a newer release of wagtail-smtp"))
         return _summary(changes)
 
     @cached_property
     def _keys(self):
-        """The keys of the sets of each kept version, by its number."""
+        """The keys of each stored version's sets, by version number."""
         kept = [*self.kept]
         versions = ConfigurationVersion.objects.filter(number__in=kept)
         return {
@@ -123,7 +123,7 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
         return {str(key) for key in SettingsSet.objects.values_list("key", flat=True)}
 
     def _known(self, version, old, new):
-        """The sets that this version only switched on or off."""
+        """Keys of the sets that this version only enabled or disabled."""
         there_before, there_after = set(), set(self._present)
         for number, keys in self._keys.items():
             if number < version.number:
@@ -136,7 +136,7 @@ class VersionsView(permissions.RequirePermission, generic.BaseListingView):
 
 def _summary(changes):
     if not changes:
-        return Changed(_("Nothing"))
+        return Changed(_("No changes"))
     line = "; ".join(change.summary for change in changes[:NAMED])
     if len(changes) > NAMED:
         line = _("%(changes)s and %(more)d more") % {
@@ -148,7 +148,7 @@ def _summary(changes):
 
 
 class VersionsMenuItem(MenuItem):
-    """Shown to those who may see the configuration."""
+    """Shown to users who may see the configuration."""
 
     def is_shown(self, request):
         return permissions.may_see(request.user)

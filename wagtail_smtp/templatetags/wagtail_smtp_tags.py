@@ -10,16 +10,16 @@ from wagtail_smtp.admin.sets.failures import failing
 
 register = template.Library()
 
-#: An address in a text, without the punctuation that ends its sentence.
+#: A URL in a text, without the punctuation that follows it.
 _ADDRESS = re.compile(r"""(https://[^\s<>"]*[^\s<>".,;:!?)\]'”’])""")
 
 
 @register.filter
 def wagtail_smtp_links(text):
-    """Make links of the addresses in ``text`` that begin with https://, and of nothing else.
+    """Turn the https:// URLs in ``text`` into links.
 
-    Django's ``urlize`` also takes names of servers for pages, at http:// unless the project sets
-    ``URLIZE_ASSUME_HTTPS``, and warns of that (Django 6.1).
+    Not Django's ``urlize``: it also links host names, with http:// unless the project sets
+    ``URLIZE_ASSUME_HTTPS``, and warns about that (Django 6.1).
     """
     parts = _ADDRESS.split(str(text))
     return format_html_join("", "{}", ((_link(part, i % 2),) for i, part in enumerate(parts)))
@@ -33,11 +33,11 @@ def _link(part, is_address):
 
 @register.inclusion_tag("wagtail_smtp/banner.html", takes_context=True)
 def wagtail_smtp_banner(context):
-    """The banner for whoever looks at the page."""
+    """Render the banner for the user of this page."""
     return {"banner": banner_for(context.get("request"))}
 
 
 @register.inclusion_tag("wagtail_smtp/settings_sets/failing.html", takes_context=True)
 def wagtail_smtp_failing(context, item=None):
-    """What the settings set ``item``, or any of them, failed to send lately."""
+    """Render the recent failures of the settings set ``item``, or of all sets."""
     return {**failing(context["request"], item), "request": context["request"]}

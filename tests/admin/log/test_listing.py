@@ -46,7 +46,7 @@ def test_what_a_row_says(listed):
     assert "Invoices" in text
     assert "Office" in text
     assert "real@example.org</bdi> (redirected)" in text
-    assert "The site&#x27;s own server" in text
+    assert "Standard delivery" in text
     assert "(no subject)" in text
     assert "2 log entries" in text
 

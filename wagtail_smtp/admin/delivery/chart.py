@@ -1,4 +1,4 @@
-"""Messages per day by state, as a chart and as the table that says the same."""
+"""Messages per day by state, as a chart and as a table."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,17 +18,17 @@ from wagtail_smtp.models.log import STATES
 from wagtail_smtp.runtime.project import midnight
 
 DAYS = 30
-#: Seconds for which the counts of days that are over are kept. Today's are counted each time.
-_KEPT = 600
-#: Per cent of the chart's width that the gap between two days takes of each.
+#: Seconds for which the counts of past days are cached. Today is counted each time.
+_CACHED = 600
+#: Percentage of a day's width that is left as a gap.
 _GAP = 20
-#: Every so manieth day is named below the chart, counted from today.
-_NAMED = 7
+#: Days between two dates below the chart, counted from today.
+_LABEL_EVERY = 7
 
-#: What the chart tells apart, from the bottom up: name, label, states.
+#: The series of the chart from the bottom up: name, label, states.
 SERIES = (
     ("sent", _("Sent"), frozenset({State.SENT})),
-    ("waiting", _("On its way"), PENDING),
+    ("waiting", _("Waiting"), PENDING),
     ("unsure", _("Partly sent or unknown"), frozenset({State.PARTLY_SENT, State.UNKNOWN})),
     (
         "unsent",
@@ -42,7 +42,7 @@ SERIES = (
 
 @dataclass(frozen=True)
 class Bar:
-    """One rectangle; all but ``series`` in per cent of the chart."""
+    """One rectangle; all but ``series`` as a percentage of the chart."""
 
     series: str
     x: str
@@ -68,13 +68,13 @@ class Day:
         return _percent(self.x + 50 / DAYS)
 
     def parts(self):
-        """Name, label and number of each series that day."""
+        """Yield name, label and number of each series on that day."""
         for name, label, states in SERIES:
             if number := sum(self.counts.get(state, 0) for state in states):
                 yield name, label, number
 
     def bars(self, highest):
-        """Its rectangles, one upon the other."""
+        """Yield the day's rectangles, stacked from the bottom up."""
         width, top = 100 / DAYS, 100.0
         for name, _label, number in self.parts():
             height = number * 100 / highest
@@ -97,30 +97,30 @@ class Volume:
 
     @property
     def highest(self):
-        """The top of the scale: a number that is easily read."""
+        """The top of the scale, as a round number."""
         most = max((day.total for day in self.days), default=0)
         step = 10 ** max(len(str(most)) - 1, 0)
         return next(n * step for n in (1, 2, 4, 6, 8, 10) if n * step >= most)
 
     @property
     def start(self):
-        """Where lines of text begin."""
+        """The x position where text begins."""
         return "100%" if get_language_bidi() else "0%"
 
     @property
     def series(self):
-        """Name and label of those that occur."""
+        """Name and label of the series that occur."""
         present = {name for day in self.days for name, *_rest in day.parts()}
         return [(name, label) for name, label, _states in SERIES if name in present]
 
     @property
-    def named(self):
-        """The days that are named below."""
-        return self.days[::-1][::_NAMED]
+    def labelled(self):
+        """The days with a date below the chart."""
+        return self.days[::-1][::_LABEL_EVERY]
 
     @property
     def columns(self):
-        """With its rectangles, each day."""
+        """Each day with its parts and rectangles."""
         return [(day, list(day.parts()), list(day.bars(self.highest))) for day in self.days]
 
     @property
@@ -131,7 +131,7 @@ class Volume:
 
     @property
     def rows(self):
-        """For the table, the newest first: a day and its numbers by :attr:`states`."""
+        """Rows of the table, newest first: a day and its numbers by :attr:`states`."""
         return [
             (day, [day.counts.get(state, 0) for state, _label in self.states])
             for day in reversed(self.days)
@@ -140,12 +140,12 @@ class Volume:
 
 
 def volume(now=None):
-    """The messages of the last days, in the site's time zone."""
+    """Count the messages of the last days, in the site's time zone."""
     with timezone.override(timezone.get_default_timezone()):
         today = timezone.template_localtime(now or timezone.now()).date()
     days = [today - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
     counts = [*_earlier(days[:-1]), _count(today)]
-    # The newest day stands where reading ends.
+    # The newest day is where reading ends: right, or left in RTL languages.
     places = reversed(range(DAYS)) if get_language_bidi() else range(DAYS)
     return Volume(
         [
@@ -156,20 +156,20 @@ def volume(now=None):
 
 
 def _earlier(days):
-    """The counts of days that are over, which hardly change any more."""
+    """Count the messages of past days, whose numbers hardly change."""
     key = f"wagtail_smtp.volume.{days[-1]}.{settings.TIME_ZONE}"
-    return cached(key, _KEPT, lambda: [_count(day) for day in days])
+    return cached(key, _CACHED, lambda: [_count(day) for day in days])
 
 
 def _count(day):
-    """Number of messages by state of one day: a stretch of the index of times."""
+    """Count one day's messages by state, with the index on the time."""
     rows = LogEntry.objects.using(write_alias()).filter(
         created_at__gte=midnight(day), created_at__lt=midnight(day + timedelta(days=1))
     )
     counts = _by_state(rows)
     if counts.keys().isdisjoint(NOT_SENT):
         return counts
-    # What was resent successfully counts on the day it was sent.
+    # A message that was resent successfully counts on the day of the resend.
     for state, number in _by_state(rows.filter(state__in=NOT_SENT).made_up_for()).items():
         counts[state] -= number
     return {state: number for state, number in counts.items() if number > 0}
@@ -180,5 +180,5 @@ def _by_state(rows):
 
 
 def _percent(number):
-    """As an attribute has it, whatever the language's decimal sign."""
+    """Format as an SVG attribute, with a decimal point in every language."""
     return f"{number:.2f}%"

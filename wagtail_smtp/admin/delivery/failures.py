@@ -1,4 +1,4 @@
-"""What was not sent lately, and what to do about it."""
+"""Messages that were not sent recently, with causes and fixes."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
 
-#: States of messages that did not reach everybody, for all that is known.
+#: States of messages that did not reach all recipients, or may not have.
 NOT_SENT = (
     State.FAILED,
     State.REFUSED,
@@ -24,20 +24,20 @@ NOT_SENT = (
     State.TOO_LARGE,
     State.BLOCKED,
 )
-#: Those of them that a server or its settings may be to blame for.
+#: The states among them that a server or its settings may have caused.
 _OF_SERVERS = (State.FAILED, State.UNKNOWN)
-#: After these, what failed before works again.
+#: States that show that sending works again.
 WORKS = (State.SENT, State.PARTLY_SENT)
-#: How many are listed, and how old they may be.
+#: How many failures are listed, and how old they may be.
 LISTED = 10
 RECENT = timedelta(days=7)
-#: Entries of concurrent transactions may be numbered in another order than that of their times.
+#: Concurrent transactions may number their entries in a different order than their times.
 _SLACK = 1000
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One of them; ``words`` may name people."""
+    """One failure; ``reason`` may contain personal data."""
 
     entry: LogEntry
     cause: Cause | None
@@ -55,17 +55,17 @@ class Failure:
         return states.tag(self.entry.state)
 
     @property
-    def words(self):
+    def reason(self):
         return self.entry.reason
 
     @property
     def url(self):
-        """Where the cause is described."""
+        """The URL of the cause's description."""
         return problem_url(self.cause)
 
 
 def problem_url(cause):
-    """Where a cause is described in the admin; empty: nowhere."""
+    """Return the URL of the cause's description in the admin, or an empty string."""
     try:
         return f"{reverse('wagtail_smtp_problems:index')}#{cause.slug}" if cause else ""
     except NoReverseMatch:
@@ -73,17 +73,17 @@ def problem_url(cause):
 
 
 def last_failures(configuration):
-    """The newest of the last week, without those that were resent successfully.
+    """Return the newest failures of the last week that were not resent successfully.
 
     Args:
-        configuration: what is live, for the remedies.
+        configuration: what is live, for the fixes.
     """
     since = timezone.now() - RECENT
-    # Read where it is written: a test email's own failure is to be in it.
+    # Not from a replica, which may not have the failure of a test email yet.
     entries = LogEntry.objects.using(write_alias())
     keys = []
     for state in NOT_SENT:
-        # One query each: all of them at once would sort every such entry there is.
+        # One query per state: a combined query would sort all matching entries.
         newest = entries.filter(state=state).not_made_up_for().order_by("-id")
         keys += [key for key, at in newest.values_list("pk", "created_at")[:LISTED] if at >= since]
     rows = entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")
@@ -95,7 +95,7 @@ def last_failures(configuration):
 
 @dataclass(frozen=True)
 class SetFailures:
-    """What a set failed to send in the last day, with the newest of it."""
+    """How many messages a set failed to send in the last day, and the newest failure."""
 
     key: str
     count: int
@@ -126,12 +126,12 @@ def of_sets(configuration, since):
 
 
 def count_since(since: datetime) -> int:
-    """How many messages did not reach everybody since then, and were not resent successfully."""
+    """Count messages since then that failed and were not resent successfully."""
     entries = LogEntry.objects.using(write_alias())
     newer = entries.filter(created_at__gte=since).order_by("created_at")
     first = newer.values_list("pk", flat=True).first()
     if first is None:
         return 0
-    # By the index of states, which knows the order of numbers but not of times.
+    # The index of states is ordered by number, not by time.
     rows = entries.filter(state__in=NOT_SENT, pk__gte=first - _SLACK)
     return rows.filter(created_at__gte=since).not_made_up_for().count()

@@ -1,4 +1,4 @@
-"""*Email delivery*: what is live, which mail goes where, what became of it, and a test email."""
+"""*Email delivery*: what is live, which email goes where, recent failures, and a test email."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,50 +54,53 @@ class MethodForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         self.fields["loaded_revision"].initial = self.instance.revision
         self.fields["method"].choices = [
-            (DeliverySettings.Method.CUSTOM, _("Custom: the settings sets in SMTP settings")),
+            (DeliverySettings.Method.CUSTOM, _("Custom: use the sets under Email → SMTP settings")),
             (
                 DeliverySettings.Method.STANDARD,
-                _("Standard: the site's own server (%s)") % standard.description(),
+                _("Standard: use the project's own settings (%s)") % standard.description(),
             ),
         ]
         self.fields["method"].help_text = _(
-            "If you do not know what SMTP is, choose Standard. The sets then stay as they are, but "
-            "carry nothing, and their redirect is not in force."
+            "Not sure? Choose Standard. Your settings sets are kept but not used, and any redirect "
+            "in them is off."
         )
 
     def clean(self):
         cleaned = super().clean()
         if cleaned.get("loaded_revision") != self.instance.revision:
-            text = _("%(who)s changed the delivery method meanwhile. Nothing was saved.")
-            who = self.instance.changed_by or _("Somebody")
+            text = _(
+                "%(who)s has changed the delivery method since you opened this page. Your change "
+                "was not saved."
+            )
+            who = self.instance.changed_by or _("Someone")
             self.add_error("method", ValidationError(text % {"who": who}))
         return cleaned
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the routing table."""
+    """One row of the routing table."""
 
     category: str
-    told: Explanation
+    explanation: Explanation
 
     @property
     def backups(self):
-        """What is tried after the first choice."""
-        return [step.name for step in self.told.steps[1:] if step.is_used]
+        """Names of the sets that are tried after the first choice."""
+        return [step.name for step in self.explanation.steps[1:] if step.is_used]
 
 
 def routing_table(overview):
-    """Which mail goes where now, by category."""
+    """Return where email of each category goes now."""
     config = overview.live if overview.plan and overview.plan.live else NO_VERSION.configuration
     return [Row(label, explain(category, config)) for category, label in category_choices()]
 
 
 class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
-    """Everything at a glance, and the form of the delivery method.
+    """The overview page with the form for the delivery method.
 
-    What is configured is shown to those who may see it, what became of messages to them and to
-    those who may see the log.
+    The configuration is shown to users who may see it; messages and failures also to users who may
+    see the log.
     """
 
     template_name = "wagtail_smtp/delivery.html"
@@ -126,7 +129,7 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
             "may_reload": may(permissions.RELOAD),
             "may_test": may(permissions.SEND_TEST),
             **(self._configured(overview) if may_see else {}),
-            **(_became(overview) if may_see or may_see_log else {}),
+            **(_messages(overview) if may_see or may_see_log else {}),
         }
         if context["may_test"]:
             self._test(context)
@@ -167,13 +170,15 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
                 messages.button(reverse("wagtail_smtp_reload:index"), _("Review and reload"))
             ]
         messages.success(
-            request, _("Saved. Not in use yet: email still leaves as before."), buttons=buttons
+            request,
+            _("Saved, but not live yet. Email is sent as before until you reload."),
+            buttons=buttons,
         )
         return HttpResponseRedirect(request.path)
 
     @in_transaction
     def _saved_form(self):
-        """The posted form, saved if it is valid."""
+        """Save the posted form if it is valid, and return it."""
         form = MethodForm(self.request.POST, instance=DeliverySettings.lock())
         if form.is_valid() and form.has_changed():
             form.instance.stamp(self.request.user)
@@ -182,12 +187,12 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
         return form
 
 
-def _became(overview):
-    """What became of messages lately, and what waits."""
+def _messages(overview):
+    """Return the context about recent messages and the outbox."""
     counts, overdue = outbox()
     is_stuck = overdue > OVERDUE.total_seconds()
     return {
-        "works": status_lines(overview, is_stuck=is_stuck),
+        "status_lines": status_lines(overview, is_stuck=is_stuck),
         "failures": last_failures(overview.live),
         "failure_days": RECENT.days,
         "volume": volume(),
@@ -200,7 +205,7 @@ def _became(overview):
 
 
 class SendTestView(DeliveryView):
-    """Sends the test email; the page then says which way it took."""
+    """Sends the test email; the page then shows how it was sent."""
 
     http_method_names = ["post", "options"]
 
@@ -218,13 +223,13 @@ class SendTestView(DeliveryView):
         except NotNow as error:
             return self._refuse(str(error), form)
         recipient, category = form.cleaned_data["recipient"], form.cleaned_data["category"]
-        # Before it is sent: what has left can't be taken back.
+        # Logged first, because a sent message can't be undone.
         data = {"address": recipient, "category": category}
         log(instance=DeliverySettings.load(), action="wagtail_smtp.test_delivery", data=data)
         remember(request, send_test_email(recipient, category), recipient)
         result = last_result(request, Overview.now().live)
-        tell = {"info": messages.success, "warning": messages.warning, "critical": messages.error}
-        tell[result.status](request, result.headline)
+        show = {"info": messages.success, "warning": messages.warning, "critical": messages.error}
+        show[result.status](request, result.headline)
         return HttpResponseRedirect(f"{reverse(INDEX)}?tested#test-section")
 
     def _refuse(self, text, form):
@@ -233,7 +238,7 @@ class SendTestView(DeliveryView):
 
 
 class DeliveryMenuItem(MenuItem):
-    """Shown to those who may see some of the page."""
+    """Shown to users who may see a part of the page."""
 
     def is_shown(self, request):
         return permissions.may_see_delivery(request.user)

@@ -1,4 +1,4 @@
-"""Messages that failed lately, and whether what they failed on still fails."""
+"""The newest failure that still matters: no later message was sent the same way."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,19 +17,19 @@ from wagtail_smtp.models.choices import State
 
 #: How far back failures count, here and on the home page.
 RECENT = timedelta(hours=24)
-#: Of what was not sent (failures.NOT_SENT), that which concerns more than one message or
-#: recipient. Of too large ones somebody is told.
+#: The states of failures.NOT_SENT that affect more than one message or recipient. Messages that
+#: are too large have their own notification.
 STATES = (State.FAILED, State.UNKNOWN, State.BLOCKED)
-#: The newest failures of each state that are looked at.
-_LOOKED_AT = 100
-#: Seconds for which the answer holds: it costs some queries, and it is asked for on every page.
-_HOLDS = 30
+#: How many of the newest failures of each state are examined.
+_EXAMINED = 100
+#: Seconds for which the result is cached: it takes several queries on every page.
+_CACHED = 30
 _KEY = "wagtail_smtp.banner.trouble"
 
 
 @dataclass(frozen=True)
 class RecentFailure:
-    """The newest message that failed; ``via`` is empty where nobody carried it."""
+    """The newest message that failed; ``via`` is empty if no transport was used."""
 
     state: str
     via: str
@@ -48,8 +48,8 @@ class RecentFailure:
 
 
 def latest_failure():
-    """The newest failure of the last day that no success by the same server followed, or None."""
-    return cached(_KEY, _HOLDS, _find)
+    """Return the newest failure of the last day without a later success by its set, or None."""
+    return cached(_KEY, _CACHED, _find)
 
 
 def _find():
@@ -57,7 +57,7 @@ def _find():
     numbers = [
         number
         for state in STATES
-        for number in find(Criteria(state=state, since=since), _LOOKED_AT).numbers
+        for number in find(Criteria(state=state, since=since), _EXAMINED).numbers
     ]
     newest = {}
     entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers)
@@ -71,5 +71,5 @@ def _find():
 
 def _works_again(entry):
     later = LogEntry.objects.using(write_alias()).filter(pk__gt=entry.pk, state__in=WORKS)
-    # What was blocked had no server; anything that left says that it works again.
+    # A blocked message had no transport, so any sent message shows that it works again.
     return (later.filter(via=entry.via) if entry.via else later).exists()

@@ -1,4 +1,4 @@
-"""Whether email works: the first lines of *Email delivery*."""
+"""Whether email works: the status lines at the top of *Email delivery*."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ from wagtail_smtp.transports import standard
 
 
 @dataclass(frozen=True)
-class Line:
-    """What works or doesn't.
+class StatusLine:
+    """One line about what works or doesn't.
 
     Attributes:
         kind: what it is about.
         tone: ``good``, ``unsure`` or ``bad``.
         advice: what to do.
-        anchor: id of the part of the page that says more.
+        anchor: id of the section of the page with details.
     """
 
     kind: str
@@ -35,11 +35,11 @@ class Line:
 
 
 def status_lines(overview, *, is_stuck):
-    """Every problem, the worst first; without any, whether email is known to work.
+    """Return every problem, the worst first; without a bad one, whether email is known to work.
 
     Args:
         overview: what is live.
-        is_stuck: nothing processes the outbox.
+        is_stuck: whether the outbox is not being processed.
     """
     lines = [*_problems(overview, is_stuck)]
     if not any(line.tone == "bad" for line in lines):
@@ -49,29 +49,29 @@ def status_lines(overview, *, is_stuck):
 
 def _problems(overview, is_stuck):
     if overview.refusal:
-        yield Line("refusal", "bad", overview.refusal)
+        yield StatusLine("refusal", "bad", overview.refusal)
     redirect = None if overview.refusal else active_redirect(overview.live)
     if redirect is not None and redirect.is_blocked:
-        yield Line("redirect", "bad", without_addresses(redirect))
-    trouble = latest_failure()
-    if trouble is not None:
-        yield Line("failed", "bad", str(trouble), anchor="failures-section")
+        yield StatusLine("redirect", "bad", without_addresses(redirect))
+    failure = latest_failure()
+    if failure is not None:
+        yield StatusLine("failed", "bad", str(failure), anchor="failures-section")
     if is_stuck:
         text = _("Messages in the outbox are not being sent.")
-        yield Line("outbox", "bad", text, anchor="outbox-section")
+        yield StatusLine("outbox", "bad", text, anchor="outbox-section")
     if _is_standard_unconfigured():
-        yield Line(
+        yield StatusLine(
             "standard",
             "bad",
             _("Standard delivery is not configured, so password resets can't be sent."),
             _(
-                "A developer can set EMAIL_HOST and the related settings, or "
+                "Ask a developer to set EMAIL_HOST and the related settings, or "
                 'WAGTAIL_SMTP["STANDARD"], in the project\'s settings.'
             ),
         )
     store = store_warning()
     if store is not None:
-        yield Line("store", "bad" if store.is_full else "unsure", store.text, store.advice)
+        yield StatusLine("store", "bad" if store.is_full else "unsure", store.text, store.advice)
 
 
 def _is_standard_unconfigured():
@@ -84,13 +84,13 @@ def _is_standard_unconfigured():
 
 def _works():
     if _last_sent() is not None:
-        return Line("works", "good", _("Email is being sent."))
+        return StatusLine("works", "good", _("Email is being sent."))
     text = _("Send a test email to find out whether email works.")
-    return Line("unknown", "unsure", text)
+    return StatusLine("unknown", "unsure", text)
 
 
 def _last_sent(**values):
-    """The newest message that was sent lately, or None."""
+    """Return the newest message sent in the last days, or None."""
     sent = LogEntry.objects.using(write_alias()).filter(state=State.SENT, **values)
     newest = sent.order_by("-pk").first()
     is_recent = newest is not None and newest.created_at >= timezone.now() - RECENT

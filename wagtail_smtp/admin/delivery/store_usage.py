@@ -1,4 +1,4 @@
-"""The warning that the store of whole messages is full, or nearly."""
+"""The warning that the message store is full or nearly full."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from django.utils.translation import gettext as _
 from wagtail_smtp.admin.caching import cached
 from wagtail_smtp.delivery.log import message_store
 
-#: Percent from which on the next message may find no room.
+#: Percentage from which the next message may not fit.
 _FULL_AT = 98
-#: Seconds for which the answer is kept: it is asked for on every page.
-_HOLDS = 60
+#: Seconds for which the result is cached: every page needs it.
+_CACHED = 60
 _KEY = "wagtail_smtp.banner.store"
 
 
@@ -22,7 +22,7 @@ class Usage:
 
     @property
     def is_full(self):
-        """Whether messages may be turned away already."""
+        """Whether messages may already be rejected."""
         return self.percent >= _FULL_AT
 
     @property
@@ -30,7 +30,7 @@ class Usage:
         """What is wrong, in the reader's language."""
         if self.is_full:
             return _(
-                "The message store is full: undelivered messages may not be kept, and email may "
+                "The message store is full. Undelivered messages may not be kept, and email may "
                 "not be queued."
             )
         return _("The message store is %d%% full.") % self.percent
@@ -39,13 +39,13 @@ class Usage:
     def advice(self):
         """What to do."""
         return _(
-            "Once it is full, undelivered messages are not kept and email can't be queued. Look in "
-            "the delivery log for what is kept and why, or ask a developer to raise "
+            "When it is full, undelivered messages are not kept and email can't be queued. Look "
+            "for undelivered messages in the delivery log, or ask a developer to raise "
             "WAGTAIL_SMTP['MAX_STORED']."
         )
 
 
 def warning():
-    """The :class:`Usage` if it is worth a warning, else None."""
-    usage = Usage(cached(_KEY, _HOLDS, message_store.percent_used))
+    """Return the :class:`Usage` if it requires a warning, else None."""
+    usage = Usage(cached(_KEY, _CACHED, message_store.percent_used))
     return usage if usage.percent >= message_store.WARN_AT else None

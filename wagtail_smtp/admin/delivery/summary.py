@@ -1,4 +1,4 @@
-"""What the admin's home page says of the site's email."""
+"""The item about failed email on the admin's home page."""
 
 from django.utils import timezone
 from wagtail.admin.site_summary import SummaryItem
@@ -10,7 +10,7 @@ from wagtail_smtp.live.db import schema
 
 
 class NotSentItem(SummaryItem):
-    """How many messages were not sent lately, for those who may see the log."""
+    """How many messages failed recently, for users who may see the log."""
 
     order = 900
     template_name = "wagtail_smtp/summary.html"

@@ -1,4 +1,4 @@
-"""*Send test email* on the delivery page: its form, and which way the message took."""
+"""*Send test email* on the *Email delivery* page: the form and the result."""
 
 from dataclasses import dataclass
 
@@ -20,21 +20,23 @@ from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.models.choices import State
 
-#: Where the session keeps what the user tested last.
+#: Session key of the user's last test.
 KEY = "wagtail_smtp_test"
 
 
 class TestEmailForm(forms.Form):
-    """To whom, and as which category."""
+    """The recipient and the category of the test email."""
 
-    __test__ = False  # pytest's, which takes it for a test by its name
+    __test__ = False  # keeps pytest from collecting it
 
     recipient = forms.EmailField(label=gettext_lazy("Recipient"), max_length=254)
     category = forms.ChoiceField(
         label=gettext_lazy("Category"),
         choices=category_choices,
         initial=TEST,
-        help_text=gettext_lazy("The message goes the way that mail of this category takes."),
+        help_text=gettext_lazy(
+            "The test is sent exactly as the site sends email of this category."
+        ),
     )
 
     def clean_recipient(self):
@@ -46,13 +48,13 @@ class TestEmailForm(forms.Form):
 
 @dataclass(frozen=True)
 class Result:
-    """What became of the user's last test email, as things stand now.
+    """The result of the user's last test email.
 
     Attributes:
-        status: of the block it is shown in: ``info``, ``warning`` or ``critical``.
+        status: of the help block: ``info``, ``warning`` or ``critical``.
         facts: labels and values.
-        cause: why it was not sent, if that is known.
-        entry: None if the log has none.
+        cause: why it was not sent, if known.
+        entry: its log entry, or None.
     """
 
     status: str
@@ -63,18 +65,18 @@ class Result:
 
     @property
     def url(self):
-        """Where the cause is described."""
+        """The URL of the cause's description."""
         return problem_url(self.cause)
 
 
-def remember(request, account, recipient):
-    """Keep for :func:`last_result` what became of a test email."""
-    number = account.entry.pk if account.entry else None
-    request.session[KEY] = {"entry": number, "words": account.reason, "recipient": recipient}
+def remember(request, outcome, recipient):
+    """Store the outcome of a test email in the session, for :func:`last_result`."""
+    number = outcome.entry.pk if outcome.entry else None
+    request.session[KEY] = {"entry": number, "reason": outcome.reason, "recipient": recipient}
 
 
 def last_result(request, configuration):
-    """The :class:`Result` of what the user tested last; None: nothing.
+    """Return the :class:`Result` of the user's last test, or None.
 
     Args:
         configuration: what is live.
@@ -88,7 +90,7 @@ def last_result(request, configuration):
         else None
     )
     if entry is None:
-        return _without_entry(kept["words"])
+        return _without_entry(kept["reason"])
     status, headline = _headline(entry)
     is_sent = entry.state == State.SENT
     facts = tuple(_facts(entry, kept["recipient"], configuration, request.user))
@@ -96,55 +98,57 @@ def last_result(request, configuration):
     return Result(status, headline, facts, cause, entry)
 
 
-def _without_entry(words):
-    if words:
-        return Result("critical", _("The test email was not sent: %s") % words)
+def _without_entry(reason):
+    if reason:
+        return Result("critical", _("The test email was not sent: %s") % reason)
     return Result(
         "warning",
         _(
-            "The test email left, but the delivery log has no entry of it. Either the log could "
-            "not be written, or the site's email doesn't go through wagtail-smtp: "
-            "“manage.py check” says so."
+            "The test email was sent, but it has no entry in the delivery log. Either the log "
+            "could not be written, or the site's email bypasses wagtail-smtp. Ask a developer to "
+            "run “manage.py check”."
         ),
     )
 
 
 def _headline(entry):
-    """How it is shown, and in a sentence what became of it."""
+    """Return the status of the help block and a sentence."""
     if entry.state == State.SENT:
         return "info", _("The test email was sent.")
     if entry.state == State.QUEUED:
-        return "info", _("The test email is queued. It leaves when the outbox is worked off.")
+        return "info", _(
+            "The test email is queued. It will be sent when the outbox is next processed."
+        )
     if not entry.is_final:
-        return "warning", _("The test email could not be sent yet. The outbox tries again.")
+        return "warning", _("The test email could not be sent yet. It will be tried again.")
     if entry.state == State.UNKNOWN:
-        return "warning", _("It is not known whether the test email was sent.")
+        return "warning", _("There was no confirmation. The test email may have been sent.")
     return "critical", _("The test email was not sent.")
 
 
 def _facts(entry, recipient, configuration, user):
-    """Label and value of each line. Addresses of a redirect only to who may see the sets."""
+    """Yield label and value of each line. Only users who may see sets see redirect addresses."""
     may_see = permissions.may_see(user)
     yield _("Recipient"), recipient
     yield _("Category"), category_label(entry.category)
     attempts = list(entry.attempts.all())
     if entry.via:
-        label = _("Sent through") if entry.state == State.SENT else _("Last tried")
+        label = _("Sent through") if entry.state == State.SENT else _("Last attempt")
         name, why = via_label(entry.via), explain(entry.category, configuration).why
-        # One that is not the first was not chosen for that.
+        # The reason for the choice applies to the first attempt only.
         yield label, name if attempts[1:] else _("%(name)s: %(why)s") % {"name": name, "why": why}
     if entry.redirected_by:
-        yield _("Redirected by"), _who(entry.redirected_by)
+        yield _("Redirected by"), _redirect_source(entry.redirected_by)
         if may_see:
             rows = entry.recipients.filter(role=LogRecipient.Role.ENVELOPE).order_by("pk")
             yield _("Redirected to"), ", ".join(row.address for row in rows[:20])
-    # A server's words may name those it was redirected to.
+    # A server's response may contain the redirect's addresses.
     if may_see or not entry.redirected_by:
         for attempt in attempts[:-1]:
-            values = {"name": via_label(attempt.via), "words": attempt.reply}
-            yield _("Tried before"), _("%(name)s: %(words)s") % values
-        yield _("What was said"), entry.reason
+            values = {"name": via_label(attempt.via), "response": attempt.reply}
+            yield _("Earlier attempt"), _("%(name)s: %(response)s") % values
+        yield _("Response"), entry.reason
 
 
-def _who(source):
+def _redirect_source(source):
     return _("the project's settings") if source == FORCED else source
