@@ -31,11 +31,11 @@ def test_a_failed_message_is_found_and_sent_again(person):  # noqa: F811
     _find(person)
     page.get_by_role("link", name="Resend").click()
     assert "people@example.com" in page.inner_text("main")
-    page.get_by_role("button", name="Yes, send it again").click()
-    page.get_by_text("The message was sent again.").wait_for()
+    page.get_by_role("button", name="Yes, resend it").click()
+    page.get_by_text("The message was resent.").wait_for()
     text = page.inner_text("main")
     assert re.search(r"^Sent ", text, re.MULTILINE)
-    assert "Sent again from" in text
+    assert "Copy of" in text
 
     mail = person.newest_mail()
     assert re.search(r"RCPT TO\s+people@example.com", mail)

@@ -39,7 +39,7 @@ def test_resend_asks_first(admin_client):
     entry = make_entry("anna@example.org", message=make_message(to=["anna@example.org"]))
     assert "Resend" in shown(admin_client.get(url("entry", entry)))
     page = shown(admin_client.get(url("resend", entry)))
-    assert "Send this message again?" in page
+    assert "Resend this message?" in page
     assert "anna@example.org" in page
     assert "may arrive twice" not in page
     assert 'type="email"' not in page
@@ -50,13 +50,13 @@ def test_resend_goes_to_the_original_recipients_and_nobody_else(admin_client):
     entry = make_entry("anna@example.org", message=make_message(to=["anna@example.org"]))
     other = {"to": "evil@example.net", "recipient": "evil@example.net", "email": "evil@example.net"}
     response = admin_client.post(url("resend", entry) + "?to=evil@example.net", other, follow=True)
-    assert "The message was sent again." in shown(response)
+    assert "The message was resent." in shown(response)
     [sent] = mail.outbox
     assert sent.recipients() == ["anna@example.org"]
     again = LogEntry.objects.first()
     assert again.resend_of == entry
     assert response.redirect_chain[-1][0] == url("entry", again)
-    assert "Sent again from" in shown(response)
+    assert "Copy of" in shown(response)
     row = audit("resend").get()
     assert (row.user, row.object_id) == (admin_client.user, str(entry.pk))
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_resent(admin_client, values):
         admin_client.post(url("resend", entry), follow=True),
         admin_client.get(url("resend", entry), follow=True),
     ):
-        assert "not possible with this message" in shown(response)
+        assert "no longer do this with this message" in shown(response)
     page = shown(admin_client.get(bulk_url(), {"id": entry.pk}))
     assert "data-left-out" in page
     assert "<form" not in page.partition("<main")[2]
@@ -147,7 +147,7 @@ def test_several_are_resent(admin_client, make_set):
     assert page.index("kept 2") < page.index("data-left-out") < page.index(">gone<")
     next_url = reverse("wagtail_smtp_log:index")
     response = admin_client.post(f"{bulk_url()}{query}&next={next_url}", follow=True)
-    assert "3 messages were sent again." in shown(response)
+    assert "3 messages were resent." in shown(response)
     assert response.redirect_chain[-1][0] == next_url
     assert len(mail.outbox) == 3
     assert audit("resend").count() == 3
@@ -160,7 +160,7 @@ def test_several_of_which_some_fail(admin_client, make_set, reload):
     good = make_entry(message=make_message())
     query = f"?id={bad.pk}&id={good.pk}&next={reverse('wagtail_smtp_log:index')}"
     response = admin_client.post(bulk_url() + query, follow=True)
-    assert "1 message was sent again." in shown(response)
+    assert "1 message was resent." in shown(response)
     assert "1 was not sent" in shown(response)
 
 
@@ -178,7 +178,7 @@ def test_try_now(admin_client, django_capture_on_commit_callbacks):
     entry = make_waiting()
     assert "Try to send this message now?" in shown(admin_client.get(url("try_now", entry)))
     response = admin_client.post(url("try_now", entry), follow=True)
-    assert "The message is due now." in shown(response)
+    assert "The message will be tried next." in shown(response)
     assert OutboxMessage.objects.get().due_at <= timezone.now()
     assert audit("try_now").get().user == admin_client.user
 
@@ -200,13 +200,13 @@ def test_what_is_on_its_way_is_left_alone(admin_client, name, monkeypatch):
     page = shown(admin_client.get(url("entry", entry)))
     assert "Try now" not in page
     response = admin_client.post(url(name, entry), follow=True)
-    assert "not possible with this message" in shown(response)
+    assert "no longer do this with this message" in shown(response)
     from wagtail_smtp.admin.log import actions
 
-    # A worker takes it between the look and the deed.
+    # A worker claims it between the check and the action.
     monkeypatch.setattr(actions.ActionView, "is_possible", lambda self: True)
     response = admin_client.post(url(name, entry), follow=True)
-    assert "on its way or through already" in shown(response)
+    assert "already being sent or has been sent" in shown(response)
     assert OutboxMessage.objects.get().state == "sending"
     assert not audit(name).exists()
 
@@ -241,7 +241,7 @@ def test_export(admin_client, file_format):
     heading, newest, first = export(admin_client, file_format)
     assert heading == [
         "Time (Europe/Berlin)", "State", "Category", "Subject", "Recipients", "Sent through",
-        "Message-ID", "Reason", "Reported",
+        "Message-ID", "Reason", "Tracking",
     ]  # fmt: skip
     assert newest[1:6] == ["Failed", "Invoices", "Your invoice", "real@example.org", "Office"]
     assert newest[7] == "no"
@@ -281,7 +281,7 @@ def test_export_of_what_is_asked_for(admin_client):
     make_entry(subject="one", state="failed")
     make_entry(subject="two", state="sent")
     page = shown(admin_client.get(reverse("wagtail_smtp_log:export"), {"state": "failed"}))
-    assert "1 entry is exported" in page
+    assert "This exports the 1 entry" in page
     assert [row[3] for row in export(admin_client, state="failed")[1:]] == ["one"]
     assert [row[3] for row in export(admin_client, q="two")[1:]] == ["two"]
 

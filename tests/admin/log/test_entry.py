@@ -55,15 +55,15 @@ def test_all_that_is_known(text, make_set, reload):
         "554 5.7.1 Spam",
         "Shop &lt;shop@example.com&gt;",
         "&lt;1@example.com&gt;",
-        "Invoices (the code that sent it says so)",
+        "Invoices (set by the sending code)",
         f"/edit/{item.pk}/",
         reverse("wagtail_smtp_versions:index"),
         "2.0 KB",
         "anna@example.org",
         "1.23 s",
-        "Ended at",
+        "Last step",
         'data-resent="sent"',
-        "The message itself is not kept.",
+        "The content of this message is not kept.",
     ):
         assert known in page, known
     assert "Redirected by</dt><dd><bdi>Test" in page
@@ -71,10 +71,11 @@ def test_all_that_is_known(text, make_set, reload):
 
 def test_what_waits(text):
     page = text(make_waiting())
-    assert "<dt>In the outbox</dt><dd>Waiting</dd> <dt>Tries so far</dt><dd>0</dd>" in page.replace(
-        "</dd><dt>", "</dd> <dt>"
+    assert (
+        "<dt>In the outbox</dt><dd>Waiting</dd> <dt>Attempts so far</dt><dd>0</dd>"
+        in page.replace("</dd><dt>", "</dd> <dt>")
     )
-    assert "<dt>Given up after</dt>" in page
+    assert "<dt>No attempts after</dt>" in page
     assert "Try now" in page
     assert "Cancel sending" in page
     assert ">Resend<" not in page
@@ -288,6 +289,6 @@ def test_what_is_not_there(admin_client):
 def test_a_message_with_many_recipients(text):
     entry = make_entry(*(f"r{number}@example.org" for number in range(230)))
     page = text(entry)
-    assert "The first 200 are listed." in page
+    assert "Only the first 200 are listed." in page
     assert "r199@example.org" in page
     assert "r200@example.org" not in page

@@ -20,7 +20,7 @@ def test_a_second_click_sends_nothing(admin_client):
     asked = confirmation(admin_client.get(url("resend", entry)))
     admin_client.post(url("resend", entry), asked)
     response = admin_client.post(url("resend", entry), asked, follow=True)
-    assert "Not sent: the message was sent again already." in shown(response)
+    assert "Not sent: the message has already been resent." in shown(response)
     assert (len(mail.outbox), audit("resend").count()) == (1, 1)
     # Who is asked anew and wants it may have it.
     asked_anew = confirmation(admin_client.get(url("resend", entry)))
@@ -35,7 +35,7 @@ def test_a_second_click_sends_none_of_several(admin_client):
     # Meanwhile somebody else resends one of them.
     admin_client.post(url("resend", entries[0]))
     pages = [shown(admin_client.post(path, asked, follow=True)) for _click in range(2)]
-    assert "2 messages were sent again." in pages[0]
+    assert "2 messages were resent." in pages[0]
     assert "(1)" in pages[0]
     assert "(3)" in pages[1]
     assert (len(mail.outbox), audit("resend").count()) == (3, 3)
@@ -52,7 +52,7 @@ def test_a_confirmation_that_says_nonsense_has_seen_nothing(admin_client, seen):
 def test_what_a_pruned_message_left_behind(admin_client):
     # Pruned between the look at it and the entry of its repetition.
     again = make_entry(message=make_message(), resend_of_id=10**6)
-    assert "Sent again from" not in shown(admin_client.get(url("entry", again)))
+    assert "Copy of" not in shown(admin_client.get(url("entry", again)))
     admin_client.post(url("resend", again))
     assert LogEntry.objects.first().resend_of_id == again.resend_of_id  # they still know each other
 

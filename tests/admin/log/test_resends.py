@@ -73,15 +73,15 @@ def test_only_success_makes_up_for_it(admin_client, state):
     assert count_since(timezone.now() - timedelta(days=1)) >= 1
 
 
-def test_asking_again_says_who_has_it_and_what_was_sent(admin_client):
+def test_asking_again_shows_who_has_it_and_what_was_sent(admin_client):
     entry = make_entry("a@example.org", "b@example.org", message=make_message())
     page = shown(admin_client.get(url("resend", entry)))
-    assert "data-has-it" not in page
+    assert "data-already-sent" not in page
     copy = make_entry("a@example.org", "b@example.org", state="sent", resend_of=entry)
     copy.recipients.filter(address="b@example.org").update(state="refused")
     page = shown(admin_client.get(url("resend", entry)))
-    assert re.search(r"a@example.org</bdi> – <strong data-has-it>", page)
-    assert not re.search(r"b@example.org</bdi> – <strong data-has-it>", page)
+    assert re.search(r"a@example.org</bdi> – <strong data-already-sent>", page)
+    assert not re.search(r"b@example.org</bdi> – <strong data-already-sent>", page)
     assert url("entry", copy) in page
 
 

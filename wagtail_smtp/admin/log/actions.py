@@ -1,4 +1,4 @@
-"""What can be done with an entry: send it again, or hurry or cancel what waits."""
+"""Actions on log entries: resend a message, or try or cancel a waiting one."""
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
@@ -11,7 +11,7 @@ from wagtail.admin.views.bulk_action import BulkAction
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.log import resends
-from wagtail_smtp.admin.log.content import log_look
+from wagtail_smtp.admin.log.content import log_action
 from wagtail_smtp.admin.log.entry import LogObject
 from wagtail_smtp.admin.log.filters import LogFilterSet, number, search
 from wagtail_smtp.admin.log.query import find_further
@@ -22,16 +22,16 @@ from wagtail_smtp.outbox.actions import cancel, try_now
 from wagtail_smtp.resend import can_resend, once
 from wagtail_smtp.resend.several import REASONS, ResendFilter, ResendSummary, resend_several
 
-#: Entries that "all" of the listing means at most.
+#: Most entries that "select all" covers.
 ALL = 50_000
-#: Entries that a confirmation names.
+#: Entries that a confirmation lists.
 SHOWN = 25
-#: Seconds for which one request sends; a longer one may be cut off.
+#: Seconds for which one request sends; web servers may end longer requests.
 SECONDS = 20.0
 
 
 class ActionView(LogObject):
-    """A page that asks, and does it when it is posted."""
+    """Base view: asks for confirmation and acts on POST."""
 
     permission = permissions.RESEND
     template_name = "wagtail_smtp/log/confirm.html"
@@ -42,19 +42,19 @@ class ActionView(LogObject):
         return super().get_queryset().using(connections.write_alias())
 
     def is_possible(self):
-        """Whether it can be done as things stand."""
+        """Whether the action is possible in the entry's current state."""
         outbox = getattr(self.entry, "outbox", None)
         return outbox is not None and outbox.state != OutboxMessage.State.SENDING
 
     def dispatch(self, request, *args, **kwargs):
         may = request.user.has_perm
         if may(permissions.VIEW_LOG) and may(self.permission) and not self.is_possible():
-            messages.error(request, _("That is not possible with this message any more."))
+            messages.error(request, _("You can no longer do this with this message."))
             return self.back()
         return super().dispatch(request, *args, **kwargs)
 
     def back(self, entry=None):
-        """To the page of the entry."""
+        """Redirect to the entry's page."""
         url = reverse("wagtail_smtp_log:entry", args=[(entry or self.entry).pk])
         return HttpResponseRedirect(url)
 
@@ -70,34 +70,34 @@ class ActionView(LogObject):
 
     def post(self, request, *args, **kwargs):
         if self.act():
-            log_look(self.entry, self.action)
+            log_action(self.entry, self.action)
             messages.success(request, self.done)
         else:
-            messages.error(request, _("The message is on its way or through already."))
+            messages.error(request, _("This message is already being sent or has been sent."))
         return self.back()
 
 
 class TryNowView(ActionView):
-    """Make a waiting message due."""
+    """Makes a waiting message due now."""
 
     action = "try_now"
     page_title = gettext_lazy("Try now")
     question = gettext_lazy("Try to send this message now?")
-    explanation = gettext_lazy("The outbox takes it next, instead of waiting until it is due.")
+    explanation = gettext_lazy("It will be tried next, without waiting for its scheduled time.")
     button = gettext_lazy("Yes, try now")
-    done = gettext_lazy("The message is due now.")
+    done = gettext_lazy("The message will be tried next.")
 
     def act(self):
         return try_now(self.entry)
 
 
 class CancelView(ActionView):
-    """Take a message out of the outbox."""
+    """Removes a message from the outbox."""
 
     action = "cancel"
     page_title = gettext_lazy("Cancel sending")
     question = gettext_lazy("Cancel this message?")
-    explanation = gettext_lazy("It is not sent, and not tried again.")
+    explanation = gettext_lazy("It will not be sent, and no further attempts will be made.")
     button = gettext_lazy("Yes, cancel it")
     done = gettext_lazy("The message was cancelled.")
 
@@ -106,16 +106,16 @@ class CancelView(ActionView):
 
 
 class ResendView(ActionView):
-    """Send the message again, to those it was meant for."""
+    """Resends the message to its original recipients."""
 
     action = "resend"
     page_title = gettext_lazy("Resend")
-    question = gettext_lazy("Send this message again?")
+    question = gettext_lazy("Resend this message?")
     explanation = gettext_lazy(
-        "It goes to the recipients it was meant for, by the settings in use now. A redirect that "
-        "is in force holds."
+        "It will be sent to its original recipients with the live settings. If a redirect is on, "
+        "it goes to the report emails instead."
     )
-    button = gettext_lazy("Yes, send it again")
+    button = gettext_lazy("Yes, resend it")
 
     def is_possible(self):
         return can_resend(self.entry)
@@ -124,34 +124,34 @@ class ResendView(ActionView):
         return super().get_context_data(**kwargs) | {
             "seen": once.newest_resend(self.entry),
             "resends": resends.of_entry(self.entry),
-            "have_it": resends.who_has_it(self.entry),
+            "already_sent_to": resends.already_sent_to(self.entry),
         }
 
     def post(self, request, *args, **kwargs):
-        # The outbox or a provider's report may have changed its state meanwhile.
+        # The outbox or delivery tracking may have changed its state in the meantime.
         known, shown = seen(request.POST), request.POST.get("state", "")
         if not once.claim(self.entry, request.user, known, shown=shown):
-            text = _("Not sent: the message changed after this page was shown.")
+            text = _("Not sent: the message changed after you opened this page.")
             if once.newest_resend(self.entry) > known:
-                text = _("Not sent: the message was sent again already.")
+                text = _("Not sent: the message has already been resent.")
             messages.warning(request, text)
             return self.back()
         done = once.send_claimed(self.entry)
         if done.problem:
             messages.error(request, _("The message was not sent: %s") % done.problem)
         else:
-            messages.success(request, _("The message was sent again."))
+            messages.success(request, _("The message was resent."))
         return self.back(done.entry)
 
 
 def seen(posted):
-    """The newest resend that the posted confirmation knew of; 0 if it doesn't say."""
+    """Return the newest resend that the posted confirmation knew of, or 0."""
     text = posted.get("seen", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 class ResendSelected(BulkAction):
-    """Resend what is selected in the listing: some of a page, or all that the filters find."""
+    """Resends the entries selected in the listing, or all that match its filters."""
 
     display_name = gettext_lazy("Resend")
     aria_label = gettext_lazy("Resend selected messages")
@@ -175,28 +175,28 @@ class ResendSelected(BulkAction):
 
     @cached_property
     def numbers(self):
-        """Of the selected entries, the oldest first."""
+        """The numbers of the selected entries, oldest first."""
         chosen = self._all() if self.is_all else map(number, self.request.GET.getlist("id"))
         after = number(self.request.GET.get("after", "")) or 0
         return sorted({each for each in chosen if each is not None and each > after})
 
     def _all(self):
         if not self.filters.is_valid():
-            return ()  # not everything, when something else was asked for
-        asked = search(self.filters.wanted, self.request.GET.get("q", ""))[1]
+            return ()  # an invalid filter must not select everything
+        asked = search(self.filters.criteria, self.request.GET.get("q", ""))[1]
         return find_further(asked, ALL).numbers
 
     @property
     def unknown_too(self):
-        """Of all, unknown ones are resent only if they are what was looked for."""
-        return not self.is_all or self.filters.wanted.state == State.UNKNOWN
+        """Whether to resend unknown messages: for "select all", only if filtered by that state."""
+        return not self.is_all or self.filters.criteria.state == State.UNKNOWN
 
     def get_context_data(self, **kwargs):
-        kept, left_out, account = [], [], ResendSummary()
+        kept, left_out, summary = [], [], ResendSummary()
         count = 0
         for entry, reason in ResendFilter(unknown_too=self.unknown_too).look_at(self.numbers):
             if reason:
-                account.left_out[reason] += 1
+                summary.left_out[reason] += 1
                 if len(left_out) < SHOWN:
                     left_out.append((entry, REASONS[reason]))
             else:
@@ -210,8 +210,8 @@ class ResendSelected(BulkAction):
             "count": count,
             "more": count - len(kept),
             "left_out": left_out,
-            "left_out_count": account.left_out.total(),
-            "why_left_out": account.why_left_out(),
+            "left_out_count": summary.left_out.total(),
+            "why_left_out": summary.why_left_out(),
             "cap": ALL,
             "is_capped": self.is_all and len(self.numbers) >= ALL,
             "seen": once.newest_resend(),
@@ -220,44 +220,44 @@ class ResendSelected(BulkAction):
         }
 
     def form_valid(self, form):
-        account = ResendSummary()
+        summary = ResendSummary()
         resend_several(
             self.numbers,
-            account,
+            summary,
             user=self.request.user,
             seen=seen(self.request.POST),
             unknown_too=self.unknown_too,
             seconds=SECONDS,
         )
-        self._tell(account)
+        self._show(summary)
         return HttpResponseRedirect(self.next_url)
 
-    def _tell(self, account):
-        request, sent = self.request, account.resent.total()
+    def _show(self, summary):
+        request, sent = self.request, summary.resent.total()
         if sent:
-            text = ngettext("%d message was sent again.", "%d messages were sent again.", sent)
+            text = ngettext("%d message was resent.", "%d messages were resent.", sent)
             messages.success(request, text % sent)
-        if account.failed:
+        if summary.failed:
             text = ngettext(
                 "%(count)d was not sent: %(problem)s",
-                "%(count)d were not sent, the first: %(problem)s",
-                account.failed,
+                "%(count)d were not sent. The first: %(problem)s",
+                summary.failed,
             )
-            values = {"count": account.failed, "problem": account.problem}
+            values = {"count": summary.failed, "problem": summary.problem}
             messages.error(request, text % values)
-        if account.left_out:
+        if summary.left_out:
             reasons = ", ".join(
                 _("%(reason)s (%(count)d)") % {"reason": reason, "count": count}
-                for count, reason in account.why_left_out()
+                for count, reason in summary.why_left_out()
             )
             messages.warning(request, _("Left out: %s.") % reasons)
-        if account.stopped_at is not None:
-            rest = sum(1 for each in self.numbers if each > account.stopped_at)
+        if summary.stopped_at is not None:
+            rest = sum(1 for each in self.numbers if each > summary.stopped_at)
             query = self.request.GET.copy()
-            query["after"] = account.stopped_at
+            query["after"] = summary.stopped_at
             text = ngettext(
-                "%d message is left: sending all of them takes longer than one page may.",
-                "%d messages are left: sending all of them takes longer than one page may.",
+                "%d message is left. Resending them all takes too long for one request.",
+                "%d messages are left. Resending them all takes too long for one request.",
                 rest,
             )
             again = messages.button(f"{request.path}?{query.urlencode()}", _("Resend the rest"))

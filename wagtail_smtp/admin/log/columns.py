@@ -1,7 +1,7 @@
-"""The columns of the listing: Wagtail's, with cells that no template is rendered for.
+"""The columns of the listing: Wagtail's columns with cells formatted in Python.
 
-Wagtail renders a template or two for each cell, and that took most of the page's time. What is
-written here instead is the same, and a test compares it with what Wagtail would have written.
+Wagtail renders one or two templates for each cell, which took most of the page's time. The HTML
+here is the same; a test compares the two.
 """
 
 from django.utils.formats import date_format, get_format
@@ -15,14 +15,14 @@ from wagtail.admin.ui import tables
 
 
 class Text(tables.Column):
-    """What the accessor gives."""
+    """Plain text from the accessor."""
 
     def render_cell_html(self, instance, parent_context):
         return format_html("<td{}>{}</td>", _class(self.classname), self.get_value(instance))
 
 
 class Title(tables.TitleColumn):
-    """A link, named by an element of its own for the row's checkbox."""
+    """A link with an id that labels the row's checkbox."""
 
     def render_cell_html(self, instance, parent_context):
         return format_html(
@@ -35,7 +35,7 @@ class Title(tables.TitleColumn):
 
 
 class Time(tables.DateColumn):
-    """How long ago it was; the time itself is in a tooltip."""
+    """The time since then; the exact time is in a tooltip."""
 
     def render_cell_html(self, instance, parent_context):
         at = template_localtime(self.get_value(instance))
@@ -52,7 +52,7 @@ class Time(tables.DateColumn):
 
 
 class Checkbox(tables.BulkActionsCheckboxColumn):
-    """What selects the row."""
+    """The checkbox that selects the row."""
 
     def render_cell_html(self, instance, parent_context):
         return format_html(

@@ -1,6 +1,6 @@
-"""What a kept message holds, each piece as a response of its own that can do nothing.
+"""The content of a stored message, each part as an inert response of its own.
 
-Every look is written into the audit log. Nothing in a message is fetched, here or in the browser.
+Every view is recorded in the audit log. Nothing remote is loaded, here or in the browser.
 """
 
 from django.http import Http404, HttpResponse
@@ -16,15 +16,15 @@ from wagtail_smtp.admin.log.message import KeptMessage
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.models import LogEntry
 
-#: No script, form, frame, link or remote address in a message does anything.
+#: Disables scripts, forms, frames, links and remote resources in a message.
 _FRAME_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _POLICY = "sandbox; default-src 'none'"
-#: What a browser says of itself that is about to show a page, and not a frame in one.
+#: ``Sec-Fetch-Dest`` of a browser that loads a page, not a frame.
 _PAGES = ("document", "object", "embed")
 
 
 class ContentView(permissions.RequireLog, View):
-    """Base of the views; ``response_for`` makes the answer."""
+    """Base view; ``response_for`` returns the response."""
 
     permission = permissions.VIEW_CONTENT
     action = ""
@@ -37,7 +37,7 @@ class ContentView(permissions.RequireLog, View):
         except MessageUnreadable as error:
             raise Http404(str(error)) from error
         response = self.response_for(entry, message)
-        log_look(entry, self.action)
+        log_action(entry, self.action)
         response["Content-Security-Policy"] = self.policy
         response["X-Content-Type-Options"] = "nosniff"
         response["Referrer-Policy"] = "no-referrer"
@@ -47,20 +47,20 @@ class ContentView(permissions.RequireLog, View):
         return response
 
 
-def log_look(entry, action, **data):
-    """Write into the audit log who did what with an entry; its subject stays out of it."""
+def log_action(entry, action, **data):
+    """Record an action on an entry in the audit log, without the message's subject."""
     title = _("Log entry %d") % entry.pk
     log(instance=entry, action=f"wagtail_smtp.{action}", title=title, data=data or None)
 
 
 class FrameView(ContentView):
-    """The message as it is read, for the frame on the entry's page."""
+    """The readable message, for the frame on the entry's page."""
 
     action = "view_message"
     policy = _FRAME_POLICY
 
     def get(self, request, *args, **kwargs):
-        # As a page of its own it would follow links that name it as their target.
+        # Opened as a page, it would follow links that target it.
         if request.headers.get("Sec-Fetch-Dest") in _PAGES:
             return redirect("wagtail_smtp_log:entry", kwargs["pk"])
         return super().get(request, *args, **kwargs)
@@ -74,7 +74,7 @@ class FrameView(ContentView):
 
 
 class SourceView(ContentView):
-    """The message as it is mailed, as plain text."""
+    """The message source as plain text."""
 
     action = "view_source"
 
@@ -90,7 +90,7 @@ class _Download(ContentView):
 
 
 class DownloadView(_Download):
-    """The message as a file that mail programs open."""
+    """The message as an .eml file."""
 
     action = "download_message"
 
@@ -99,7 +99,7 @@ class DownloadView(_Download):
 
 
 class AttachmentView(_Download):
-    """One file of the message."""
+    """One attachment of the message."""
 
     action = "download_attachment"
 

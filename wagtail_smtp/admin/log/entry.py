@@ -1,4 +1,4 @@
-"""The page of one entry: what became of a message, and why."""
+"""The page of one log entry: what happened to a message, and why."""
 
 from django.shortcuts import get_object_or_404
 from django.urls import NoReverseMatch, reverse
@@ -28,14 +28,14 @@ from wagtail_smtp.resend import can_resend
 #: Recipients that the page lists.
 LISTED = 200
 
-#: Who said which category it is, by :class:`~wagtail_smtp.delivery.classify.Classification`.
+#: How the category was determined, see :class:`~wagtail_smtp.delivery.classify.Classification`.
 SOURCES = {
-    "message": gettext_lazy("the message says so itself"),
-    "context": gettext_lazy("the code that sent it says so"),
-    "mailer": gettext_lazy("the mailer's settings say so"),
-    "call site": gettext_lazy("recognised by the code that sent it"),
-    "default": gettext_lazy("nothing said what it is"),
-    "resent": gettext_lazy("as the message that was sent again"),
+    "message": gettext_lazy("set on the message"),
+    "context": gettext_lazy("set by the sending code"),
+    "mailer": gettext_lazy("set by the mailer"),
+    "call site": gettext_lazy("recognised from the sending code"),
+    "default": gettext_lazy("no category was set"),
+    "resent": gettext_lazy("same as the original message"),
 }
 
 
@@ -49,7 +49,7 @@ class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView)
         return get_object_or_404(self.get_queryset(), pk=self.kwargs["pk"])
 
     def get_queryset(self):
-        """The log, without the messages themselves, which may have megabytes."""
+        """The log without the content of messages, which may be megabytes."""
         return LogEntry.objects.select_related("stored", "outbox").defer("stored__content")
 
     def get_breadcrumbs_items(self):
@@ -63,13 +63,13 @@ class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView)
 
 
 class CardTable(Table):
-    """On a narrow screen each row is a card."""
+    """A table whose rows become cards on a narrow screen."""
 
     classname = "listing wsmtp-cards"
 
 
 class EntryView(LogObject):
-    """Everything the log knows of a message."""
+    """Everything the log has about a message."""
 
     template_name = "wagtail_smtp/log/entry.html"
 
@@ -128,15 +128,15 @@ class EntryView(LogObject):
         }
 
     def _cause(self):
-        """Why it was not sent and what to do, and the set whose settings may have to change."""
+        """The context about the cause of a failure and the set to check."""
         if self.entry.state not in NOT_SENT:
             return {}
-        told = Failure(self.entry, cause_of(self.entry, Overview.now().live))
-        return {"told": told, "set_url": self._set_url if told.cause else ""}
+        failure = Failure(self.entry, cause_of(self.entry, Overview.now().live))
+        return {"failure": failure, "set_url": self._set_url if failure.cause else ""}
 
     @cached_property
     def _set_url(self):
-        """Where the set that carried it is edited, or was the last to try; empty: not by them."""
+        """The edit URL of the last set that was tried; empty if the user may not edit it."""
         if not (self.entry.set_key and self.request.user.has_perm(permissions.CHANGE_SETS)):
             return ""
         item = SettingsSet.objects.filter(key=self.entry.set_key).only("pk").first()
@@ -144,7 +144,7 @@ class EntryView(LogObject):
         return reverse(name, args=[item.pk]) if item is not None else ""
 
     def _facts(self):
-        """Label and value of each line about the message."""
+        """Yield label and value of each line about the message."""
         entry = self.entry
         yield _("From"), entry.sender
         yield _("Subject"), str(entry)
@@ -157,9 +157,9 @@ class EntryView(LogObject):
     def _waiting(self):
         if self.outbox is not None:
             yield _("In the outbox"), self.outbox.get_state_display()
-            yield _("Tries so far"), str(self.outbox.tries)
-            yield _("Due"), self.outbox.due_at
-            yield _("Given up after"), self.outbox.expires_at
+            yield _("Attempts so far"), str(self.outbox.tries)
+            yield _("Next attempt"), self.outbox.due_at
+            yield _("No attempts after"), self.outbox.expires_at
 
     def _category(self):
         why = SOURCES.get(self.entry.category_source, "")
@@ -179,14 +179,16 @@ class EntryView(LogObject):
         return label
 
     def _message(self):
-        """What the page shows of the message itself."""
+        """The context about the content of the message."""
         stored = getattr(self.entry, "stored", None)
         if self.entry.category == SECURITY:
-            return {"hidden": _("Security messages are never shown: they may hold one-time codes.")}
+            return {
+                "hidden": _("Security messages are never shown: they may contain one-time codes.")
+            }
         if stored is None:
-            return {"hidden": _("The message itself is not kept.")}
+            return {"hidden": _("The content of this message is not kept.")}
         if not self.may_see_content:
-            return {"hidden": _("The message is kept. Reading it needs a permission of its own.")}
+            return {"hidden": _("The content is kept, but you don't have permission to view it.")}
         try:
             return {"message": KeptMessage.of(self.entry)}
         except (MessageUnreadable, StoredMessage.DoesNotExist) as error:
@@ -201,11 +203,11 @@ def _link(name, label, *args):
 
 
 def _columns(columns, rows):
-    """Those in which something stands."""
+    """Return the columns with a value in at least one row."""
     return [column for column in columns if any(column.get_value(row) for row in rows)]
 
 
-def _words(row):
+def _response(row):
     return f"{row.code} {row.reply}" if row.code else row.reply
 
 
@@ -218,7 +220,7 @@ def _seconds(row):
 
 
 def _foreign(value):
-    """Text of others, which may run in another direction than the page."""
+    """Isolate text from outside, which may run in another direction than the page."""
     return format_html("<bdi>{}</bdi>", value) if value else ""
 
 
@@ -229,8 +231,8 @@ def _recipient_columns(entry):
                accessor=lambda row: states.of_recipient(row, entry)),
         tracking.RECIPIENT_COLUMN,
         Column("role", label=_("Role"), accessor=_role),
-        Column("reply", label=_("The server's words"), width="180",
-               accessor=lambda row: _foreign(_words(row))),
+        Column("reply", label=_("Server response"), width="180",
+               accessor=lambda row: _foreign(_response(row))),
     ]  # fmt: skip
 
 
@@ -238,9 +240,9 @@ def _attempt_columns(entry):
     return [
         Column("via", label=_("Through"), accessor=lambda row: _foreign(via_label(row.via))),
         Column("state", label=_("State"), accessor=lambda row: states.of_attempt(row, entry)),
-        Column("reply", label=_("Words"), width="180",
-               accessor=lambda row: _foreign(_words(row))),
-        Column("phase", label=_("Ended at"), accessor=states.phase),
-        Column("seconds", label=_("Took"), accessor=states.seconds),
+        Column("reply", label=_("Server response"), width="180",
+               accessor=lambda row: _foreign(_response(row))),
+        Column("phase", label=_("Last step"), accessor=states.phase),
+        Column("seconds", label=_("Duration"), accessor=states.seconds),
         Column("began_at", label=_("Time"), classname="w-whitespace-nowrap"),
     ]  # fmt: skip

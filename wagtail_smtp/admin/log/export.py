@@ -1,4 +1,4 @@
-"""The delivery log as a spreadsheet, for those who may export it."""
+"""Export the delivery log as a spreadsheet."""
 
 import re
 
@@ -18,13 +18,13 @@ from wagtail_smtp.models import LogEntry, LogRecipient
 #: Rows of an export, and entries read at a time.
 ROWS = 50_000
 _CHUNK = 500
-#: Addresses of a message that are written out; a cell takes 32,767 characters.
+#: Addresses of a message that are listed; a cell can hold 32,767 characters.
 _ADDRESSES = 100
-#: What a spreadsheet takes for the beginning of a formula, also full-width, and also after blanks
-#: and quotes (OWASP, "CSV Injection").
+#: What a spreadsheet may read as the start of a formula: also full-width characters, and after
+#: spaces and quotes (OWASP, "CSV Injection").
 _FORMULA = r"[\s\ufeff\u200b\u2060\"']*[=+\-@\uff1d\uff0b\uff0d\uff20]"
 _STARTS = re.compile(rf"{_FORMULA}|[\t\r\n]")
-#: The same after what separates cells: not a comma alone does, in other languages than English.
+#: The same after a cell separator, which isn't a comma in every language.
 _AFTER_SEPARATOR = re.compile(rf"(?<=[;,\t|\r\n])(?={_FORMULA})")
 
 _HEADINGS = {
@@ -36,12 +36,12 @@ _HEADINGS = {
     "via": gettext_lazy("Sent through"),
     "message_id": gettext_lazy("Message-ID"),
     "reason": gettext_lazy("Reason"),
-    "reported": gettext_lazy("Reported"),
+    "reported": gettext_lazy("Tracking"),
 }
 
 
 class ExportView(SpreadsheetExportMixin, SearchedLog):
-    """A page that says what would be exported; posted, it answers with the file."""
+    """Shows what will be exported; POST returns the file."""
 
     permission = permissions.EXPORT_LOG
     template_name = "wagtail_smtp/log/export.html"
@@ -59,7 +59,7 @@ class ExportView(SpreadsheetExportMixin, SearchedLog):
 
     @property
     def header_more_buttons(self):
-        return []  # the mixin's would export by GET
+        return []  # the mixin's buttons would export by GET
 
     def get_index_url(self):
         return super().get_index_url() + self.query_string()
@@ -70,7 +70,7 @@ class ExportView(SpreadsheetExportMixin, SearchedLog):
             "is_capped": found.older is not None,
             "count": len(found),
             "rows": ROWS,
-            "index_results_url": None,  # the search box is on the page before
+            "index_results_url": None,  # the search box is on the previous page
         }
 
     def post(self, request, *args, **kwargs):
@@ -91,7 +91,7 @@ class ExportView(SpreadsheetExportMixin, SearchedLog):
 
     def get_heading(self, queryset, field):
         heading = super().get_heading(queryset, field)
-        # A spreadsheet's times have no zone of their own.
+        # Times in a spreadsheet have no time zone.
         return f"{heading} ({timezone.get_current_timezone_name()})" if field == "time" else heading
 
     def preprocess_field_value(self, field, value, export_format):
@@ -105,13 +105,13 @@ class ExportView(SpreadsheetExportMixin, SearchedLog):
 
 
 def neutral(value):
-    """``value`` so that no spreadsheet takes it, or a part after a separator, for a formula."""
+    """Escape ``value`` so that a spreadsheet reads no part of it as a formula."""
     value = _AFTER_SEPARATOR.sub("'", value)
     return f"'{value}" if _STARTS.match(value) else value
 
 
 def _rows(numbers):
-    """Each entry as a row."""
+    """Yield each entry as a row."""
     for start in range(0, len(numbers), _CHUNK):
         chunk = numbers[start : start + _CHUNK]
         addresses = {}

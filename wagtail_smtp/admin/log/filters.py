@@ -1,4 +1,4 @@
-"""The filters of the delivery log, and what they and the search box come to."""
+"""The filters and the search of the delivery log."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -16,11 +16,11 @@ from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.log import STATES
 from wagtail_smtp.transports import standard
 
-#: Filters with one value.
+#: Filters with a single value.
 _BY_VALUE = ("state", "category", "via", "reported", "recipient")
-#: Days in which a subject is looked for, unless others are chosen.
+#: Days that a search covers by default.
 DAYS = 30
-#: A number that every database can compare with.
+#: The largest number that every database can compare with.
 _LARGEST = 2**63 - 1
 
 
@@ -30,7 +30,7 @@ def _carriers():
 
 
 class LogFilterSet(WagtailFilterSet):
-    """Fixed choices: none is read from the log."""
+    """Filters with fixed choices; none are read from the log."""
 
     state = django_filters.ChoiceFilter(
         label=_("State"), choices=STATES, empty_label=_("All"), widget=forms.RadioSelect
@@ -45,11 +45,12 @@ class LogFilterSet(WagtailFilterSet):
         label=_("Sent through"), choices=_carriers, empty_label=_("All"), widget=forms.RadioSelect
     )
     reported = django_filters.ChoiceFilter(
-        label=_("Reported"), choices=CHOICES, empty_label=_("All"), widget=forms.RadioSelect
+        label=_("Tracking"), choices=CHOICES, empty_label=_("All"), widget=forms.RadioSelect
     )
     created_at = django_filters.DateFromToRangeFilter(label=_("Date"), widget=DateRangePickerWidget)
     recipient = django_filters.CharFilter(
-        label=_("Recipient"), help_text=_("A whole address, or a domain.")
+        label=_("Recipient"),
+        help_text=_("A whole address or a domain, such as ada@example.com or example.com."),
     )
 
     class Meta:
@@ -57,8 +58,8 @@ class LogFilterSet(WagtailFilterSet):
         fields = ()
 
     @property
-    def wanted(self):
-        """What the filters ask for; one with a value that isn't offered asks for nothing."""
+    def criteria(self):
+        """The chosen filters as :class:`Criteria`; invalid values are ignored."""
         self.is_valid()
         given = self.form.cleaned_data
         period = given.get("created_at")
@@ -71,26 +72,26 @@ class LogFilterSet(WagtailFilterSet):
 
 
 def number(text):
-    """The number of an entry in a query string; None: it is none."""
+    """Parse an entry's number from a query string; None if it isn't a number."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         return None
     return min(int(text), _LARGEST)
 
 
-def search(wanted, text):
-    """What was found, and what was asked for, once the search box is understood.
+def search(criteria, text):
+    """Return the matches and the criteria that the search box adds ``text`` to.
 
-    An address or a domain is a recipient; anything else, and a domain that nothing went to,
-    is looked for in subjects and as a part of recipients' addresses.
+    An address or a domain is searched as a recipient. Anything else, and a domain without matches,
+    is searched in subjects and as a part of recipients' addresses.
     """
     if not text:
-        return find(wanted), wanted
-    if not wanted.recipient and is_recipient(text):
-        asked = replace(wanted, recipient=text)
-        if "@" in text or find(replace(asked, before=None), 1):
-            return find(asked), asked
-    since, until = wanted.times
+        return find(criteria), criteria
+    if not criteria.recipient and is_recipient(text):
+        refined = replace(criteria, recipient=text)
+        if "@" in text or find(replace(refined, before=None), 1):
+            return find(refined), refined
+    since, until = criteria.times
     if since is None:
         since = (until or timezone.now()) - timedelta(days=DAYS)
-    asked = replace(wanted, subject=text.strip(), since=since)
-    return find(asked), asked
+    refined = replace(criteria, subject=text.strip(), since=since)
+    return find(refined), refined

@@ -29,7 +29,7 @@ PER_PAGE = 25
 
 
 class CappedPaginator(WagtailPaginator):
-    """Counts no further than was looked."""
+    """Counts only up to the limit of the search."""
 
     @cached_property
     def items_count_label(self):
@@ -39,11 +39,11 @@ class CappedPaginator(WagtailPaginator):
 
 
 class LogTable(Table):
-    """Laid out anew on a narrow screen, and rendered ahead of the page around it.
+    """A responsive table, rendered by the view before the page around it.
 
-    Python gives memory for frames out in pieces. Where a loop happens to call across the end of
-    one, each call maps a new piece and gives it back: a table so deep down in the page's templates
-    took four times as long. Rendered by the view it stays within the first piece.
+    Python allocates memory for frames in chunks. Deep inside the page's templates, each call in the
+    table's loops can cross the end of a chunk, which then is mapped and freed every time: the table
+    took four times as long. Rendered by the view, it stays within the first chunk.
     """
 
     classname = "listing smtp-log"
@@ -61,7 +61,7 @@ class LogTable(Table):
 
 
 class SearchedLog(permissions.RequireLog, generic.BaseListingView):
-    """The entries that filters and search box ask for, newest first."""
+    """Base view: the entries that match the filters and the search, newest first."""
 
     model = LogEntry
     is_searchable = True
@@ -72,13 +72,13 @@ class SearchedLog(permissions.RequireLog, generic.BaseListingView):
 
     @cached_property
     def searched(self):
-        return search(self.filters.wanted, self.search_query)
+        return search(self.filters.criteria, self.search_query)
 
     def get_queryset(self):
         return self.searched[0]
 
     def query_string(self, **changes):
-        """What is asked for, as a query string; ``before=None`` takes it out."""
+        """Return the filters and search as a query string; ``changes`` of None are removed."""
         query = self.request.GET.copy()
         for name in (self.page_kwarg, "_w_filter_fragment"):
             query.pop(name, None)
@@ -90,7 +90,7 @@ class SearchedLog(permissions.RequireLog, generic.BaseListingView):
 
 
 class LogView(SearchedLog):
-    """The page."""
+    """The *Delivery log* page."""
 
     template_name = "wagtail_smtp/log/index.html"
     results_template_name = "wagtail_smtp/log/index_results.html"
@@ -133,22 +133,22 @@ class LogView(SearchedLog):
 
     def get_search_form(self):
         placeholder = _("Subject or address")
-        asked = self.request.GET if self.search_kwarg in self.request.GET else None
-        return SearchForm(asked, placeholder=placeholder)
+        data = self.request.GET if self.search_kwarg in self.request.GET else None
+        return SearchForm(data, placeholder=placeholder)
 
     @cached_property
     def no_results_message(self):
         if self.is_searching or self.is_filtering:
             return _(
-                "No email matches. Enter a word of the subject, a part of a recipient’s address, "
-                "a whole address, or a domain such as example.com."
+                "No email matches. Search for a word in the subject, part of a recipient’s "
+                "address, a whole address, or a domain such as example.com."
             )
-        return _("No email was sent yet.")
+        return _("No email has been sent yet.")
 
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
-        found, asked = self.searched
-        going_on = found.older is not None and not context["page_obj"].has_next()
+        found, criteria = self.searched
+        has_older = found.older is not None and not context["page_obj"].has_next()
         if context["object_list"]:
             resent = resends.outcomes(context["object_list"])
             for entry in context["object_list"]:
@@ -156,15 +156,15 @@ class LogView(SearchedLog):
             context["table"].render_ahead(self.request)
         return context | {
             "may_resend": self.may_resend,
-            # Offered even if there is one page now: filters may find more without a new page.
+            # Also offered for a single page: filters may find more without reloading the page.
             "select_all": {"has_other_pages": True},
             "select_all_obj_text": _("Select all that match"),
             "model_opts": LogEntry._meta,
-            "days": DAYS if asked.subject and not self.filters.wanted.since else 0,
-            "subject": asked.subject,
+            "days": DAYS if criteria.subject and not self.filters.criteria.since else 0,
+            "subject": criteria.subject,
             "span": SPAN if found.older is not None and not found.is_capped else 0,
-            "older": self.query_string(before=found.older) if going_on else "",
-            "newest": self.query_string(before=None) if asked.before else "",
+            "older": self.query_string(before=found.older) if has_older else "",
+            "newest": self.query_string(before=None) if criteria.before else "",
         }
 
 
@@ -187,12 +187,12 @@ def _state(entry):
     if resent is None:
         return shown
     key, state = resent
-    words = resends.label(state)
+    label = resends.label(state)
     return format_html(
         '{}<br><a class="smtp-log-resent" href="{}">{}</a>',
         shown,
         reverse(ENTRY, args=[key]),
-        words,
+        label,
     )
 
 

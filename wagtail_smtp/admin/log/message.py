@@ -1,4 +1,4 @@
-"""A kept message as the log shows it: what is read, the files it carries, and its source."""
+"""A stored message as the log shows it: its text, attachments and source."""
 
 import email
 import posixpath
@@ -16,7 +16,7 @@ from wagtail_smtp.models import LogEntry
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file of a message; ``number`` counts from 1."""
+    """An attachment; ``number`` counts from 1."""
 
     number: int
     name: str
@@ -24,17 +24,17 @@ class Attachment:
 
     @property
     def size(self) -> int:
-        """Octets of the file itself."""
+        """The decoded size in bytes."""
         return len(self.content)
 
 
 class KeptMessage:
-    """The message of an entry, parsed but never rendered, and never asked for anything remote."""
+    """The stored message of an entry, parsed but not rendered. Loads nothing remote."""
 
     def __init__(self, source: bytes) -> None:
         self.source = source
         self._files: list[Message] = []
-        #: By content type, the parts that are read: the first of each.
+        #: The first text part of each content type.
         self._texts: dict[str, Message] = {}
         for part in _leaves(email.message_from_bytes(source)):
             kind = part.get_content_type()
@@ -45,24 +45,24 @@ class KeptMessage:
 
     @classmethod
     def of(cls, entry: LogEntry) -> "KeptMessage":
-        """That of ``entry``.
+        """Load the message of ``entry``.
 
         Raises:
-            PermissionDenied: it is a security message, which nobody sees.
-            MessageUnreadable: it isn't kept, its key is gone, or it is damaged.
+            PermissionDenied: it is a security message, which is never shown.
+            MessageUnreadable: it isn't stored, its key is missing, or it is damaged.
         """
         if entry.category == SECURITY:
             raise PermissionDenied
         return cls(message_store.load(entry).frozen_content)
 
     def body(self, kind: str) -> str | None:
-        """The text of content type ``text/<kind>``; None: there is none."""
+        """The text of content type ``text/<kind>``, or None."""
         part = self._texts.get(f"text/{kind}")
         return None if part is None else _text(part)
 
     @property
     def attachments(self) -> list[Attachment]:
-        """Its files, and all else that isn't the text."""
+        """Attachments and all other parts that aren't shown as text."""
         return [
             Attachment(number, _name(part, number), _content(part))
             for number, part in enumerate(self._files, 1)
@@ -102,7 +102,7 @@ def _text(part: Message) -> str:
 
 
 def _name(part: Message, number: int) -> str:
-    """A file name that is one on every system, whoever made it up."""
+    """Return a file name that is safe on every system."""
     given = (part.get_filename() or "").replace("\\", "/")
     try:
         name = get_valid_filename(posixpath.basename(given)).lstrip(".")[-100:]

@@ -1,8 +1,8 @@
-"""Which entries a page of the delivery log shows, by queries that don't grow with the log.
+"""Find the entries of a page of the delivery log, with queries that don't slow down as it grows.
 
-Everything is found by an index, newest first, and only so much of it. What no index answers, a
-word in a subject or two filters at once, is looked for in the newest entries only; the page says
-so, and goes on further back when asked.
+Queries use an index, newest first, with a limit. A search that no index covers, such as a word in
+a subject or two filters together, looks through the newest entries only. The page shows that and
+offers to search older entries.
 """
 
 import re
@@ -20,23 +20,23 @@ from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.runtime.project import as_kept
 
-#: Entries that a listing counts and pages through; older ones follow on a page of their own.
+#: Entries that a listing counts and pages through; older ones have a listing of their own.
 CAP = 1000
-#: Entries looked through at a time for what no index answers.
+#: Entries that are searched at a time if no index covers the search.
 SPAN = 100_000
-#: The same of one recipient's entries; each is a parameter of a query.
+#: The same for one recipient's entries; each is a query parameter.
 CANDIDATES = 2000
-#: Entries of concurrent transactions may be numbered in another order than that of their times.
+#: Concurrent transactions may number their entries in a different order than their times.
 _SLACK = 1000
-#: Times that every database and time zone can compare with.
+#: Limits of times that work with every database and time zone.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What somebody looks for; empty: anything. ``before`` is the number of an entry.
+    """What to search for; empty values match anything. ``before`` is the number of an entry.
 
-    ``subject`` may also be a part of a recipient's address.
+    ``subject`` also matches a part of a recipient's address.
     """
 
     state: str = ""
@@ -51,23 +51,23 @@ class Criteria:
 
     @property
     def conditions(self):
-        """Look-ups of fields that an index leads with."""
+        """Lookups of the fields that have an index."""
         names = ("state", "category", "via", "reported")
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     @property
     def times(self):
-        """Since and until, within what can be compared."""
+        """``since`` and ``until``, limited to times that can be compared."""
         ends = (self.since, self.until)
         return tuple(end and min(max(as_kept(_EARLIEST), end), as_kept(_LATEST)) for end in ends)
 
 
 @dataclass(frozen=True)
 class Matches(Sequence):
-    """The numbers of the entries, newest first; as a sequence, the entries themselves.
+    """Matching entries, newest first: their numbers, and as a sequence the entries.
 
-    ``older`` is the ``before`` to go on with, None if all was looked through. ``is_capped``
-    says that there are more, else that there may be.
+    ``older`` is the ``before`` of the next search, None if everything was searched. If it is set,
+    ``is_capped`` means that there are more matches; otherwise there may be.
     """
 
     numbers: tuple[int, ...] = ()
@@ -87,7 +87,7 @@ class Matches(Sequence):
 
 
 def find(wanted, limit=CAP):
-    """Up to ``limit`` entries."""
+    """Find up to ``limit`` entries."""
     bounds = _bounds(wanted)
     if bounds is None or len(wanted.subject) > LogEntry._meta.get_field("subject").max_length:
         return Matches()
@@ -96,7 +96,7 @@ def find(wanted, limit=CAP):
 
 
 def find_further(wanted, limit):
-    """As :func:`find`, going on until ``limit`` or the end of the log."""
+    """Like :func:`find`, but continue up to ``limit`` or the end of the log."""
     found = find(wanted, limit)
     numbers = found.numbers
     while found.older is not None and len(numbers) < limit:
@@ -106,7 +106,7 @@ def find_further(wanted, limit):
 
 
 def _entries():
-    """The log's entries from where they are written: a replica may not have them yet."""
+    """The log's entries from the primary database; a replica may not have them yet."""
     return LogEntry.objects.using(write_alias())
 
 
@@ -115,7 +115,7 @@ def _recipients():
 
 
 def _bounds(wanted):
-    """Conditions that keep to the period and before; None if nothing lies there."""
+    """Return the range of numbers for the period and ``before``; None if it is empty."""
     since, until = wanted.times
     bounds = {}
     if since is not None:
@@ -139,14 +139,14 @@ def _bounds(wanted):
 
 
 def _matching(wanted):
-    """Entries by everything but number and recipient."""
+    """Filter entries by everything except number and recipient."""
     rows = _entries().filter(**wanted.conditions)
     if wanted.subject:
         rows = rows.filter(_contains(wanted.subject, rows.db))
     since, until = wanted.times
     if since or until:
-        # An expression, lest the index on the time is read instead of that on the number,
-        # and all of the period sorted.
+        # An expression keeps the database from using the index on the time, which would make it
+        # sort the whole period.
         rows = rows.annotate(at=Coalesce("created_at", "created_at"))
         rows = rows.filter(at__gte=since) if since else rows
         rows = rows.filter(at__lte=until) if until else rows
@@ -154,9 +154,9 @@ def _matching(wanted):
 
 
 def _contains(text, alias):
-    """The condition that a subject contains ``text``, or a recipient's address does."""
+    """The condition that the subject or a recipient's address contains ``text``."""
     if connections[alias].vendor == "sqlite" and not text.isascii():
-        # SQLite's LIKE takes ü and Ü for two letters; its REGEXP is Python's.
+        # SQLite's LIKE is case-sensitive for ü and Ü; its REGEXP is Python's.
         found = Q(subject__iregex=re.escape(text))
     else:
         found = Q(subject__icontains=text)
@@ -171,7 +171,7 @@ def _by_entry(wanted, bounds, limit):
     if wanted.subject or len(wanted.conditions) > 1:
         edge = _edge(_entries().filter(**_of("pk", bounds)))
     if edge is not None:
-        # One lower bound: of two, SQLite may begin at the wrong one.
+        # Only one lower bound: with two, SQLite may start at the wrong one.
         bounds = bounds | {"gte": edge}
     rows = _matching(wanted).filter(**_of("pk", bounds)).order_by("-pk")
     return _found(tuple(rows.values_list("pk", flat=True)[: limit + 1]), limit, edge)
@@ -182,7 +182,7 @@ def _of(field, bounds):
 
 
 def _edge(rows):
-    """The last to be looked through this time; None: all of them are."""
+    """Return the last number to search this time; None to search all."""
     newest = rows.order_by("-pk").values_list("pk", flat=True).first()
     if newest is None or not rows.filter(pk__lte=newest - SPAN).exists():
         return None
@@ -191,8 +191,8 @@ def _edge(rows):
 
 def _by_recipient(wanted, bounds, limit):
     address = recipient_lookup(wanted.recipient)
-    its = [same(field, value) for field, value in address.items()]
-    rows = _recipients().filter(*its, **_of("entry_id", bounds))
+    conditions = [same(field, value) for field, value in address.items()]
+    rows = _recipients().filter(*conditions, **_of("entry_id", bounds))
     newest = rows.order_by("-entry_id").values_list("entry_id", flat=True).distinct()
     if not wanted.conditions and not wanted.subject and not any(wanted.times):
         return _found(tuple(newest[: limit + 1]), limit, None)
@@ -209,7 +209,7 @@ def _found(numbers, limit, edge):
 
 
 def recipient_lookup(text):
-    """The look-up of :class:`LogRecipient` for an address or a domain."""
+    """Return the lookup of :class:`LogRecipient` for an address or a domain."""
     text = text.strip().lower()
     local, _at, domain = text.rpartition("@")
     try:
@@ -219,7 +219,7 @@ def recipient_lookup(text):
 
 
 def is_recipient(text):
-    """Whether a search for ``text`` means an address, or may mean a domain."""
+    """Whether ``text`` is an address or may be a domain."""
     text = text.strip()
     if is_email_address(text):
         return True
@@ -228,8 +228,10 @@ def is_recipient(text):
 
 
 def entries(numbers):
-    """The entries with these numbers, newest first, with ``recipient`` and ``more`` of each:
-    the first address, and how many others there are."""
+    """Return the entries with these numbers, newest first.
+
+    Each has the attributes ``recipient``, its first address, and ``more``, the number of others.
+    """
     rows = list(_entries().filter(pk__in=numbers).order_by("-pk"))
     counted = (
         _recipients()

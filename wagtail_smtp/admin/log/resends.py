@@ -1,4 +1,4 @@
-"""What became of the resends of a message, as the listing, its page and a confirmation say it."""
+"""The resends of a message and their outcome, for the listing, its page and confirmations."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,23 +12,23 @@ from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.models.choices import PENDING, RecipientState, State
 from wagtail_smtp.resend.once import family, first_of
 
-#: Outcomes from the one that matters most, and how the original says it.
+#: Outcomes, the most important first, with their label at the original.
 _OUTCOMES = (
     ({State.SENT}, gettext_lazy("Resent – sent")),
     ({State.PARTLY_SENT}, gettext_lazy("Resent – partly sent")),
     ({State.UNKNOWN}, gettext_lazy("Resent – unknown")),
     (PENDING, gettext_lazy("Resent – in the outbox")),
 )
-#: Resends that a page lists.
+#: Resends listed on a page.
 LISTED = 20
 
 
 @dataclass(frozen=True)
 class Resends:
-    """The resends of a message that came after it.
+    """The later resends of a message.
 
-    ``best`` is the one whose outcome matters, ``original`` what the message itself repeats, and
-    ``began`` when one began of which no outcome is known.
+    ``best`` has the most important outcome, ``original`` is the message that this one repeats, and
+    ``began`` is the time at which a resend without a known outcome began.
     """
 
     best: LogEntry | None = None
@@ -38,7 +38,7 @@ class Resends:
 
     @property
     def label(self):
-        """Of the best one."""
+        """The label of the best resend."""
         return label(self.best.state) if self.best else ""
 
     @property
@@ -47,7 +47,7 @@ class Resends:
 
 
 def label(state):
-    """What the original says of a resend in this state."""
+    """Return the label of a resend in this state, shown at the original."""
     found = (text for states, text in _OUTCOMES if state in states)
     return str(next(found, _("Resent – not sent")))
 
@@ -58,10 +58,10 @@ def _rank(state):
 
 
 def of_entry(entry):
-    """Its :class:`Resends`."""
+    """Return the :class:`Resends` of an entry."""
     later = family(entry).filter(pk__gt=entry.pk).order_by("-pk")
     listed = tuple(later[:LISTED])
-    # Of very many, one that was sent may be older than those listed.
+    # With many resends, the one that was sent may not be among those listed.
     sent = later.filter(state=State.SENT).first()
     best = sent or min(listed, key=lambda each: _rank(each.state), default=None)
     original = None
@@ -71,8 +71,8 @@ def of_entry(entry):
     return Resends(best, listed, original, entry.resend_began)
 
 
-def who_has_it(entry):
-    """Addresses that got the message, by this entry or another of its family."""
+def already_sent_to(entry):
+    """Return the addresses that this message, its original or a resend was sent to."""
     members = family(entry).values_list("pk", flat=True)
     rows = LogRecipient.objects.using(write_alias()).filter(entry__in=list(members))
     got = rows.filter(role=LogRecipient.Role.ENVELOPE, state=RecipientState.SENT)
@@ -80,7 +80,7 @@ def who_has_it(entry):
 
 
 def outcomes(entries):
-    """By the number of an entry that wasn't sent: number and state of the resend that matters."""
+    """Map the number of each unsent entry to number and state of its best resend."""
     unsent = [entry for entry in entries if entry.state in NOT_SENT]
     if not unsent:
         return {}

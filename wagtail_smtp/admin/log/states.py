@@ -1,7 +1,7 @@
-"""States as people see them: a word, an icon and a colour.
+"""States as the interface shows them: a label, an icon and a colour.
 
-A recipient or an attempt never contradicts its entry: where nothing more happens to the message,
-nobody waits.
+The state of a recipient or an attempt never contradicts its entry: once a message is final, none
+of its recipients is waiting.
 """
 
 from django.utils.formats import number_format
@@ -14,7 +14,7 @@ from wagtail_smtp.models.log import RECIPIENT_STATES, STATES
 
 _LABELS = dict(STATES)
 _RECIPIENT_LABELS = dict(RECIPIENT_STATES)
-#: Tone and icon of each; what is missing is neutral.
+#: Tone and icon of each state; all others are neutral.
 _LOOKS = {
     State.SENT: ("good", "circle-check"),
     State.QUEUED: ("waits", "time"),
@@ -30,10 +30,10 @@ _LOOKS = {
     RecipientState.NOT_SENT: ("bad", "circle-xmark"),
 }
 _NEUTRAL = ("neutral", "minus")
-#: States of recipients for whom something would still happen, if it did for the message.
+#: Recipient states that imply further attempts, if the message has any.
 _OPEN = frozenset({RecipientState.DEFERRED, RecipientState.WAITING, RecipientState.NOT_SENT})
 
-#: Where an attempt ended, by the phase that the log keeps.
+#: Label of the step at which an attempt ended, by the phase in the log.
 PHASES = {
     "pool": gettext_lazy("Waiting for a free connection"),
     "address": gettext_lazy("Server's address"),
@@ -43,7 +43,7 @@ PHASES = {
     "starttls": gettext_lazy("Encryption"),
     "tls": gettext_lazy("Encryption"),
     "password": gettext_lazy("Stored password"),
-    "auth": gettext_lazy("Login"),
+    "auth": gettext_lazy("Authentication"),
     "size": gettext_lazy("Size of the message"),
     "unsupported": gettext_lazy("Kind of message"),
     "reset": gettext_lazy("Sender"),
@@ -57,13 +57,13 @@ PHASES = {
 
 
 def label(state):
-    """The name of an entry's state."""
-    # Not get_state_display(), which reads through all choices for each row.
+    """Return the label of an entry's state."""
+    # Not get_state_display(), which builds all choices for each row.
     return str(_LABELS.get(state, state))
 
 
 def tag(state, text=""):
-    """A state with its icon and colour; ``text`` takes the place of its name."""
+    """Return a state's HTML with icon and colour; ``text`` replaces its label."""
     tone, icon = _LOOKS.get(state, _NEUTRAL)
     return format_html(
         '<span class="smtp-state smtp-state--{}" data-state="{}">'
@@ -77,12 +77,12 @@ def tag(state, text=""):
 
 
 def tone(state):
-    """Of the block that tells of a message: good, waits, unsure, bad or neutral."""
+    """Return the tone of a message's status block: good, waits, unsure, bad or neutral."""
     return _LOOKS.get(state, _NEUTRAL)[0]
 
 
 def of_recipient(row, entry):
-    """The tag of a recipient."""
+    """Return the tag of a recipient."""
     if row.state not in _OPEN or not entry.is_final:
         return tag(row.state, _RECIPIENT_LABELS.get(row.state, row.state))
     whole = (State.FAILED, State.REFUSED, State.BLOCKED, State.TOO_LARGE, State.CANCELLED)
@@ -90,15 +90,15 @@ def of_recipient(row, entry):
 
 
 def of_attempt(row, entry):
-    """The tag of an attempt; one that would be repeated failed all the same, once none is."""
+    """Return the tag of an attempt. A deferred one counts as failed once its entry is final."""
     return tag(State.FAILED if row.state == State.DEFERRED and entry.is_final else row.state)
 
 
 def phase(row):
-    """Where an attempt ended, in words."""
+    """Return the label of the step at which an attempt ended."""
     return str(PHASES.get(row.phase, row.phase)) if row.phase else ""
 
 
 def seconds(row):
-    """How long an attempt took, with the decimal sign of the language."""
+    """Return an attempt's duration, with the language's decimal separator."""
     return _("%s s") % number_format(row.seconds, 2)

@@ -1,4 +1,4 @@
-"""What a provider reported, on the page of an entry and in the listing."""
+"""Delivery tracking on the page of an entry and in the listing."""
 
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy
@@ -7,12 +7,12 @@ from wagtail.admin.ui.tables import Column, DateColumn, StatusTagColumn, Table
 from wagtail_smtp.models.choices import RANKS, Reported
 from wagtail_smtp.models.log import REPORTS
 
-#: Reports that a page lists.
+#: Events listed on a page.
 LISTED = 200
-#: What went as it should, and what somebody should look at.
+#: Successful events, and events that need attention.
 WELL = frozenset({Reported.DELIVERED, Reported.OPENED, Reported.CLICKED})
 BAD = frozenset({Reported.BOUNCED, Reported.COMPLAINED, Reported.REJECTED, Reported.FAILED})
-#: What the listing can be filtered by: the highest that was reported of a message.
+#: Choices of the listing's filter: the highest-ranked event of a message.
 CHOICES = [
     (state, label)
     for state, label in reversed(REPORTS)
@@ -23,7 +23,7 @@ _LABELS = dict(REPORTS)
 RECIPIENT_COLUMN = StatusTagColumn(
     "reported",
     accessor="get_reported_display",
-    label=gettext_lazy("Reported"),
+    label=gettext_lazy("Tracking"),
     primary=lambda row: row.reported in WELL,
 )
 _COLUMNS = [
@@ -32,12 +32,12 @@ _COLUMNS = [
     StatusTagColumn(
         "type",
         accessor="get_type_display",
-        label=gettext_lazy("Reported"),
+        label=gettext_lazy("Tracking"),
         primary=lambda row: row.type in WELL,
     ),
     Column(
         "reason",
-        label=gettext_lazy("Words"),
+        label=gettext_lazy("Reason"),
         width="180",
         accessor=lambda row: _foreign(row.reason),
     ),
@@ -49,17 +49,17 @@ def _foreign(value):
 
 
 def of_entry(entry):
-    """The context of an entry's page: its reports, each recipient's in order of time."""
+    """Return the context of an entry's page: its events by recipient and time."""
     rows = list(entry.events.order_by("address", "happened_at", "pk")[: LISTED + 1])
     return {
-        "reports": Table(_COLUMNS, rows[:LISTED]) if rows else None,
-        "reports_are_cut": len(rows) > LISTED,
-        "bad_report": entry.get_reported_display() if entry.reported in BAD else "",
+        "events": Table(_COLUMNS, rows[:LISTED]) if rows else None,
+        "events_are_cut": len(rows) > LISTED,
+        "bad_event": entry.get_reported_display() if entry.reported in BAD else "",
     }
 
 
 def marked(shown, entry):
-    """``shown``, with a mark if something of it went wrong afterwards."""
+    """Return ``shown``, with a mark if tracking reported a failure."""
     if entry.reported not in BAD:
         return shown
     return format_html('{} <span class="w-status">{}</span>', shown, _LABELS[entry.reported])

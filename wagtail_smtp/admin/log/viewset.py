@@ -1,4 +1,4 @@
-"""*Delivery log*: registers its pages."""
+"""Registers the pages of the *Delivery log*."""
 
 from django.urls import path
 from django.utils.translation import gettext_lazy
@@ -24,7 +24,7 @@ _OF_ENTRY = {
 
 
 class LogMenuItem(MenuItem):
-    """Shown to those who may see the log."""
+    """Shown to users who may see the log."""
 
     def is_shown(self, request):
         return request.user.has_perm(permissions.VIEW_LOG)
