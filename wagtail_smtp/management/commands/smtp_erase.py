@@ -17,7 +17,7 @@ class Command(EmailCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("address")
+        parser.add_argument("address", help="The email address to erase.")
         parser.add_argument(
             "--dry-run", action="store_true", help="Show what would be done without doing it."
         )

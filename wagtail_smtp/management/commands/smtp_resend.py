@@ -50,6 +50,7 @@ class Command(EmailCommand):
         parser.add_argument(
             "--set",
             dest="via",
+            metavar="NAME",
             help="Only messages that this settings set, or 'standard', failed to send.",
         )
         parser.add_argument(
