@@ -47,7 +47,9 @@ def _outbox() -> str:
     _counts, overdue = outbox()
     if overdue <= OVERDUE.total_seconds():
         return ""
-    return f"Queued email is not being sent: a message is {overdue / 60:.0f} minutes overdue."
+    return (
+        f"Queued email is not being sent: the oldest message is {overdue / 60:.0f} minutes overdue."
+    )
 
 
 def _failures(tolerated: int) -> str:

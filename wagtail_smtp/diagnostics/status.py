@@ -26,7 +26,7 @@ RECENT = timedelta(hours=1)
 #: If a message is overdue for longer than this, no worker is delivering the outbox.
 OVERDUE = timedelta(minutes=15)
 #: States that need attention.
-BAD = (State.FAILED, State.UNKNOWN, State.BLOCKED, State.TOO_LARGE)
+_NEED_ATTENTION = (State.FAILED, State.UNKNOWN, State.BLOCKED, State.TOO_LARGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class SetStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedMessage:
     """A message that needs attention."""
 
     entry: int
@@ -84,7 +84,7 @@ class Status:
     waiting_notices: tuple[str, ...]
     outbox: dict[str, int]
     overdue: float
-    failures: tuple[Failed, ...]
+    failures: tuple[FailedMessage, ...]
     alarms: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -139,7 +139,8 @@ def _alarms(
     if conf.forced_redirect() == ():
         yield "The settings force a redirect but contain no address, so no email is sent."
     if overdue > OVERDUE.total_seconds():
-        yield f"Queued email is not being sent: a message is {overdue / 60:.0f} minutes overdue."
+        minutes = f"{overdue / 60:.0f} minutes"
+        yield f"Queued email is not being sent: the oldest message is {minutes} overdue."
     yield from _unsendable()
     percent = message_store.percent_used()
     if percent >= message_store.WARN_AT:
@@ -204,11 +205,11 @@ def _unsendable() -> Iterator[str]:
         yield f"{number} messages are waiting in the outbox: {reason}"
 
 
-def _failures() -> tuple[Failed, ...]:
+def _failures() -> tuple[FailedMessage, ...]:
     entries = LogEntry.objects.using(write_alias())
-    recent = entries.filter(created_at__gte=timezone.now() - RECENT, state__in=BAD)
+    recent = entries.filter(created_at__gte=timezone.now() - RECENT, state__in=_NEED_ATTENTION)
     recent = recent.not_made_up_for()
     return tuple(
-        Failed(entry.pk, entry.created_at, entry.state, entry.via, entry.reason)
+        FailedMessage(entry.pk, entry.created_at, entry.state, entry.via, entry.reason)
         for entry in recent.order_by("-id")[:100]
     )
