@@ -20,8 +20,8 @@ class DeliverySettings(StagedModel):
     lock_counter = models.PositiveBigIntegerField(default=0, editable=False)
 
     class Meta:
-        verbose_name = _("delivery method")
-        verbose_name_plural = _("delivery method")
+        verbose_name = _("email delivery method")
+        verbose_name_plural = _("email delivery method")
         default_permissions = ("change",)
 
     def __str__(self) -> str:

@@ -120,14 +120,14 @@ class LogEntry(models.Model):
     is_stored: bool | None = None
 
     class Meta:
-        verbose_name = _("log entry")
-        verbose_name_plural = _("delivery log")
+        verbose_name = _("email delivery log entry")
+        verbose_name_plural = _("email delivery log")
         ordering = ["-id"]
         default_permissions = ("view",)
         permissions = [
-            ("view_message_content", _("Can view message content")),
-            ("resend_message", _("Can resend messages")),
-            ("export_log", _("Can export the delivery log")),
+            ("view_message_content", _("Can view the content of emails")),
+            ("resend_message", _("Can resend emails")),
+            ("export_log", _("Can export the email delivery log")),
         ]
         indexes = [
             # Newest first within a filter, without sorting.

@@ -208,8 +208,8 @@ class SettingsSet(StagedModel, ClusterableModel):
             )
         ]
         permissions = [
-            ("redirect_mail", _("Can redirect mail")),
-            ("send_test_email", _("Can send test email")),
+            ("redirect_mail", _("Can redirect email (as powerful as superuser)")),
+            ("send_test_email", _("Can send test emails")),
         ]
 
     def __str__(self) -> str:

@@ -41,11 +41,13 @@ class ConfigurationVersion(models.Model):
     objects = OnPrimary()
 
     class Meta:
-        verbose_name = _("version")
-        verbose_name_plural = _("versions")
+        verbose_name = _("email settings version")
+        verbose_name_plural = _("email settings versions")
         ordering = ["-number"]
         default_permissions = ("view",)
-        permissions = [("reload_application", _("Can reload the application"))]
+        permissions = [
+            ("reload_application", _("Can apply saved email settings (Reload application)"))
+        ]
 
     def __str__(self) -> str:
         return str(_("Version %(number)d") % {"number": self.number})

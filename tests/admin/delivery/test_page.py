@@ -115,7 +115,7 @@ def test_strangers_and_forged_requests_send_nothing(admin_client):
 
 def test_the_group_editor_offers_the_permission(admin_client):
     page = admin_client.get(reverse("wagtailusers_groups:add")).content.decode()
-    assert "Can send test email" in page
+    assert "Can send test emails" in page
 
 
 # The test email
