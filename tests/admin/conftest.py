@@ -1,4 +1,4 @@
-"""Users of the admin, and the form as a browser posts it."""
+"""Admin users, and form data as a browser posts it."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -6,7 +6,7 @@ from django.contrib.auth.models import Permission, User
 
 @pytest.fixture
 def make_user(db):
-    """A user with these permissions of the plugin: ``make_user("change_settingsset", …)``."""
+    """Create a user with these permissions: ``make_user("change_settingsset", …)``."""
 
     def make(*codenames, name="someone"):
         user = User.objects.create_user(name, f"{name}@example.com", "pw")
@@ -19,7 +19,7 @@ def make_user(db):
 
 @pytest.fixture
 def admin_client(client, db):
-    """A superuser's browser."""
+    """The client of a logged-in superuser."""
     user = User.objects.create_superuser("boss", "boss@example.com", "pw", first_name="Bo")
     client.force_login(user)
     client.user = user
@@ -27,7 +27,7 @@ def admin_client(client, db):
 
 
 def form_data(reports=(), **values):
-    """What the form of a set posts."""
+    """The data that the form of a set posts."""
     data = {
         "name": "Office",
         "enabled": "on",

@@ -1,4 +1,4 @@
-"""What names a row in a URL may be anything: no page of the plugin fails on it."""
+"""No page of the plugin fails on an invalid id in its URL."""
 
 import re
 
@@ -22,7 +22,7 @@ def _paths(resolver, before=""):
 
 
 def _urls(bad):
-    """Every URL of the plugin that has a part in it, with ``bad`` in its place."""
+    """Return every URL of the plugin that has arguments, with ``bad`` in their place."""
     found = set()
     for path in _paths(get_resolver()):
         path = re.sub(r"\(\?P<\w+>.*?\)|<\w+:?\w+>", bad, path)

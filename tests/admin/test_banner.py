@@ -1,4 +1,4 @@
-"""The banner on the admin's pages: what it says, to whom, and that it never breaks a page."""
+"""The banner on admin pages: its texts by role, and that it never breaks a page."""
 
 import re
 from html import unescape
@@ -21,7 +21,7 @@ ADDRESS = "qa@example.com"
 
 
 def banner(client, path=HOME):
-    """Kind and words of the banner on a page, or None."""
+    """Return kind and text of the banner on a page, or None."""
     response = client.get(path)
     assert response.status_code == 200
     page = response.content.decode()
@@ -36,7 +36,7 @@ def banner(client, path=HOME):
 
 @pytest.fixture
 def redirecting(make_set, reload):
-    """A live set that redirects all mail."""
+    """A live set that redirects all email."""
     item = make_set(name="Staging", redirect=True, reports=[ADDRESS])
     reload()
     return item
@@ -44,7 +44,7 @@ def redirecting(make_set, reload):
 
 @pytest.fixture
 def as_user(client, make_user):
-    """Log in as somebody with these permissions."""
+    """Log in as a user with these permissions."""
 
     def log_in(*codenames):
         client.force_login(make_user(*codenames, name="+".join(codenames) or "editor"))
@@ -210,18 +210,18 @@ def test_recent_messages_failed(admin_client, as_user):
         ([{"state": "failed"}], True),
         ([{"state": "unknown"}], True),
         ([{"state": "blocked", "via": ""}], True),
-        # Nobody need look at these: they concern one recipient, or somebody was told.
+        # Not shown: they affect one recipient only, or have their own notification.
         ([{"state": "refused"}], False),
         ([{"state": "deferred"}], False),
         ([{"state": "too_large"}], False),
         ([{"state": "failed", "ago": 2}], False),
-        # A server works again once it has carried a message.
+        # A server works again once it has accepted a message.
         ([{"state": "failed"}, {"state": "sent"}], False),
         ([{"state": "sent"}, {"state": "failed"}], True),
         ([{"state": "failed"}, {"state": "queued"}], True),
         ([{"state": "failed"}, {"state": "sent", "via": "Other"}], True),
         ([{"state": "blocked", "via": ""}, {"state": "sent"}], False),
-        # The newest may be well and another not.
+        # The newest may have been sent while another set still fails.
         ([{"state": "failed"}, {"state": "failed", "via": "B"}, {"state": "sent", "via": "B"}],
          True),
     ],
@@ -254,7 +254,7 @@ def test_a_full_store_is_worse_than_a_failure(admin_client, configure, used, kin
 
 @pytest.mark.parametrize("kind", ["waiting", "failed"])
 def test_a_cache_that_is_down(kind, make_set, admin_client, settings, caplog):
-    """It is asked for what costs queries; without it they are made."""
+    """The banner caches query results; without a cache it queries each time."""
     settings.CACHES = {"default": {"BACKEND": "tests.admin.test_banner.DownCache"}}
     if kind == "waiting":
         make_set(name="Office")
@@ -314,8 +314,8 @@ def test_it_costs_a_query_or_two(make_set, reload, admin_client, as_user):
     make_entry(state="sent", via="Office")
 
     def queries(client):
-        page = reverse("wagtailadmin_account")  # nothing else there is of the plugin
-        client.get(page)  # what is remembered for a while
+        page = reverse("wagtailadmin_account")  # has nothing else of the plugin
+        client.get(page)  # fills the cache
         with CaptureQueriesContext(connection) as captured:
             client.get(page)
         return sum(bool(re.search('FROM ["`]wagtail_smtp_', query["sql"])) for query in captured)

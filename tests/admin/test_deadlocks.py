@@ -1,4 +1,4 @@
-"""What administrators save is saved again if the database ends the transaction for another."""
+"""Saving in the admin is retried if the database ends the transaction because of a deadlock."""
 
 import pytest
 from django.db import OperationalError, connection
@@ -12,13 +12,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Deadlock(Exception):
-    """What a driver of PostgreSQL raises."""
+    """The exception of a PostgreSQL driver."""
 
     sqlstate = "40P01"
 
 
 class Once:
-    """A wrapper of Django's for statements: the first one that begins so meets a deadlock."""
+    """A Django execute wrapper: the first statement with this start meets a deadlock."""
 
     def __init__(self, begins):
         self.begins, self.met = begins, 0

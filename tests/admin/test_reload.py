@@ -1,4 +1,4 @@
-"""The reload pages, and who may see and do what."""
+"""The reload pages, by role."""
 
 import re
 from html import unescape
@@ -99,7 +99,7 @@ def test_only_those_who_may_mend_it_are_sent_to_the_form(client, make_user, make
     edit = reverse("wagtailsnippets_wagtail_smtp_settingsset:edit", args=[item.pk])
     client.force_login(make_user("reload_application", name="reloads"))
     assert edit not in client.get(reverse(RELOAD)).content.decode()
-    client.force_login(make_user("reload_application", "change_settingsset", name="mends"))
+    client.force_login(make_user("reload_application", "change_settingsset", name="fixes"))
     assert edit in client.get(reverse(RELOAD)).content.decode()
 
 
@@ -135,7 +135,7 @@ def test_where_mail_then_goes(admin_client, make_set):
 def test_nothing_at_all_was_ever_set_up(admin_client):
     page = admin_client.get(reverse(RELOAD)).content.decode()
     assert "data-way-on" in page
-    assert 'name="token"' not in page  # an empty Version 1 would be of no use
+    assert 'name="token"' not in page  # an empty Version 1 would be useless
 
 
 def test_edits_that_making_live_again_would_undo(admin_client, make_set):

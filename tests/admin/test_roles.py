@@ -1,4 +1,4 @@
-"""Every URL of the plugin's admin and every role: who gets in, and who doesn't.
+"""Every admin URL of the plugin for every role: who may open it.
 
 A new URL needs a line in ``TABLE``; until it has one, a test fails. A new permission needs a line
 in ``ROLES``.
@@ -50,7 +50,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "redirecter": (REDIRECT,),
     "viewer of versions": (VERSIONS,),
     "test sender": (TEST,),
-    # All that can be had of the log, each way.
+    # All parts of the log that can be shown or downloaded.
     **{
         " + ".join(given): given
         for size in range(1, 5)
@@ -65,21 +65,21 @@ Needed = tuple[frozenset[str], ...]
 
 
 def needs(*permissions: str) -> Needed:
-    """All of these."""
+    """Require all of these."""
     return (frozenset(permissions),)
 
 
 def any_of(*permissions: str) -> Needed:
-    """One of these."""
+    """Require one of these."""
     return tuple(frozenset({permission}) for permission in permissions)
 
 
 #: Refused to everybody, superusers included.
-NOBODY: Needed = ()
+NO_ONE: Needed = ()
 #: Allowed to all who may use the admin.
 EDITORS: Needed = (frozenset(),)
 SEE = any_of(VIEW, CHANGE, RELOAD, METHOD, VERSIONS)
-#: Wagtail's own rule: whoever copies must be able to see the original.
+#: Wagtail's own rule: to copy a set, a user must be able to see it.
 COPY = (*needs(ADD, VIEW), *needs(ADD, CHANGE))
 
 
@@ -91,7 +91,7 @@ class Page:
     """
 
     get: Needed
-    post: Needed = NOBODY
+    post: Needed = NO_ONE
     arguments: Callable[["Site"], list[Any]] = field(default=lambda site: [])
     data: Callable[["Site"], dict[str, Any]] = field(default=lambda site: {})
     query: str = ""
@@ -99,7 +99,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Site:
-    """What there is to be seen and done."""
+    """The data that pages show and change."""
 
     settings_set: SettingsSet
     entry: LogEntry
@@ -142,7 +142,7 @@ def a_form(site: Site) -> dict[str, Any]:
 
 
 def confirmation(site: Site, number: int | None = None) -> dict[str, Any]:
-    """What the reload page posts, for the sets as they stand or for an earlier version."""
+    """The data that the reload page posts, for the saved sets or an earlier version."""
     version = number and models.ConfigurationVersion.objects.get(number=number)
     return {"token": live.preview(version or None).token}
 
@@ -156,7 +156,7 @@ TABLE = {
         data=lambda site: {"method": "standard", "loaded_revision": "0"},
     ),
     "wagtail_smtp_delivery:test": Page(
-        NOBODY,
+        NO_ONE,
         needs(TEST),
         data=lambda site: {"recipient": "new@example.org", "category": "security"},
     ),
@@ -166,8 +166,8 @@ TABLE = {
     f"{SETS}:copy": Page(COPY, COPY, a_set, a_form),
     f"{SETS}:edit": Page(needs(CHANGE), needs(CHANGE), a_set, a_form),
     f"{SETS}:delete": Page(needs(DELETE), needs(DELETE), a_set),
-    f"{SETS}:reorder": Page(NOBODY, needs(CHANGE), a_set, query="?position=0"),
-    f"{SETS}:put_first": Page(NOBODY, needs(CHANGE), a_set),
+    f"{SETS}:reorder": Page(NO_ONE, needs(CHANGE), a_set, query="?position=0"),
+    f"{SETS}:put_first": Page(NO_ONE, needs(CHANGE), a_set),
     f"{SETS}:usage": Page(needs(CHANGE), arguments=a_set),
     f"{SETS}:history": Page(any_of(ADD, CHANGE, DELETE), arguments=a_set),
     f"{SETS}:history_results": Page(any_of(ADD, CHANGE, DELETE), arguments=a_set),
@@ -175,7 +175,7 @@ TABLE = {
     f"{NOTIFY}:choose_results": Page(any_of(ADD, CHANGE)),
     f"{NOTIFY}:chosen": Page(any_of(ADD, CHANGE), arguments=a_user),
     f"{NOTIFY}:chosen_multiple": Page(any_of(ADD, CHANGE)),
-    f"{NOTIFY}:create": Page(NOBODY),
+    f"{NOTIFY}:create": Page(NO_ONE),
     "wagtail_smtp_problems:index": Page(EDITORS),
     "wagtail_smtp_consent:connect": Page(needs(CHANGE), needs(CHANGE), an_oauth_set),
     "wagtail_smtp_consent:back": Page(needs(CHANGE)),
@@ -202,7 +202,7 @@ TABLE = {
     "wagtail_smtp_log:try_now": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_waits),
     "wagtail_smtp_log:cancel": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_waits),
     "bulk:logentry:resend": Page(needs(LOG, RESEND), needs(LOG, RESEND), an_entry),
-    "bulk:settingsset:delete": Page(NOBODY, NOBODY, a_set),
+    "bulk:settingsset:delete": Page(NO_ONE, NO_ONE, a_set),
 }
 #: What they allow depends on what is posted: test_set_test_permissions.py has their table.
 ELSEWHERE = {f"{SETS}:{name}" for name, _kind in TESTS}
@@ -212,7 +212,7 @@ CALLS = [(name, method) for name in TABLE for method in ("get", "post")]
 
 
 def names_of_urls() -> set[str]:
-    """The names of all URLs of the plugin's, as the resolver and Wagtail's registry know them."""
+    """Return the names of all the plugin's URLs from the resolver and Wagtail's registry."""
     found = set()
 
     def walk(patterns: Any, spaces: tuple[str, ...]) -> None:
@@ -235,7 +235,7 @@ def names_of_urls() -> set[str]:
 
 
 def roles_for(name: str) -> dict[str, tuple[str, ...]]:
-    """The roles that can make a difference: each part of the log counts for the log only."""
+    """Return the roles to test: each log permission matters for log pages only."""
     if "log" in name or "delivery" in name:
         return ROLES
     parts = {LOG, CONTENT, RESEND, EXPORT}
@@ -272,7 +272,7 @@ def site(make_set) -> Site:
 
 
 def state() -> list[Any]:
-    """All that people can change here, but for the audit log."""
+    """Return everything users can change, except the audit log."""
     rows = [
         list(model._base_manager.order_by("pk").values_list())
         for model in apps.get_app_config("wagtail_smtp").get_models()
@@ -299,7 +299,7 @@ def is_allowed(name: str, method: str, permissions: tuple[str, ...]) -> bool:
 
 
 def wrong(user: User | None, name: str, method: str, site: Site, *, allowed: bool) -> str:
-    """What is wrong with the answer that ``user`` gets; empty: nothing. Nothing stays of it."""
+    """Return what is wrong with the response to ``user``, or "". Changes are undone."""
     client = Client()
     with transaction.atomic():
         if user is not None:
@@ -342,7 +342,7 @@ def test_every_role(site, make_user, name, method):
     boss = User.objects.create_superuser("boss", "boss@example.com", "pw")
     allowed = bool(getattr(TABLE[name], method))
     found["superuser"] = wrong(boss, name, method, site, allowed=allowed)
-    # With every permission of the plugin, but without the admin's.
+    # With every permission of the plugin, but without access to the admin.
     outsider = make_user(*EVERYTHING, name="outsider")
     outsider.user_permissions.remove(Permission.objects.get(codename="access_admin"))
     found["outsider"] = wrong(outsider, name, method, site, allowed=False)
@@ -361,7 +361,7 @@ def test_nothing_happens_without_a_token_against_forgery(site, admin_client, nam
 
 @pytest.mark.parametrize("name", [name for name, page in TABLE.items() if page.post])
 def test_what_is_posted_here_does_something(site, admin_client, name):
-    """Else the table would prove nothing."""
+    """Otherwise the table would prove nothing."""
     before, audited = state(), ModelLogEntry.objects.count()
     call(admin_client, name, "post", site)
     assert state() != before or ModelLogEntry.objects.count() > audited

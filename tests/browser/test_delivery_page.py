@@ -24,7 +24,7 @@ def test_a_test_email_is_sent_and_seen(person):  # noqa: F811
     told = panel.inner_text()
     assert re.search(r"Recipient\s+somebody@example.org", told)
     carrier = re.search(r"Sent through\s+(.+?):", told).group(1)
-    # What was tested is in sight, below the header.
+    # The result is in view, below the header.
     assert panel.get_by_role("heading").bounding_box()["y"] > 60
 
     _look_at_the_chart(page)

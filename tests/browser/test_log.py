@@ -1,4 +1,4 @@
-"""A message that failed is found, its reason read, the cause mended, and it is sent again."""
+"""Find a failed message, read the reason, fix the cause, and resend it."""
 
 import re
 
@@ -43,7 +43,7 @@ def test_a_failed_message_is_found_and_sent_again(person):  # noqa: F811
 
 
 def _set_port_of_the_first(person, port):  # noqa: F811
-    """Give the set that carries the mail another port, make it live, return the one it had."""
+    """Change the port of the live set, make it live, and return the old port."""
     page = person.page
     person.go(LIST)
     person.go(page.locator("tbody .title a").first.get_attribute("href"))
@@ -61,7 +61,7 @@ def _set_port_of_the_first(person, port):  # noqa: F811
 
 
 def _send_in_vain(person):  # noqa: F811
-    # Not by the contact form: its messages wait for the server to come back.
+    # Not with the contact form: its messages wait until the server works again.
     page = person.page
     person.go("/admin/email/delivery/")
     page.get_by_label("Recipient").fill("people@example.com")
@@ -70,7 +70,7 @@ def _send_in_vain(person):  # noqa: F811
 
 
 def _find(person):  # noqa: F811
-    """By its state and by whom it was for, as somebody does who is asked for it."""
+    """Find an entry by state and recipient."""
     page = person.page
     person.go(LOG)
     page.get_by_role("button", name="Show filters").click()

@@ -1,4 +1,4 @@
-"""The main job, as a person does it: add, order, reload, redirect, and back again."""
+"""The main job in the browser: add a set, order, reload, redirect, and go back."""
 
 import re
 
@@ -13,7 +13,7 @@ LIST = "/admin/snippets/wagtail_smtp/settingsset/"
 
 
 class Person:
-    """Somebody with a browser; every step is what they would click."""
+    """A user with a browser; each method is a step they take."""
 
     def __init__(self, page, url):
         self.page, self.url = page, url
@@ -98,7 +98,7 @@ def test_the_main_job(person, demo):
     tick = page.locator("[name=end_redirect]")
     assert not tick.is_checked()
     page.get_by_role("button", name="Reload application").click()
-    assert "/email/reload/" in page.url  # the browser insists on the tick
+    assert "/email/reload/" in page.url  # the browser requires the tick
     tick.check()
     person.reload()
     person.send("to real people again")

@@ -1,4 +1,4 @@
-"""Reload and banner as people meet them: two at once, a tester, a lost key, the way back."""
+"""Reload and banner in the browser: two users, a tester, a lost key, an earlier version."""
 
 import re
 import sqlite3
@@ -20,7 +20,7 @@ NEWS = places.NEWSLETTER.name
 
 @pytest.fixture
 def people(demo):
-    """Logged in people, each with a browser of their own; what they made live is undone."""
+    """Logged-in users, each with their own browser; their changes are undone."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
         errors = []
@@ -43,7 +43,7 @@ def people(demo):
 
 
 def newest(person):
-    """The number of the live version."""
+    """Return the number of the live version."""
     person.go(VERSIONS)
     first = person.page.locator("#listing-results tbody tr").first
     assert "Live" in first.inner_text()
@@ -51,7 +51,7 @@ def newest(person):
 
 
 def make_live(person, number):
-    """Make that version live, unless all is as it was."""
+    """Make that version live again if something changed."""
     page = person.page
     person.go(f"{RELOAD}version/{number}/")
     tick = page.locator("[name=end_redirect]")
@@ -89,7 +89,7 @@ def test_two_administrators_at_once(people):
     for person in (first, second):
         expect(person.page.locator("main")).to_contain_text("Timeout")
 
-    # What the first one looks at is not what stands there any more.
+    # The first user sees an outdated comparison.
     edit(second, NEWS, sender_name="Second thoughts")
     first.page.get_by_role("button", name="Reload application").click()
     main = first.page.locator("main")
@@ -97,7 +97,7 @@ def test_two_administrators_at_once(people):
     expect(main).to_contain_text("Second thoughts")
     assert first.page.url.endswith(RELOAD)
 
-    # Now it is; and the second one, who still looks at the old page, gets nothing through.
+    # Now it is current. The second user's page is outdated, so nothing is applied.
     second.go(RELOAD)
     first.reload()
     second.page.get_by_role("button", name="Reload application").click()
@@ -106,7 +106,7 @@ def test_two_administrators_at_once(people):
     expect(main.locator("[data-nothing-to-apply]")).to_be_visible()
 
 
-def test_a_tester_redirects_and_everybody_sees_it(people):
+def test_a_tester_redirects_and_everyone_sees_it(people):
     tester, editor = people("tester"), people("editor")
     page = tester.page
     tester.go(LIST)
@@ -180,11 +180,11 @@ def test_a_lost_key_refuses_the_reload(people, demo_folder):
         expect(page.locator("[name=name]")).to_have_value(NEWS)
         assert newest(admin) == before
     finally:
-        _mend(path, kept)
+        _restore(path, kept)
 
 
 def _damage(path):
-    """Put another text in the place of the set's encrypted password."""
+    """Replace the set's encrypted password."""
     with closing(sqlite3.connect(path, timeout=20)) as database, database:
         row = database.execute(
             "SELECT s.id, s.ciphertext FROM wagtail_smtp_secret s"
@@ -195,7 +195,7 @@ def _damage(path):
     return row
 
 
-def _mend(path, row):
+def _restore(path, row):
     with closing(sqlite3.connect(path, timeout=20)) as database, database:
         _write(database, *row)
 

@@ -1,4 +1,4 @@
-"""The chart of messages per day: the right numbers, in the site's time zone, and soon enough."""
+"""The chart of messages per day: correct numbers in the site's time zone, and up to date."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -71,7 +71,7 @@ def test_thirty_days_the_last_one_being_today(db):
     days = [day.day for day in volume(NOW).days]
     assert (len(days), days[0], days[-1]) == (DAYS, date(2026, 10, 25), date(2026, 11, 23))
     assert sorted(counts()) == [date(2026, 10, 25), date(2026, 11, 23)]
-    # It is tomorrow there already.
+    # It is already tomorrow there.
     assert volume(datetime(2026, 11, 23, 23, tzinfo=UTC)).days[-1].day == date(2026, 11, 24)
 
 
@@ -82,7 +82,7 @@ def test_today_is_counted_each_time_and_what_is_over_is_kept(db, django_assert_n
     at("2026-11-22 12:00", "2026-11-23 10:00")
     with django_assert_num_queries(1):
         assert counts() == {date(2026, 11, 22): {"sent": 1}, date(2026, 11, 23): {"sent": 2}}
-    # A new day has counts of its own.
+    # A new day has its own counts.
     tomorrow = counts(NOW + timedelta(days=1))
     assert tomorrow == {date(2026, 11, 22): {"sent": 2}, date(2026, 11, 23): {"sent": 2}}
 

@@ -1,4 +1,4 @@
-"""Max size and notify user in the form, their chooser, and what the reload says of them."""
+"""Max size and notify user: the form, the chooser and the reload page."""
 
 import json
 
@@ -57,8 +57,8 @@ def test_the_reload_says_them_in_words(admin_client, make_set, office):
     live.reload()
     SettingsSet.objects.update(max_size=10, notify_user=office)
     page = admin_client.get(reverse("wagtail_smtp_reload:index")).content.decode()
-    for words in ("Max size", "no limit", "10 MB", "Notify user", "ADMINS", "Olga Office"):
-        assert words in page
+    for text in ("Max size", "no limit", "10 MB", "Notify user", "ADMINS", "Olga Office"):
+        assert text in page
     live.reload()
     office.delete()
     [change] = live.preview().changes
@@ -81,9 +81,9 @@ def test_the_chooser_lists_active_users_with_their_addresses(admin_client, offic
     assert "Olga Office" in html
     assert "office@example.com" in html
     assert "gone@example.com" not in html
-    for words, is_found in (("OFFICE", True), ("lga", True), ("boss", False), ("x" * 101, True)):
-        found = admin_client.get(reverse(RESULTS), {"q": words}).content.decode()
-        assert ("office@example.com" in found) is is_found, words
+    for term, is_found in (("OFFICE", True), ("lga", True), ("boss", False), ("x" * 101, True)):
+        found = admin_client.get(reverse(RESULTS), {"q": term}).content.decode()
+        assert ("office@example.com" in found) is is_found, term
     answer = json.loads(admin_client.get(reverse(CHOSEN, args=[office.pk])).content)
     assert answer["result"]["title"] == "Olga Office"
 

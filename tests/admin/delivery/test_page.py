@@ -1,4 +1,4 @@
-"""*Email delivery*: who sees what of it, the test email, and what became of messages."""
+"""*Email delivery*: which role sees what, the test email, and recent messages."""
 
 import itertools
 import re
@@ -45,7 +45,7 @@ def page_of(client, **query):
 
 
 def status_of(client):
-    """Kind and tone of each status line."""
+    """Return kind and tone of each status line."""
     return [
         found[::-1] for found in re.findall(r'data-tone="(\w+)" data-kind="(\w+)"', page_of(client))
     ]
@@ -56,7 +56,7 @@ def _text(response):
 
 
 def send(client, recipient="me@example.org", category="test"):
-    """Send a test email; the page that follows."""
+    """Send a test email and return the page that follows."""
     data = {"recipient": recipient, "category": category}
     return _text(client.post(reverse(TEST), data, follow=True))
 
@@ -191,7 +191,7 @@ def test_a_failure_comes_with_its_remedy(admin_client, make_set, reload):
     assert "The server refused the username or password.</strong> Check both" in text
     assert "535 5.7.8 Never" in text
     assert server.password not in text
-    # And the same further down, where everybody's failures stand.
+    # The recent failures further down show the same.
     assert text.count("The server refused the username or password.</strong>") == 2
 
 
@@ -233,7 +233,7 @@ def test_queued_delivery_says_so(admin_client, configure, settings):
     assert (entry.state, OutboxMessage.objects.count()) == ("queued", 1)
     assert "The test email is queued." in text
     assert reverse("wagtail_smtp_log:entry", args=[entry.pk]) in text
-    # Looked at again, the page tells how it stands then.
+    # Reloaded, the page shows the new state.
     LogEntry.objects.update(state="sent", via="Office")
     assert "The test email was sent." in page_of(admin_client, tested="")
 
@@ -265,7 +265,7 @@ def test_nothing_that_a_server_echoes_is_repeated(admin_client, configure, caplo
 
 
 class Talkative(BaseEmailBackend):
-    """A project's own backend that raises an error of its own, with the password in it."""
+    """A project's own backend that raises a custom error with the password in it."""
 
     def send_messages(self, messages):
         raise RuntimeError(f"login with {CANARY} failed")
@@ -316,7 +316,7 @@ def test_an_unknown_category_is_refused(admin_client):
 
 
 def test_only_so_many_a_minute(admin_client, client, make_user, monkeypatch):
-    # A minute that doesn't end meanwhile, in its 40th second.
+    # Freeze the clock in the middle of a minute, so that it doesn't end during the test.
     monkeypatch.setattr(rate_limit, "time", SimpleNamespace(time=lambda: 1_000_000_000.0))
     for _ in range(5):
         send(admin_client)
@@ -336,7 +336,7 @@ def test_a_cache_that_is_down_stops_nobody(admin_client, settings):
 
 
 class Down:
-    """A cache whose server is away."""
+    """A cache whose server can't be reached."""
 
     def __init__(self, *args):
         pass
@@ -428,7 +428,7 @@ def test_standard_delivery_that_is_not_configured(admin_client, configure):
     configure(STANDARD={"BACKEND": smtp, "OPTIONS": {"host": "localhost", "port": 25}})
     lines = status_of(admin_client)
     assert ("standard", "bad") in lines
-    # A mail server on the same machine needs no settings; one that works is not complained of.
+    # A mail server on the same machine needs no settings, so a working one is not reported.
     make_entry(state="sent", via=standard.NAME)
     assert status_of(admin_client) == [("works", "good")]
 

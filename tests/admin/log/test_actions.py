@@ -1,4 +1,4 @@
-"""What can be done with an entry: resend, one or several; try now; cancel; export."""
+"""Actions on entries: resend one or several, try now, cancel, export."""
 
 import csv
 import io

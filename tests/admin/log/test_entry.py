@@ -1,4 +1,4 @@
-"""An entry's page, the message on it, and what is downloaded: nothing in it does anything."""
+"""An entry's page, its message and downloads: content from outside is inert."""
 
 import pytest
 from django.urls import reverse
@@ -107,7 +107,7 @@ def test_nothing_in_a_header_is_markup(admin_client, text):
 
 @pytest.mark.parametrize("shown_as", ["document", "object", "embed"])
 def test_the_frame_is_no_page_of_its_own(admin_client, shown_as):
-    """A browser would follow links there that name that page as their target."""
+    """A browser would follow links that target that page."""
     entry = make_entry(message=make_message(html='<a href="https://x.example" target="_self">'))
     headers = {"Sec-Fetch-Dest": shown_as}
     response = admin_client.get(url("frame", entry), headers=headers)
@@ -143,7 +143,7 @@ def test_the_message_stands_in_a_frame_that_can_do_nothing(admin_client, text):
     )
     shown = response.content.decode()
     assert "Readable" in shown
-    # A link opens nothing: its window is one that the sandbox refuses.
+    # A link opens nothing: the sandbox blocks new windows.
     assert shown.index('<base target="_blank">') < shown.index("<base href")
 
 
@@ -263,7 +263,7 @@ def test_a_message_whose_key_is_gone(admin_client, text, configure):
 
     entry = make_entry(message=make_message())
     configure(ENCRYPTION_KEYS=[Fernet.generate_key().decode()])
-    # What was kept with the key derived from SECRET_KEY can be read on; what is damaged can't.
+    # Messages stored with the key derived from SECRET_KEY stay readable; damaged ones don't.
     StoredMessage.objects.update(content=b"gAAAA-damaged")
     page = text(entry)
     assert "can&#x27;t be decrypted" in page

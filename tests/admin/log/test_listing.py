@@ -120,7 +120,7 @@ def test_subjects_are_searched_in_the_period(listed):
     assert "Subjects and recipients of" not in listed.text(q="invoice", created_at_from=old)
     assert listed(q="100%") == ["100% off"]
     assert listed(q="1%f") == []
-    # Nothing went to it as a domain, so it is looked for in subjects.
+    # No email went to this domain, so it is searched in subjects.
     assert listed(q="v1.example") == ["Invoice 2 of v1.example"]
 
 
@@ -233,7 +233,7 @@ def test_cells_are_as_wagtail_would_write_them(admin_client, rf):
         for column in view.columns:
             assert "render_cell_html" in vars(type(column))
             ours = column.render_cell_html(row.instance, context)
-            # Theirs goes through the templates.
+            # Wagtail's columns render templates.
             theirs = BaseColumn.render_cell_html(column, row.instance, context)
             assert parse_html(ours) == parse_html(theirs)
             compared += 1
@@ -253,12 +253,12 @@ def test_the_number_of_queries_is_constant(admin_client):
         return len(captured)
 
     make_entry()
-    queries()  # what Wagtail reads once
+    queries()  # warms Wagtail's caches
     few = [queries(), queries(q="a@example.org"), queries(q="invoice", state="failed")]
     for _ in range(60):
         make_entry(*(f"{number}@example.org" for number in range(5)))
     many = [queries(), queries(q="1@example.org"), queries(q="invoice", state="failed")]
     assert many[0] == few[0]
-    # A few more where there is something to show.
+    # A few more queries if there are rows.
     assert many[1] <= few[1] + 4
     assert many[2] == few[2]

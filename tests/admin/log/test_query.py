@@ -1,4 +1,4 @@
-"""What the log's queries cost: no more in a log that is four times as long."""
+"""The cost of the log's queries: the same in a log that is four times as long."""
 
 from datetime import timedelta
 
@@ -46,7 +46,7 @@ CASES = {
 
 @pytest.fixture
 def small(monkeypatch):
-    """What a page looks through, made small."""
+    """Lower the limits of a search."""
     monkeypatch.setattr(query, "SPAN", 200)
     monkeypatch.setattr(query, "CANDIDATES", 200)
     monkeypatch.setattr(query, "_SLACK", 20)
@@ -63,7 +63,7 @@ def _fill(count):
 
 
 def _steps(values):
-    """Steps of SQLite's machine, in tens, for a page."""
+    """Return the steps of SQLite's virtual machine for a page, in tens."""
     now = timezone.now()
     moved = {k: now - v if isinstance(v, timedelta) else v for k, v in values.items()}
     steps = []
@@ -86,5 +86,5 @@ def test_no_query_grows_with_the_log(small):
         name: (short[name], steps) for name, steps in long.items() if steps > 1.3 * short[name] + 20
     }
     assert grown == {}
-    # So that it would be seen: reading each entry once takes more than any page does.
+    # Check the measurement: reading every entry once costs more than any page.
     assert max(long.values()) < 4 * MANY / 10

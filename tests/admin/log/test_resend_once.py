@@ -1,4 +1,4 @@
-"""A resend is sent once for each time that somebody was asked."""
+"""Each confirmation sends a message at most once."""
 
 import re
 
@@ -11,7 +11,7 @@ from wagtail_smtp.models import LogEntry
 
 
 def confirmation(response):
-    """What the browser posts when the question on the page is answered with yes."""
+    """Return the data that the browser posts to confirm."""
     return {"seen": re.search(r'name="seen" value="(\d+)"', response.content.decode())[1]}
 
 
@@ -22,7 +22,7 @@ def test_a_second_click_sends_nothing(admin_client):
     response = admin_client.post(url("resend", entry), asked, follow=True)
     assert "Not sent: the message has already been resent." in shown(response)
     assert (len(mail.outbox), audit("resend").count()) == (1, 1)
-    # Who is asked anew and wants it may have it.
+    # A new confirmation sends it again.
     asked_anew = confirmation(admin_client.get(url("resend", entry)))
     admin_client.post(url("resend", entry), asked_anew)
     assert len(mail.outbox) == 2
@@ -32,7 +32,7 @@ def test_a_second_click_sends_none_of_several(admin_client):
     entries = [make_entry(message=make_message()) for _ in range(3)]
     path = bulk_url() + "?" + "&".join(f"id={entry.pk}" for entry in entries)
     asked = confirmation(admin_client.get(path))
-    # Meanwhile somebody else resends one of them.
+    # In the meantime someone else resends one of them.
     admin_client.post(url("resend", entries[0]))
     pages = [shown(admin_client.post(path, asked, follow=True)) for _click in range(2)]
     assert "2 messages were resent." in pages[0]
@@ -50,15 +50,15 @@ def test_a_confirmation_that_says_nonsense_has_seen_nothing(admin_client, seen):
 
 
 def test_what_a_pruned_message_left_behind(admin_client):
-    # Pruned between the look at it and the entry of its repetition.
+    # Pruned between the check and the entry of the resend.
     again = make_entry(message=make_message(), resend_of_id=10**6)
     assert "Copy of" not in shown(admin_client.get(url("entry", again)))
     admin_client.post(url("resend", again))
-    assert LogEntry.objects.first().resend_of_id == again.resend_of_id  # they still know each other
+    assert LogEntry.objects.first().resend_of_id == again.resend_of_id  # still linked
 
 
 def test_a_confirmation_of_another_state(admin_client):
-    """The outbox or a provider's report says meanwhile that it was sent."""
+    """The outbox or delivery tracking reports in the meantime that it was sent."""
     entry = make_entry(message=make_message())
     page = admin_client.get(url("resend", entry)).content.decode()
     state = re.search(r'name="state" value="(\w+)"', page)[1]

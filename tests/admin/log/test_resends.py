@@ -1,4 +1,4 @@
-"""What resends mean for the original, for counts of failures, and for resending several."""
+"""Resends: their effect on the original, on counts of failures, and on resending several."""
 
 import re
 from datetime import timedelta
@@ -31,7 +31,7 @@ def _all(**query):
 
 
 def _counts():
-    """Each count of failures that the admin and smtp_status show."""
+    """Return each count of failures that the admin and smtp_status show."""
     day = timezone.now() - timedelta(days=1)
     today = chart.volume().days[-1].counts
     return (
@@ -52,7 +52,7 @@ def test_counts_forget_what_was_resent_successfully(admin_client):
 
     cache.clear()
     assert _counts() == (3, 3, 3, True, 3)
-    # Of a copy: the original and the other copy are made up for.
+    # A resent copy also settles the original and the other copy.
     once.claim(again, None, 0)
     made = once.send_claimed(again).entry
     assert (made.resend_of_id, made.state) == (entry.pk, "sent")
@@ -104,7 +104,7 @@ def test_several_never_means_twice(admin_client):
     assert 'data-resend-count="2"' in shown(admin_client.get(path))
     page = shown(admin_client.post(path, {"seen": once.newest_resend()}, follow=True))
     assert len(mail.outbox) == 2
-    assert page.count("(1)") >= 5  # each reason is told
+    assert page.count("(1)") >= 5  # each reason is shown
     done = {entry.resend_of_id for entry in LogEntry.objects.filter(category_source="resent")}
     assert done == {plain.pk, twin.pk}
 
@@ -120,7 +120,7 @@ def test_all_that_the_filters_find(admin_client, monkeypatch):
     assert 'data-resend-count="60"' in page
     admin_client.post(_all(state="failed"), {"seen": 0})
     assert len(mail.outbox) == 60
-    # Again: each is left out.
+    # The second time, each is left out.
     page = shown(admin_client.get(_all(state="failed")))
     assert "data-resend-count" not in page
     assert "60:" in page
@@ -150,7 +150,7 @@ def test_unknown_ones_are_resent_only_if_asked_for(admin_client):
 
 
 def test_what_turns_out_to_be_sent_meanwhile_is_not_resent(admin_client, monkeypatch):
-    """A worker that was taken for dead comes back, and its outcome is the better one."""
+    """A worker that seemed dead comes back with the better outcome."""
     first, second = _failed(state="unknown"), _failed(state="unknown")
     send_claimed = several.send_claimed
 
@@ -179,7 +179,7 @@ def test_a_process_that_died_leaves_the_message_to_a_person(admin_client, monkey
     resend_several([entry.pk], account)
     assert account.left_out == {"begun": 1}
     assert not mail.outbox
-    # A person may.
+    # A person can confirm it.
     page = admin_client.get(url("resend", entry)).content.decode()
     seen = re.search(r'name="seen" value="(\d+)"', page)[1]
     admin_client.post(url("resend", entry), {"seen": seen})

@@ -1,4 +1,4 @@
-"""States never contradict each other, are more than a colour, and lead to what has to change."""
+"""States are consistent, don't rely on colour alone, and link to what has to change."""
 
 import re
 
