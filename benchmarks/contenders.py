@@ -23,7 +23,7 @@ LIMIT = "limit: raw socket, one write"
 PING = "a round trip (NOOP)"
 
 
-def stock_backend(port: int, security: str) -> smtp.EmailBackend:
+def stock_backend(port: int, encryption: str) -> smtp.EmailBackend:
     """Django's own backend, as the project's settings would make it."""
     return smtp.EmailBackend(
         alias=None,
@@ -31,8 +31,8 @@ def stock_backend(port: int, security: str) -> smtp.EmailBackend:
         port=port,
         username=USERNAME,
         password=PASSWORD,
-        use_tls=security == "starttls",
-        use_ssl=security == "ssl",
+        use_tls=encryption == "starttls",
+        use_ssl=encryption == "ssl",
         timeout=30,
     )
 
@@ -40,8 +40,8 @@ def stock_backend(port: int, security: str) -> smtp.EmailBackend:
 class Stock:
     """Connects for each message, as send_mail() does."""
 
-    def __init__(self, port: int, security: str, build: Build) -> None:
-        self._server = (port, security)
+    def __init__(self, port: int, encryption: str, build: Build) -> None:
+        self._server = (port, encryption)
         self._build = build
 
     def __call__(self) -> None:
@@ -51,8 +51,8 @@ class Stock:
 class Kept:
     """Django's own backend with a connection kept open by hand."""
 
-    def __init__(self, port: int, security: str, build: Build) -> None:
-        self._backend = stock_backend(port, security)
+    def __init__(self, port: int, encryption: str, build: Build) -> None:
+        self._backend = stock_backend(port, encryption)
         self._build = build
 
     def __call__(self) -> None:
@@ -66,15 +66,15 @@ class Kept:
 class Aiosmtplib:
     """As its documentation says, with an SSL context kept, on an event loop that is there."""
 
-    def __init__(self, port: int, security: str, build: Build) -> None:
+    def __init__(self, port: int, encryption: str, build: Build) -> None:
         self._options: dict[str, Any] = {
             "hostname": HOST,
             "port": port,
             "username": USERNAME,
             "password": PASSWORD,
-            "use_tls": security == "ssl",
-            "start_tls": security == "starttls",
-            "tls_context": ssl.create_default_context() if security != "none" else None,
+            "use_tls": encryption == "ssl",
+            "start_tls": encryption == "starttls",
+            "tls_context": ssl.create_default_context() if encryption != "none" else None,
         }
         self._build = build
         self._loop = asyncio.new_event_loop()
@@ -91,14 +91,14 @@ class Aiosmtplib:
 class Raw:
     """A kept session without any library: bytes built before, one write, the replies."""
 
-    def __init__(self, port: int, security: str) -> None:
+    def __init__(self, port: int, encryption: str) -> None:
         self._sock = socket.create_connection((HOST, port))
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         context = ssl.create_default_context()
-        if security == "ssl":
+        if encryption == "ssl":
             self._sock = context.wrap_socket(self._sock, server_hostname=HOST)
         self._replies(1)
-        if security == "starttls":
+        if encryption == "starttls":
             self._command(b"EHLO benchmark")
             self._command(b"STARTTLS")
             self._sock = context.wrap_socket(self._sock, server_hostname=HOST)

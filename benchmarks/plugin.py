@@ -17,24 +17,24 @@ _COLD = "invoice"
 
 
 def use(
-    around: Around, ports: list[int], security: str = "starttls", *, cold: bool = False
+    around: Around, ports: list[int], encryption: str = "starttls", *, cold: bool = False
 ) -> None:
     """Make a set for each of the ports live, with ``cold`` also one for :class:`Cold`."""
     from wagtail_smtp.models import SettingsSet
 
     SettingsSet.objects.all().delete()
-    sets = [_values(around, port, security) for port in ports]
+    sets = [_values(around, port, encryption) for port in ports]
     if cold:
-        sets.insert(0, _values(around, ports[0], security) | {"categories": [_COLD]})
+        sets.insert(0, _values(around, ports[0], encryption) | {"categories": [_COLD]})
     make_sets(sets)
 
 
-def _values(around: Around, port: int, security: str) -> dict[str, Any]:
+def _values(around: Around, port: int, encryption: str) -> dict[str, Any]:
     return {
         "host": "127.0.0.1",
         "port": port,
-        "security": security,
-        "ca_certificates": around.authority_pem if security != "none" else "",
+        "encryption": encryption,
+        "ca_certificates": around.authority_pem if encryption != "none" else "",
         "username": USERNAME,
         "password": PASSWORD,
     }

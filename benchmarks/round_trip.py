@@ -28,7 +28,7 @@ from benchmarks.services import Around
 class Case:
     """One table. ``full``: all peers and the cold session, else stock, ours and the limit."""
 
-    security: str
+    encryption: str
     size: str
     delayed: bool
     rounds: int
@@ -37,7 +37,9 @@ class Case:
     @property
     def title(self) -> str:
         where = "20 ms round trip" if self.delayed else "loopback"
-        name = {"starttls": "STARTTLS", "ssl": "implicit TLS", "none": "plain text"}[self.security]
+        name = {"starttls": "STARTTLS", "ssl": "implicit TLS", "none": "plain text"}[
+            self.encryption
+        ]
         return f"One message, {self.size}, {name} and AUTH, {where}"
 
 
@@ -62,8 +64,8 @@ def measure(around: Around) -> Iterator[Table]:
 
 
 def _table(around: Around, case: Case) -> Table:
-    port = (around.delayed if case.delayed else around.loopback)[case.security]
-    plugin.use(around, [port], case.security, cold=True)
+    port = (around.delayed if case.delayed else around.loopback)[case.encryption]
+    plugin.use(around, [port], case.encryption, cold=True)
     with ExitStack() as stack:
         contenders = _contenders(stack, port, case)
         samples = interleaved(contenders, case.rounds)
@@ -82,7 +84,7 @@ def _contenders(stack: ExitStack, port: int, case: Case) -> list[Contender]:
     from wagtail_smtp.transports import mime
 
     build = SIZES[case.size]
-    server = (port, case.security)
+    server = (port, case.encryption)
     raw = stack.enter_context(closing(Raw(*server)))
     message = build(None)
     found = [Contender(STOCK, Stock(*server, build))]

@@ -28,13 +28,13 @@ class Session(threading.Thread):
     def __init__(
         self,
         sock: socket.socket,
-        security: str,
+        encryption: str,
         context: ssl.SSLContext,
         keep: Callable[[bytes], None],
     ) -> None:
         super().__init__(daemon=True)
         self._sock = sock
-        self._security = security
+        self._encryption = encryption
         self._context = context
         self._keep = keep
         self._buffer = bytearray()
@@ -46,7 +46,7 @@ class Session(threading.Thread):
         """Serve until the client leaves."""
         try:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._security == "ssl":
+            if self._encryption == "ssl":
                 self._sock = self._context.wrap_socket(self._sock, server_side=True)
             self._replies.append(b"220 benchmark ESMTP")
             for line in self._lines():
@@ -111,7 +111,7 @@ class Session(threading.Thread):
 
     def _greet(self) -> None:
         offered = [b"benchmark", *_EXTENSIONS]
-        if self._security == "starttls":
+        if self._encryption == "starttls":
             offered.append(b"STARTTLS")
         else:
             offered.append(b"AUTH PLAIN")
@@ -122,7 +122,7 @@ class Session(threading.Thread):
         self._flush()
         self._buffer.clear()
         self._sock = self._context.wrap_socket(self._sock, server_side=True)
-        self._security = "encrypted"
+        self._encryption = "encrypted"
 
     def _chunk(self, line: bytes) -> bool:
         words = line.split()
@@ -172,7 +172,7 @@ def _keeper(path: str) -> Callable[[bytes], None]:
 def main() -> None:
     """Serve until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--security", choices=("starttls", "ssl", "none"), default="starttls")
+    parser.add_argument("--encryption", choices=("starttls", "ssl", "none"), default="starttls")
     parser.add_argument("--certificate", required=True, help="PEM file with key and certificate")
     parser.add_argument("--subjects", default="", help="file for the subjects of what arrives")
     options = parser.parse_args()
@@ -181,17 +181,17 @@ def main() -> None:
     keep = _keeper(options.subjects)
     server = socket.create_server(("127.0.0.1", 0), backlog=128)
     threading.Thread(
-        target=_accept, args=(server, options.security, context, keep), daemon=True
+        target=_accept, args=(server, options.encryption, context, keep), daemon=True
     ).start()
     print(server.getsockname()[1], flush=True)
     sys.stdin.read()
 
 
 def _accept(
-    server: socket.socket, security: str, context: ssl.SSLContext, keep: Callable[[bytes], None]
+    server: socket.socket, encryption: str, context: ssl.SSLContext, keep: Callable[[bytes], None]
 ) -> None:
     while True:
-        Session(server.accept()[0], security, context, keep).start()
+        Session(server.accept()[0], encryption, context, keep).start()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from statistics import median
 
 USERNAME = "user@example.com"
 PASSWORD = "secret of the benchmarks"
-SECURITIES = ("starttls", "ssl", "none")
+ENCRYPTIONS = ("starttls", "ssl", "none")
 #: Variable in which the processes that measure find their :class:`Around`.
 VARIABLE = "WAGTAIL_SMTP_BENCHMARK"
 #: With any value in this variable SQLite writes ahead, as projects with many writers set it up.
@@ -29,7 +29,7 @@ _PINGS = 30
 
 @dataclass(frozen=True)
 class Around:
-    """Where things are: ports by security, files as paths.
+    """Where things are: ports by encryption, files as paths.
 
     ``subjects`` are files in which the first two of the ports in ``recording`` write the
     subjects of what arrives.
@@ -68,12 +68,13 @@ class Services:
             make_certificates(directory)
             server = ["benchmarks.server", "--certificate", str(directory / "server.pem")]
             loopback = {
-                security: start(stack, *server, "--security", security) for security in SECURITIES
+                encryption: start(stack, *server, "--encryption", encryption)
+                for encryption in ENCRYPTIONS
             }
             delay = calibrated_delay(loopback["none"])
             delayed = {
-                security: start(stack, *_delayed(port, delay))
-                for security, port in loopback.items()
+                encryption: start(stack, *_delayed(port, delay))
+                for encryption, port in loopback.items()
             }
             subjects = [str(directory / f"subjects-{number}") for number in (0, 1)]
             recording = [start(stack, *server, "--subjects", path) for path in subjects]

@@ -97,7 +97,7 @@ def make_set(db: None) -> MakeSet:
             "name": f"Set {SettingsSet.objects.count() + 1}",
             "host": "127.0.0.1",
             "port": server.port if server else 587,
-            "security": server.security if server else "starttls",
+            "encryption": server.encryption if server else "starttls",
             "ca_certificates": CA_PEM,
             "username": server.username if server else "user@example.com",
             "sort_order": SettingsSet.objects.count(),

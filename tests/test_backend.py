@@ -85,7 +85,7 @@ def _fork_without_hooks():
 def test_after_a_fork(make_set, reload, fork):
     """The child leaves the parent's session alone."""
     # Unencrypted, where the child could go on with it unnoticed.
-    with HostileServer(security="none") as server:
+    with HostileServer(encryption="none") as server:
         make_set(server)
         reload()
         _send()

@@ -34,7 +34,7 @@ def form_data(reports=(), **values):
         "transport": "smtp",
         "host": "smtp.example.com",
         "port": "587",
-        "security": "starttls",
+        "encryption": "starttls",
         "timeout": "10",
         "authentication": "password",
         "username": "user@example.com",

@@ -18,7 +18,7 @@ def test_a_preset_fills_the_form(person):
     preset.select_option(label="Microsoft 365")
     expect(page.locator("#id_host")).to_have_value("smtp.office365.com")
     expect(page.locator("#id_port")).to_have_value("587")
-    expect(page.locator("#id_security")).to_have_value("starttls")
+    expect(page.locator("#id_encryption")).to_have_value("starttls")
     expect(page.get_by_role("status").filter(has_text="Authenticated SMTP")).to_be_visible()
 
     expect(page.locator("#id_authentication")).to_have_value("oauth2")
@@ -27,7 +27,7 @@ def test_a_preset_fills_the_form(person):
     preset.select_option(label="SendGrid")
     expect(page.locator("#id_authentication")).to_have_value("password")
     expect(page.locator("#id_port")).to_have_value("465")
-    expect(page.locator("#id_security")).to_have_value("ssl")
+    expect(page.locator("#id_encryption")).to_have_value("ssl")
     expect(page.locator("#id_username")).to_have_value("apikey")
 
     preset.select_option(label="A relay on this machine")

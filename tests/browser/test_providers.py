@@ -50,7 +50,7 @@ def test_default_credentials_lock_nothing_of_a_provider(person):
         """() => {
           const field = document.querySelector('#id_authentication');
           field.add(new Option('Default credentials', 'default'));
-          const own = { host: 'own.example.com', port: 25, security: 'none', username: 'u' };
+          const own = { host: 'own.example.com', port: 25, encryption: 'none', username: 'u' };
           field.dataset.standard = JSON.stringify({ ...own, ca_certificates: '' });
           document.querySelector('[data-controller~="wsmtp-set-form"]').id = 'the-form';
         }"""

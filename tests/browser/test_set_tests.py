@@ -38,7 +38,7 @@ def new_set(person, server, **values):
     person.go(LIST + "add/")
     page = person.page
     page.locator("#id_preset").select_option(label="Fastmail")
-    page.locator("#id_security").select_option(server.security)
+    page.locator("#id_encryption").select_option(server.encryption)
     known = {"host": server.host, "port": str(server.port), "username": server.username}
     known |= {"password": server.password, "ca_certificates": CA_PEM}
     fill(page, **(known | values))
@@ -66,7 +66,7 @@ def test_first_set_up(person, demo, saved):
     person.log_in()
     person.go(LIST + "add/")
     page.locator("#id_preset").select_option(label="Mailgun")
-    page.locator("#id_security").select_option("starttls")
+    page.locator("#id_encryption").select_option("starttls")
     port = int(demo.rpartition(":")[2]) + places.NEWSLETTER.offset
     fill(
         page,
@@ -112,14 +112,14 @@ def test_first_set_up(person, demo, saved):
 def test_mixed_up_encryption_and_its_remedy(person):
     page = person.page
     person.log_in()
-    with HostileServer(security="starttls") as server:
+    with HostileServer(encryption="starttls") as server:
         new_set(person, server, name="Mixed up")
-        page.locator("#id_security").select_option("ssl")
+        page.locator("#id_encryption").select_option("ssl")
         fill(page, port=str(server.port))
         button(page, "Test only").click()
         title(page, "Test failed")
         expect(page.get_by_role("alert")).to_contain_text(causes.advice("ssl-on-starttls-port"))
-        page.locator("#id_security").select_option("starttls")
+        page.locator("#id_encryption").select_option("starttls")
         fill(page, port=str(server.port))
         button(page, "Test only").click()
         title(page, "Test passed")

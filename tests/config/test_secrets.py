@@ -109,7 +109,7 @@ def failing_login(request, make_set):
     answer = None if request.param == "drops" else f"535 no {CANARY}\r\n".encode()
     replies = (b"250-x\r\n250 AUTH LOGIN\r\n", b"334 VXNlcm5hbWU6\r\n", answer, answer, answer)
     with scripted(*replies) as (port, _lines):
-        make_set(port=port, security="none", ca_certificates="", password=CANARY)
+        make_set(port=port, encryption="none", ca_certificates="", password=CANARY)
         yield
 
 

@@ -110,7 +110,7 @@ def form(reports=(), **values):
         "transport": "smtp",
         "host": "127.0.0.1",
         "port": str(server.port),
-        "security": "none",
+        "encryption": "none",
         "timeout": "5",
         "authentication": "none",
         "sender_address": "office@example.com",
@@ -526,5 +526,5 @@ if __name__ == "__main__":
     Template._render = instrumented_test_render
     boss, second = new_user("boss"), new_user("second")
     browser.force_login(boss)
-    with SMTPServer(security="none", auth=False) as server:
+    with SMTPServer(encryption="none", auth=False) as server:
         sys.exit(1 if main() else 0)

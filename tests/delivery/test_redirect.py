@@ -187,7 +187,7 @@ def test_what_a_class_attaches_while_writing_is_there_once(smtp_server, make_set
 @pytest.fixture
 def standard_server(settings):
     """Standard delivery by SMTP."""
-    with SMTPServer(security="none", auth=False) as server:
+    with SMTPServer(encryption="none", auth=False) as server:
         options = {"host": "127.0.0.1", "port": server.port}
         settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {
             "STANDARD": {"BACKEND": SMTP, "OPTIONS": options}

@@ -95,7 +95,7 @@ RESPONSES = [
 
 @pytest.mark.parametrize(("phase", "code", "reply", "host", "slug"), RESPONSES)
 def test_responses(phase, code, reply, host, slug):
-    failure = Failure(phase, code, reply, host=host, port=587, security="starttls")
+    failure = Failure(phase, code, reply, host=host, port=587, encryption="starttls")
     assert explain(failure).slug == slug
 
 
@@ -111,7 +111,7 @@ DROPPED = smtplib.SMTPServerDisconnected("the server closed the connection")
 
 
 @pytest.mark.parametrize(
-    ("phase", "cause", "port", "security", "slug"),
+    ("phase", "cause", "port", "encryption", "slug"),
     [
         ("connect", socket.gaierror(-2, "Name or service not known"), 587, "starttls",
          "name-not-found"),
@@ -135,10 +135,10 @@ DROPPED = smtplib.SMTPServerDisconnected("the server closed the connection")
         ("mail", DROPPED, 587, "starttls", "connection-lost"),
     ],
 )  # fmt: skip
-def test_causes(phase, cause, port, security, slug):
+def test_causes(phase, cause, port, encryption, slug):
     error = MessageDeferred("no", phase=phase)
     error.__cause__ = cause
-    assert explain(Failure.of(error, "mail.example.com", port, security)).slug == slug
+    assert explain(Failure.of(error, "mail.example.com", port, encryption)).slug == slug
 
 
 def test_an_email_provider_is_not_found():

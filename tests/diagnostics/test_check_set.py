@@ -35,20 +35,20 @@ def _slug(stages):
     return last.cause.slug
 
 
-@pytest.mark.parametrize("security", ["starttls", "ssl", "none"])
-def test_a_server_that_works(make_set, security):
-    with HostileServer(security=security) as server:
-        stages = _stages(make_set(server, security=security))
+@pytest.mark.parametrize("encryption", ["starttls", "ssl", "none"])
+def test_a_server_that_works(make_set, encryption):
+    with HostileServer(encryption=encryption) as server:
+        stages = _stages(make_set(server, encryption=encryption))
         assert server.received == []
         assert any(line.startswith("MAIL") for line in server.transcript)
     order = ["resolve", "connect", "greeting", "tls", "auth", "fast", "sender"]
-    assert sorted(stages) == sorted(order if security != "none" else set(order) - {"tls"})
+    assert sorted(stages) == sorted(order if encryption != "none" else set(order) - {"tls"})
     assert all(report.stage.error is None for report in stages.values())
     assert all(report.stage.seconds >= 0 for report in stages.values())
     assert stages["resolve"].stage.details["addresses"] == ("127.0.0.1",)
     assert "PIPELINING" in stages["greeting"].stage.details["extensions"]
     assert stages["fast"].stage.details["fast"] == "yes"
-    if security != "none":
+    if encryption != "none":
         details = stages["tls"].stage.details
         assert details["issuer"]
         assert details["expires"].tzinfo is not None
@@ -126,12 +126,14 @@ def test_each_failure_ends_with_its_cause(make_set, fault, stage, slug):
 
 
 def test_wrong_encryption(make_set):
-    with HostileServer(security="starttls") as server:
-        assert _slug(_stages(make_set(server, security="ssl", timeout=2))) == "ssl-on-starttls-port"
-    with HostileServer(security="ssl") as server:
-        assert _slug(_stages(make_set(server, security="starttls", timeout=1))) == "no-greeting"
-    with HostileServer(security="none") as server:
-        assert _slug(_stages(make_set(server, security="starttls"))) == "starttls-not-offered"
+    with HostileServer(encryption="starttls") as server:
+        assert (
+            _slug(_stages(make_set(server, encryption="ssl", timeout=2))) == "ssl-on-starttls-port"
+        )
+    with HostileServer(encryption="ssl") as server:
+        assert _slug(_stages(make_set(server, encryption="starttls", timeout=1))) == "no-greeting"
+    with HostileServer(encryption="none") as server:
+        assert _slug(_stages(make_set(server, encryption="starttls"))) == "starttls-not-offered"
 
 
 def test_an_unknown_authority(make_set):
@@ -183,7 +185,7 @@ def test_a_truncated_password_is_not_shown():
 
 def test_a_greeting_cannot_control_a_terminal(make_set):
     with HostileServer(faults=[Fault("ehlo", "refuse", "250 mx \x1b[2J\x1b]0;x\x07 hi")]) as server:
-        stages = _stages(make_set(server, security="none", username="", ca_certificates=""))
+        stages = _stages(make_set(server, encryption="none", username="", ca_certificates=""))
     assert stages["greeting"].stage.words == "mx  [2J ]0;x  hi"
 
 

@@ -136,7 +136,7 @@ def _tested(item):
     try:
         reports = list(try_set(item, "me@example.org"))
     except EmailDeliveryError as error:
-        return explain(Failure.of(error, item.host, item.port, item.security)).slug
+        return explain(Failure.of(error, item.host, item.port, item.encryption)).slug
     assert all(report.cause is None for report in reports[:-1])
     return reports[-1].cause.slug if reports[-1].cause else ""
 

@@ -67,16 +67,16 @@ ERRORS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "port", "security"), ERRORS)
-def test_the_same_cause(db, make_set, error, port, security):
-    item = make_set(name="Office", port=port, security=security)
+@pytest.mark.parametrize(("error", "port", "encryption"), ERRORS)
+def test_the_same_cause(db, make_set, error, port, encryption):
+    item = make_set(name="Office", port=port, encryption=encryption)
     entry = make_entry(set_key=item.key)
     for row in entries.attempts([Attempt("Office", 0.1, str(item.key), error=error)]):
         row.entry = entry
         row.save()
     live = Configuration(sets=(item.frozen(()),))
     found = cause_of(entry, live)
-    assert found == explain(Failure.of(error, item.host, port, security))
+    assert found == explain(Failure.of(error, item.host, port, encryption))
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,7 @@ def test_default_credentials_without_tls(make_set, reload, settings, host, optio
         return
     with pytest.raises(ReloadRefused) as caught:
         reload()
-    assert [problem.field for problem in caught.value.problems] == ["security"]
+    assert [problem.field for problem in caught.value.problems] == ["encryption"]
 
 
 def test_the_signal_follows_the_commit(make_set, reload, django_capture_on_commit_callbacks):

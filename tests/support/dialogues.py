@@ -44,7 +44,7 @@ def _said(slug: str, phase: Any, reply: str, **values: Any) -> Dialogue:
 
 
 _NO_LOGIN = {"authentication": "none", "username": ""}
-_OPEN = {"auth": False, "security": "none"}
+_OPEN = {"auth": False, "encryption": "none"}
 #: Without PIPELINING: one command at a time.
 _PLAIN = {"extensions": ("SIZE 35882577",)}
 _TOKEN = {"mechanisms": ("XOAUTH2",), "takes_token": lambda user, token: True}
@@ -77,13 +77,13 @@ GREETING = [
 ]  # fmt: skip
 
 ENCRYPTION = [
-    Dialogue("ssl-on-starttls-port", server={"security": "starttls"}, values={"security": "ssl"}),
-    Dialogue("starttls-on-ssl-port", server={"security": "ssl"}, place="behind_port",
-             values={"security": "starttls", "port": 465}),
-    Dialogue("no-greeting", server={"security": "ssl"}, values={"security": "starttls"}),
+    Dialogue("ssl-on-starttls-port", server={"encryption": "starttls"}, values={"encryption": "ssl"}),
+    Dialogue("starttls-on-ssl-port", server={"encryption": "ssl"}, place="behind_port",
+             values={"encryption": "starttls", "port": 465}),
+    Dialogue("no-greeting", server={"encryption": "ssl"}, values={"encryption": "starttls"}),
     Dialogue("no-greeting", (Fault("banner", "close"),)),
-    Dialogue("starttls-not-offered", server={"security": "none"},
-             values={"security": "starttls"}),
+    Dialogue("starttls-not-offered", server={"encryption": "none"},
+             values={"encryption": "starttls"}),
     _said("starttls-refused", "starttls", "454 4.7.0 TLS not available due to local problem"),
     _said("starttls-refused", "starttls", "454 4.3.3 TLS not available after start"),
     Dialogue("certificate-expired", (Fault("handshake", "expired"),)),
@@ -92,9 +92,9 @@ ENCRYPTION = [
     Dialogue("certificate-unknown-issuer", (Fault("handshake", "self-signed"),)),
     Dialogue("certificate-refused", place="odd_certificate", values={"ca_certificates": ""}),
     Dialogue("encryption-failed", (Fault("handshake", "close"),)),
-    Dialogue("login-needs-encryption", server={"security": "starttls"},
-             values={"security": "none"}),
-    Dialogue("login-without-encryption", server={"security": "none"}, place="behind_port",
+    Dialogue("login-needs-encryption", server={"encryption": "starttls"},
+             values={"encryption": "none"}),
+    Dialogue("login-without-encryption", server={"encryption": "none"}, place="behind_port",
              values={"host": "mail.example.com", "port": 25}, is_live=False),
     _said("encryption-needed", "mail", "530 5.7.0 Must issue a STARTTLS command first",
           server=_OPEN, values=_NO_LOGIN),

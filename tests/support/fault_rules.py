@@ -87,11 +87,11 @@ class Case:
     name: str
     fault: Fault
     mode: str = "one write"
-    security: str = "starttls"
+    encryption: str = "starttls"
     is_large: bool = False
 
     def __str__(self) -> str:
-        words = [self.security, self.mode, self.fault.phase, self.name]
+        words = [self.encryption, self.mode, self.fault.phase, self.name]
         if self.fault.skip:
             words[2] += " again"
         if self.fault.phase == "end" and self.fault.kind != "refuse":
@@ -140,7 +140,7 @@ class Case:
             return {phase, "body"}
         if phase == "connect":
             return {"connect", "banner", "tls"}
-        if phase == "tls" and self.security == "starttls":
+        if phase == "tls" and self.encryption == "starttls":
             return {"starttls", "tls"}  # the client may see it before it begins
         if self.fault.kind == "reset":
             # It may overtake what was said before.
@@ -174,17 +174,17 @@ def _all() -> Iterator[Case]:
     yield from _large()
 
 
-def _before(security: str, phases: tuple[Phase, ...]) -> Iterator[Case]:
+def _before(encryption: str, phases: tuple[Phase, ...]) -> Iterator[Case]:
     for phase in phases:
         for name, fault in _ANSWERS.items():
-            yield Case(name, replace(fault, phase=phase), security=security)
-    yield Case("refuse", Fault("connect", "refuse"), security=security)
+            yield Case(name, replace(fault, phase=phase), encryption=encryption)
+    yield Case("refuse", Fault("connect", "refuse"), encryption=encryption)
     for name in ("close", "reset", "hang"):
-        yield Case(name, replace(_LOST[name], phase="connect"), security=security)
-    if security != "none":
+        yield Case(name, replace(_LOST[name], phase="connect"), encryption=encryption)
+    if encryption != "none":
         for name, fault in (_WITHOUT_ANSWER | _CERTIFICATES | _SLOW).items():
-            yield Case(name, replace(fault, phase="handshake"), security=security)
-    yield Case("too slow", replace(_TOO_SLOW, phase="banner"), security=security)
+            yield Case(name, replace(fault, phase="handshake"), encryption=encryption)
+    yield Case("too slow", replace(_TOO_SLOW, phase="banner"), encryption=encryption)
 
 
 def _message(mode: str) -> Iterator[Case]:

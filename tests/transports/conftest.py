@@ -27,7 +27,7 @@ def transport_to() -> Iterator[MakeTransport]:
             "name": "set",
             "host": server.host,
             "port": server.port,
-            "security": server.security,
+            "encryption": server.encryption,
             "timeout": 3,
             "ca_certificates": CA_PEM,
             "username": server.username if server.auth else "",

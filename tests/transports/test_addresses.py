@@ -119,10 +119,10 @@ BAD: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("security", ["none", "ssl", "starttls"])
+@pytest.mark.parametrize("encryption", ["none", "ssl", "starttls"])
 @pytest.mark.parametrize("bad", BAD)
-def test_the_next_address_is_tried(make_set, reload, lead_to, bad, security):
-    with SMTPServer(security=security) as server, BAD[bad]() as port:
+def test_the_next_address_is_tried(make_set, reload, lead_to, bad, encryption):
+    with SMTPServer(encryption=encryption) as server, BAD[bad]() as port:
         lead_to("localhost", found("127.0.0.1", port), found("127.0.0.1", server.port))
         make_set(server, host="localhost", timeout=2)
         reload()
@@ -144,7 +144,7 @@ def test_an_address_that_no_socket_can_be_made_for(make_set, reload, lead_to):
 
 
 def test_an_address_with_another_certificate(make_set, reload, lead_to):
-    with SMTPServer(security="ssl") as server, _other_certificate() as port:
+    with SMTPServer(encryption="ssl") as server, _other_certificate() as port:
         lead_to("localhost", found("127.0.0.1", port), found("127.0.0.1", server.port))
         make_set(server, host="localhost")
         reload()
@@ -199,7 +199,7 @@ def test_the_error_is_of_the_address_that_came_furthest(make_set, reload, lead_t
 
 
 def test_each_stage_is_shown_once(make_set, lead_to):
-    with SMTPServer(security="ssl") as server, bad_server(b"") as port:
+    with SMTPServer(encryption="ssl") as server, bad_server(b"") as port:
         lead_to("localhost", found("127.0.0.1", port), found("127.0.0.1", server.port))
         stages = [r.stage.name for r in try_set(make_set(server, host="localhost"), None)]
     assert stages[:4] == ["resolve", "connect", "tls", "greeting"]

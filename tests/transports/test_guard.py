@@ -116,9 +116,9 @@ def _fails(phase):
     return caught.value
 
 
-@pytest.mark.parametrize("security", ["starttls", "ssl", "none"])
-def test_each_security_delivers(make_set, reload, security):
-    with SMTPServer(security=security, auth=True) as server:
+@pytest.mark.parametrize("encryption", ["starttls", "ssl", "none"])
+def test_each_encryption_delivers(make_set, reload, encryption):
+    with SMTPServer(encryption=encryption, auth=True) as server:
         make_set(server)
         reload()
         assert send_mail("Hi", "Body", None, ["real@example.org"]) == 1
@@ -127,17 +127,17 @@ def test_each_security_delivers(make_set, reload, security):
 
 
 def test_a_server_without_starttls_is_refused(make_set, reload):
-    with SMTPServer(security="none") as server:
-        make_set(server, security="starttls")
+    with SMTPServer(encryption="none") as server:
+        make_set(server, encryption="starttls")
         reload()
         _fails("starttls")
         assert server.logins == []
         assert server.received == []
 
 
-@pytest.mark.parametrize("security", ["starttls", "ssl"])
-def test_a_certificate_of_another_authority_is_refused(make_set, reload, security):
-    with SMTPServer(security=security) as server:
+@pytest.mark.parametrize("encryption", ["starttls", "ssl"])
+def test_a_certificate_of_another_authority_is_refused(make_set, reload, encryption):
+    with SMTPServer(encryption=encryption) as server:
         make_set(server, ca_certificates=trustme.CA().cert_pem.bytes().decode())
         reload()
         _fails("tls")
@@ -226,7 +226,7 @@ def scripted(*replies):
 def test_replies_ahead_of_the_handshake_are_refused(make_set, reload):
     injected = b"220 go ahead\r\n250 injected\r\n"
     with scripted(b"250-x\r\n250 STARTTLS\r\n", injected) as (port, lines):
-        make_set(port=port, security="starttls")
+        make_set(port=port, encryption="starttls")
         reload()
         _fails("starttls")
     assert not any(line.startswith(b"AUTH") for line in lines)

@@ -268,9 +268,9 @@ def test_sessions_are_closed_when_the_process_ends(server):
         "from wagtail_smtp.config.values import TransportConfig; "
         "from wagtail_smtp.transports.smtp.transport import SMTPTransport; "
         "send(SMTPTransport(TransportConfig('set', '127.0.0.1', int(sys.argv[1]), "
-        "security='none')))"
+        "encryption='none')))"
     )
-    with HostileServer(security="none", auth=False) as plain:
+    with HostileServer(encryption="none", auth=False) as plain:
         allowed = program.replace(
             "settings.configure()",
             "settings.configure(WAGTAIL_SMTP={'ALLOWED_NETWORKS': ['127.0.0.0/8']})",

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 
 def destination_binding(
-    host: str, port: int, security: str, ca_certificates: str, username: str
+    host: str, port: int, encryption: str, ca_certificates: str, username: str
 ) -> dict[str, str]:
     """The destination a password is bound to, in a form that equal destinations share."""
     return {
         "transport": "smtp",
         "host": host.strip().rstrip(".").lower(),
         "port": str(port),
-        "security": security,
+        "encryption": encryption,
         "ca": _lines(ca_certificates),
         "username": username,
     }

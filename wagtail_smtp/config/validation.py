@@ -201,18 +201,18 @@ def _credentials(item: SettingsSetConfig) -> Iterator[Problem]:
         yield Problem(_("Enter the username to log in with."), "username")
     elif _CONTROL.search(item.username):
         yield Problem(_("A username can't contain control characters."), "username")
-    yield from login_without_tls(item.security, item.host, item.username)
+    yield from login_without_tls(item.encryption, item.host, item.username)
 
 
-def login_without_tls(security: str, host: str, username: str) -> Iterator[Problem]:
+def login_without_tls(encryption: str, host: str, username: str) -> Iterator[Problem]:
     """What is wrong with logging in as ``username`` to ``host``, if that isn't encrypted."""
-    if username and security == "none" and not may_log_in_without_tls(host):
+    if username and encryption == "none" and not may_log_in_without_tls(host):
         yield Problem(
             _(
                 "Without encryption the password could be read on the way. Choose STARTTLS or "
                 "SSL/TLS; only a server on this machine may be logged in to without."
             ),
-            "security",
+            "encryption",
         )
 
 

@@ -34,7 +34,7 @@ _ADDED = frozenset(
 EXTENSIONS = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE")
 
 Method = Literal["custom", "standard"]
-Security = Literal["starttls", "ssl", "none"]
+Encryption = Literal["starttls", "ssl", "none"]
 Authentication = Literal["none", "password", "default", "oauth2"]
 
 
@@ -66,7 +66,7 @@ class SettingsSetConfig:
     transport: str = "smtp"
     host: str = ""
     port: int = 587
-    security: Security = "starttls"
+    encryption: Encryption = "starttls"
     timeout: int = 10
     ehlo_name: str = ""
     ignored_extensions: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class SettingsSetConfig:
         if self.is_provider:
             return provider_binding(self.transport, self.provider, self.ca_certificates)
         binding = destination_binding(
-            self.host, self.port, self.security, self.ca_certificates, self.username
+            self.host, self.port, self.encryption, self.ca_certificates, self.username
         )
         if self.authentication == "oauth2":
             # Who gives the token, for which client, and by which URLs.
@@ -207,7 +207,7 @@ class TransportConfig:
     name: str
     host: str
     port: int
-    security: Security = "starttls"
+    encryption: Encryption = "starttls"
     timeout: float = 10
     ehlo_name: str = ""
     ca_certificates: str = ""

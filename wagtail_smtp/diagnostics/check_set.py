@@ -118,7 +118,7 @@ def try_server(
         if stage.error is None:
             yield StageResult(stage)
         else:
-            failure = Failure.of(stage.error, server.host, server.port, server.security)
+            failure = Failure.of(stage.error, server.host, server.port, server.encryption)
             uses_oauth = isinstance(server, TransportConfig) and server.tokens is not None
             failure = replace(failure, is_provider=item.is_provider, uses_oauth=uses_oauth)
             yield StageResult(stage, explain(failure))

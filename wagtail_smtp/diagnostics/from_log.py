@@ -104,7 +104,7 @@ def _cause_of_attempt(
     attempt: LogAttempt, server: tuple[str, int, str], item: SettingsSetConfig | None
 ) -> Cause | None:
     phase, text = attempt.phase, attempt.reply
-    host, port, security = server
+    host, port, encryption = server
     if phase in _ERRORS_BY_PHASE:
         return explain(Failure(error=_ERRORS_BY_PHASE[phase](text)))
     if not phase:
@@ -124,7 +124,7 @@ def _cause_of_attempt(
             cause,
             host=host,
             port=port,
-            security=security,
+            encryption=encryption,
             is_provider=is_provider,
             uses_oauth=item is not None and item.authentication == "oauth2",
             message=without_prefix(text) if is_own else "",
@@ -157,10 +157,10 @@ def _exception(text: str) -> OSError:
 
 
 def _server(entry: LogEntry, item: SettingsSetConfig | None) -> tuple[str, int, str]:
-    """Host, port and security of the server, as far as they are known now."""
+    """Host, port and encryption of the server, as far as they are known now."""
     if item is not None and item.is_provider:
         return "", 443, "ssl"
     if item is not None and item.authentication != "default":
-        return item.host.lower(), item.port, item.security
+        return item.host.lower(), item.port, item.encryption
     own = standard.server() if item is not None or entry.set_key is None else None
-    return (own.host.lower(), own.port, own.security) if own else ("", 0, "")
+    return (own.host.lower(), own.port, own.encryption) if own else ("", 0, "")

@@ -239,7 +239,7 @@ _SHOW: dict[str, Callable[[Any], str]] = {
     "ignored_extensions": ", ".join,
     "max_size": _megabytes,
     "notify_user": _user,
-    "security": lambda value: str(dict(SettingsSet.Security.choices)[value]),
+    "encryption": lambda value: str(dict(SettingsSet.Encryption.choices)[value]),
     "authentication": lambda value: str(dict(SettingsSet.Authentication.choices)[value]),
 }
 

@@ -244,7 +244,7 @@ def _problems(target: Configuration) -> Iterator[Problem]:
         if consents.is_consent_missing(item):
             yield Problem(consents.missing_consent_text(), "oauth_consent", item.name)
         if isinstance(config, TransportConfig) and config.is_standard_server:
-            found = validation.login_without_tls(config.security, config.host, config.username)
+            found = validation.login_without_tls(config.encryption, config.host, config.username)
             yield from (problem.named(item.name) for problem in found)
 
 

@@ -22,7 +22,7 @@ from wagtail_smtp.models.secret import Secret
 class SettingsSet(StagedModel, ClusterableModel):
     """One row of *SMTP settings*: a server, credentials, sender and redirection."""
 
-    class Security(models.TextChoices):
+    class Encryption(models.TextChoices):
         STARTTLS = "starttls", _("STARTTLS")
         SSL = "ssl", _("SSL/TLS")
         NONE = "none", _("None")
@@ -63,11 +63,11 @@ class SettingsSet(StagedModel, ClusterableModel):
         validators=[MinValueValidator(1), MaxValueValidator(65535)],
         help_text=_("Usually 587 for STARTTLS and 465 for SSL/TLS."),
     )
-    security = models.CharField(
-        _("security"),
+    encryption = models.CharField(
+        _("encryption"),
         max_length=16,
-        choices=Security.choices,
-        default=Security.STARTTLS,
+        choices=Encryption.choices,
+        default=Encryption.STARTTLS,
         help_text=_(
             "STARTTLS and SSL/TLS encrypt the connection and check the server's certificate; "
             "they never fall back to plain text."
@@ -279,7 +279,7 @@ PLAIN_FIELDS = (
     "transport",
     "host",
     "port",
-    "security",
+    "encryption",
     "timeout",
     "ehlo_name",
     "ca_certificates",

@@ -17,7 +17,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from wagtail_smtp.conf import conf
-from wagtail_smtp.config.values import Outcome, Recipient, Security
+from wagtail_smtp.config.values import Encryption, Outcome, Recipient
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     MessageDeferred,
@@ -40,7 +40,7 @@ class StandardServer:
 
     host: str
     port: int
-    security: Security
+    encryption: Encryption
     username: str
     password: str = field(repr=False)
 
@@ -185,15 +185,15 @@ def server() -> StandardServer | None:
     backend = _built()
     if not isinstance(backend, smtp.EmailBackend):
         return None
-    security: Literal["starttls", "ssl", "none"] = "none"
+    encryption: Literal["starttls", "ssl", "none"] = "none"
     if backend.use_ssl:
-        security = "ssl"
+        encryption = "ssl"
     elif backend.use_tls:
-        security = "starttls"
+        encryption = "starttls"
     return StandardServer(
         host=str(backend.host or ""),
         port=int(backend.port or 25),
-        security=security,
+        encryption=encryption,
         username=str(backend.username or ""),
         password=str(backend.password or ""),
     )

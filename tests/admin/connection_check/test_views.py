@@ -50,7 +50,7 @@ def typed(server, **values):
     defaults = {
         "host": server.host,
         "port": str(server.port),
-        "security": server.security,
+        "encryption": server.encryption,
         "username": server.username,
         "password": server.password,
         "ca_certificates": CA_PEM,
@@ -61,7 +61,7 @@ def typed(server, **values):
 
 def stored_data(item, **values):
     """What the form of a stored set posts, unchanged but for ``values``."""
-    kept = ("name", "host", "port", "security", "username", "ca_certificates")
+    kept = ("name", "host", "port", "encryption", "username", "ca_certificates")
     data = {name: str(getattr(item, name)) for name in kept}
     return form_data(**(data | {"password": "", "loaded_revision": str(item.revision)} | values))
 
@@ -94,16 +94,16 @@ def test_the_stored_password_is_used_where_none_is_typed(admin_client, make_set)
     assert (item.sender_name, item.revision) == ("", revision)
 
 
-@pytest.mark.parametrize("field", ["host", "port", "username", "ca_certificates", "security"])
+@pytest.mark.parametrize("field", ["host", "port", "username", "ca_certificates", "encryption"])
 def test_the_stored_password_goes_nowhere_else(admin_client, make_set, field):
-    with HostileServer() as server, HostileServer(security="ssl") as other:
+    with HostileServer() as server, HostileServer(encryption="ssl") as other:
         item = make_set(server)
         change = {
             "host": {"host": "localhost"},
             "port": {"port": str(other.port)},
             "username": {"username": "other@example.com"},
             "ca_certificates": {"ca_certificates": ""},
-            "security": {"security": "ssl"},
+            "encryption": {"encryption": "ssl"},
         }[field]
         data = stored_data(item, **change)
         response = admin_client.post(reverse(TYPED, args=[item.pk]), data)
@@ -167,22 +167,24 @@ def test_a_failure_ends_with_its_remedy_and_where_that_is_described(admin_client
     assert f'id="{slug}"' in admin_client.get(url).content.decode()
 
 
-@pytest.mark.parametrize("security", ["ssl", "starttls"])
-def test_mixed_up_encryption(admin_client, security):
-    with HostileServer(security={"ssl": "starttls", "starttls": "ssl"}[security]) as server:
+@pytest.mark.parametrize("encryption", ["ssl", "starttls"])
+def test_mixed_up_encryption(admin_client, encryption):
+    with HostileServer(encryption={"ssl": "starttls", "starttls": "ssl"}[encryption]) as server:
         # Where neither side speaks first, nothing but time ends it.
-        data = typed(server, security=security, timeout={"ssl": "8", "starttls": "1"}[security])
+        data = typed(
+            server, encryption=encryption, timeout={"ssl": "8", "starttls": "1"}[encryption]
+        )
         *_stages, last, _end = lines(admin_client.post(reverse(NEW), data))
     assert "SSL/TLS" in last["remedy"]["advice"]
 
 
 def test_default_credentials(admin_client, configure):
-    with HostileServer(security="none") as server:
+    with HostileServer(encryption="none") as server:
         options = {"host": "localhost", "port": server.port, "username": server.username}
         options |= {"password": server.password}
         backend = "django.core.mail.backends.smtp.EmailBackend"
         configure(STANDARD={"BACKEND": backend, "OPTIONS": options})
-        locked = dict.fromkeys(["host", "port", "security", "username", "password"])
+        locked = dict.fromkeys(["host", "port", "encryption", "username", "password"])
         data = form_data(authentication="default", test="connection", **locked)
         *_stages, end = lines(admin_client.post(reverse(NEW), data))
         assert len(server.logins) == 1

@@ -104,14 +104,14 @@ def test_fields_of_other_transports_dont_matter(admin_client):
     """As without JavaScript, where all of them are there."""
     wrong = {
         "port": "nonsense",
-        "security": "nonsense",
+        "encryption": "nonsense",
         "host": "not a host",
         "provider_mailgun_api_url": "nonsense",
         "provider_mailgun_sender_domain": "x" * 999,
     }
     admin_client.post(reverse(ADD), posted("postmark", **wrong))
     [item] = SettingsSet.objects.all()
-    assert (item.host, item.port, item.security) == ("", 587, "starttls")
+    assert (item.host, item.port, item.encryption) == ("", 587, "starttls")
     assert item.provider == {}
 
 

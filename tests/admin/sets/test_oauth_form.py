@@ -137,7 +137,7 @@ def test_the_secret_is_asked_for_again(admin_client, change):
         ({"oauth_provider": "other", "oauth_token_url": "http://login.example.com/t"},
          "oauth_token_url"),
         ({"oauth_provider": "google", "oauth_flow": "service_account"}, "oauth_service_account"),
-        ({"security": "none"}, "security"),
+        ({"encryption": "none"}, "encryption"),
         ({"username": ""}, "username"),
     ],
 )  # fmt: skip

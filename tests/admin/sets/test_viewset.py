@@ -124,7 +124,7 @@ def test_an_empty_password_keeps_the_stored_one(admin_client, make_set):
     [
         {"host": "evil.example.com"},
         {"port": "465"},
-        {"security": "ssl"},
+        {"encryption": "ssl"},
         {"username": "other@example.com"},
     ],
 )
@@ -307,7 +307,7 @@ def test_default_credentials_keep_no_host_of_the_editors(admin_client, standard_
 
 
 def test_locked_fields_need_not_be_posted(admin_client, standard_smtp):
-    locked = dict.fromkeys(["host", "port", "security", "username", "password"])
+    locked = dict.fromkeys(["host", "port", "encryption", "username", "password"])
     admin_client.post(reverse(ADD), form_data(authentication="default", **locked))
     assert SettingsSet.objects.get().authentication == "default"
 
@@ -317,7 +317,7 @@ def test_default_credentials_are_offered_only_where_there_are_some(admin_client)
     assert list(errors(response)) == ["authentication"]
 
 
-@pytest.mark.parametrize("values", [{"port": ""}, {"port": "", "security": ""}])
+@pytest.mark.parametrize("values", [{"port": ""}, {"port": "", "encryption": ""}])
 def test_locked_fields_are_missing_where_nothing_is_offered(admin_client, values):
     data = form_data(authentication="default", **values)
     response = admin_client.post(reverse(ADD), data)

@@ -62,7 +62,7 @@ def set_for(server: SMTPServer) -> dict[str, object]:
     return {
         "host": "127.0.0.1",
         "port": server.port,
-        "security": server.security,
+        "encryption": server.encryption,
         "ca_certificates": CA_PEM,
         "username": server.username,
         "password": server.password,

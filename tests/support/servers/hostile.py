@@ -1,7 +1,7 @@
 """An SMTP server on a free loopback port that is as good, or as hostile, as a test wants.
 
 One thread a connection and blocking sockets, so that it costs little; benchmarks may use it as
-``python -m tests.support.servers.hostile --port 0 --security starttls``, which prints its port.
+``python -m tests.support.servers.hostile --port 0 --encryption starttls``, which prints its port.
 """
 
 import argparse
@@ -24,7 +24,7 @@ MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
 
 @dataclass
 class HostileServer:
-    """Start with ``with``; ``security`` is starttls, ssl or none.
+    """Start with ``with``; ``encryption`` is starttls, ssl or none.
 
     Attributes:
         received: each message for which a 250 was decided, even if it was never said.
@@ -33,7 +33,7 @@ class HostileServer:
         violations: what no client may do, such as sending ahead of a handshake.
     """
 
-    security: str = "starttls"
+    encryption: str = "starttls"
     extensions: Sequence[str] = EXTENSIONS
     username: str = "user@example.com"
     password: str = "secret of the tests"
@@ -119,14 +119,14 @@ def main() -> None:
     """Serve until standard input ends; the first line of the output is the port."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--security", choices=("starttls", "ssl", "none"), default="starttls")
+    parser.add_argument("--encryption", choices=("starttls", "ssl", "none"), default="starttls")
     parser.add_argument("--extensions", nargs="*", default=EXTENSIONS)
     parser.add_argument("--authority", help="file to write the authority's certificate to")
     options = parser.parse_args()
     if options.authority:
         with open(options.authority, "w") as file:
             file.write(CA_PEM)
-    with HostileServer(options.security, options.extensions, port=options.port) as server:
+    with HostileServer(options.encryption, options.extensions, port=options.port) as server:
         sys.stdout.write(f"{server.port}\n")
         sys.stdout.flush()
         sys.stdin.read()

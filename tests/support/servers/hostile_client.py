@@ -31,10 +31,10 @@ def logged_in(server: HostileServer, *, log_in: bool = True) -> Iterator[smtplib
         "timeout": 5,
     }
     client = (
-        smtplib.SMTP_SSL(**to, context=tls()) if server.security == "ssl" else smtplib.SMTP(**to)
+        smtplib.SMTP_SSL(**to, context=tls()) if server.encryption == "ssl" else smtplib.SMTP(**to)
     )
     with client:
-        if server.security == "starttls":
+        if server.encryption == "starttls":
             client.starttls(context=tls())
         if log_in:
             client.login(server.username, server.password)
@@ -47,7 +47,7 @@ def after_ehlo(server: HostileServer) -> Iterator[socket.socket]:
     with socket.create_connection((server.host, server.port), 5) as sock:
         read(sock, b"220 hostile.example ESMTP\r\n")
         sock.sendall(b"EHLO client\r\n")
-        read(sock, b"STARTTLS\r\n" if server.security == "starttls" else b"8BITMIME\r\n")
+        read(sock, b"STARTTLS\r\n" if server.encryption == "starttls" else b"8BITMIME\r\n")
         yield sock
 
 

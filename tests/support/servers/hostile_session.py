@@ -35,7 +35,7 @@ class Session:
     def run(self) -> None:
         """Obey the client until one of both leaves."""
         self._wire.answer("connect", "")
-        if self._server.security == "ssl":
+        if self._server.encryption == "ssl":
             self._encrypt()
         self._wire.answer("banner", "220 hostile.example ESMTP")
         while True:
@@ -91,7 +91,7 @@ class Session:
     def _ehlo(self, rest: str) -> None:
         self._reset()
         lines = ["hostile.example", *self._server.extensions]
-        if self._server.security == "starttls" and not self._is_encrypted:
+        if self._server.encryption == "starttls" and not self._is_encrypted:
             lines.append("STARTTLS")
         elif self._server.auth:
             lines.append("AUTH " + " ".join(self._server.mechanisms))
@@ -103,7 +103,7 @@ class Session:
         self._wire.answer("ehlo", "250 hostile.example")
 
     def _starttls(self, rest: str) -> None:
-        if self._server.security != "starttls" or self._is_encrypted:
+        if self._server.encryption != "starttls" or self._is_encrypted:
             self._wire.reply("503 5.5.1 Not now")
         elif self._wire.answer("starttls", "220 2.0.0 Go ahead"):
             self._encrypt()
@@ -163,7 +163,7 @@ class Session:
         return _decoded(self._wire.take_until(b"\r\n").decode())
 
     def _may_talk(self) -> bool:
-        return self._server.security != "starttls" or self._is_encrypted
+        return self._server.encryption != "starttls" or self._is_encrypted
 
     # A message
 

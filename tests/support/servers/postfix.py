@@ -132,7 +132,7 @@ class Postfix:
     """
 
     host = "127.0.0.1"
-    security = "starttls"
+    encryption = "starttls"
     username = "user@example.com"
     password = "secret of the tests"
     domain = "example.org"

@@ -37,9 +37,9 @@ class Received:
 
 @dataclass
 class SMTPServer:
-    """Start with ``with``; ``security`` is starttls, ssl or none."""
+    """Start with ``with``; ``encryption`` is starttls, ssl or none."""
 
-    security: str = "starttls"
+    encryption: str = "starttls"
     username: str = "user@example.com"
     password: str = "secret of the tests"
     auth: bool = True
@@ -58,11 +58,11 @@ class SMTPServer:
             self,
             hostname="127.0.0.1",
             port=0,
-            ssl_context=context if self.security == "ssl" else None,
-            tls_context=context if self.security == "starttls" else None,
-            require_starttls=self.security == "starttls",
+            ssl_context=context if self.encryption == "ssl" else None,
+            tls_context=context if self.encryption == "starttls" else None,
+            require_starttls=self.encryption == "starttls",
             auth_required=self.auth,
-            auth_require_tls=self.security == "starttls",
+            auth_require_tls=self.encryption == "starttls",
             authenticator=self._authenticate,
             decode_data=False,
         )

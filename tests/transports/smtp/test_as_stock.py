@@ -47,7 +47,7 @@ class Scripted:
     """A server that says what it is told to; lines are sent as they are."""
 
     username, password = "user@example.com", "secret of the tests"
-    host, security, auth = "127.0.0.1", "none", True
+    host, encryption, auth = "127.0.0.1", "none", True
 
     def __init__(self, answers: dict[str, list[bytes]]) -> None:
         self.answers = answers

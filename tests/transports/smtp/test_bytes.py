@@ -119,9 +119,9 @@ def test_same_bytes_for_random_messages(seed):
     "extensions", [("PIPELINING", "CHUNKING", "8BITMIME", "SIZE"), ("PIPELINING",), ()]
 )
 def test_the_same_arrives_by_every_way(extensions, settings):
-    with HostileServer(security="none", auth=False, extensions=extensions) as server:
+    with HostileServer(encryption="none", auth=False, extensions=extensions) as server:
         transport = SMTPTransport(
-            TransportConfig("set", server.host, server.port, security="none", timeout=5)
+            TransportConfig("set", server.host, server.port, encryption="none", timeout=5)
         )
         envelope = Envelope("from@example.com", ("to@example.com",))
         wanted = []

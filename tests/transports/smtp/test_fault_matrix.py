@@ -91,8 +91,8 @@ def servers(make_set, reload):
     """Start a server with faults, and a good one for the backup."""
     started = []
 
-    def start(security="starttls", mode="one write", faults=(), *, backup=True, **values):
-        first = HostileServer(security, MODES[mode], faults=faults, **values)
+    def start(encryption="starttls", mode="one write", faults=(), *, backup=True, **values):
+        first = HostileServer(encryption, MODES[mode], faults=faults, **values)
         started.append(first.__enter__())
         other = HostileServer()
         started.append(other.__enter__())
@@ -129,7 +129,7 @@ def test_matrix(servers, send, settings, case: Case, has_backup: bool, dialect: 
     is_earned = case.is_about_the_message and case.mode != "one by one"
     fault = replace(case.fault, from_connection=1 + is_earned)
     first, other = servers(
-        case.security, case.mode, [fault], backup=has_backup, dialect=DIALECTS[dialect]
+        case.encryption, case.mode, [fault], backup=has_backup, dialect=DIALECTS[dialect]
     )
     if is_earned:
         earn(first, send, case.mode)

@@ -99,11 +99,11 @@ def test_listens_to_nobody():
 
 
 @pytest.mark.parametrize("kind", ["expired", "wrong name", "self-signed"])
-@pytest.mark.parametrize("security", ["starttls", "ssl"])
-def test_bad_certificates(security, kind):
+@pytest.mark.parametrize("encryption", ["starttls", "ssl"])
+def test_bad_certificates(encryption, kind):
     words = {"expired": "expired", "wrong name": "IP address mismatch", "self-signed": "self"}
     with (
-        HostileServer(security, faults=[Fault("handshake", kind)]) as server,
+        HostileServer(encryption, faults=[Fault("handshake", kind)]) as server,
         pytest.raises(ssl.SSLCertVerificationError, match=words[kind]),
         logged_in(server),
     ):

@@ -19,10 +19,10 @@ from tests.support.servers.hostile_client import (
 )
 
 
-@pytest.mark.parametrize("security", ["starttls", "ssl", "none"])
-def test_takes_messages_unstuffed(security):
+@pytest.mark.parametrize("encryption", ["starttls", "ssl", "none"])
+def test_takes_messages_unstuffed(encryption):
     content = b"Subject: Hi\r\n\r\n.\r\n..two\r\nend.\r\n"
-    with HostileServer(security) as server, logged_in(server) as client:
+    with HostileServer(encryption) as server, logged_in(server) as client:
         for number in (1, 2):
             assert client.sendmail("a@example.com", [f"{number}@example.com"], content) == {}
     assert [item.content for item in server.received] == [content] * 2
@@ -149,7 +149,7 @@ def test_knows_no_bdat_unless_it_offers_it():
 
 
 def test_serves_from_a_process_of_its_own():
-    command = [sys.executable, "-m", "tests.support.servers.hostile", "--security", "none"]
+    command = [sys.executable, "-m", "tests.support.servers.hostile", "--encryption", "none"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -44,8 +44,8 @@ def start(make_set: MakeSet, reload: Callable[[], Any]) -> Iterator[Start]:
     def run(*, ssl: bool = False, values: dict[str, Any] | None = None, **options: Any) -> Postfix:
         server = Postfix(**options).__enter__()
         servers.append(server)
-        security = {"port": server.ssl_port, "security": "ssl"} if ssl else {}
-        make_set(server, **security, **(values or {}))
+        encryption = {"port": server.ssl_port, "encryption": "ssl"} if ssl else {}
+        make_set(server, **encryption, **(values or {}))
         reload()
         return server
 

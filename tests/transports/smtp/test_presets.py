@@ -23,7 +23,7 @@ def test_slugs_and_labels_are_unique():
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.slug)
-def test_port_and_security_belong_together(preset):
+def test_port_and_encryption_belong_together(preset):
     assert {465: "ssl", 587: "starttls", 1025: "starttls", 25: "none"}[preset.port] == (
-        preset.security
+        preset.encryption
     )

@@ -163,10 +163,10 @@ def _authorities():
 
 # Versions that aren't committed are never kept, and so replace nothing.
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("security", ["starttls", "ssl", "none"])
-def test_a_reload_leaves_no_context_behind(make_set, security):
-    with HostileServer(security=security, auth=False) as server, no_collector():
-        item = make_set(server, security=security, **NO_LOGIN)
+@pytest.mark.parametrize("encryption", ["starttls", "ssl", "none"])
+def test_a_reload_leaves_no_context_behind(make_set, encryption):
+    with HostileServer(encryption=encryption, auth=False) as server, no_collector():
+        item = make_set(server, encryption=encryption, **NO_LOGIN)
         authorities = _authorities(), _authorities()
         before = _contexts()
         for number in range(4):
@@ -176,7 +176,7 @@ def test_a_reload_leaves_no_context_behind(make_set, security):
             item.save()
             live.reload()
             send_mail("Hi", "Body", None, ["real@example.org"])
-            assert _made_since(before) <= (security != "none")
+            assert _made_since(before) <= (encryption != "none")
 
 
 @pytest.mark.django_db(transaction=True)

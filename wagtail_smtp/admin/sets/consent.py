@@ -119,7 +119,7 @@ def words_for(error: Exception, item: SettingsSet) -> str:
     """What people read of a failure; of the provider's own words only what was cleaned."""
     if isinstance(error, SecretError):
         return str(error)
-    cause = explain(Failure.of(error, item.host, item.port, item.security))
+    cause = explain(Failure.of(error, item.host, item.port, item.encryption))
     text = f"{cause.title}. {cause.advice}"
     said = getattr(error, "reply", "")
     return text + " " + _("The provider's words: %s") % said if said else text

@@ -33,7 +33,7 @@ def token_state(item: SettingsSet):
 
 
 def _cause(item, refusal):
-    return explain(Failure.of(refusal, item.host, item.port, item.security))
+    return explain(Failure.of(refusal, item.host, item.port, item.encryption))
 
 
 def token_notices():

@@ -32,7 +32,7 @@ OWN_SERVERS = tuple(
 _OF_SMTP = {
     "host": "",
     "port": 587,
-    "security": "starttls",
+    "encryption": "starttls",
     "authentication": "none",
     "username": "",
     "ehlo_name": "",

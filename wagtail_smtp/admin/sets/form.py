@@ -52,7 +52,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
         help_text=gettext_lazy(
             "Never shown again. Left empty, the stored password stays. It belongs to host, port, "
-            "security, certificates and username: change one of them and it must be entered again."
+            "encryption, certificates and username: change one of them and it must be entered again."
         ),
     )
     remove_password = forms.BooleanField(
@@ -101,17 +101,17 @@ class SettingsSetForm(OAuthFields, ESPForm):
         is_offered = default in [value for value, _label in self.fields["authentication"].choices]
         if is_offered and self.data.get("authentication") == default:
             # Locked fields are not posted.
-            self.fields["port"].required = self.fields["security"].required = False
+            self.fields["port"].required = self.fields["encryption"].required = False
 
     def _offer_default_credentials(self):
         server = standard.server()
         field = self.fields["authentication"]
         if server is not None and server.username:
             field.help_text = _(
-                "Default credentials are those of the site's own server. Host, port, security and "
+                "Default credentials are those of the site's own server. Host, port, encryption and "
                 "certificates are then its own too: %(host)s:%(port)s, user %(user)s."
             ) % {"host": server.host, "port": server.port, "user": server.username}
-            shown = {"host": server.host, "port": server.port, "security": server.security}
+            shown = {"host": server.host, "port": server.port, "encryption": server.encryption}
             shown |= {"ca_certificates": "", "username": server.username}
             field.widget.attrs["data-standard"] = json.dumps(shown)
         elif self.instance.authentication != SettingsSet.Authentication.DEFAULT:
@@ -136,7 +136,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
             )
         if cleaned.get("authentication") == SettingsSet.Authentication.DEFAULT:
             # Nothing of the editor's own may stand beside the project's password.
-            cleaned |= {"host": "", "port": 587, "security": "starttls", "username": ""}
+            cleaned |= {"host": "", "port": 587, "encryption": "starttls", "username": ""}
             cleaned["ca_certificates"] = ""
         self.instance.oauth = self.oauth_values(cleaned)
         self.overlook(*self.unused_oauth(cleaned))

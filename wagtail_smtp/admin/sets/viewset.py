@@ -326,7 +326,7 @@ EDIT_HANDLER = ObjectList(
                 FieldRowPanel(
                     [
                         FieldPanel("port", attrs=FOR_SMTP),
-                        FieldPanel("security", attrs=FOR_SMTP),
+                        FieldPanel("encryption", attrs=FOR_SMTP),
                         FieldPanel("timeout"),
                     ]
                 ),

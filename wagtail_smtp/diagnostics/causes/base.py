@@ -18,7 +18,7 @@ def without_prefix(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt, with the server's ``host``, ``port`` and ``security``.
+    """A failed attempt, with the server's ``host``, ``port`` and ``encryption``.
 
     Attributes:
         is_provider: whether the set uses an email provider's API instead of SMTP.
@@ -33,13 +33,13 @@ class Failure:
     error: BaseException | None = None
     host: str = ""
     port: int = 0
-    security: str = ""
+    encryption: str = ""
     is_provider: bool = False
     uses_oauth: bool = False
     message: str = ""
 
     @classmethod
-    def of(cls, error: BaseException, host: str, port: int, security: str) -> "Failure":
+    def of(cls, error: BaseException, host: str, port: int, encryption: str) -> "Failure":
         """The failure that ``error`` describes."""
         failed = error if isinstance(error, AttemptFailed) else None
         return cls(
@@ -50,7 +50,7 @@ class Failure:
             error=error,
             host=host.lower(),
             port=port,
-            security=security,
+            encryption=encryption,
             message="" if failed and failed.code else without_prefix(str(error)),
         )
 

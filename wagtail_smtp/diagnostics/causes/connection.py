@@ -27,7 +27,7 @@ def _certificate(*verify_codes: int) -> Callable[[Failure], bool]:
 
 
 def _is_plain_text_where_tls_was_expected(failure: Failure) -> bool:
-    if failure.phase != "tls" or failure.security != "ssl":
+    if failure.phase != "tls" or failure.encryption != "ssl":
         return False
     return isinstance(failure.cause, ssl.SSLError) and not isinstance(
         failure.cause, ssl.SSLCertVerificationError
@@ -35,7 +35,7 @@ def _is_plain_text_where_tls_was_expected(failure: Failure) -> bool:
 
 
 def _is_tls_where_plain_text_was_expected(failure: Failure) -> bool:
-    return failure.phase == "banner" and failure.security != "ssl" and failure.code == 0
+    return failure.phase == "banner" and failure.encryption != "ssl" and failure.code == 0
 
 
 NETWORK = (

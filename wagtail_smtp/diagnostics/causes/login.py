@@ -30,7 +30,7 @@ STARTTLS_NEEDED = (
         "login-needs-encryption",
         _("The server doesn't offer a login without encryption"),
         _("Choose STARTTLS with port 587, or SSL/TLS with port 465."),
-        lambda f: _offers_no_login(f) and f.security == "none",
+        lambda f: _offers_no_login(f) and f.encryption == "none",
         (_("If the server needs no login, choose “None” as authentication."),),
     ),
     Cause(

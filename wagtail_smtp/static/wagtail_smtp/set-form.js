@@ -1,11 +1,11 @@
 /**
  * The form of a settings set: fills in a provider's preset and shows what to know about it,
- * proposes the port that goes with the security, and locks
+ * proposes the port that goes with the encryption, and locks
  * the server's fields while the default credentials are chosen, since these may only go
  * to the site's own server. The server checks all of it again.
  */
 (function () {
-  const LOCKED = ['host', 'port', 'security', 'ca_certificates', 'username'];
+  const LOCKED = ['host', 'port', 'encryption', 'ca_certificates', 'username'];
   const PORTS = { starttls: '587', ssl: '465' };
 
   class SetFormController extends window.StimulusModule.Controller {
@@ -35,7 +35,7 @@
     }
 
     update(changed) {
-      if (changed.name === 'security') {
+      if (changed.name === 'encryption') {
         const port = this.field('port');
         if (Object.values(PORTS).includes(port.value) && PORTS[changed.value]) {
           port.value = PORTS[changed.value];
@@ -75,7 +75,7 @@
       }
       this.agree();
       this.lock();
-      ['host', 'port', 'security'].forEach((name) => {
+      ['host', 'port', 'encryption'].forEach((name) => {
         this.field(name).value = preset[name];
       });
       if (preset.username) this.field('username').value = preset.username;

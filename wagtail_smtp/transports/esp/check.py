@@ -50,7 +50,7 @@ def check_esp(config: ESPConfig, letter: OutgoingMessage | None = None) -> Itera
             at, began = "tls", opening.connected_at
         if opening.failure is not None:
             raise opening.failure
-        if config.security == "ssl":
+        if config.encryption == "ssl":
             yield Stage(at, time.monotonic() - began, details=certificate(sock))
         if letter is not None:
             at, began = "message", time.monotonic()
@@ -78,7 +78,7 @@ class _Opening:
 
     def __init__(self, config: ESPConfig) -> None:
         self._host = config.host
-        self._context = ssl_context(config.ca_certificates) if config.security == "ssl" else None
+        self._context = ssl_context(config.ca_certificates) if config.encryption == "ssl" else None
         self.connected_at = 0.0
         self.failure: Exception | None = None
 

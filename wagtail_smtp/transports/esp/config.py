@@ -56,7 +56,7 @@ class ESPConfig:
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     @property
-    def security(self) -> str:
+    def encryption(self) -> str:
         """As that of an SMTP server: ``ssl``, or ``none`` on this machine."""
         return "ssl" if urlsplit(self.url).scheme == "https" else "none"
 

@@ -61,7 +61,7 @@ def check(
     began = time.monotonic()
     deadline = began + LONGEST
     try:
-        context = None if config.security == "none" else ssl_context(config.ca_certificates)
+        context = None if config.encryption == "none" else ssl_context(config.ca_certificates)
         client = Connector(config, context, deadline)
     except (ssl.SSLError, ValueError) as error:
         yield Stage("tls", 0.0, error=MessageDeferred(str(error), phase="tls"))

@@ -95,7 +95,7 @@ class Connector(smtplib.SMTP):
         self.at = "greeting"
         self._introduce()
         yield self.at
-        if config.security == "starttls":
+        if config.encryption == "starttls":
             self._upgrade()
             yield self.at
         if config.username:
@@ -137,7 +137,7 @@ class Connector(smtplib.SMTP):
         with _phase("connect", config.name):
             self.sock = sock = guard.connect(address, until, config.timeout)
         yield self.at
-        if config.security == "ssl":
+        if config.encryption == "ssl":
             sock = self._encrypt(sock, until)
             yield self.at
         self.at = "greeting"
@@ -227,7 +227,7 @@ class Connector(smtplib.SMTP):
     @sensitive_variables()
     def _log_in(self) -> MessageDeferred | None:
         config = self._config
-        if config.security == "none" and not may_log_in_without_tls(config.host):
+        if config.encryption == "none" and not may_log_in_without_tls(config.host):
             raise smtplib.SMTPNotSupportedError("logging in without TLS is refused")
         offered = self.esmtp_features.get("auth", "").split()
         known = auth.FOR_PASSWORDS if config.tokens is None else auth.FOR_TOKENS

@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.config import oauth
-from wagtail_smtp.config.values import Authentication, Security
+from wagtail_smtp.config.values import Authentication, Encryption
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Preset:
     host: str
     hint: Any = ""
     port: int = 465
-    security: Security = "ssl"
+    encryption: Encryption = "ssl"
     authentication: Authentication = "password"
     username: str = ""
     oauth_provider: str = ""
@@ -38,7 +38,7 @@ class Preset:
         return {
             "host": self.host,
             "port": str(self.port),
-            "security": self.security,
+            "encryption": self.encryption,
             "authentication": self.authentication,
             "username": self.username,
         }

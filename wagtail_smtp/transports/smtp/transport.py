@@ -41,7 +41,7 @@ class SMTPTransport:
         registry.register(self)
 
     def _context(self) -> ssl.SSLContext | None:
-        if self.config.security == "none":
+        if self.config.encryption == "none":
             return None
         # Built once: loading the system's authorities takes longer than sending a message.
         with self._context_lock:
