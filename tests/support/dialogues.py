@@ -77,7 +77,8 @@ GREETING = [
 ]  # fmt: skip
 
 ENCRYPTION = [
-    Dialogue("ssl-on-starttls-port", server={"encryption": "starttls"}, values={"encryption": "ssl"}),
+    Dialogue("ssl-on-starttls-port", server={"encryption": "starttls"},
+             values={"encryption": "ssl"}),
     Dialogue("starttls-on-ssl-port", server={"encryption": "ssl"}, place="behind_port",
              values={"encryption": "starttls", "port": 465}),
     Dialogue("no-greeting", server={"encryption": "ssl"}, values={"encryption": "starttls"}),

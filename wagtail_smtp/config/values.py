@@ -13,21 +13,7 @@ from typing import Any, Literal, Protocol
 from wagtail_smtp.config.secret_binding import destination_binding, provider_binding
 
 #: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
-FORMAT = 5
-
-#: Fields that older formats don't have; their defaults mean what was so before.
-_ADDED = frozenset(
-    {
-        "backup",
-        "ignored_extensions",
-        "max_size",
-        "notify_user",
-        "oauth",
-        "provider",
-        "transport",
-        "webhook_secret",
-    }
-)
+FORMAT = 1
 
 #: What is used where a server offers it, as EHLO names it. STARTTLS and AUTH are chosen by fields
 #: of their own.
@@ -173,12 +159,12 @@ _SET_FIELDS = frozenset(item.name for item in fields(SettingsSetConfig))
 
 
 def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
-    if not _SET_FIELDS - _ADDED <= set(content) <= _SET_FIELDS:
+    if set(content) != _SET_FIELDS:
         raise ValueError(f"unknown or missing fields: {sorted(_SET_FIELDS ^ set(content))}")
     values: dict[str, Any] = dict(content)
     values["report_emails"] = tuple(ReportEmail(**report) for report in values["report_emails"])
     values["categories"] = tuple(values["categories"])
-    values["ignored_extensions"] = tuple(values.get("ignored_extensions", ()))
+    values["ignored_extensions"] = tuple(values["ignored_extensions"])
     return SettingsSetConfig(**values)
 
 

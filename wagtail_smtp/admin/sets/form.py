@@ -52,7 +52,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
         help_text=gettext_lazy(
             "Never shown again. Left empty, the stored password stays. It belongs to host, port, "
-            "encryption, certificates and username: change one of them and it must be entered again."
+            "encryption, certificates and username. If you change one of them, enter it again."
         ),
     )
     remove_password = forms.BooleanField(
@@ -108,7 +108,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
         field = self.fields["authentication"]
         if server is not None and server.username:
             field.help_text = _(
-                "Default credentials are those of the site's own server. Host, port, encryption and "
+                "Default credentials are those of standard delivery. Host, port, encryption and "
                 "certificates are then its own too: %(host)s:%(port)s, user %(user)s."
             ) % {"host": server.host, "port": server.port, "user": server.username}
             shown = {"host": server.host, "port": server.port, "encryption": server.encryption}
