@@ -7,7 +7,7 @@ from wagtail import hooks
 from wagtail.log_actions import LogFormatter
 from wagtail.snippets.models import register_snippet
 
-from wagtail_smtp.admin.delivery.summary import NotSentItem
+from wagtail_smtp.admin.delivery.recent_failures import FailedEmailItem
 from wagtail_smtp.admin.log.actions import ResendSelected
 from wagtail_smtp.admin.menu import EmailGroup
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
@@ -27,7 +27,7 @@ hooks.register("register_admin_urls", consent.urlpatterns)
 @hooks.register("construct_homepage_summary_items")
 def add_to_summary(request, items):
     """Show on the admin's home page how many messages were not sent."""
-    items.append(NotSentItem(request))
+    items.append(FailedEmailItem(request))
 
 
 @hooks.register("register_log_actions")

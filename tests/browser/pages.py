@@ -23,7 +23,7 @@ def every_page(person) -> Iterator[tuple[str, str]]:
     entry = _first(person, LOG, "tbody .title a")
     yield "log-entry", entry
     yield "resend", entry + "resend/"
-    yield "problems", "/admin/email/problems/"
+    yield "troubleshooting", "/admin/email/troubleshooting/"
     yield "versions", "/admin/email/versions/"
     yield "reload", "/admin/email/reload/"
     yield "make-live", "/admin/email/reload/version/1/"

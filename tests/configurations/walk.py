@@ -65,7 +65,7 @@ PAGES = (
     "wagtail_smtp_versions:index",
     "wagtail_smtp_log:index",
     "wagtail_smtp_log:export",
-    "wagtail_smtp_problems:index",
+    "wagtail_smtp_troubleshooting:index",
     "wagtailusers_groups:add",
     "wagtailadmin_reports:site_history",
 )

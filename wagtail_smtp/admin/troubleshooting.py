@@ -15,7 +15,7 @@ from wagtail_smtp.diagnostics.explain import GROUPS, GUIDES
 class TroubleshootingView(WagtailAdminTemplateMixin, TemplateView):
     """The page. It contains nothing about this site, so every admin user may read it."""
 
-    template_name = "wagtail_smtp/problems.html"
+    template_name = "wagtail_smtp/troubleshooting.html"
     page_title = gettext_lazy("Troubleshooting")
     header_icon = "help"
     extra_context = {"groups": GROUPS, "guides": GUIDES}
@@ -35,8 +35,8 @@ class TroubleshootingMenuItem(MenuItem):
 class TroubleshootingViewSet(ViewSet):
     """Registers the page."""
 
-    name = "wagtail_smtp_problems"
-    url_prefix = "email/problems"
+    name = "wagtail_smtp_troubleshooting"
+    url_prefix = "email/troubleshooting"
     icon = "help"
     menu_label = gettext_lazy("Troubleshooting")
     menu_item_class = TroubleshootingMenuItem

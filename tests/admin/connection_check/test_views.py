@@ -481,7 +481,7 @@ def _fresh(item):
 
 
 def test_the_page_of_the_problems_has_more_to_say(admin_client):
-    page = admin_client.get(reverse("wagtail_smtp_problems:index")).content.decode()
+    page = admin_client.get(reverse("wagtail_smtp_troubleshooting:index")).content.decode()
     without_links = re.sub("</?a[^>]*>", "", page)
     for slug, _title, of_group in GROUPS:
         assert f'id="{slug}"' in page
@@ -514,4 +514,4 @@ def test_only_whole_addresses_become_links(text, address):
 
 def test_the_menu_leads_to_the_problems(admin_client):
     home = admin_client.get(reverse("wagtailadmin_home")).content.decode()
-    assert reverse("wagtail_smtp_problems:index") in home
+    assert reverse("wagtail_smtp_troubleshooting:index") in home

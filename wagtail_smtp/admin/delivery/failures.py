@@ -67,7 +67,7 @@ class Failure:
 def problem_url(cause):
     """Return the URL of the cause's description in the admin, or an empty string."""
     try:
-        return f"{reverse('wagtail_smtp_problems:index')}#{cause.slug}" if cause else ""
+        return f"{reverse('wagtail_smtp_troubleshooting:index')}#{cause.slug}" if cause else ""
     except NoReverseMatch:
         return ""
 

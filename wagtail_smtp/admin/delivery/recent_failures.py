@@ -1,4 +1,4 @@
-"""The newest failure that still matters: no later message was sent the same way."""
+"""Failures of the last day: the one to warn about, and the number for the home page."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from wagtail.admin.site_summary import SummaryItem
 
+from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.caching import cached
-from wagtail_smtp.admin.delivery.failures import WORKS
+from wagtail_smtp.admin.delivery.failures import WORKS, count_since
 from wagtail_smtp.admin.labels import via_label
 from wagtail_smtp.admin.log.query import Criteria, find
+from wagtail_smtp.live.db import schema
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
@@ -73,3 +76,16 @@ def _works_again(entry):
     later = LogEntry.objects.using(write_alias()).filter(pk__gt=entry.pk, state__in=WORKS)
     # A blocked message had no transport, so any sent message shows that it works again.
     return (later.filter(via=entry.via) if entry.via else later).exists()
+
+
+class FailedEmailItem(SummaryItem):
+    """How many messages failed recently, on the admin's home page."""
+
+    order = 900
+    template_name = "wagtail_smtp/summary.html"
+
+    def is_shown(self):
+        return self.request.user.has_perm(permissions.VIEW_LOG) and schema.is_migrated()
+
+    def get_context_data(self, parent_context):
+        return {"failed": count_since(timezone.now() - RECENT)}

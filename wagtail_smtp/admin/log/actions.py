@@ -183,8 +183,8 @@ class ResendSelected(BulkAction):
     def _all(self):
         if not self.filters.is_valid():
             return ()  # an invalid filter must not select everything
-        asked = search(self.filters.criteria, self.request.GET.get("q", ""))[1]
-        return find_further(asked, ALL).numbers
+        criteria = search(self.filters.criteria, self.request.GET.get("q", ""))[1]
+        return find_further(criteria, ALL).numbers
 
     @property
     def unknown_too(self):

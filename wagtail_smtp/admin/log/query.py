@@ -86,21 +86,21 @@ class Matches(Sequence):
         return entries([self.numbers[index]])[0]
 
 
-def find(wanted, limit=CAP):
+def find(criteria, limit=CAP):
     """Find up to ``limit`` entries."""
-    bounds = _bounds(wanted)
-    if bounds is None or len(wanted.subject) > LogEntry._meta.get_field("subject").max_length:
+    bounds = _bounds(criteria)
+    if bounds is None or len(criteria.subject) > LogEntry._meta.get_field("subject").max_length:
         return Matches()
-    by = _by_recipient if wanted.recipient else _by_entry
-    return by(wanted, bounds, limit)
+    by = _by_recipient if criteria.recipient else _by_entry
+    return by(criteria, bounds, limit)
 
 
-def find_further(wanted, limit):
+def find_further(criteria, limit):
     """Like :func:`find`, but continue up to ``limit`` or the end of the log."""
-    found = find(wanted, limit)
+    found = find(criteria, limit)
     numbers = found.numbers
     while found.older is not None and len(numbers) < limit:
-        found = find(replace(wanted, before=found.older), limit - len(numbers))
+        found = find(replace(criteria, before=found.older), limit - len(numbers))
         numbers += found.numbers
     return replace(found, numbers=numbers)
 
@@ -114,9 +114,9 @@ def _recipients():
     return LogRecipient.objects.using(write_alias())
 
 
-def _bounds(wanted):
+def _bounds(criteria):
     """Return the range of numbers for the period and ``before``; None if it is empty."""
-    since, until = wanted.times
+    since, until = criteria.times
     bounds = {}
     if since is not None:
         later = _entries().filter(created_at__gte=since).order_by("created_at")
@@ -131,19 +131,19 @@ def _bounds(wanted):
         if last is None:
             return None
         highest.append(last + _SLACK)
-    if wanted.before is not None:
-        highest.append(wanted.before - 1)
+    if criteria.before is not None:
+        highest.append(criteria.before - 1)
     if highest:
         bounds["lte"] = min(highest)
     return bounds
 
 
-def _matching(wanted):
+def _matching(criteria):
     """Filter entries by everything except number and recipient."""
-    rows = _entries().filter(**wanted.conditions)
-    if wanted.subject:
-        rows = rows.filter(_contains(wanted.subject, rows.db))
-    since, until = wanted.times
+    rows = _entries().filter(**criteria.conditions)
+    if criteria.subject:
+        rows = rows.filter(_contains(criteria.subject, rows.db))
+    since, until = criteria.times
     if since or until:
         # An expression keeps the database from using the index on the time, which would make it
         # sort the whole period.
@@ -166,14 +166,14 @@ def _contains(text, alias):
     return found | Exists(rows.order_by())
 
 
-def _by_entry(wanted, bounds, limit):
+def _by_entry(criteria, bounds, limit):
     edge = None
-    if wanted.subject or len(wanted.conditions) > 1:
+    if criteria.subject or len(criteria.conditions) > 1:
         edge = _edge(_entries().filter(**_of("pk", bounds)))
     if edge is not None:
         # Only one lower bound: with two, SQLite may start at the wrong one.
         bounds = bounds | {"gte": edge}
-    rows = _matching(wanted).filter(**_of("pk", bounds)).order_by("-pk")
+    rows = _matching(criteria).filter(**_of("pk", bounds)).order_by("-pk")
     return _found(tuple(rows.values_list("pk", flat=True)[: limit + 1]), limit, edge)
 
 
@@ -189,16 +189,16 @@ def _edge(rows):
     return newest - SPAN + 1
 
 
-def _by_recipient(wanted, bounds, limit):
-    address = recipient_lookup(wanted.recipient)
+def _by_recipient(criteria, bounds, limit):
+    address = recipient_lookup(criteria.recipient)
     conditions = [same(field, value) for field, value in address.items()]
     rows = _recipients().filter(*conditions, **_of("entry_id", bounds))
     newest = rows.order_by("-entry_id").values_list("entry_id", flat=True).distinct()
-    if not wanted.conditions and not wanted.subject and not any(wanted.times):
+    if not criteria.conditions and not criteria.subject and not any(criteria.times):
         return _found(tuple(newest[: limit + 1]), limit, None)
     candidates = list(newest[: CANDIDATES + 1])
     edge = candidates[CANDIDATES - 1] if len(candidates) > CANDIDATES else None
-    among = _matching(wanted).filter(pk__in=candidates[:CANDIDATES]).order_by("-pk")
+    among = _matching(criteria).filter(pk__in=candidates[:CANDIDATES]).order_by("-pk")
     return _found(tuple(among.values_list("pk", flat=True)[: limit + 1]), limit, edge)
 
 
