@@ -1,4 +1,4 @@
-# Everything here sets up what it needs: a fresh clone, make and Python 3.11 or newer will do.
+# Each target installs what it needs. You need a fresh clone, make and Python 3.11 or newer.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -11,13 +11,13 @@ BIN := $(VENV)/bin
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
-demo: demo-venv  ## Try it: a Wagtail site with real SMTP servers; PORT=8000 moves all ports
+demo: demo-venv  ## Try it: a Wagtail site with real SMTP servers; PORT=9000 changes all ports
 	@exec .demo/venv/bin/python -m example_site
 
 demo-reset:  ## Remove the demo's data; the next `make demo` starts over
 	@rm -rf .demo && echo "The demo's data is gone; make demo starts over."
 
-# Renewed when pyproject.toml, the interpreter or the folder changes; the data stays.
+# Rebuilt when pyproject.toml, the interpreter or the folder changes; the data stays.
 demo-venv:
 	@python=$$(sh ./find-python.sh) && \
 	  state="$$("$$python" -VV) $$python $(CURDIR) $$(cksum < pyproject.toml)" && \
@@ -29,7 +29,7 @@ demo-venv:
 	    echo "$$state" > .demo/venv/.installed; \
 	  fi
 
-# EXTRA=test-mariadb brings MariaDB's driver, which has to be compiled.
+# EXTRA=test-mariadb adds MariaDB's driver, which has to be compiled.
 EXTRA ?= test
 
 $(VENV)/.installed: pyproject.toml
@@ -38,9 +38,9 @@ $(VENV)/.installed: pyproject.toml
 	  $(BIN)/python -m pip install --quiet --upgrade pip && \
 	  $(BIN)/python -m pip install --quiet --editable '.[$(EXTRA)]' && touch $@
 
-test: lint unit  ## Run everything: floors, style, types and tests
+test: lint unit  ## Run everything: linting, types, import layers and tests
 
-lint: $(VENV)/.installed  ## Check style, types and the direction of imports
+lint: $(VENV)/.installed  ## Check style, spelling, templates, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell wagtail_smtp tests docs example_site benchmarks *.md
@@ -48,23 +48,23 @@ lint: $(VENV)/.installed  ## Check style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Tests in several processes; the browser's one after the other.
+# Tests run in several processes, browser tests one after the other.
 JOBS := auto
-# Per cent of lines and branches that tests reach in their own process.
+# Minimum coverage in per cent, of lines and branches reached in the tests' own process.
 COVERED := 90
 PARALLEL := -m 'not browser' -n $(JOBS) --maxprocesses 4 --dist worksteal
 
-unit: $(VENV)/.installed  ## Run the tests alone; JOBS=1 for one process
+unit: $(VENV)/.installed  ## Run only the tests; JOBS=1 uses one process
 	$(BIN)/python -m pytest $(PARALLEL)
 	$(BIN)/python -m pytest -m browser
 
-coverage: $(VENV)/.installed  ## Run the tests but the browser's, and measure which branches they reach
+coverage: $(VENV)/.installed  ## Run all but the browser tests and measure branch coverage
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERED)
 
-# Those that start databases of their own run with the others.
+# Tests that start their own databases run with `make unit`.
 ON_SERVER := pytest $(PARALLEL) --ignore tests/processes
 
-test-postgresql: $(VENV)/.installed  ## Run the tests but the browser's on a PostgreSQL server of their own
+test-postgresql: $(VENV)/.installed  ## Run all but the browser tests on their own PostgreSQL server
 	$(BIN)/python -m tests.support.with_server postgresql $(ON_SERVER)
 
 $(VENV)/.mariadb: $(VENV)/.installed
@@ -73,33 +73,33 @@ $(VENV)/.mariadb: $(VENV)/.installed
 	    "apt-get install gcc libmariadb-dev pkg-config python3-dev" >&2; exit 1; }
 	@touch $@
 
-test-mariadb: $(VENV)/.mariadb  ## The same on a MariaDB server
+test-mariadb: $(VENV)/.mariadb  ## Run all but the browser tests on their own MariaDB server
 	$(BIN)/python -m tests.support.with_server mariadb $(ON_SERVER)
 
-test-codes: $(VENV)/.installed  ## Test with the packages that send codes and login links, and with django-health-check
+test-codes: $(VENV)/.installed  ## Test with packages that send codes and login links, and with django-health-check
 	$(BIN)/python -m pip install --quiet --editable '.[test-codes]'
 	$(BIN)/python -m pytest tests/configurations/test_codes.py tests/diagnostics/test_health.py
 
-configurations: $(VENV)/.installed  ## Test in differently configured projects and with other servers; slow
+configurations: $(VENV)/.installed  ## Test in projects with other configurations and servers; slow
 	$(BIN)/python -m pip install --quiet gevent uvicorn
 	WAGTAIL_SMTP_ALL_CONFIGURATIONS=1 $(BIN)/python -m pytest tests/configurations
 
-soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a server that fails, on each database
+soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a failing server, on each database
 	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_outbox_soak.py
 
-fuzz: $(VENV)/.installed  ## Send 10,000 odd messages each way, and look for the entry of each
+fuzz: $(VENV)/.installed  ## Send 10,000 unusual messages each way, and check the log entry of each
 	WAGTAIL_SMTP_FUZZ=10000 $(BIN)/python -m pytest --timeout 0 tests/delivery/log/test_odd_messages.py
 
-screenshots: $(VENV)/.installed  ## Make the pictures of README and docs anew
+screenshots: $(VENV)/.installed  ## Update the pictures of README and docs
 	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py
 
-# Interpreters that pyenv keeps out of PATH are found as well.
-matrix: $(VENV)/.installed  ## Run the tests but the browser's on all that is supported: tox.ini; an hour and more
+# Also finds pyenv's interpreters that are not on PATH.
+matrix: $(VENV)/.installed  ## Run all but the browser tests on all supported versions (tox.ini); takes over an hour
 	$(BIN)/python -m pip install --quiet 'tox>=4.21'
 	$(BIN)/tox run --discover $$(ls -d $$HOME/.pyenv/versions/*/bin/python 2>/dev/null)
 
 LANGUAGE := de
-messages: $(VENV)/.installed  ## Collect the texts for a language and compile them: make messages LANGUAGE=fr (needs gettext)
+messages: $(VENV)/.installed  ## Collect and compile the texts of a language: make messages LANGUAGE=fr (needs gettext)
 	mkdir -p wagtail_smtp/locale
 	cd wagtail_smtp && ../$(BIN)/python -m django makemessages --locale $(LANGUAGE) --add-location file
 	cd wagtail_smtp && ../$(BIN)/python -m django compilemessages --locale $(LANGUAGE)
@@ -113,7 +113,7 @@ $(NEWEST)/.installed: pyproject.toml
 	  $(NEWEST)/bin/python -m pip install --quiet --editable '.[$(EXTRA)]' \
 	    'Django~=6.1.0' 'wagtail~=8.0.0' && touch $@
 
-test-newest: $(NEWEST)/.installed  ## Run the tests but the browser's on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)
+test-newest: $(NEWEST)/.installed  ## Run all but the browser tests on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)
 	$(NEWEST)/bin/python -m pytest $(PARALLEL)
 
 BENCH := .venv-bench
@@ -124,5 +124,5 @@ $(BENCH)/.installed: pyproject.toml
 	  $(BENCH)/bin/python -m pip install --quiet --upgrade pip && \
 	  $(BENCH)/bin/python -m pip install --quiet --editable '.[bench]' && touch $@
 
-bench: $(BENCH)/.installed  ## Measure speed beside other ways to send, in fifteen minutes; QUESTION=threads asks one
+bench: $(BENCH)/.installed  ## Compare the speed with other packages (15 minutes); QUESTION=threads runs one benchmark
 	@$(BENCH)/bin/python -m benchmarks $(QUESTION)
