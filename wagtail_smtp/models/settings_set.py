@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import fields
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -273,23 +274,19 @@ def _as_json(key: object) -> int | str | None:
     return key if key is None or isinstance(key, int) else str(key)
 
 
-#: The fields that set and frozen value share name and type of.
-PLAIN_FIELDS = (
-    "name",
-    "transport",
-    "host",
-    "port",
-    "encryption",
-    "timeout",
-    "ehlo_name",
-    "ca_certificates",
-    "authentication",
-    "username",
-    "sender_name",
-    "sender_address",
-    "always_use_sender",
-    "bounce_address",
-    "redirect",
-    "backup",
-    "max_size",
-)
+#: Fields that ``frozen`` and ``thaw`` convert.
+_CONVERTED = {
+    "key",
+    "secret",
+    "report_emails",
+    "categories",
+    "ignored_extensions",
+    "notify_user",
+    "provider",
+    "oauth",
+    "webhook_secret",
+}
+#: All others have the same name and type in the set and in its plain values.
+PLAIN_FIELDS = [
+    item.name for item in fields(config_values.SettingsSetConfig) if item.name not in _CONVERTED
+]
