@@ -13,7 +13,7 @@ from wagtail_smtp.transports.availability import Availability
 def _attempts(*results):
     """Attempts with one candidate for each result: an outcome, or an error that it raises."""
     candidates = tuple(
-        SimpleNamespace(name=f"Set {number}", key=str(number), is_provider=False)
+        SimpleNamespace(name=f"Set {number}", key=str(number), uses_esp=False)
         for number, _result in enumerate(results)
     )
     transports = {

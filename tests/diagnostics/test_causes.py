@@ -144,7 +144,7 @@ def test_causes(phase, cause, port, encryption, slug):
 def test_an_email_provider_is_not_found():
     error = MessageDeferred("no", phase="connect")
     error.__cause__ = socket.gaierror(-2, "Name or service not known")
-    failure = replace(Failure.of(error, "api.example.com", 443, "ssl"), is_provider=True)
+    failure = replace(Failure.of(error, "api.example.com", 443, "ssl"), uses_esp=True)
     assert explain(failure).slug == "provider-not-found"
 
 
@@ -186,7 +186,7 @@ def test_errors_of_the_plugin(error, slug):
 
 @pytest.mark.parametrize("code", [500, 503])
 def test_server_errors_of_an_email_provider(code):
-    provider = Failure("data", code, "oops", is_provider=True)
+    provider = Failure("data", code, "oops", uses_esp=True)
     assert explain(provider).slug == "provider-error"
     assert explain(Failure("data", code, "oops")).slug != "provider-error"
 

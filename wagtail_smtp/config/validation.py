@@ -146,7 +146,7 @@ def problems(item: SettingsSetConfig) -> list[Problem]:
 
     What a provider's own options must be, :mod:`wagtail_smtp.transports.esp.config` knows.
     """
-    of_smtp = () if item.is_provider else (*_server(item), *_credentials(item))
+    of_smtp = () if item.uses_esp else (*_server(item), *_credentials(item))
     found = [*_common(item), *of_smtp, *_sender(item), *_use(item)]
     return [problem.named(item.name) for problem in found]
 
@@ -238,7 +238,7 @@ def effective_sender(item: SettingsSetConfig) -> str:
     """The address the set sends from: its own, else its username if that is one, else ``""``."""
     if item.sender_address:
         return item.sender_address
-    if item.is_provider:
+    if item.uses_esp:
         return ""
     if item.authentication in ("password", "oauth2") and is_email_address(item.username):
         return item.username

@@ -84,13 +84,13 @@ class SettingsSetConfig:
         return tuple(report.address for report in self.report_emails if report.enabled)
 
     @property
-    def is_provider(self) -> bool:
+    def uses_esp(self) -> bool:
         """Whether a provider carries its mail by its own interface, not a server by SMTP."""
         return self.transport != "smtp"
 
     def binding(self) -> dict[str, str]:
         """Where the password may go: it is stored with this and compared at every use."""
-        if self.is_provider:
+        if self.uses_esp:
             return provider_binding(self.transport, self.provider, self.ca_certificates)
         binding = destination_binding(
             self.host, self.port, self.encryption, self.ca_certificates, self.username

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from wagtail_smtp.categories import ALERT
 from wagtail_smtp.config.values import Attempt, Outcome, Recipient, SettingsSetConfig
+from wagtail_smtp.delivery.capabilities import is_black_box
 from wagtail_smtp.delivery.routing import Route
 from wagtail_smtp.exceptions import (
     AttemptFailed,
@@ -70,7 +71,7 @@ class Attempts:
         """
         failure: EmailDeliveryError | None = None
         for candidate in self._in_order():
-            if _is_black_box(candidate) and (self._settled or self._left_out):
+            if is_black_box(candidate) and (self._settled or self._left_out):
                 failure = failure or MessageDeferred(
                     f"{candidate.name if candidate else STANDARD} can't be told to leave out those "
                     "who have it already.",
@@ -164,11 +165,6 @@ class Attempts:
         if isinstance(failure, AttemptFailed):
             failure.recipients = tuple(self._states.values())
         raise failure
-
-
-def _is_black_box(candidate: Candidate) -> bool:
-    """Whether it takes the recipients from the message itself, all of them."""
-    return candidate is None or candidate.is_provider
 
 
 def _note(transport: Transport, error: AttemptFailed) -> bool:

@@ -82,6 +82,14 @@ NEEDS_PROVIDER = (
 )
 
 
+def is_black_box(item: SettingsSetConfig | None) -> bool:
+    """Whether what sends it reads the recipients from the message itself, and takes them all.
+
+    An email provider does, and so does the project's own backend (``item`` is None).
+    """
+    return item is None or item.uses_esp
+
+
 def require(message: EmailMessage, item: SettingsSetConfig | None, way: Route) -> None:
     """Refuse to send half of a message: over SMTP nothing fills in templates.
 
@@ -89,7 +97,7 @@ def require(message: EmailMessage, item: SettingsSetConfig | None, way: Route) -
         MessageUnsupported: phase ``unsupported``.
     """
     found = [name for name in NEEDS_PROVIDER if getattr(message, name, None) is not None]
-    if not found or (item is not None and item.is_provider):
+    if not found or (item is not None and item.uses_esp):
         return
     if item is None and (len(way.candidates) == 1 or standard.server() is None):
         return  # the project's own affair, as it was before the plugin

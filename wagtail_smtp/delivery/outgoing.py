@@ -17,6 +17,7 @@ from wagtail_smtp.config.validation import (
     mailbox,
 )
 from wagtail_smtp.config.values import SettingsSetConfig
+from wagtail_smtp.delivery.capabilities import is_black_box
 from wagtail_smtp.delivery.classify import HEADER
 from wagtail_smtp.delivery.redirect import FIELDS, apply, copied
 from wagtail_smtp.delivery.routing import Redirect
@@ -104,7 +105,7 @@ def shape(
         apply(
             shaped,
             redirect,
-            is_black_box=item is None or item.is_provider,
+            is_black_box=is_black_box(item),
             envelope_sender=str(sender) if in_from else "",
         )
         recipients: Iterable[str] = redirect.addresses

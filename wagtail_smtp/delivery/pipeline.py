@@ -13,9 +13,9 @@ from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Outcome
 from wagtail_smtp.delivery import capabilities
-from wagtail_smtp.delivery import capabilities as delivery_capabilities
 from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.attempts import Attempts, Candidate
+from wagtail_smtp.delivery.capabilities import is_black_box
 from wagtail_smtp.delivery.classify import Classification, classify
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
@@ -192,16 +192,15 @@ class DeliveryPipeline:
             tried.letter = letter = OutgoingMessage(shaped, remaining, hold, str(tried.key))
             if not letter.envelope.recipients:
                 return Outcome(by.name)  # all who are to get it now have it already
-            delivery_capabilities.check(letter, item)
-            is_black_box = item is None or item.is_provider
+            capabilities.check(letter, item)
             if item is not None:
                 letter.content  # noqa: B018 written before anything is handed over
-            if is_black_box and isinstance(shaped, FrozenMessage):
+            if is_black_box(item) and isinstance(shaped, FrozenMessage):
                 shaped.unpack()
             if item is None:
                 self._standard.prepare()
             tried.was_handed_over = True
-            with handed_back(tried.message, shaped) if is_black_box else nullcontext():
+            with handed_back(tried.message, shaped) if is_black_box(item) else nullcontext():
                 return by.send(letter, patience)
 
         return Attempts(way, transport, send, settled)

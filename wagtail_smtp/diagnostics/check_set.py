@@ -113,14 +113,14 @@ def try_server(
     """
     sender = message.envelope.sender if message else envelope_sender(item, server.username)
     for stage in _stages(server, sender, message):
-        if stage.name == "sender" and not item.is_provider:
+        if stage.name == "sender" and not item.uses_esp:
             stage = replace(stage, details={**stage.details, "sender": sender})
         if stage.error is None:
             yield StageResult(stage)
         else:
             failure = Failure.of(stage.error, server.host, server.port, server.encryption)
-            uses_oauth = isinstance(server, TransportConfig) and server.tokens is not None
-            failure = replace(failure, is_provider=item.is_provider, uses_oauth=uses_oauth)
+            uses_oauth = server.tokens is not None
+            failure = replace(failure, uses_esp=item.uses_esp, uses_oauth=uses_oauth)
             yield StageResult(stage, explain(failure))
 
 

@@ -110,8 +110,8 @@ def _cause_of_attempt(
     if not phase:
         return None  # no server was reached
     is_own = not attempt.code and text.startswith(f"{attempt.via}: ")
-    is_provider = item is not None and item.is_provider
-    if phase == "auth" and not attempt.code and not is_provider:
+    uses_esp = item is not None and item.uses_esp
+    if phase == "auth" and not attempt.code and not uses_esp:
         reason = _token_reason(text, is_own)
         if reason:
             return explain(Failure(error=TokenRefused("", reason=reason)))
@@ -125,7 +125,7 @@ def _cause_of_attempt(
             host=host,
             port=port,
             encryption=encryption,
-            is_provider=is_provider,
+            uses_esp=uses_esp,
             uses_oauth=item is not None and item.authentication == "oauth2",
             message=without_prefix(text) if is_own else "",
         )
@@ -158,7 +158,7 @@ def _exception(text: str) -> OSError:
 
 def _server(entry: LogEntry, item: SettingsSetConfig | None) -> tuple[str, int, str]:
     """Host, port and encryption of the server, as far as they are known now."""
-    if item is not None and item.is_provider:
+    if item is not None and item.uses_esp:
         return "", 443, "ssl"
     if item is not None and item.authentication != "default":
         return item.host.lower(), item.port, item.encryption

@@ -161,8 +161,8 @@ def _live_problems() -> Any:
 def _set(
     live: Configuration, item: SettingsSetConfig, token: consents.TokenState | None
 ) -> SetStatus:
-    is_default = item.authentication == "default" and not item.is_provider
-    server = transport_label(item.transport) if item.is_provider else f"{item.host}:{item.port}"
+    is_default = item.authentication == "default" and not item.uses_esp
+    server = transport_label(item.transport) if item.uses_esp else f"{item.host}:{item.port}"
     return SetStatus(
         name=item.name,
         server=standard.description() if is_default else server,

@@ -18,7 +18,7 @@ from django.views.decorators.debug import sensitive_variables
 from wagtail_smtp import alerts
 from wagtail_smtp.config import crypto, values
 from wagtail_smtp.config.oauth import OAuth
-from wagtail_smtp.config.values import SettingsSetConfig, TransportConfig
+from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.exceptions import EmailDeliveryError, TokenRefused
 from wagtail_smtp.live.lookup import current
 from wagtail_smtp.live.resolve import live_version
@@ -235,7 +235,7 @@ def renew_live() -> None:
         for item in sets:
             try:
                 config = live.transport(item).config
-                if isinstance(config, TransportConfig) and config.tokens is not None:
+                if config.tokens is not None:
                     config.tokens.current()
             except TokenRefused as error:
                 alerts.note_token_refused(item.name, str(error))

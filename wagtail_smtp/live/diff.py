@@ -189,7 +189,7 @@ def _unshown(label: str, has_old: bool, has_new: bool) -> FieldChange:
 
 
 def _secret_label(item: SettingsSetConfig) -> str:
-    if item.is_provider:
+    if item.uses_esp:
         return _("Keys")
     is_oauth = item.authentication == "oauth2"
     return _("Client secret or key") if is_oauth else field_label("secret")

@@ -15,7 +15,7 @@ from wagtail.log_actions import log
 from wagtail_smtp import signals
 from wagtail_smtp.conf import VERSIONS_KEPT
 from wagtail_smtp.config import validation
-from wagtail_smtp.config.values import Configuration, Problem, TransportConfig
+from wagtail_smtp.config.values import Configuration, Problem
 from wagtail_smtp.exceptions import (
     RedirectNotPermitted,
     RedirectWouldEnd,
@@ -243,7 +243,7 @@ def _problems(target: Configuration) -> Iterator[Problem]:
             continue
         if consents.is_consent_missing(item):
             yield Problem(consents.missing_consent_text(), "oauth_consent", item.name)
-        if isinstance(config, TransportConfig) and config.is_standard_server:
+        if config.is_standard_server:
             found = validation.login_without_tls(config.encryption, config.host, config.username)
             yield from (problem.named(item.name) for problem in found)
 

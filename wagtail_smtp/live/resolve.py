@@ -39,7 +39,7 @@ def transport_config(
     Raises:
         SecretError: the password can't be used; the message names the set and the remedy.
     """
-    if item.is_provider:
+    if item.uses_esp:
         return _provider(item, secret)
     if item.authentication == "default":
         return _standard_server(item)

@@ -78,7 +78,7 @@ class CheckedSet:
 
     def notes_after(self, reached):
         """What to know when these stages were reached; no login is claimed that wasn't tried."""
-        if self.item.is_provider:
+        if self.item.uses_esp:
             tried = {"recipient", "message"}
         else:
             tried = {"auth"} if self.server.username else {"sender", "recipient", "message"}
@@ -89,13 +89,13 @@ class CheckedSet:
         if self.letter is not None:
             recipients = ", ".join(self.letter.envelope.recipients)
             return _("The server took the test email for %s.") % recipients
-        if self.item.is_provider:
+        if self.item.uses_esp:
             return _("The provider can be reached. Whether it knows the key, a test email tells.")
         return CONNECTED if "sender" in reached else NOT_ASKED
 
 
 def _login(item, password):
-    if item.is_provider:
+    if item.uses_esp:
         return str(_KEYS[password])
     if item.authentication == "none":
         return _("Tested without logging in.")

@@ -21,7 +21,7 @@ class Failure:
     """A failed attempt, with the server's ``host``, ``port`` and ``encryption``.
 
     Attributes:
-        is_provider: whether the set uses an email provider's API instead of SMTP.
+        uses_esp: whether the set uses an email provider's API instead of SMTP.
         uses_oauth: whether the login uses OAuth 2.
         message: the plugin's own text, if the server gave no code.
     """
@@ -34,7 +34,7 @@ class Failure:
     host: str = ""
     port: int = 0
     encryption: str = ""
-    is_provider: bool = False
+    uses_esp: bool = False
     uses_oauth: bool = False
     message: str = ""
 

@@ -74,7 +74,7 @@ NETWORK = (
             "Your site's server can't look up the email provider's name. Check its internet "
             "access. If the settings set contains the provider's address, check that too."
         ),
-        lambda f: f.is_provider and isinstance(f.cause, socket.gaierror | UnicodeError),
+        lambda f: f.uses_esp and isinstance(f.cause, socket.gaierror | UnicodeError),
     ),
     Cause(
         "lookup-failed",

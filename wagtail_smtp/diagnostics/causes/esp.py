@@ -10,7 +10,7 @@ _REFUSALS = (400, 402, 403, 404, 422)
 
 def _is_key_refused(failure: Failure) -> bool:
     return failure.phase == "auth" and (
-        failure.is_provider or failure.code in (400, 401, 403) or failure.says("invalid_key")
+        failure.uses_esp or failure.code in (400, 401, 403) or failure.says("invalid_key")
     )
 
 
@@ -76,6 +76,6 @@ PROVIDER = (
             "Wait, and check the email provider's status page. If your site uses the outbox, it "
             "tries again automatically."
         ),
-        lambda f: f.is_provider and f.code >= 500,
+        lambda f: f.uses_esp and f.code >= 500,
     ),
 )

@@ -88,7 +88,7 @@ POLICY = (
         lambda f: (
             f.is_rejection
             and f.phase != "auth"
-            and not f.is_provider
+            and not f.uses_esp
             and not f.has("5.7.133")  # a group that only accepts internal email
             and (f.code == 530 or f.has("5.7.57") or f.says(*_NO_LOGIN))
         ),

@@ -96,7 +96,7 @@ def _success(item: SettingsSet, address: str | None, reached: Collection[str]) -
     """Say no more than the stages prove."""
     if address:
         return "The server accepted the test email."
-    if item.frozen(()).is_provider:
+    if item.frozen(()).uses_esp:
         return "The email provider can be reached. Enter an ADDRESS to test the key."
     return str(CONNECTED if "sender" in reached else NOT_ASKED)
 

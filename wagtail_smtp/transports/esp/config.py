@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from django.utils.translation import gettext_lazy as _
@@ -30,6 +30,9 @@ class ESPConfig:
     ca_certificates: str = ""
     #: A provider has no user who might be a sender.
     username: str = ""
+    #: As an SMTP server's: an email provider has neither.
+    tokens: ClassVar[None] = None
+    is_standard_server: ClassVar[bool] = False
 
     @property
     def provider(self) -> ESP:
@@ -63,7 +66,7 @@ class ESPConfig:
 
 def problems(item: SettingsSetConfig) -> Iterator[Problem]:
     """What is wrong with a set's provider and its options that are no secrets."""
-    if not item.is_provider:
+    if not item.uses_esp:
         return
     provider = PROVIDERS.get(item.transport)
     if provider is None:
