@@ -1,1 +1,1 @@
-"""A Wagtail site to try wagtail-smtp on, with SMTP servers of its own."""
+"""A demo site for wagtail-smtp, with its own SMTP servers."""

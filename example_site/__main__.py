@@ -1,4 +1,4 @@
-"""``python -m example_site`` runs site and SMTP servers; with arguments, a Django command."""
+"""``python -m example_site`` runs the demo; with arguments, it runs a Django command."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from example_site import places
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the demo, or the Django command given as arguments."""
     if len(sys.argv) > 1:
         execute_from_command_line(sys.argv)
         return
@@ -27,11 +27,11 @@ def main() -> None:
     try:
         _run()
     except KeyboardInterrupt:
-        print("\nThe demo has ended. Its data stays; `make demo-reset` removes it.")
+        print("\nThe demo has stopped. Its data is kept; `make demo-reset` removes it.")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    # Once is enough: what follows is the tidying up.
+    # Ignore further signals while the demo cleans up.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -63,7 +63,7 @@ def _run() -> None:
 
 @contextmanager
 def _worker() -> Iterator[None]:
-    """The outbox's worker beside the web server, as on a site: it sends what had to wait."""
+    """Run an outbox worker in addition to the web server."""
     worker = subprocess.Popen([sys.executable, "-m", "example_site", "smtp_outbox", "--work"])
     try:
         yield
@@ -84,8 +84,8 @@ def _check_ports() -> None:
             socket.create_server((places.HOST, each)).close()
         except OSError as error:
             raise SystemExit(
-                f"Port {each} can't be used: {os.strerror(error.errno or 0)}. The demo needs "
-                f"{port} to {port + len(places.SERVERS)}; to move it: make demo PORT={other}"
+                f"Port {each} can't be used: {os.strerror(error.errno or 0)}. The demo needs ports "
+                f"{port} to {port + len(places.SERVERS)}. Use others: make demo PORT={other}"
             ) from None
 
 
@@ -103,7 +103,7 @@ def _announce() -> None:
         f"  Log in with the password “{PASSWORD}” as:",
         *(f"    {name:10} {what}" for name, what in ROLES.items()),
         "",
-        "  Ctrl-C ends it.",
+        "  Press Ctrl-C to stop.",
         "",
     ]
     print("\n".join(lines), flush=True)

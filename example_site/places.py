@@ -1,4 +1,4 @@
-"""Where the demo keeps its data and which ports it uses; both come from the environment.
+"""The demo's data folder and ports, from environment variables.
 
 ``DEMO_DIR`` is the folder of all data (``.demo``) and ``PORT`` the site's port (8000); the
 SMTP servers listen on the three ports after it.
@@ -16,7 +16,7 @@ CA_FILE = DIRECTORY / "ca.pem"
 
 @dataclass(frozen=True)
 class DemoServer:
-    """One SMTP server of the demo; ``offset`` is the distance of its port to the site's."""
+    """An SMTP server of the demo; its port is the site's port plus ``offset``."""
 
     slug: str
     name: str
@@ -32,7 +32,7 @@ class DemoServer:
 
 OFFICE = DemoServer("office", "Main office", 1, "office@example.com", "demo office")
 NEWSLETTER = DemoServer("newsletter", "Newsletter provider", 2, "news@example.com", "demo news")
-OWN = DemoServer("own", "The site's own server", 3, "site@example.com", "demo site", tls=False)
+OWN = DemoServer("own", "Standard delivery", 3, "site@example.com", "demo site", tls=False)
 SERVERS = (OFFICE, NEWSLETTER, OWN)
 
 
@@ -40,9 +40,9 @@ def site_port() -> int:
     """The port of the site.
 
     Raises:
-        SystemExit: ``PORT`` is no port with three more after it.
+        SystemExit: ``PORT`` isn't a number from 1 to 65532.
     """
     value = os.environ.get("PORT") or "8000"
     if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 65532):
-        raise SystemExit(f"PORT={value} is no port: give a number from 1 to 65532.")
+        raise SystemExit(f"PORT={value} is not a port. Enter a number from 1 to 65532.")
     return int(value)

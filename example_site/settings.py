@@ -10,7 +10,7 @@ from example_site import places
 
 
 def kept_secret(name: str) -> str:
-    """A random key that is made once and kept beside the data."""
+    """Return a random key, created once and stored in the data folder."""
     path: Path = places.DIRECTORY / name
     places.DIRECTORY.mkdir(parents=True, exist_ok=True)
     try:
@@ -34,7 +34,7 @@ MEDIA_URL = "/media/"
 MEDIA_ROOT = places.DIRECTORY / "media"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 WAGTAIL_SITE_NAME = "wagtail-smtp demo"
-# Nothing of the demo leaves the machine.
+# The demo makes no requests to the internet.
 WAGTAIL_GRAVATAR_PROVIDER_URL = None
 WAGTAIL_ENABLE_UPDATE_CHECK = False
 WAGTAIL_ENABLE_WHATS_NEW_BANNER = False
@@ -97,7 +97,7 @@ DATABASES = {
     }
 }
 
-# Email: the plugin is the backend, and the site's own server is standard delivery.
+# Email: the plugin is the backend; a local SMTP server is standard delivery.
 DEFAULT_FROM_EMAIL = "Example site <site@example.com>"
 SERVER_EMAIL = "errors@example.com"
 ADMINS = ["admin@example.com"] if django.VERSION >= (6, 0) else [("Admin", "admin@example.com")]

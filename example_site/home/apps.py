@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class HomeConfig(AppConfig):
-    """Pages, the invoice and the seeder."""
+    """Pages, the invoice and the command that fills the database."""
 
     name = "example_site.home"
     label = "home"

@@ -1,4 +1,4 @@
-"""An invoice by email, with a small PDF."""
+"""Send an invoice with a small PDF."""
 
 import secrets
 
@@ -8,7 +8,7 @@ from wagtail_smtp import email_category
 
 
 def send_invoice(name: str, address: str) -> str:
-    """Mail an invoice in the category ``invoice`` and return its number."""
+    """Send an invoice in the category ``invoice`` and return its number."""
     number = f"2026-{secrets.randbelow(10**6):06d}"
     message = EmailMessage(
         subject=f"Invoice {number}",
@@ -22,7 +22,7 @@ def send_invoice(name: str, address: str) -> str:
 
 
 def pdf(text: str) -> bytes:
-    """A page of A4 with one line of ASCII ``text``, which has no brackets or backslashes."""
+    """Return an A4 page with one line of ASCII ``text``, without brackets or backslashes."""
     drawing = f"BT /F1 24 Tf 72 740 Td ({text}) Tj ET"
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",

@@ -19,14 +19,14 @@ from wagtail_smtp.models import SettingsSet
 
 
 class HomePage(Page):
-    """The first page: what to try, in five steps."""
+    """The home page, with five steps to try."""
 
     intro = RichTextField(blank=True)
     content_panels = [*Page.content_panels, FieldPanel("intro")]
     max_count = 1
 
     def get_context(self, request: HttpRequest, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Add where the steps lead and what is live."""
+        """Add the links of the steps and the live version."""
         version = live.live_version()
         sets = version.content.get("sets", []) if version else []
         return super().get_context(request, *args, **kwargs) | {
@@ -49,7 +49,7 @@ class FormField(AbstractFormField):
 
 
 class ContactPage(AbstractEmailForm):
-    """Wagtail's own form page, which mails what visitors enter."""
+    """Wagtail's form page, which emails each submission."""
 
     intro = RichTextField(blank=True)
     thank_you_text = RichTextField(blank=True)
@@ -68,10 +68,10 @@ class ContactPage(AbstractEmailForm):
     ]
 
     def serve(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Say so on the page if the message could not be sent; it stays in the submissions."""
+        """Show an error if the message can't be sent; the submission is saved."""
         try:
             return super().serve(request, *args, **kwargs)
-        except OSError as error:  # all errors of delivery are
+        except OSError as error:  # all delivery errors are OSErrors
             form = self.get_form(request.POST, request.FILES, page=self, user=request.user)
             context = self.get_context(request) | {"form": form, "error": error}
             return TemplateResponse(request, self.get_template(request), context, status=502)

@@ -9,11 +9,11 @@ NAME = "wagtail-smtp demo"
 
 
 def create() -> None:
-    """Put the demo's pages in the place of Wagtail's welcome page."""
+    """Replace Wagtail's welcome page with the demo's pages."""
     Page.objects.filter(slug="home", depth=2).delete()
     root = Page.get_first_root_node()
-    home = HomePage(title="Email, decided in the admin", slug="home", show_in_menus=True)
-    home.intro = "<p>Every mail of this site stays on this machine. Try what you like.</p>"
+    home = HomePage(title="Manage email in the admin", slug="home", show_in_menus=True)
+    home.intro = "<p>Email from this site never leaves your machine. Try anything.</p>"
     root.add_child(instance=home)
     Site.objects.create(
         hostname=places.HOST,
@@ -29,7 +29,7 @@ def _add_contact(home: HomePage) -> None:
     contact = ContactPage(
         title="Contact",
         slug="contact",
-        intro="<p>What you send goes by email to people@example.com.</p>",
+        intro="<p>Your message is emailed to people@example.com.</p>",
         thank_you_text="<p>Thank you, your message was sent.</p>",
         to_address="people@example.com",
         subject="A message from the contact page",
@@ -43,5 +43,5 @@ def _add_contact(home: HomePage) -> None:
 
 
 def follow_port() -> None:
-    """Tell Wagtail of the port that this start uses."""
+    """Update the port of the Wagtail site."""
     Site.objects.filter(hostname=places.HOST, site_name=NAME).update(port=places.site_port())

@@ -13,7 +13,7 @@ PORT_FILE = places.DIRECTORY / "port"
 
 
 def create(admin: Any) -> None:
-    """Two servers in use and a third set that redirects, and version 1 live."""
+    """Create two enabled sets and a disabled one that redirects, and make version 1 live."""
     _add(
         places.OFFICE,
         sort_order=0,
@@ -57,10 +57,10 @@ def _add(server: places.DemoServer, **values: Any) -> SettingsSet:
 
 
 def follow_port() -> str:
-    """Point the sets for the demo's servers at the ports of this start; returns a remark.
+    """Update the sets' ports after a change of PORT, and return a message for the user.
 
-    Everything else in them stays. The new ports go live at once, unless other changes wait
-    for a reload, which is for a person to confirm.
+    The new ports go live immediately, unless other changes are not live yet: a person has to
+    confirm those.
     """
     old = int(PORT_FILE.read_text()) if PORT_FILE.is_file() else places.site_port()
     if old == places.site_port():
@@ -72,11 +72,11 @@ def follow_port() -> str:
         if not waiting:
             live.reload(reason="PORT of the demo changed")
     except (SecretError, ReloadRefused) as error:
-        return f"The sets could not follow PORT: {error}"
+        return f"The ports of the sets could not be updated: {error}"
     finally:
         PORT_FILE.write_text(str(places.site_port()))
     if waiting:
-        return "PORT changed while edits wait: press “Reload application” in the admin."
+        return "The new ports are not live yet: choose “Reload application” in the admin."
     return ""
 
 

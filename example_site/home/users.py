@@ -1,4 +1,4 @@
-"""The demo's users, one a role."""
+"""The demo's users, one for each role."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ TESTER_PERMISSIONS = (
     "send_test_email",
 )
 ROLES = {
-    "admin": "may do everything",
-    "mailadmin": "may do everything with email",
-    "tester": "may change, reload and redirect",
-    "editor": "edits pages, and sees nothing of email",
+    "admin": "can do everything",
+    "mailadmin": "can do everything with email",
+    "tester": "can edit sets, reload and redirect",
+    "editor": "can edit pages, but not see email settings",
 }
 
 
 def are_there() -> bool:
-    """Whether somebody has filled this database."""
+    """Whether the database already has users."""
     return get_user_model().objects.exists()
 
 

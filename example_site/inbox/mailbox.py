@@ -1,4 +1,4 @@
-"""What arrived, kept on disk: an ``.eml`` and a ``.json`` with the envelope for each message."""
+"""Received messages on disk: for each an ``.eml``, and a ``.json`` with the envelope."""
 
 import json
 import time
@@ -17,7 +17,7 @@ MAIL = places.DIRECTORY / "mail"
 
 @dataclass
 class Delivered:
-    """A message with its envelope, as one server took it."""
+    """A received message with its envelope."""
 
     server: str
     login: str
@@ -28,7 +28,7 @@ class Delivered:
 
     @property
     def path(self) -> Path:
-        """The message's file, without its suffix."""
+        """The path of the message's files, without a suffix."""
         return MAIL / self.server / str(self.number)
 
     @property
@@ -70,7 +70,7 @@ class Delivered:
 
 
 def keep(delivered: Delivered, content: bytes) -> None:
-    """Write a message down; its envelope last, since that makes it visible."""
+    """Save a message. The envelope is written last, because it makes the message visible."""
     delivered.path.parent.mkdir(parents=True, exist_ok=True)
     delivered.path.with_suffix(".eml").write_bytes(content)
     unfinished = delivered.path.with_suffix(".part")
@@ -79,14 +79,14 @@ def keep(delivered: Delivered, content: bytes) -> None:
 
 
 def all_delivered() -> Iterator[Delivered]:
-    """Every message of every server, the newest first."""
+    """All messages of all servers, newest first."""
     files = sorted(MAIL.glob("*/*.json"), key=lambda file: int(file.stem), reverse=True)
     for file in files:
         yield Delivered(**json.loads(file.read_text()))
 
 
 def delivered(server: str, number: int) -> Delivered | None:
-    """One message, or None if there is no such message."""
+    """One message, or None if it doesn't exist."""
     if server not in {each.slug for each in places.SERVERS}:
         return None
     file = MAIL / server / f"{number}.json"

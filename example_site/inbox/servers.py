@@ -1,4 +1,4 @@
-"""Real SMTP servers on loopback, with STARTTLS and AUTH, that keep all they accept."""
+"""Real SMTP servers on loopback, with STARTTLS and AUTH, that save every message."""
 
 import logging
 import ssl
@@ -13,7 +13,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from example_site import places
 from example_site.inbox.mailbox import Delivered, keep
 
-# aiosmtpd warns of AUTH without TLS, which the site's own server wants on loopback.
+# aiosmtpd warns about AUTH without TLS, which one server uses on loopback.
 logging.getLogger("mail.log").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="aiosmtpd", category=UserWarning)
 
@@ -21,7 +21,7 @@ CERTIFICATE = places.DIRECTORY / "server.pem"
 
 
 class Keeper:
-    """Checks the login of one server and keeps its mail."""
+    """Check the login of one server and save its messages."""
 
     def __init__(self, server: places.DemoServer) -> None:
         self.server = server
@@ -48,7 +48,7 @@ class Keeper:
 
 @contextmanager
 def running() -> Iterator[None]:
-    """All servers of the demo, until the end of the block."""
+    """Run all servers until the end of the block."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     with ExitStack() as stack:
@@ -77,7 +77,7 @@ def _controller(server: places.DemoServer, context: ssl.SSLContext) -> Controlle
 
 
 def make_certificates() -> None:
-    """An authority of the demo's own and the servers' certificate, made once."""
+    """Create the demo's certificate authority and the servers' certificate once."""
     if places.CA_FILE.is_file() and CERTIFICATE.is_file():
         return
     authority = trustme.CA(organization_name="wagtail-smtp demo")

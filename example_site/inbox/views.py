@@ -1,4 +1,4 @@
-"""Pages that show what arrived; everything in a message is somebody else's text."""
+"""Pages that show the received messages. Their content is untrusted."""
 
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
@@ -10,7 +10,7 @@ from example_site.inbox import mailbox
 
 
 def index(request: HttpRequest) -> HttpResponse:
-    """All messages, the newest first."""
+    """All messages, newest first."""
     chosen = request.GET.get("server", "")
     found = [each for each in mailbox.all_delivered() if chosen in ("", each.server)]
     page = Paginator(found, 25).get_page(request.GET.get("p"))
@@ -24,7 +24,7 @@ def message(request: HttpRequest, server: str, number: int) -> HttpResponse:
 
 
 def attachment(request: HttpRequest, server: str, number: int, position: int) -> HttpResponse:
-    """One attachment, to be saved and never shown as a page of this site."""
+    """An attachment as a download, never shown as a page of this site."""
     attachments = _delivered(server, number).attachments
     if position >= len(attachments):
         raise Http404

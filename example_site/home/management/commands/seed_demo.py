@@ -1,4 +1,4 @@
-"""Fill an empty database; what is there already is never touched."""
+"""Fill an empty database; existing data is never changed."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from example_site.home import pages, sets, users
 
 
 class Command(BaseCommand):
-    """``seed_demo``: the demo's users, pages and settings sets, once."""
+    """``seed_demo``: create the demo's users, pages and settings sets once."""
 
-    help = "Fill the demo's database, if it is empty, and follow a changed PORT."
+    help = "Fill the demo's database if it is empty, and update the ports if PORT changed."
 
     def handle(self, *args: Any, **options: Any) -> None:
         with transaction.atomic():
