@@ -103,7 +103,7 @@ class SetFailures:
 
 
 def of_sets(configuration, since):
-    """:class:`SetFailures` by the key of each set that has failed and has sent nothing since.
+    """Return :class:`SetFailures` by the key of each set that failed and has sent nothing since.
 
     Four queries, however many sets there are, and two more for each set that fails.
     """
