@@ -39,7 +39,7 @@ def test_what_was_confirmed_is_what_is_applied(admin_client, make_set):
     token = admin_client.get(url).context["plan"].token
     SettingsSet.objects.update(host="changed.example.com", authentication="none")
     response = admin_client.post(url, {"token": token}, follow=True)
-    assert "changed since this page was shown" in response.content.decode()
+    assert "changed since you opened this page" in response.content.decode()
     assert "changed.example.com" in response.content.decode()
     assert not ConfigurationVersion.objects.exists()
 
@@ -89,7 +89,7 @@ def test_what_is_wrong_beside_the_models_fields_is_named_too(admin_client, make_
 
     shown = _text(admin_client.get(reverse(RELOAD)))
 
-    assert "Consent , OAuth 2: Nobody has consented yet" in shown
+    assert "Consent , OAuth 2: No one has allowed this site to send email yet" in shown
     assert "Mailgun , Region:" in shown
 
 

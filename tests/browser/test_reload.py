@@ -93,7 +93,7 @@ def test_two_administrators_at_once(people):
     edit(second, NEWS, sender_name="Second thoughts")
     first.page.get_by_role("button", name="Reload application").click()
     main = first.page.locator("main")
-    expect(main).to_contain_text("changed since this page was shown")
+    expect(main).to_contain_text("changed since you opened this page")
     expect(main).to_contain_text("Second thoughts")
     assert first.page.url.endswith(RELOAD)
 
@@ -102,7 +102,7 @@ def test_two_administrators_at_once(people):
     first.reload()
     second.page.get_by_role("button", name="Reload application").click()
     main = second.page.locator("main")
-    expect(main).to_contain_text("changed since this page was shown")
+    expect(main).to_contain_text("changed since you opened this page")
     expect(main.locator("[data-nothing-to-apply]")).to_be_visible()
 
 

@@ -28,10 +28,10 @@ def sets(make_set, reload):
 
 def test_first_choice_and_backups_and_the_others(sets):
     assert _parts("form") == [
-        ("Main", "carries it", True),
+        ("Main", "sends it", True),
         ("Spare", "backup", True),
         ("Invoices", "not for this category, only for invoice", False),
-        ("Rest", "not reached: it is no backup", False),
+        ("Rest", "not used: it is not a backup", False),
     ]
 
 
@@ -69,10 +69,10 @@ def test_the_command(sets):
     call_command("smtp_explain", "form", stdout=out, no_color=True)
     assert out.getvalue().splitlines() == [
         "Email in category form is sent with Main: the first set that applies.",
-        "- Main: carries it",
+        "- Main: sends it",
         "- Spare: backup",
         "- Invoices: not for this category, only for invoice",
-        "- Rest: not reached: it is no backup",
+        "- Rest: not used: it is not a backup",
         "Redirected by Main to qa@example.com.",
     ]
 

@@ -102,7 +102,7 @@ def require(message: EmailMessage, item: SettingsSetConfig | None, way: Route) -
     if item is None and (len(way.candidates) == 1 or standard.server() is None):
         return  # the project's own affair, as it was before the plugin
     raise MessageUnsupported(
-        _("“%(set)s” sends by SMTP, where nothing fills in a provider's template: %(what)s.")
+        _("“%(set)s” sends by SMTP, which doesn't support email provider templates: %(what)s.")
         % {"set": item.name if item else standard.NAME, "what": ", ".join(found)},
         phase="unsupported",
     )

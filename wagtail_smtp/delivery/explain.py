@@ -115,7 +115,7 @@ def reason(way: Route) -> str:
     return {
         "method": _("the delivery method is standard"),
         "standard category": _("this category always uses standard delivery"),
-        "no set applies": _("no set is in use for it"),
+        "no set applies": _("no settings set is used for it"),
         "first set that applies": _("the first set that applies"),
     }[way.why]
 
@@ -124,8 +124,8 @@ def _step(way: Route, position: int) -> Step:
     item = way.candidates[position]
     if item is None:
         name = _("standard delivery (%s)") % standard.description()
-        return Step(name, _("last resort") if position else _("carries it"))
-    return Step(item.name, _("backup") if position else _("carries it"))
+        return Step(name, _("last resort") if position else _("sends it"))
+    return Step(item.name, _("backup") if position else _("sends it"))
 
 
 def _why_unused(item: SettingsSetConfig, way: Route) -> str:
@@ -133,4 +133,4 @@ def _why_unused(item: SettingsSetConfig, way: Route) -> str:
         return _("not used: %s") % reason(way)
     if not item.applies_to(way.category):
         return _("not for this category, only for %s") % ", ".join(item.categories)
-    return _("not reached: it is no backup")
+    return _("not used: it is not a backup")

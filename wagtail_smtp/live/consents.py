@@ -240,10 +240,10 @@ def renew_live() -> None:
             except TokenRefused as error:
                 alerts.note_token_refused(item.name, str(error))
     except EmailDeliveryError as error:
-        logger.warning("Access tokens could not be looked after: %s", error)
+        logger.warning("Access tokens could not be renewed: %s", error)
     alerts.send_pending()
 
 
 def missing_consent_text() -> str:
-    """What to do about it."""
-    return _("Nobody has consented yet that the site may send. Open it and press “Connect”.")
+    """The message for a set that needs consent."""
+    return _("No one has allowed this site to send email yet. Open it and press “Connect”.")

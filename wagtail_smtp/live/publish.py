@@ -208,21 +208,21 @@ def _apply(
 def _check(plan: Preview, token: str | None, end_redirect: bool, may_redirect: bool) -> None:
     if token is not None and token != plan.token:
         raise ReloadOutdated(
-            _("The settings or the live version changed since this page was shown.")
+            _("The settings or the live version have changed since you opened this page.")
         )
     if plan.problems:
         raise ReloadRefused(
-            _("The old settings stay in force, because the new ones can't be used."),
+            _("The new settings can't go live. The current settings are still used."),
             plan.problems,
         )
     if plan.redirect.started and not may_redirect:
         raise RedirectNotPermitted(
-            _("This would redirect mail to %s, which needs the permission to redirect mail.")
+            _("This would redirect email to %s. You need permission to redirect email.")
             % ", ".join(plan.redirect.started)
         )
     if plan.redirect.ended and not end_redirect:
         raise RedirectWouldEnd(
-            _("Mail that now goes to %s would reach its real recipients again.")
+            _("This turns the redirect off. Email that now goes to %s will go to real people.")
             % ", ".join(plan.redirect.ended)
         )
 

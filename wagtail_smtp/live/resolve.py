@@ -109,7 +109,9 @@ def _provider(item: SettingsSetConfig, secret: Secret | None) -> ESPConfig:
             raise ValueError
     except (ValueError, KeyError):
         raise SecretUnreadable(
-            _("The settings set “%(name)s” lacks a key. Open it, enter the keys, save and reload.")
+            _(
+                "The settings set “%(name)s” is missing a key. Open it, enter the keys, save and reload."
+            )
             % {"name": item.name}
         ) from None
     return ESPConfig(
@@ -144,7 +146,8 @@ def _standard_server(item: SettingsSetConfig) -> TransportConfig:
         raise SecretUnreadable(
             _(
                 "The settings set “%(name)s” uses the default credentials, but standard delivery "
-                "is no SMTP server with a username. Choose another authentication, save and reload."
+                "is not an SMTP server with a username. Choose another authentication, save and "
+                "reload."
             )
             % {"name": item.name}
         )

@@ -58,7 +58,7 @@ class Erasure:
     def __init__(self, address: str, *, dry_run: bool = False) -> None:
         """Raises ValueError if ``address`` is none."""
         if not is_email_address(address):
-            raise ValueError(f"{address!r} is no email address.")
+            raise ValueError(f"{address!r} is not an email address.")
         self.counts: Counter[str] = Counter()
         self.sending: list[int] = []
         self._dry_run = dry_run

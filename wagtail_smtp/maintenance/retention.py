@@ -184,7 +184,9 @@ def _prune_in_turn(**kwargs: Any) -> None:
         if _turn.sweep.step().more:
             _turn.due = time.monotonic() + _SOON
     except Exception:
-        logger.warning("The delivery log could not be pruned; later again.", exc_info=True)
+        logger.warning(
+            "The delivery log could not be pruned. It will be tried again.", exc_info=True
+        )
     finally:
         _turn.lock.release()
 

@@ -1,11 +1,11 @@
-"""The states of a message, and of a recipient, as the delivery log names them (SPEC 4)."""
+"""The states of a message and of a recipient in the delivery log."""
 
 from collections.abc import Mapping
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """What became of a message, or of one attempt."""
+    """The outcome of a message or of one attempt."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -20,12 +20,12 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-#: States after which something still happens to a message by itself.
+#: States in which a message is still processed automatically.
 PENDING = frozenset({State.QUEUED, State.SENDING, State.DEFERRED})
 
 
 class RecipientState(StrEnum):
-    """What became of a message for one recipient."""
+    """The outcome of a message for one recipient."""
 
     WAITING = "waiting"
     SENT = "sent"
@@ -37,7 +37,7 @@ class RecipientState(StrEnum):
 
 
 class Reported(StrEnum):
-    """What a provider told afterwards, by the names django-anymail gives it."""
+    """Delivery tracking events, named as in django-anymail."""
 
     QUEUED = "queued"
     SENT = "sent"
@@ -54,9 +54,9 @@ class Reported(StrEnum):
     SUBSCRIBED = "subscribed"
 
 
-#: Reports come in any order: what ranks higher is never replaced by what ranks lower, and of
-#: equals the later one counts. A bounce may follow a delivery, when a server took the message
-#: and gave it back, but nothing undoes it. What is missing here is told but is no state.
+#: Events arrive in any order: a higher rank is never replaced by a lower one, and among equals
+#: the later one counts. A bounce may follow a delivery, if a server accepts the message and then
+#: returns it. Events that are missing here don't change the state.
 RANKS: Mapping[str, int] = {
     "": 0,
     Reported.QUEUED: 1,

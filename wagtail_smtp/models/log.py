@@ -1,4 +1,4 @@
-"""The delivery log: one entry a message, with its recipients, attempts and, while needed, itself.
+"""The delivery log: an entry per message, with recipients, attempts and the stored message.
 
 Nothing here has a foreign key to a table outside the log that the database enforces: a caller
 that holds a lock on such a row would wait for itself when the entry is written on a connection
@@ -75,7 +75,7 @@ class LogEntryQuerySet(models.QuerySet["LogEntry"]):
 
 
 class LogEntry(models.Model):
-    """One message: what it was, which way it went and what became of it."""
+    """One message: its contents, route and outcome."""
 
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     created_at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
@@ -84,18 +84,18 @@ class LogEntry(models.Model):
     state = models.CharField(_("state"), max_length=16, choices=STATES)
     category = models.CharField(_("category"), max_length=50)
     category_source = models.CharField(max_length=20)
-    #: Who carried it, or was the last to try: a set's name, or standard delivery.
+    #: The carrier of the last attempt: a set's name, or standard delivery.
     via = models.CharField(_("sent through"), max_length=100, blank=True)
     set_key = models.UUIDField(null=True)
     version = models.PositiveIntegerField(default=0)
     sender = models.CharField(_("sender"), max_length=SHOWN, blank=True)
     subject = models.CharField(_("subject"), max_length=SHOWN, blank=True)
-    #: Octets of the whole message as mailed; 0: it was never written.
+    #: Bytes of the whole message as sent; 0: it was never rendered.
     size = models.PositiveBigIntegerField(_("size"), default=0)
     message_id = models.CharField(max_length=SHOWN, blank=True)
-    #: Who redirected it: a set's name or the settings; empty: nobody.
+    #: What redirected it: a set's name or the settings; empty: not redirected.
     redirected_by = models.CharField(_("redirected by"), max_length=100, blank=True)
-    #: Why it is in its state, in the server's words or ours.
+    #: Why it is in its state: the server's response or our own text.
     reason = models.CharField(_("reason"), max_length=SHOWN * 2, blank=True)
     #: The highest that was reported of a recipient (:data:`wagtail_smtp.models.choices.RANKS`).
     reported = models.CharField(

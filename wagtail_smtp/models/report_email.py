@@ -1,4 +1,4 @@
-"""Where a set's redirected mail goes."""
+"""Addresses that receive a set's redirected email."""
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -10,7 +10,7 @@ from wagtail_smtp.models.base import OnPrimary
 
 
 class ReportEmail(models.Model):
-    """One address that redirected mail goes to."""
+    """An address that receives redirected email."""
 
     settings_set = ParentalKey(
         "wagtail_smtp.SettingsSet", on_delete=models.CASCADE, related_name="report_emails"

@@ -1,4 +1,4 @@
-"""Secrets in rows of their own, so that rotating and revoking touch one table."""
+"""Secrets in a separate table, so that rotating and revoking touch only that."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from wagtail_smtp.models.base import OnPrimary
 class Secret(models.Model):
     """An encrypted value with its binding inside; sets and versions hold its id.
 
-    ``owner`` is the key of the settings set it was entered for. ``revoked_at`` says that
-    somebody removed it; its ciphertext is then emptied as soon as no live version needs it.
+    ``owner`` is the key of the settings set it was entered for. ``revoked_at`` is when it was
+    removed; its ciphertext is emptied as soon as the live version doesn't need it.
     """
 
     owner = models.UUIDField(default=uuid.uuid4, editable=False, db_index=True)
@@ -40,7 +40,7 @@ class Secret(models.Model):
         return cls.objects.create(ciphertext=crypto.encrypt(value, binding), owner=owner)
 
     def reveal(self, binding: Mapping[str, str]) -> str:
-        """The value in plain text.
+        """Return the value in plain text.
 
         Raises:
             SecretUnreadable: it was removed, or its key is gone.

@@ -1,4 +1,4 @@
-"""A settings set as it stands in the admin, not as it is live."""
+"""A settings set as saved in the admin, which may differ from the live one."""
 
 import uuid
 from collections.abc import Iterable
@@ -36,10 +36,12 @@ class SettingsSet(StagedModel, ClusterableModel):
 
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(
-        _("name"), max_length=100, help_text=_("What you call this server, e.g. “Office 365”.")
+        _("name"),
+        max_length=100,
+        help_text=_("A name that helps you recognise it, e.g. “Office 365”."),
     )
     enabled = models.BooleanField(
-        _("enabled"), default=True, help_text=_("A set that is off is kept but never used.")
+        _("enabled"), default=True, help_text=_("Disabled sets are kept but not used.")
     )
     sort_order = models.IntegerField(null=True, blank=True, editable=False)
 
@@ -47,9 +49,9 @@ class SettingsSet(StagedModel, ClusterableModel):
         _("transport"),
         max_length=32,
         default="smtp",
-        help_text=_("A mail server by SMTP, or a provider by its own interface."),
+        help_text=_("An SMTP server, or an email provider's API."),
     )
-    #: The provider's own options that are no secrets, by the names its backend gives them.
+    #: The email provider's options, except secrets, named as in its backend.
     provider = models.JSONField(_("provider options"), default=dict, blank=True)
 
     host = models.CharField(
@@ -84,24 +86,23 @@ class SettingsSet(StagedModel, ClusterableModel):
         _("EHLO name"),
         max_length=253,
         blank=True,
-        help_text=_("The name this site greets the server with. Empty: this machine's name."),
+        help_text=_("The name this site gives the server. Leave empty to use this machine's name."),
     )
     ignored_extensions = models.JSONField(
         _("extensions to ignore"),
         default=list,
         blank=True,
         help_text=_(
-            "Only for a server that fails at something it offers: what you choose is never used. "
-            "PIPELINING and CHUNKING make sending faster; each is tried out before a message "
-            "relies on it."
+            "Only for a server that offers an extension but fails when it is used. The selected "
+            "extensions are never used. PIPELINING and CHUNKING make sending faster."
         ),
     )
     ca_certificates = models.TextField(
         _("certificates of a private authority"),
         blank=True,
         help_text=_(
-            "Only for a server whose certificate no public authority has signed: "
-            "the authority's certificate in PEM format."
+            "Only for a server whose certificate is signed by a private authority: paste the "
+            "authority's certificate in PEM format."
         ),
     )
 
@@ -110,7 +111,7 @@ class SettingsSet(StagedModel, ClusterableModel):
         max_length=16,
         choices=Authentication.choices,
         default=Authentication.PASSWORD,
-        help_text=_("How this site proves to the server that it may send."),
+        help_text=_("How this site logs in to the server."),
     )
     username = models.CharField(
         _("username"), max_length=254, blank=True, help_text=_("Often the full email address.")
@@ -119,9 +120,9 @@ class SettingsSet(StagedModel, ClusterableModel):
         Secret, null=True, editable=False, on_delete=models.SET_NULL, related_name="+"
     )
 
-    #: What OAuth 2 needs and is no secret: tenant, client, URLs, scopes.
+    #: OAuth 2 options, except secrets: tenant, client, URLs, scopes.
     oauth = models.JSONField(_("OAuth 2"), default=dict, blank=True)
-    #: What a provider's delivery reports must prove that they know.
+    #: Authenticates the email provider's webhook (delivery tracking).
     webhook_secret = models.ForeignKey(
         Secret, null=True, editable=False, on_delete=models.SET_NULL, related_name="+"
     )
@@ -130,30 +131,30 @@ class SettingsSet(StagedModel, ClusterableModel):
         _("sender name"),
         max_length=150,
         blank=True,
-        help_text=_("The name people see, for messages that bring no sender of their own."),
+        help_text=_("Name shown to recipients, unless the message sets its own sender."),
     )
     sender_address = models.CharField(
         _("sender address"),
         max_length=254,
         blank=True,
         help_text=_(
-            "For messages that bring no sender of their own. Empty: the username, if it is "
-            "an address; otherwise the site's default address."
+            "Used unless the message sets its own sender. Leave empty to use the username if it "
+            "is an address, otherwise the site's default address."
         ),
     )
     always_use_sender = models.BooleanField(
         _("always use this sender"),
         default=False,
         help_text=_(
-            "Also replaces the sender of messages that bring their own; answers still go "
-            "to the original sender."
+            "Use this sender for every message, even if it sets its own. Replies still go to the "
+            "original sender."
         ),
     )
     bounce_address = models.CharField(
         _("bounce address"),
         max_length=254,
         blank=True,
-        help_text=_("Where undeliverable mail is reported. Empty: the sender's address."),
+        help_text=_("Where bounces are sent. Leave empty to use the sender's address."),
     )
 
     redirect = models.BooleanField(
@@ -168,13 +169,15 @@ class SettingsSet(StagedModel, ClusterableModel):
         _("categories"),
         default=list,
         blank=True,
-        help_text=_("Use this set only for these kinds of mail. None chosen: all mail."),
+        help_text=_(
+            "Only use this set for the selected kinds of email. Select none to use it for all."
+        ),
     )
 
     backup = models.BooleanField(
         _("backup"),
         default=False,
-        help_text=_("Also used when the sets above it that apply could not be reached."),
+        help_text=_("Use this set if the ones above it fail."),
     )
 
     max_size = models.PositiveSmallIntegerField(
@@ -183,8 +186,8 @@ class SettingsSet(StagedModel, ClusterableModel):
         blank=True,
         validators=[MinValueValidator(1)],
         help_text=_(
-            "Total size of all attachments of a message, in MB, as mailed. Files grow by about a "
-            "third when mailed: 10 MB carries about 7 MB of files. Empty: no limit."
+            "Total size of a message's attachments in MB, as sent. Files grow by about a third "
+            "when sent: 10 MB is about 7 MB of files. Leave empty for no limit."
         ),
     )
     notify_user = models.ForeignKey(
@@ -194,7 +197,9 @@ class SettingsSet(StagedModel, ClusterableModel):
         blank=True,
         on_delete=models.SET_NULL,
         related_name="+",
-        help_text=_("Who is told of messages that are too large. Empty: the site's ADMINS."),
+        help_text=_(
+            "Who is notified about messages that are too large. Leave empty for the site's ADMINS."
+        ),
     )
 
     class Meta:
@@ -233,7 +238,7 @@ class SettingsSet(StagedModel, ClusterableModel):
         return others.filter(name__iexact=self.name).exists()
 
     def frozen(self, reports: Iterable[ReportEmail]) -> config_values.SettingsSetConfig:
-        """The set as plain values, with these report emails, which the caller has looked up."""
+        """Return the set as plain values with the given report emails."""
         values = {name: getattr(self, name) for name in PLAIN_FIELDS}
         return config_values.SettingsSetConfig(
             key=str(self.key),
@@ -251,7 +256,7 @@ class SettingsSet(StagedModel, ClusterableModel):
         )
 
     def thaw(self, config: config_values.SettingsSetConfig) -> None:
-        """Take over all values of ``config``, its report emails included; the caller saves."""
+        """Copy all values of ``config``, including report emails, without saving."""
         for name in PLAIN_FIELDS:
             setattr(self, name, getattr(config, name))
         self.enabled = True
@@ -260,7 +265,7 @@ class SettingsSet(StagedModel, ClusterableModel):
         self.provider, self.oauth = dict(config.provider), dict(config.oauth)
         self.categories = list(config.categories)
         self.ignored_extensions = list(config.ignored_extensions)
-        # The user may have been deleted since; ADMINS are told then.
+        # The user may have been deleted since; ADMINS are notified instead.
         users = get_user_model()._default_manager
         self.notify_user = users.filter(pk=config.notify_user).first()
         self.report_emails = [

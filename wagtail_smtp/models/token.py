@@ -1,4 +1,4 @@
-"""Access and refresh tokens of OAuth 2, one row for a set and what its token is bound to."""
+"""OAuth 2 access and refresh tokens, one row per settings set and binding."""
 
 import uuid
 
@@ -8,13 +8,13 @@ from wagtail_smtp.models.base import OnPrimary
 
 
 class OAuthToken(models.Model):
-    """A token with its binding inside the ciphertext, and who renews it.
+    """A token with its binding inside the ciphertext, and the lease for renewing it.
 
-    ``owner`` is the key of the settings set. ``fingerprint`` finds the row of one binding: set and
-    live version may have different ones, and each keeps its own token. ``number`` counts tokens up.
-    Whoever renews it holds ``lease`` until ``leased_until``. ``refusal`` says why that failed last.
-    ``revoked_at`` says that somebody removed the consent; the row goes as soon as the version in
-    force doesn't need it.
+    ``owner`` is the key of the settings set. ``fingerprint`` identifies the binding: the
+    saved set and the live version may differ, and each keeps its own token. ``number`` counts
+    tokens. The process that renews it holds ``lease`` until ``leased_until``. ``refusal`` is why
+    the last renewal failed. ``revoked_at`` is when the consent was removed; the row is deleted as
+    soon as the live version doesn't need it.
     """
 
     owner = models.UUIDField(default=uuid.uuid4, editable=False)

@@ -42,9 +42,9 @@ def resend(entry: LogEntry) -> LogEntry | None:
         EmailDeliveryError: or what the project's own backend raises; it has its entry too.
     """
     if entry.category == SECURITY:
-        raise ResendRefused("A security message is never sent again: ask for a new one instead.")
+        raise ResendRefused("Security messages are never resent. Request a new one instead.")
     if not entry.is_final:
-        raise ResendRefused("The message still waits in the outbox.")
+        raise ResendRefused("The message is still in the outbox.")
     message = message_store.load(entry)
     # A new message: mail programs drop a second one with the same Message-ID.
     message.extra_headers = {

@@ -28,7 +28,7 @@ REASONS: Mapping[str, Any] = {
     "sent": _("already sent"),
     "partly": _("some recipients have it already"),
     "unknown": _("not known whether it was sent"),
-    "begun": _("a resend began, and its outcome isn't known"),
+    "begun": _("a resend started, but its outcome isn't known"),
     "waits": _("still in the outbox, or a resend of it is"),
     "copy": _("a copy of another message in this selection"),
     "meanwhile": _("resent by someone else in the meantime"),

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """How one provider reports.
+    """An email provider's delivery tracking.
 
     Attributes:
         slug: the transport, and django-anymail's module.
@@ -27,7 +27,7 @@ class Provider:
             the project's settings for django-anymail.
         blind: the kinds of report that don't say whom of several recipients they are about;
             None: all of them.
-        asks_by: methods, HEAD besides, by which it finds out whether somebody is there.
+        asks_by: methods, HEAD besides, by which it checks that the address exists.
         steps: what to do at the provider, a text for people as ``key_label`` is.
     """
 
@@ -58,13 +58,13 @@ class Provider:
         return import_string(f"anymail.webhooks.{self.slug}.{self.view}")(**options)
 
     def bare_key(self, key: str) -> str:
-        """A key as the view wants it: of a public one, without what stands around it."""
+        """A key as the view wants it: of a public one, without the PEM header and footer."""
         if not self.is_public:
             return key.strip()
         return "".join(re.sub("-----[A-Z ]+-----", "", key).split())
 
     def check_key(self, key: str) -> None:
-        """Raises whatever the provider's library does, if this can't be one of its keys."""
+        """Raise the provider library's error if the key is not valid."""
         self.build("reports:password", key, "https://www.example.com/")
         if self.is_public:
             load_der_public_key(base64.b64decode(key, validate=True))
@@ -80,9 +80,8 @@ _PROVIDERS = (
         "Amazon SES",
         "AmazonSESTrackingWebhookView",
         _(
-            "Make an Amazon SNS topic with an HTTPS subscription to this address, and let the "
-            "configuration set publish its events to the topic. The subscription is confirmed "
-            "by itself."
+            "Create an Amazon SNS topic with an HTTPS subscription to this address, and publish "
+            "the configuration set's events to it. The subscription is confirmed automatically."
         ),
         options={
             "auto_confirm_sns_subscriptions": True,
@@ -111,7 +110,7 @@ _PROVIDERS = (
         "Mailgun",
         "MailgunTrackingWebhookView",
         _(
-            "Sending, Webhooks: add this address for each event you want. The key stands under "
+            "Sending, Webhooks: add this address for each event you want. The key is under "
             "API security."
         ),
         key="webhook_signing_key",
@@ -191,8 +190,8 @@ _PROVIDERS = (
         "SparkPost",
         "SparkPostTrackingWebhookView",
         _(
-            "Webhooks: add this address, with basic authentication by the user name and password "
-            "that were shown, and the events you want."
+            "Webhooks: add this address with the events you want, and use the user name and "
+            "password shown here for basic authentication."
         ),
         options={"track_initial_open_as_opened": False},
     ),
@@ -200,7 +199,7 @@ _PROVIDERS = (
         "unisender_go",
         "Unisender Go",
         "UnisenderGoTrackingWebhookView",
-        _("Webhooks: add this address. Reports are signed with the API key of the project."),
+        _("Webhooks: add this address. Events are signed with the project's API key."),
         key="api_key",
         key_label=_("API key"),
         needs_key=True,

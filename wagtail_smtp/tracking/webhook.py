@@ -172,7 +172,9 @@ def _tell(key: uuid.UUID, transport: str, error: BaseException | None) -> None:
     """A line in the log, now and then: anybody can send requests. Nothing of what was sent."""
     why = type(error).__name__ if error is not None else "wrong password"
     if once.is_first(f"wagtail_smtp.refused.{key}", _TELL_EVERY):
-        logger.warning("Delivery reports of %s for set %s refused: %s", transport, key, why)
+        logger.warning(
+            "Delivery tracking: request from %s for set %s refused: %s", transport, key, why
+        )
 
 
 def _reports(
@@ -182,7 +184,7 @@ def _reports(
         try:
             kind = Reported(event.event_type)
         except ValueError:
-            logger.info("%s reports something unknown; nothing is done.", provider.label)
+            logger.info("%s sent an unknown event; it is ignored.", provider.label)
             continue
         words = event.mta_response or event.description or event.reject_reason
         yield tracking_events.Report(
