@@ -110,7 +110,8 @@ def _provider(item: SettingsSetConfig, secret: Secret | None) -> ESPConfig:
     except (ValueError, KeyError):
         raise SecretUnreadable(
             _(
-                "The settings set “%(name)s” is missing a key. Open it, enter the keys, save and reload."
+                "The settings set “%(name)s” is missing a key. Open it, enter the keys, "
+                "save and reload."
             )
             % {"name": item.name}
         ) from None
