@@ -318,9 +318,9 @@ def test_what_cannot_be_kept_is_the_callers_error(limited, configure, why):
 @pytest.mark.parametrize(("category", "told"), [("other", 1), ("alert", 0)])
 def test_an_alert_that_is_too_large_is_not_told_of(limited, category, told):
     # Standard delivery is an alert's last resort; here it has no room either.
-    passage = DeliveryPipeline().try_deliver(_large(), Classification("other", "test"))
-    passage = replace(passage, classification=Classification(category, "test"))
-    notices.report_too_large(passage, entries.record(passage))
+    delivery = DeliveryPipeline().try_deliver(_large(), Classification("other", "test"))
+    delivery = replace(delivery, classification=Classification(category, "test"))
+    notices.report_too_large(delivery, entries.record(delivery))
     assert len(limited.received) == told
 
 

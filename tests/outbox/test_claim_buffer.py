@@ -30,22 +30,22 @@ def _states():
 
 @pytest.mark.usefixtures("_queued")
 def test_one_claim_is_handed_out_in_windows():
-    supply = ClaimBuffer()
-    windows = [supply.next(), supply.next(), supply.next()]
+    buffer = ClaimBuffer()
+    windows = [buffer.next(), buffer.next(), buffer.next()]
     assert [len(window.rows) for window in windows] == [10, 10, 5]
     assert len({window.token for window in windows}) == 1
     subjects = [row.entry.subject for window in windows for row in window.rows]
     assert subjects == [str(number) for number in range(25)]
-    assert supply.next() is None
+    assert buffer.next() is None
 
 
 @pytest.mark.usefixtures("_queued")
 def test_what_is_not_begun_is_given_back():
-    supply = ClaimBuffer()
-    first, second = supply.next(), supply.next()
+    buffer = ClaimBuffer()
+    first, second = buffer.next(), buffer.next()
     claims.begin(first.token, first.rows)
-    supply.begun(first)
-    supply.give_back()
+    buffer.begun(first)
+    buffer.give_back()
     assert _states() == ["sending"] * 10 + ["waiting"] * 15
     # Whoever has a window already finds it empty.
     assert claims.begin(second.token, second.rows) == []
@@ -53,12 +53,12 @@ def test_what_is_not_begun_is_given_back():
 
 @pytest.mark.usefixtures("_queued")
 def test_what_is_begun_is_not_given_back(django_assert_num_queries):
-    supply = ClaimBuffer()
-    while window := supply.next():
+    buffer = ClaimBuffer()
+    while window := buffer.next():
         claims.begin(window.token, window.rows)
-        supply.begun(window)
+        buffer.begun(window)
     with django_assert_num_queries(0):
-        supply.give_back()
+        buffer.give_back()
 
 
 @pytest.mark.usefixtures("_queued")

@@ -88,7 +88,7 @@ def test_a_lease_that_cannot_be_renewed(server, configure, monkeypatch):
     results = []
     worker._send(token, rows, claims.load(rows), results)
     worker.close()
-    assert [result.passage.state for result in results] == ["sent"] * 3
+    assert [result.delivery.state for result in results] == ["sent"] * 3
 
 
 class Killed(BaseException):

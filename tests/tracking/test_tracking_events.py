@@ -169,7 +169,7 @@ def test_a_message_whose_answer_never_came_is_known_by_what_was_sent_along():
     assert outcome()[0] == "delivered"
 
 
-def passage(provider_id="<abc@provider>"):
+def delivery(provider_id="<abc@provider>"):
     """What the pipeline hands to the log."""
     from django.core.mail import EmailMessage
 
@@ -199,7 +199,7 @@ def named(monkeypatch):
 def test_reports_that_come_before_the_entry_wait_for_it(named):
     tracking_events.take([told("delivered", 1), told("opened", 2)])
     assert DeliveryEvent.objects.filter(entry=None).count() == 2
-    entry = entries.record(passage())
+    entry = entries.record(delivery())
     assert outcome()[0] == "opened" == outcome()[3]
     assert entry.events.filter(recipient=LogRecipient.objects.get()).count() == 2
 

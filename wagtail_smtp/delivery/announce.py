@@ -11,28 +11,28 @@ from wagtail_smtp.models import LogEntry
 logger = logging.getLogger(__name__)
 
 
-def announce(passage: DeliveryResult, entry: LogEntry | None) -> None:
+def announce(delivery: DeliveryResult, entry: LogEntry | None) -> None:
     """Tell; after recording."""
-    message = passage.message
+    message = delivery.message
     about: dict[str, Any] = {
         "message": message,
-        "category": passage.classification.category,
-        "route": passage.route,
-        "attempts": passage.attempts,
+        "category": delivery.classification.category,
+        "route": delivery.route,
+        "attempts": delivery.attempts,
         "entry": entry,
     }
-    if passage.outcome is None:
-        failure = passage.failure
+    if delivery.outcome is None:
+        failure = delivery.failure
         logger.info("Message of category %s not sent: %r", about["category"], type(failure))
         signals.send_robustly(signals.message_failed, type(message), error=failure, **about)
-        notices.report_too_large(passage, entry)
+        notices.report_too_large(delivery, entry)
         return
-    for item in passage.outcome.not_sent:
+    for item in delivery.outcome.not_sent:
         logger.warning(
             "%s took the message, but not for %s: %s %s",
-            passage.outcome.via,
+            delivery.outcome.via,
             item.address,
             item.code,
             item.reply,
         )
-    signals.send_robustly(signals.message_sent, type(message), outcome=passage.outcome, **about)
+    signals.send_robustly(signals.message_sent, type(message), outcome=delivery.outcome, **about)

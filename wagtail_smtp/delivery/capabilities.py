@@ -21,8 +21,8 @@ MEGABYTE = 1024 * 1024
 _AS_MAILED = compat32.clone(linesep="\r\n")
 
 
-def check(letter: OutgoingMessage, item: SettingsSetConfig | None) -> None:
-    """Refuse a letter whose attachments are too large for the set.
+def check(outgoing: OutgoingMessage, item: SettingsSetConfig | None) -> None:
+    """Refuse a message whose attachments are too large for the set.
 
     Raises:
         MessageTooLarge: phase ``size``.
@@ -31,9 +31,9 @@ def check(letter: OutgoingMessage, item: SettingsSetConfig | None) -> None:
         return
     allowed = item.max_size * MEGABYTE
     # The whole message is an upper bound, and known without reading it.
-    if len(letter.content) <= allowed:
+    if len(outgoing.content) <= allowed:
         return
-    size = sum(size for _name, size in attachments(letter.content))
+    size = sum(size for _name, size in attachments(outgoing.content))
     if size > allowed:
         raise MessageTooLarge(
             f"{item.name}: the attachments have {size / MEGABYTE:.1f} MB as mailed, the limit of "

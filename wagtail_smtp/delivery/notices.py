@@ -83,7 +83,7 @@ def _text(
         )
     else:
         yield _("It is not kept, because security messages are never shown.")
-    message = result.letter
+    message = result.outgoing
     recipients: Sequence[str] = message.envelope.recipients if message else ()
     yield _("Subject: %s") % entry.subject
     yield _("Recipients: %s") % _some([clip(address) for address in recipients])

@@ -92,15 +92,15 @@ class DeliveryPipeline:
             raise
         with error_logging.quietly(classification.category in (ERROR, ALERT)):
             # What ends the process, or a request, may come in the midst of it: that has its entry.
-            passage = self.try_deliver(message, classification, catching=BaseException)
-            entry = self._recorder(passage)
-            announce(passage, entry)
-        if passage.failure is None or entries.is_taken_care_of(entry):
+            delivery = self.try_deliver(message, classification, catching=BaseException)
+            entry = self._recorder(delivery)
+            announce(delivery, entry)
+        if delivery.failure is None or entries.is_taken_care_of(entry):
             return True
-        if isinstance(passage.failure, SendCancelled):
+        if isinstance(delivery.failure, SendCancelled):
             return False
         # Callers of the project's own backend know its errors.
-        raise getattr(passage.failure, "original", None) or passage.failure
+        raise getattr(delivery.failure, "original", None) or delivery.failure
 
     def try_deliver(
         self,
@@ -137,7 +137,7 @@ class DeliveryPipeline:
             route=way,
             version=tried.live.number if tried.live else 0,
             attempts=tuple(tried.attempts.made) if tried.attempts else (),
-            letter=tried.letter,
+            outgoing=tried.outgoing,
             outcome=outcome,
             failure=failure,
             was_handed_over=tried.was_handed_over,
@@ -149,8 +149,8 @@ class DeliveryPipeline:
     ) -> None:
         """Record a message that came to nothing before it was on its way."""
         with error_logging.quietly(classification.category in (ERROR, ALERT)):
-            passage = DeliveryResult.of_failure(message, classification, error)
-            announce(passage, self._recorder(passage))
+            delivery = DeliveryResult.of_failure(message, classification, error)
+            announce(delivery, self._recorder(delivery))
 
     def close(self) -> None:
         """Close the connection of the project's own backend; sessions to sets are pooled."""
@@ -189,19 +189,19 @@ class DeliveryPipeline:
                 capabilities.require(tried.prepared, item, way)
             hold = partial(require_held, redirect=way.redirect) if way.redirect else None
             remaining = attempts.remaining(envelope)
-            tried.letter = letter = OutgoingMessage(shaped, remaining, hold, str(tried.key))
-            if not letter.envelope.recipients:
+            tried.outgoing = outgoing = OutgoingMessage(shaped, remaining, hold, str(tried.key))
+            if not outgoing.envelope.recipients:
                 return Outcome(by.name)  # all who are to get it now have it already
-            capabilities.check(letter, item)
+            capabilities.check(outgoing, item)
             if item is not None:
-                letter.content  # noqa: B018 written before anything is handed over
+                outgoing.content  # noqa: B018 written before anything is handed over
             if is_black_box(item) and isinstance(shaped, FrozenMessage):
                 shaped.unpack()
             if item is None:
                 self._standard.prepare()
             tried.was_handed_over = True
             with handed_back(tried.message, shaped) if is_black_box(item) else nullcontext():
-                return by.send(letter, patience)
+                return by.send(outgoing, patience)
 
         return Attempts(way, transport, send, settled)
 
@@ -214,5 +214,5 @@ class _Tried:
         self.message = self.prepared = message
         self.live: LiveConfiguration | None = None
         self.attempts: Attempts | None = None
-        self.letter: OutgoingMessage | None = None
+        self.outgoing: OutgoingMessage | None = None
         self.was_handed_over = False

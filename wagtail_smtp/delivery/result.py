@@ -29,7 +29,7 @@ class DeliveryResult:
     Attributes:
         message: a copy of the caller's, with Message-ID and Date fixed if it got so far.
         original: the caller's.
-        letter: what the last candidate was handed; None if there was none.
+        outgoing: what the last candidate was handed; None if there was none.
         version: of the configuration in force; 0: none.
         outcome, failure: one of them is None.
         was_handed_over: whether a transport had the message when it failed.
@@ -42,7 +42,7 @@ class DeliveryResult:
     route: Route
     version: int = 0
     attempts: tuple[Attempt, ...] = ()
-    letter: OutgoingMessage | None = None
+    outgoing: OutgoingMessage | None = None
     outcome: Outcome | None = None
     failure: BaseException | None = None
     was_handed_over: bool = False

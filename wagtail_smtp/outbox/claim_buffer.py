@@ -1,6 +1,6 @@
-"""What the workers of a process have claimed together, handed out a window at a time.
+"""Messages claimed for all workers of a process, distributed a window at a time.
 
-Claimed by each for itself, a hundred messages would leave with one worker while others idle.
+If each worker claimed for itself, one could send a hundred messages while others idle.
 """
 
 import logging
@@ -39,8 +39,8 @@ class ClaimBuffer:
         self._windows: deque[Window] = deque()
         #: Messages not begun, of each claim.
         self._open: Counter[uuid.UUID] = Counter()
-        #: Claims that are to be given back: what of them is not begun.
-        self._owed: set[uuid.UUID] = set()
+        #: Claims to return to the outbox, as far as their messages are not begun.
+        self._unreturned: set[uuid.UUID] = set()
 
     def next(self, size: int = WINDOW) -> Window | None:
         """The next window, of up to ``size`` messages; None: nothing is due.
@@ -62,9 +62,9 @@ class ClaimBuffer:
     def _claim(self) -> None:
         token = uuid.uuid4()
         # It may be done although the connection is lost over it.
-        self._owed.add(token)
+        self._unreturned.add(token)
         rows = claims.claim(CLAIM, token)[1]
-        self._owed.discard(token)
+        self._unreturned.discard(token)
         if rows:
             self._windows.append(Window(token, rows))
             self._open[token] = len(rows)
@@ -76,21 +76,21 @@ class ClaimBuffer:
             self._open += Counter()  # without those that are through
 
     def give_back(self) -> None:
-        """Let others have what is not begun. Windows already handed out will begin empty."""
+        """Return all messages that are not begun. Windows already distributed will be empty."""
         with self._lock:
             self._windows.clear()
-            self._owed.update(self._open)
+            self._unreturned.update(self._open)
             self._open.clear()
-        self.pay()
+        self.return_claims()
 
-    def pay(self) -> None:
-        """Give back what could not be given back before, since the database was gone."""
+    def return_claims(self) -> None:
+        """Return claims, including those that a database error prevented before."""
         with self._lock:
             try:
-                for token in tuple(self._owed):
+                for token in tuple(self._unreturned):
                     claims.give_back(token)
-                    self._owed.discard(token)
+                    self._unreturned.discard(token)
             except Error:
-                logger.exception("Messages that were claimed can't be given back yet.")
-                # What the claim's transaction left is known to be no use.
+                logger.exception("Claimed messages could not be returned yet.")
+                # The connection is unusable after the failed transaction.
                 close_old_connections()

@@ -42,8 +42,8 @@ def accept(
         is_urgent = classification.category in (ERROR, ALERT)
         if not (is_urgent and resend_of is None and isinstance(error, StorageFull)):
             with error_logging.quietly(is_urgent):
-                passage = DeliveryResult.of_failure(message, classification, error)
-                announce(passage, entries.record(passage, resend_of))
+                delivery = DeliveryResult.of_failure(message, classification, error)
+                announce(delivery, entries.record(delivery, resend_of))
         raise
     if entry is None:
         return None
@@ -109,13 +109,13 @@ def recorder(resend_of: LogEntry | None = None) -> Recorder:
         resend_of: the entry whose message is sent again.
     """
 
-    def write(passage: DeliveryResult) -> LogEntry | None:
-        category = passage.classification.category
+    def write(delivery: DeliveryResult) -> LogEntry | None:
+        category = delivery.classification.category
         is_retried = conf.RETRY_DEFERRED or category in conf.RETRY_CATEGORIES
-        if not is_retried or not outcomes.is_passing(passage):
-            return entries.record(passage, resend_of)
+        if not is_retried or not outcomes.is_passing(delivery):
+            return entries.record(delivery, resend_of)
         wait = outcomes.wait_after(1)
-        entry = entries.record(passage, resend_of, lambda entry: _retry(entry, passage, wait))
+        entry = entries.record(delivery, resend_of, lambda entry: _retry(entry, delivery, wait))
         if entry is not None and entry.state == State.DEFERRED:
             tasks.run_later(wait)
         return entry
@@ -123,10 +123,10 @@ def recorder(resend_of: LogEntry | None = None) -> Recorder:
     return write
 
 
-def _retry(entry: LogEntry, passage: DeliveryResult, wait: timedelta) -> None:
+def _retry(entry: LogEntry, delivery: DeliveryResult, wait: timedelta) -> None:
     """In the transaction that writes the entry."""
-    message_store.keep(entry, stored_message.freeze(passage.message).content)
-    _add(entry, passage.classification, tries=1, wait=wait)
+    message_store.keep(entry, stored_message.freeze(delivery.message).content)
+    _add(entry, delivery.classification, tries=1, wait=wait)
 
 
 def _add(

@@ -48,24 +48,24 @@ _LONGEST_OF_PROCESS = 900
 SETTLED = (RecipientState.SENT, RecipientState.REFUSED, RecipientState.UNKNOWN)
 
 
-def is_passing(passage: DeliveryResult) -> bool:
+def is_passing(delivery: DeliveryResult) -> bool:
     """Whether a later try may succeed for somebody, and can't deliver twice."""
-    if passage.outcome is not None:
-        return any(item.state == "deferred" for item in passage.outcome.recipients)
-    return isinstance(passage.failure, PASSING)
+    if delivery.outcome is not None:
+        return any(item.state == "deferred" for item in delivery.outcome.recipients)
+    return isinstance(delivery.failure, PASSING)
 
 
-def is_of_process(passage: DeliveryResult) -> bool:
+def is_of_process(delivery: DeliveryResult) -> bool:
     """Whether this process or the settings are at fault, so that another process may send it.
 
     Wrong keys, packages that are missing, a database that is away: the message can't help any of
     them, whatever the exception. So of what is raised before anything was handed over, all that is
     not known to be the message's counts.
     """
-    failure = passage.failure
+    failure = delivery.failure
     if failure is None or isinstance(failure, _OF_PROCESS):
         return failure is not None
-    return not passage.was_handed_over and not isinstance(failure, _OF_MESSAGE)
+    return not delivery.was_handed_over and not isinstance(failure, _OF_MESSAGE)
 
 
 def _wait_of_process(row: OutboxMessage, left: timedelta) -> timedelta:
@@ -87,7 +87,7 @@ class Result:
     """One message of a window and what became of it."""
 
     row: OutboxMessage
-    passage: DeliveryResult
+    delivery: DeliveryResult
 
 
 def settle(results: Sequence[Result]) -> list[Statement]:
@@ -106,7 +106,7 @@ def settle(results: Sequence[Result]) -> list[Statement]:
 
 def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
     for result in results:
-        for attempt in log_entries.attempts(result.passage.attempts):
+        for attempt in log_entries.attempts(result.delivery.attempts):
             attempt.entry_id = result.row.entry_id
             yield attempt
 
@@ -129,7 +129,7 @@ def settle_alone(result: Result) -> None:
             raise
         logger.exception("The outcome of entry %s is kept without details.", result.row.entry_id)
         with transaction.atomic(using=alias):
-            result.row.entry.state = log_entries.entry(result.passage).state
+            result.row.entry.state = log_entries.entry(result.delivery).state
             values = {"state": result.row.entry.state, "changed_at": timezone.now()}
             told = bulk_sql.update(LogEntry, "id", [result.row.entry_id], values)
             bulk_sql.run(told, *_forget([result.row.entry], result.row.entry.state))
@@ -140,13 +140,13 @@ def is_plain(result: Result) -> bool:
 
     And nothing is to be noted of each: a provider gives its messages names.
     """
-    outcome = result.passage.outcome
+    outcome = result.delivery.outcome
     return (
         outcome is not None
         and not outcome.not_sent
         and not any(item.provider_id for item in outcome.recipients)
         and result.row.tries == 0
-        and result.passage.route.redirect is None
+        and result.delivery.route.redirect is None
     )
 
 
@@ -154,9 +154,9 @@ def _sent(results: Sequence[Result]) -> Iterator[Statement]:
     """All those that left the same way at once."""
     ways: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for result in results:
-        passage, entry = result.passage, result.row.entry
-        last = passage.attempts[-1]
-        way = (last.via, last.key or None, passage.version, log_entries.sender(passage))
+        delivery, entry = result.delivery, result.row.entry
+        last = delivery.attempts[-1]
+        way = (last.via, last.key or None, delivery.version, log_entries.sender(delivery))
         ways[way].append(entry.pk)
         entry.state, entry.via = State.SENT, last.via
     now = timezone.now()
@@ -178,30 +178,30 @@ def _sent(results: Sequence[Result]) -> Iterator[Statement]:
 
 def _settle_one(result: Result) -> None:
     """One message, for which more is to be known than that it was sent."""
-    row, passage, entry = result.row, result.passage, result.row.entry
-    told = log_entries.entry(passage)
+    row, delivery, entry = result.row, result.delivery, result.row.entry
+    told = log_entries.entry(delivery)
     known = ["via", "set_key", "version", "redirected_by", "reason"]
-    if passage.letter is not None:
+    if delivery.outgoing is not None:
         known.append("sender")
     for name in known:
         setattr(entry, name, getattr(told, name))
     left = claims.time_left(row)
-    if is_of_process(passage) and (left > timedelta() or row.category != SECURITY):
+    if is_of_process(delivery) and (left > timedelta() or row.category != SECURITY):
         # No try of the message: it is not given up for that, however long it takes.
         again = claims.postpone(row, _wait_of_process(row, left), tries=0)
-    elif is_passing(passage) and left > timedelta():
+    elif is_passing(delivery) and left > timedelta():
         # False: the lease ran out meanwhile, and the message was given up.
         again = claims.postpone(row, min(wait_after(row.tries + 1), left))
     else:
         again = False
-    recipients = _settle_recipients(entry, passage, again)
+    recipients = _settle_recipients(entry, delivery, again)
     entry.state = State.DEFERRED if again else _whole(told.state, recipients)
     entry.changed_at = timezone.now()
     # Not all: somebody may have been erased from the rest meanwhile.
     entry.save(using=connections.write_alias(), update_fields=[*known, "state", "changed_at"])
     tracking_events.catch_up(entry, recipients)
     if not again:
-        is_kept = log_entries.is_kept(passage, entry.state)
+        is_kept = log_entries.is_kept(delivery, entry.state)
         bulk_sql.run(*_forget([entry], entry.state, is_kept=is_kept))
 
 
@@ -210,10 +210,12 @@ def recipients_of(entry: LogEntry) -> "QuerySet[LogRecipient]":
     return LogRecipient.objects.using(connections.write_alias()).filter(entry=entry)
 
 
-def _settle_recipients(entry: LogEntry, passage: DeliveryResult, again: bool) -> list[LogRecipient]:
+def _settle_recipients(
+    entry: LogEntry, delivery: DeliveryResult, again: bool
+) -> list[LogRecipient]:
     """Bring the recipients up to date; all of the envelope's."""
     stored = _numbered(recipients_of(entry).filter(role=LogRecipient.Role.ENVELOPE))
-    told = _numbered(log_entries.recipients(passage, kept_from=False))
+    told = _numbered(log_entries.recipients(delivery, kept_from=False))
     waits = RecipientState.WAITING if again else RecipientState.NOT_SENT
     now = timezone.now()
     for which, item in told.items():
@@ -224,7 +226,7 @@ def _settle_recipients(entry: LogEntry, passage: DeliveryResult, again: bool) ->
         kept.state = waits if undecided else item.state
         kept.code, kept.reply, kept.changed_at = item.code, item.reply, now
         kept.provider_id = item.provider_id
-    if passage.route.redirect is not None:
+    if delivery.route.redirect is not None:
         for which, item in stored.items():
             if which not in told and item.state not in SETTLED:
                 item.role, item.state = LogRecipient.Role.TO, RecipientState.REDIRECTED

@@ -49,12 +49,12 @@ class Worker:
     nothing that is due was left behind.
 
     Args:
-        supply: shared with other workers of the process.
+        buffer: shared with other workers of the process.
     """
 
-    def __init__(self, supply: ClaimBuffer | None = None) -> None:
+    def __init__(self, buffer: ClaimBuffer | None = None) -> None:
         self._line = DeliveryPipeline()
-        self._supply = supply or ClaimBuffer()
+        self._buffer = buffer or ClaimBuffer()
         # Not an Event: a signal that comes while it is waited for would wait for itself.
         self._stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_stopped = False
@@ -100,12 +100,12 @@ class Worker:
         self._looked_at, self.is_through = 0.0, False
         # A server that was fast before may be slow now.
         self._size, self._renewed = 1, time.monotonic()
-        self._supply.pay()
+        self._buffer.return_claims()
         try:
             return self._deliver(deadline)
         finally:
             if not self.is_through:
-                self._supply.give_back()
+                self._buffer.give_back()
 
     def _deliver(self, deadline: float | None) -> int:
         done = 0
@@ -123,7 +123,7 @@ class Worker:
                 # One transaction: the outcome of the last window, and that this one is sending.
                 due, results = results, []
                 held = self._write(window.token, due, window.rows)
-                self._supply.begun(window)
+                self._buffer.begun(window)
                 if len(held) < len(window.rows):
                     # Cancelled, or the lease ran out: those are free again after a look.
                     self._looked_at = 0.0
@@ -152,7 +152,7 @@ class Worker:
             give_up_lost()
             claims.free_abandoned()
             self._looked_at = time.monotonic()
-        window = self._supply.next(self._size)
+        window = self._buffer.next(self._size)
         self.is_through = window is None
         return window
 
@@ -201,10 +201,10 @@ class Worker:
             row, entry = result.row, result.row.entry
             if entry.state == State.DEFERRED:
                 self.again_at.append(row.due_at)
-                if is_of_process(result.passage) and not result.passage.attempts:
+                if is_of_process(result.delivery) and not result.delivery.attempts:
                     # Of what an attempt met, ADMINS hear anyway.
                     alerts.messages_waiting(entry.reason)
-            announce(result.passage, entry)
+            announce(result.delivery, entry)
             if entry.state == State.FAILED:
                 _alert(entry)
 

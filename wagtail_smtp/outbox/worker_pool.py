@@ -12,8 +12,8 @@ class WorkerPool:
     """``number`` workers, each in a thread of its own but the first, which is the caller's."""
 
     def __init__(self, number: int) -> None:
-        supply = ClaimBuffer()
-        self._workers = [Worker(supply) for _ in range(number)]
+        buffer = ClaimBuffer()
+        self._workers = [Worker(buffer) for _ in range(number)]
 
     def stop(self) -> None:
         """Let the messages in hand be the last; from a signal handler or another thread."""

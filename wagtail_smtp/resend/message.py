@@ -58,8 +58,8 @@ def resend(entry: LogEntry) -> LogEntry | None:
     written: list[LogEntry | None] = []
     write = recorder(resend_of=original(entry))
 
-    def record(passage: DeliveryResult) -> LogEntry | None:
-        written.append(write(passage))
+    def record(delivery: DeliveryResult) -> LogEntry | None:
+        written.append(write(delivery))
         return written[0]
 
     line = DeliveryPipeline(recorder=record)

@@ -52,7 +52,7 @@ _PHASES: Mapping[type[Exception], str] = {SecretError: "password", DestinationRe
 
 
 def record(
-    passage: DeliveryResult,
+    delivery: DeliveryResult,
     resend_of: LogEntry | None = None,
     retry: Callable[[LogEntry], None] | None = None,
 ) -> LogEntry | None:
@@ -64,9 +64,9 @@ def record(
             entry then says *deferred*.
     """
     try:
-        described, rows = _described(passage)
+        described, rows = _described(delivery)
         described.resend_of = resend_of
-        return writer.write(list(_ways(passage, described, rows, retry)))
+        return writer.write(list(_ways(delivery, described, rows, retry)))
     except Exception:
         error_logging.failure(logger, "The delivery log could not be written; sending goes on.")
         return None
@@ -82,7 +82,7 @@ def is_taken_care_of(entry: LogEntry | None) -> bool:
 
 
 def _ways(
-    passage: DeliveryResult,
+    delivery: DeliveryResult,
     described: LogEntry,
     rows: list[Model],
     retry: Callable[[LogEntry], None] | None,
@@ -101,8 +101,8 @@ def _ways(
         )
     frozen = b""
     # A security message is stored only while the outbox will still try it.
-    if is_kept(passage, described.state):
-        frozen = _frozen(passage, described)
+    if is_kept(delivery, described.state):
+        frozen = _frozen(delivery, described)
 
     def keep() -> None:
         _insert(described, rows)
@@ -118,15 +118,15 @@ def _ways(
     yield writer.WriteAttempt(described, rows, alone)
 
 
-def _described(passage: DeliveryResult) -> tuple[LogEntry, list[Model]]:
+def _described(delivery: DeliveryResult) -> tuple[LogEntry, list[Model]]:
     """The entry and its rows, or as much of them as can be told of an odd message."""
     rows: list[Model] = []
     try:
-        described = entry(passage)
+        described = entry(delivery)
     except Exception:
         logger.warning("A message can't be described for the delivery log.", exc_info=True)
-        described = _least(passage)
-    for described_by in (lambda: recipients(passage), lambda: attempts(passage.attempts)):
+        described = _least(delivery)
+    for described_by in (lambda: recipients(delivery), lambda: attempts(delivery.attempts)):
         try:
             rows.extend(described_by())
         except Exception:
@@ -134,21 +134,21 @@ def _described(passage: DeliveryResult) -> tuple[LogEntry, list[Model]]:
     return described, rows
 
 
-def _least(passage: DeliveryResult) -> LogEntry:
+def _least(delivery: DeliveryResult) -> LogEntry:
     return LogEntry(
-        key=passage.key or uuid.uuid4(),
-        state=passage.state,
-        category=passage.classification.category,
-        category_source=passage.classification.source,
-        version=passage.version,
-        reason=clip(_reason(passage), 2 * SHOWN),
+        key=delivery.key or uuid.uuid4(),
+        state=delivery.state,
+        category=delivery.classification.category,
+        category_source=delivery.classification.source,
+        version=delivery.version,
+        reason=clip(_reason(delivery), 2 * SHOWN),
     )
 
 
-def _frozen(passage: DeliveryResult, described: LogEntry) -> bytes:
+def _frozen(delivery: DeliveryResult, described: LogEntry) -> bytes:
     """The message as it is stored; empty if it can't be."""
     try:
-        return stored_message.freeze(passage.message).content
+        return stored_message.freeze(delivery.message).content
     except Exception as error:
         logger.warning("The message of entry %s is not stored: %.200s", described.key, error)
         return b""
@@ -170,17 +170,17 @@ def _waiting(described: LogEntry, rows: Iterable[Model]) -> tuple[LogEntry, list
     return waiting, theirs
 
 
-def entry(passage: DeliveryResult) -> LogEntry:
+def entry(delivery: DeliveryResult) -> LogEntry:
     """The entry alone."""
-    message, letter = passage.message, passage.letter
-    redirect = passage.route.redirect
-    last = passage.attempts[-1] if passage.attempts else None
-    least = _least(passage)
+    message, outgoing = delivery.message, delivery.outgoing
+    redirect = delivery.route.redirect
+    last = delivery.attempts[-1] if delivery.attempts else None
+    least = _least(delivery)
     least.via = clip(last.via, 100) if last else ""
     least.set_key = last.key or None if last else None
-    least.sender = sender(passage)
+    least.sender = sender(delivery)
     least.subject = clip(message.subject)
-    least.size = _size(letter)
+    least.size = _size(outgoing)
     least.message_id = _header(message, "message-id")
     least.redirected_by = clip(redirect.source, 100) if redirect else ""
     return least
@@ -196,42 +196,42 @@ def _header(message: EmailMessage, wanted: str) -> str:
     return ""
 
 
-def sender(passage: DeliveryResult) -> str:
+def sender(delivery: DeliveryResult) -> str:
     """Who the message says it is from, with the set's sender where that was applied."""
-    shown = passage.message if passage.letter is None else passage.letter.message
+    shown = delivery.message if delivery.outgoing is None else delivery.outgoing.message
     return _header(shown, "from") or clip(shown.from_email)
 
 
-def _size(letter: OutgoingMessage | None) -> int:
+def _size(outgoing: OutgoingMessage | None) -> int:
     try:
-        return len(letter.content) if letter is not None else 0
+        return len(outgoing.content) if outgoing is not None else 0
     except Exception:
         return 0  # it can't be written down, which is why it wasn't sent
 
 
-def _reason(passage: DeliveryResult) -> str:
-    if passage.failure is not None:
+def _reason(delivery: DeliveryResult) -> str:
+    if delivery.failure is not None:
         # What the message was handed to may have raised anything, and told its secrets in it.
-        return words_of(passage.failure, is_ours=not passage.was_handed_over)
-    not_sent = passage.outcome.not_sent if passage.outcome else ()
+        return words_of(delivery.failure, is_ours=not delivery.was_handed_over)
+    not_sent = delivery.outcome.not_sent if delivery.outcome else ()
     return f"{not_sent[0].code} {not_sent[0].reply}" if not_sent else ""
 
 
-def recipients(passage: DeliveryResult, *, kept_from: bool = True) -> Iterable[LogRecipient]:
+def recipients(delivery: DeliveryResult, *, kept_from: bool = True) -> Iterable[LogRecipient]:
     """Each envelope recipient with its state.
 
     Args:
         kept_from: those too whom a redirect kept the message from.
     """
     known: Iterable[Recipient] = ()
-    if passage.outcome is not None:
-        known = passage.outcome.recipients
-    elif isinstance(passage.failure, AttemptFailed):
-        known = passage.failure.recipients
+    if delivery.outcome is not None:
+        known = delivery.outcome.recipients
+    elif isinstance(delivery.failure, AttemptFailed):
+        known = delivery.failure.recipients
     states = {item.address: item for item in known}
-    default = _OF_RECIPIENTS.get(passage.state, RecipientState.NOT_SENT)
-    message, letter = passage.message, passage.letter
-    addresses = letter.envelope.recipients if letter is not None else _recipients_of(message)
+    default = _OF_RECIPIENTS.get(delivery.state, RecipientState.NOT_SENT)
+    message, outgoing = delivery.message, delivery.outgoing
+    addresses = outgoing.envelope.recipients if outgoing is not None else _recipients_of(message)
     for address in dict.fromkeys((*states, *map(str, addresses))):
         item = states.get(address)
         yield recipient(
@@ -241,7 +241,7 @@ def recipients(passage: DeliveryResult, *, kept_from: bool = True) -> Iterable[L
             reply=clip(item.reply, 2 * SHOWN) if item else "",
             provider_id=clip(item.provider_id) if item else "",
         )
-    if kept_from and passage.route.redirect is not None:
+    if kept_from and delivery.route.redirect is not None:
         yield from redirected(message)
 
 
@@ -345,13 +345,13 @@ _WORDS = re.compile(
 _CONTENT = re.compile(r"\bspam\b|virus|malware|phish|content|attachment", re.IGNORECASE)
 
 
-def is_kept(passage: DeliveryResult, state: str) -> bool:
+def is_kept(delivery: DeliveryResult, state: str) -> bool:
     """Whether the message is stored whole, now that it is in that state for good."""
-    if passage.classification.category == SECURITY:
+    if delivery.classification.category == SECURITY:
         return False
     if conf.stores(state) or state != State.REFUSED or conf.STORE_MESSAGES != "undelivered":
         return conf.stores(state)
-    failure = passage.failure
+    failure = delivery.failure
     return isinstance(failure, MessageRefused) and concerns_configuration(failure)
 
 
