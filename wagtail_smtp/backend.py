@@ -1,4 +1,4 @@
-"""Django's door: the email backend."""
+"""The email backend for Django."""
 
 import threading
 from collections.abc import Iterable
@@ -59,7 +59,7 @@ class EmailBackend(BaseEmailBackend):
         own = {name: kwargs.pop(name) for name in _DJANGOS_OWN if name in kwargs}
         overrides = {name: value for name, value in kwargs.items() if value is not None}
         unknown = {name: overrides[name] for name in overrides.keys() - _OF_A_SERVER}
-        # From 6.1 on Django refuses options nobody knows, or warns of them.
+        # From 6.1 on, Django refuses unknown options or warns about them.
         super().__init__(**own, **dict(sorted(unknown.items())))
         self.alias = own.get("alias")
         self.fail_silently = bool(fail_silently)

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-#: Environment variable with comma-separated addresses; stands over ``REDIRECT_ALL_TO``.
+#: Environment variable with comma-separated addresses; overrides ``REDIRECT_ALL_TO``.
 REDIRECT_VARIABLE = "WAGTAIL_SMTP_REDIRECT_ALL_TO"
 
 #: How many versions of the configuration are kept.
@@ -85,7 +85,7 @@ class Conf:
         """What the project wrote into ``WAGTAIL_SMTP``.
 
         Raises:
-            ImproperlyConfigured: it is no dictionary. A redirect may stand in it.
+            ImproperlyConfigured: it is not a dictionary; a redirect in it would be missed.
         """
         value = getattr(settings, "WAGTAIL_SMTP", {})
         if not isinstance(value, Mapping):
@@ -147,7 +147,7 @@ class Conf:
         """The value of one of :data:`NUMBERS`.
 
         Raises:
-            ImproperlyConfigured: it is no number above zero.
+            ImproperlyConfigured: it is not a number above zero.
         """
         value = self._get(key)
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
@@ -170,7 +170,7 @@ class Conf:
     ALERT_INTERVAL = _Seconds()
     #: Seconds that a request waits for the server's reply to the whole message.
     FINAL_REPLY_TIMEOUT = _Seconds()
-    #: The same where nobody waits for a page (RFC 5321 4.5.3.2.6 asks for 600).
+    #: The same outside of requests (RFC 5321 4.5.3.2.6 asks for 600).
     FINAL_REPLY_TIMEOUT_IN_WORKERS = _Seconds()
     #: Recipients of one SMTP transaction (RFC 5321 4.5.3.1.8 guarantees 100).
     MAX_RECIPIENTS = _Count()
@@ -191,7 +191,7 @@ class Conf:
     #: Seconds for which the outbox tries a message, and one of category security.
     OUTBOX_MAX_AGE = _Seconds()
     SECURITY_MAX_AGE = _Seconds()
-    #: Seconds for which a worker's claim of messages holds.
+    #: Seconds for which a worker's claim of messages is valid.
     OUTBOX_LEASE = _Seconds()
     #: Seconds until the first retry; each later one waits twice as long, up to an hour.
     OUTBOX_RETRY_AFTER = _Seconds()
@@ -200,7 +200,7 @@ class Conf:
     #: Days for which log entries, and whole messages, are kept.
     KEEP_LOG_DAYS = _Count()
     KEEP_MESSAGES_DAYS = _Count()
-    #: Octets that stored messages may take in all.
+    #: Bytes that all stored messages may use.
     MAX_STORED = _Count()
     #: Requests with delivery reports that are taken for one set.
     REPORTS_PER_MINUTE = _Count()
@@ -235,7 +235,7 @@ class Conf:
 
     @property
     def BANNERS(self) -> bool:
-        """Whether the admin's pages tell of a redirect, of changes that wait, and of failures."""
+        """Whether admin pages show redirects, changes that are not live yet, and failures."""
         return bool(self._get("BANNERS"))
 
     def _one_of(self, key: str, choices: tuple[str, ...]) -> str:

@@ -74,7 +74,7 @@ class EmailDelivery:
         return mail.outbox
 
     def redirect_all_to(self, *addresses: str) -> None:
-        """Redirect all mail of this test, as ``REDIRECT_ALL_TO`` does; to nobody: block it."""
+        """Redirect all mail of this test, as ``REDIRECT_ALL_TO`` does; no addresses: block it."""
         self.configure(REDIRECT_ALL_TO=list(addresses))
 
     def configure(self, **keys: Any) -> None:

@@ -1,4 +1,4 @@
-"""The candidates one after the other, as long as nothing can be delivered twice."""
+"""Try the candidates in order, as long as nothing can be delivered twice."""
 
 import logging
 import time
@@ -28,22 +28,22 @@ logger = logging.getLogger(__name__)
 
 Candidate = SettingsSetConfig | None
 
-#: After these nothing was taken, and another server may do better.
+#: Errors after which nothing was accepted, so the next candidate is tried.
 _GO_ON = (MessageDeferred, MessageTooLarge, MessageUnsupported, DestinationRefused, SecretError)
-#: What is so of the message as a whole only if it is so of every candidate: one that could not
-#: be reached may have room for it, or know what to do with it.
+#: Errors that decide about the message only if every candidate has them: an unreachable one
+#: might accept it later.
 _OF_EACH = (MessageTooLarge, MessageUnsupported)
 
 
 class Attempts:
-    """What was tried for one message, and what came of it for each recipient.
+    """The attempts for one message, and the outcome for each recipient.
 
     Args:
         way: the candidates, in order.
         transport: the transport of a candidate; may raise SecretError.
-        send: hands the message to a candidate's transport, for those recipients of its
-            envelope that :meth:`remaining` leaves.
-        settled: addresses, in lower case, that are not to get it.
+        send: sends the message with a candidate's transport to those recipients of its
+            envelope that :meth:`remaining` returns.
+        settled: addresses, in lower case, to leave out.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Attempts:
         self._transport = transport
         self._send = send
         self._states: dict[str, Recipient] = {}
-        #: Addresses for which nothing more is to be tried now.
+        #: Addresses that need no further attempt now.
         self._settled: set[str] = set()
         self._left_out = frozenset(settled)
         self.made: list[Attempt] = []
@@ -66,8 +66,7 @@ class Attempts:
         """Try until each recipient is settled or no candidate is left.
 
         Raises:
-            EmailDeliveryError: nobody was sent the message, or it is unknown whether
-                somebody was.
+            EmailDeliveryError: the message was not sent to any recipient, or that is unknown.
         """
         failure: EmailDeliveryError | None = None
         for candidate in self._in_order():
@@ -100,7 +99,7 @@ class Attempts:
         return self._conclude(failure)
 
     def remaining(self, envelope: Envelope) -> Envelope:
-        """The envelope without those recipients for whom nothing more is to be tried."""
+        """Return the envelope without recipients that need no further attempt."""
         still = tuple(
             address
             for address in envelope.recipients

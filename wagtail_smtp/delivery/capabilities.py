@@ -15,7 +15,7 @@ from wagtail_smtp.exceptions import MessageTooLarge, MessageUnsupported
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.base import OutgoingMessage
 
-#: Octets of the megabyte that people enter.
+#: Bytes per megabyte, as used in *max size*.
 MEGABYTE = 1024 * 1024
 
 _AS_MAILED = compat32.clone(linesep="\r\n")
@@ -43,7 +43,7 @@ def check(outgoing: OutgoingMessage, item: SettingsSetConfig | None) -> None:
 
 
 def attachments(content: bytes) -> Iterator[tuple[str, int]]:
-    """Name and size, in octets as mailed, of each attachment of a message.
+    """Name and size, in bytes as sent, of each attachment of a message.
 
     Whatever is no text to be read counts, with a name or without: pictures in the text too.
     """

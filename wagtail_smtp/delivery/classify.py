@@ -31,7 +31,7 @@ def classify(message: EmailMessage, mailer_category: str | None = None) -> Class
     To be called on the stack of the code that sends, since that is one of the witnesses.
 
     Raises:
-        ValueError: the message or the mailer names something that is no category.
+        ValueError: the message or the mailer names an invalid category.
     """
     found = [
         *((slug, "message") for slug in _marks(message)),

@@ -1,4 +1,4 @@
-"""A copy of the message as it leaves: sender and redirect applied, headers only."""
+"""The message as it is sent: a copy with sender and redirect applied, headers only."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -29,12 +29,12 @@ _HEADER_NAME = re.compile(r"[!-9;-~]+")
 
 
 def prepare(message: EmailMessage) -> EmailMessage:
-    """A copy of the caller's message that may be changed, with Message-ID and Date fixed.
+    """Return a copy of the caller's message that may be changed, with Message-ID and Date.
 
     They stay equal over all attempts: Django would make new ones at each.
 
     Raises:
-        ValueError: a header's name is none.
+        ValueError: a header's name is invalid.
     """
     prepared = copied(message)
     # The way back to this plugin stays behind: locmem copies messages, and locks can't be.
@@ -63,7 +63,7 @@ def prepare(message: EmailMessage) -> EmailMessage:
 
 @contextmanager
 def handed_back(message: EmailMessage, shaped: EmailMessage) -> Iterator[None]:
-    """Give the caller's ``message`` what a backend notes on the copy it was handed.
+    """Copy what a backend sets on ``shaped`` to the caller's ``message``.
 
     django-anymail sets ``anymail_status``, for example, also where it then raises.
     """
@@ -89,7 +89,7 @@ def shape(
         username: what the set logs in with; may be its sender address.
 
     Raises:
-        RedirectError: the message would reach somebody else all the same.
+        RedirectError: the message could still reach someone else.
         ValueError: an address is invalid; of senders, standard delivery is the judge.
     """
     shaped = copied(prepared)
@@ -98,7 +98,7 @@ def shape(
         address = _sender_address(item, username)
         own = item.bounce_address or (address if redirect is not None else "")
         _set_sender(shaped, item, address)
-    # Under a redirect bounces would tell a stranger of it.
+    # Under a redirect, bounces must not reach the original sender.
     sender = own or (settings.DEFAULT_FROM_EMAIL if redirect is not None else shaped.from_email)
     if redirect is not None:
         in_from = item is None and standard.takes_envelope_sender()

@@ -1,4 +1,4 @@
-"""The straight line of a message: classify, candidates, shape, transport, record."""
+"""The delivery pipeline: classify, route, shape, send, log."""
 
 import time
 import uuid
@@ -32,14 +32,14 @@ from wagtail_smtp.runtime import error_logging, project
 from wagtail_smtp.transports.base import OutgoingMessage, Transport
 from wagtail_smtp.transports.standard import StandardTransport
 
-#: Seconds after which a batch asks again which version is in force.
+#: Seconds after which a batch checks again which version is live.
 RECHECK_AFTER = 1.0
 
 Recorder = Callable[[DeliveryResult], LogEntry | None]
 
 
 class DeliveryPipeline:
-    """The way of one batch of messages.
+    """Delivers one batch of messages.
 
     Used by one thread at a time. ``category`` is the mailer's; ``overrides`` are arguments
     a caller gave for the project's own backend; ``recorder`` writes the log entry.
@@ -58,14 +58,14 @@ class DeliveryPipeline:
         self._asked_at = 0.0
 
     def begin(self) -> None:
-        """Let the next message ask which version is in force, however recently one did."""
+        """Make the next message check which version is live."""
         self._asked_at = 0.0
 
     def classify(self, message: EmailMessage) -> Classification:
-        """The message's category; on the stack of whoever sends it.
+        """Return the message's category. Call it on the sending code's stack.
 
         Raises:
-            ValueError: the message names something that is no category.
+            ValueError: the message names an invalid category.
         """
         try:
             return classify(message, self._category)
@@ -77,11 +77,11 @@ class DeliveryPipeline:
         """Send one message now; False if it has no recipients, or the project cancelled it.
 
         Args:
-            classification: where it is known already.
+            classification: if already known.
 
         Raises:
             EmailDeliveryError: or what the project's own backend raised.
-            ValueError: the message can't be written down.
+            ValueError: the message can't be rendered.
         """
         classification = classification or self.classify(message)
         try:
@@ -91,7 +91,7 @@ class DeliveryPipeline:
             self._fail(message, classification, error)
             raise
         with error_logging.quietly(classification.category in (ERROR, ALERT)):
-            # What ends the process, or a request, may come in the midst of it: that has its entry.
+            # Even a SystemExit in the middle of a delivery gets its log entry.
             delivery = self.try_deliver(message, classification, catching=BaseException)
             entry = self._recorder(delivery)
             announce(delivery, entry)
@@ -99,7 +99,7 @@ class DeliveryPipeline:
             return True
         if isinstance(delivery.failure, SendCancelled):
             return False
-        # Callers of the project's own backend know its errors.
+        # Callers expect the errors of the project's own backend.
         raise getattr(delivery.failure, "original", None) or delivery.failure
 
     def try_deliver(
@@ -110,12 +110,12 @@ class DeliveryPipeline:
         key: uuid.UUID | None = None,
         catching: type[BaseException] = Exception,
     ) -> DeliveryResult:
-        """What becomes of a message on its way; nothing is recorded, no error leaves.
+        """Try to deliver a message; record nothing and raise nothing.
 
         Args:
-            settled: envelope recipients, in lower case, who are not to get it (again).
-            key: of its entry in the log, if there is one.
-            catching: the errors that don't leave.
+            settled: envelope recipients, in lower case, to leave out.
+            key: of its log entry, if there is one.
+            catching: the errors that become the result's failure.
         """
         category = classification.category
         way = Route(category, (), "")
@@ -123,7 +123,7 @@ class DeliveryPipeline:
         outcome: Outcome | None = None
         failure: BaseException | None = None
         try:
-            tried.live = live = self._in_force(category)
+            tried.live = live = self._current(category)
             way = route(live.configuration, category)
             tried.prepared = prepare(message)
             tried.attempts = self._attempts(live, way, tried, settled)
@@ -147,7 +147,7 @@ class DeliveryPipeline:
     def _fail(
         self, message: EmailMessage, classification: Classification, error: Exception
     ) -> None:
-        """Record a message that came to nothing before it was on its way."""
+        """Record a message that failed before delivery began."""
         with error_logging.quietly(classification.category in (ERROR, ALERT)):
             delivery = DeliveryResult.of_failure(message, classification, error)
             announce(delivery, self._recorder(delivery))
@@ -156,13 +156,13 @@ class DeliveryPipeline:
         """Close the connection of the project's own backend; sessions to sets are pooled."""
         self._standard.close()
 
-    def _in_force(self, category: str) -> LiveConfiguration:
+    def _current(self, category: str) -> LiveConfiguration:
         now = time.monotonic()
         if self._live is None or now - self._asked_at >= RECHECK_AFTER:
             try:
                 self._live, self._asked_at = current(), now
             except ConfigurationUnavailable as error:
-                # Nothing was ever loaded. Error mail may be all that tells of the outage.
+                # Nothing was ever loaded. Error mail may be the only notice of the outage.
                 if category == ERROR and error.no_database:
                     return NO_VERSION
                 raise
@@ -178,7 +178,7 @@ class DeliveryPipeline:
         )
 
         def transport(item: Candidate) -> Transport:
-            # What is wrong is written into the log, and read by others than the sender.
+            # Errors are logged for the site's administrators, so they use the site's language.
             with project.of_site():
                 return self._standard if item is None else live.transport(item)
 
@@ -191,10 +191,10 @@ class DeliveryPipeline:
             remaining = attempts.remaining(envelope)
             tried.outgoing = outgoing = OutgoingMessage(shaped, remaining, hold, str(tried.key))
             if not outgoing.envelope.recipients:
-                return Outcome(by.name)  # all who are to get it now have it already
+                return Outcome(by.name)  # every recipient has it already
             capabilities.check(outgoing, item)
             if item is not None:
-                outgoing.content  # noqa: B018 written before anything is handed over
+                outgoing.content  # noqa: B018 rendered before sending begins
             if is_black_box(item) and isinstance(shaped, FrozenMessage):
                 shaped.unpack()
             if item is None:
@@ -207,7 +207,7 @@ class DeliveryPipeline:
 
 
 class _Tried:
-    """How far a message has come."""
+    """The progress of one message."""
 
     def __init__(self, message: EmailMessage, key: uuid.UUID) -> None:
         self.key = key

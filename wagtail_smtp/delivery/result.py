@@ -1,4 +1,4 @@
-"""What became of a message on its way, before it is written down."""
+"""The result of a delivery, before it is logged."""
 
 import uuid
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ from wagtail_smtp.transports.base import OutgoingMessage
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of a message on its way through the line.
+    """The result of delivering one message.
 
     Attributes:
-        message: a copy of the caller's, with Message-ID and Date fixed if it got so far.
-        original: the caller's.
-        outgoing: what the last candidate was handed; None if there was none.
-        version: of the configuration in force; 0: none.
-        outcome, failure: one of them is None.
+        message: a copy of the caller's message, with Message-ID and Date once it is prepared.
+        original: the caller's message.
+        outgoing: the message given to the last candidate, if any.
+        version: number of the live version; 0: none.
+        outcome, failure: exactly one of them is None.
         was_handed_over: whether a transport had the message when it failed.
-        key: of the entry that is written of it; None: any will do.
+        key: of the log entry; None: a new one.
     """
 
     message: EmailMessage
@@ -50,14 +50,14 @@ class DeliveryResult:
 
     @classmethod
     def of_nothing(cls, classification: Classification, failure: Exception) -> "DeliveryResult":
-        """That of a message that can't be read any more."""
+        """Return the result for a message that can no longer be read."""
         return cls.of_failure(EmailMessage(), classification, failure)
 
     @classmethod
     def of_failure(
         cls, message: EmailMessage, classification: Classification, failure: BaseException
     ) -> "DeliveryResult":
-        """That of a message which wasn't sent on its way."""
+        """Return the result for a message that failed before delivery began."""
         way = Route(classification.category, (), "")
         return cls(message, message, classification, way, failure=failure)
 
@@ -69,15 +69,15 @@ class DeliveryResult:
         for kind, state in STATES.items():
             if isinstance(self.failure, kind):
                 return state
-        # Nobody knows what a project's own backend had done before it raised this, or how far a
-        # session was that something else interrupted: a task system whose time was over.
+        # A project's own backend may have sent the message before it raised this error. The same
+        # is true of a session that was interrupted, for example by a task timeout.
         is_open = self.was_handed_over and not isinstance(self.failure, _OURS)
         return State.UNKNOWN if is_open else State.FAILED
 
 
-#: Errors that say, or are known to say, that nothing left.
+#: Errors that prove that nothing was sent.
 _OURS = (EmailDeliveryError, ValueError, ImproperlyConfigured)
-#: The states that errors stand for.
+#: The state for each kind of error.
 STATES: Mapping[type[Exception], State] = {
     MessageOutcomeUnknown: State.UNKNOWN,
     SendCancelled: State.CANCELLED,

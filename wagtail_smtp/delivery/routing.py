@@ -1,4 +1,4 @@
-"""Where a message goes: the redirect decision first, then what carries it, and why."""
+"""Where a message goes: first the redirect, then the candidates, and why."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ FORCED = "settings"
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Everybody who is to receive a message instead of its recipients, and who says so.
+    """The addresses that receive a message instead of its recipients, and the source.
 
     ``source`` is the name of a set, or :data:`FORCED`.
     """
@@ -25,7 +25,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What carries a message, best first (None is standard delivery), and why."""
+    """The candidates for a message, best first (None is standard delivery), and why."""
 
     category: str
     candidates: tuple[SettingsSetConfig | None, ...]
@@ -47,15 +47,15 @@ def route(configuration: Configuration, category: str) -> Route:
     sets = configuration.carriers(category)
     if not sets:
         return Route(category, (None,), "no set applies", redirect)
-    # An alert tells of servers that fail, so it may leave where no other mail does.
+    # An alert reports failing servers, so it may use standard delivery when other mail may not.
     last: tuple[None, ...] = (None,) if conf.FALLBACK_TO_STANDARD or category == ALERT else ()
     return Route(category, (*sets, *last), "first set that applies", redirect)
 
 
 def redirect_for(configuration: Configuration, category: str) -> Redirect | None:
-    """Who receives mail of ``category`` instead of its recipients; None: nobody does.
+    """Return the redirect for mail of ``category``; None: there is none.
 
-    Decided once per message, before candidates, and holding over all of them.
+    Decided once per message, before the candidates, and applied to all of them.
 
     Raises:
         RedirectError: a redirect is on, but it has no valid address.

@@ -1,4 +1,4 @@
-"""The live configuration: what is in force, and how that changes."""
+"""The live configuration: what is used now, and how that changes."""
 
 from wagtail_smtp.live.lookup import LiveConfiguration, current
 from wagtail_smtp.live.publish import make_live, preview, reload

@@ -37,7 +37,7 @@ _EVERY = 60
 class TokenState:
     """What is known of a set's token.
 
-    ``missing``: somebody has to consent first. ``none``: it is got with the first message.
+    ``missing``: someone has to consent first. ``none``: it is requested with the first message.
     ``refused``: it could not be renewed; until ``expires_at`` the old one serves, if that is to
     come. ``valid``: all is well. ``is_waiting``: a new consent replaces it with the next reload.
     """
@@ -73,7 +73,7 @@ def _state(item: SettingsSetConfig, row: OAuthToken | None) -> TokenState:
 
 
 def is_consent_missing(item: SettingsSetConfig) -> bool:
-    """Whether nobody has consented to this set as it stands."""
+    """Whether consent is missing for this set as saved."""
     if item.authentication != "oauth2" or not OAuth.of(item.oauth).needs_consent:
         return False
     marks = [fingerprint(item), fingerprint(item, waiting=True)]
@@ -168,7 +168,7 @@ def revoke(owner: Any) -> None:
 
 
 def forget_revoked() -> None:
-    """Delete the removed tokens that the version in force doesn't need."""
+    """Delete the removed tokens that the live version doesn't need."""
     version = live_version()
     needed = _used_by([version] if version else [])
     for row in OAuthToken.objects.filter(revoked_at__isnull=False):
@@ -222,7 +222,7 @@ _clock = _Clock()
 
 
 def renew_when_idle(**kwargs: Any) -> None:
-    """A receiver of ``outbox_idle``: keep live tokens fresh, and tell of those refused."""
+    """A receiver of ``outbox_idle``: keep live tokens fresh and alert about refused ones."""
     if _clock.is_due():
         renew_live()
 

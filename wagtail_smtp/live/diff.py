@@ -30,7 +30,7 @@ KIND_LABELS = {
     "method": gettext_lazy("Changed"),
 }
 
-#: A category no set can be limited to: stands for all that nobody has named.
+#: A category no set can be limited to: stands for all unnamed categories.
 UNNAMED = "-"
 
 
@@ -246,7 +246,7 @@ _SHOW: dict[str, Callable[[Any], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class RedirectChange:
-    """What a new configuration does to the redirect that is in force."""
+    """What a new configuration does to the redirect that is live."""
 
     #: Report addresses that stop receiving what then reaches real people.
     ended: tuple[str, ...] = ()
@@ -273,7 +273,7 @@ def redirect_change(before: Configuration, after: Configuration) -> RedirectChan
 
 
 def every_category(*configurations: Configuration) -> list[str]:
-    """All categories with a name, and one that stands for all that nobody has named."""
+    """All categories with a name, and one that stands for all unnamed categories."""
     named = {c for config in configurations for item in config.sets for c in item.categories}
     return sorted({*BUILT_IN, *conf.CATEGORIES, *named, UNNAMED})
 

@@ -1,4 +1,4 @@
-"""Which configuration is in force now: asked of the database before each send."""
+"""The live configuration, checked in the database before each send."""
 
 import concurrent.futures
 import logging
@@ -31,7 +31,7 @@ _LOOK_UP_TIMEOUT = 15
 
 
 class LiveConfiguration:
-    """A version in force with its transports, shared by all threads of the process.
+    """A live version with its transports, shared by all threads of the process.
 
     ``number`` is 0 and ``identity`` None where no version was ever made live.
     """
@@ -69,7 +69,7 @@ class LiveConfiguration:
         return transport
 
     def close(self) -> None:
-        """Another version is in force: close the sessions, those in use when they're free."""
+        """Close the sessions because another version is live; those in use once they're free."""
         for transport in list(self._transports.values()):
             transport.close()
 
@@ -108,7 +108,7 @@ class _Memory:
                     replaced = self.latest
                 self.latest, self._latest_at = live, asked_at
             if replaced is not None and replaced.identity is not None:
-                # A thread in an older transaction that still sees it loads it anew.
+                # A thread in an older transaction that still sees it loads it again.
                 self._loaded.pop(replaced.identity, None)
         if replaced is not None:
             replaced.close()
@@ -138,10 +138,10 @@ def forget() -> None:
 
 
 def current() -> LiveConfiguration:
-    """The configuration in force, exactly as of this call.
+    """Return the live configuration as of this call.
 
     Raises:
-        ConfigurationUnavailable: it can't be known, see SPEC 3.
+        ConfigurationUnavailable: it can't be read, and none was loaded before.
     """
     # Django refuses queries on a running event loop.
     return _look_up_elsewhere() if request_thread.runs_event_loop() else _look_up()

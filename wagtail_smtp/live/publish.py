@@ -153,7 +153,7 @@ def reload(
 
     Args:
         token: of the preview that was confirmed; None: whatever is there now.
-        end_redirect: somebody has confirmed that mail may reach real people again.
+        end_redirect: the user confirmed that mail may reach real people again.
         may_redirect: the user may start a redirect or change its addresses.
         reason: kept with the version.
 
@@ -161,7 +161,7 @@ def reload(
         The new version, or None if there was nothing to change.
 
     Raises:
-        ReloadRefused: or one of its kinds; the old version stays in force.
+        ReloadRefused: or a subclass; the old version stays live.
     """
     return _apply(None, user, token, end_redirect, may_redirect, reason)
 
@@ -231,7 +231,7 @@ def _problems(target: Configuration) -> Iterator[Problem]:
     stored = Secret.objects.in_bulk([item.secret for item in target.sets if item.secret])
     for secret in stored.values():
         if secret.revoked_at is not None:
-            # What is in force may still need it; nothing that is made live may.
+            # The live version may still need it, but no new version may use it.
             secret.ciphertext = ""
     for item in target.sets:
         yield from validation.problems(item)
@@ -291,7 +291,7 @@ def _sets_in(content: Any) -> list[dict[str, Any]]:
 
 
 def forget_revoked() -> None:
-    """Empty the removed secrets that the version in force doesn't need."""
+    """Empty the removed secrets that the live version doesn't need."""
     live = live_version()
     needed = _secrets_of(live) if live else set()
     revoked = Secret.objects.filter(revoked_at__isnull=False).exclude(ciphertext="")

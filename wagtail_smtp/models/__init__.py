@@ -1,4 +1,4 @@
-"""What is stored: sets and method as they stand, secrets, and the versions in force."""
+"""What is stored: saved sets and method, secrets, and the live versions."""
 
 from wagtail_smtp.models.delivery_settings import DeliverySettings
 from wagtail_smtp.models.log import DeliveryEvent, LogAttempt, LogEntry, LogRecipient, StoredMessage

@@ -142,7 +142,7 @@ class LogEntry(models.Model):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing more happens to the message by itself."""
+        """Whether the message is no longer processed automatically."""
         return self.state not in PENDING
 
 
@@ -216,7 +216,7 @@ class StoredMessage(models.Model):
 
     entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="stored")
     content = models.BinaryField()
-    #: Octets of ``content``, so that the quota is a sum over an index.
+    #: Bytes of ``content``, so that the quota is a sum over an index.
     size = models.PositiveBigIntegerField(db_index=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 

@@ -1,4 +1,4 @@
-"""The versions of the live configuration; the newest is in force."""
+"""The versions of the live configuration; the newest is live."""
 
 import uuid
 

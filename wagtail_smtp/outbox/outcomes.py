@@ -49,7 +49,7 @@ SETTLED = (RecipientState.SENT, RecipientState.REFUSED, RecipientState.UNKNOWN)
 
 
 def is_passing(delivery: DeliveryResult) -> bool:
-    """Whether a later try may succeed for somebody, and can't deliver twice."""
+    """Whether a later attempt may succeed for a recipient and can't deliver twice."""
     if delivery.outcome is not None:
         return any(item.state == "deferred" for item in delivery.outcome.recipients)
     return isinstance(delivery.failure, PASSING)

@@ -9,14 +9,14 @@ from wagtail_smtp.outbox.worker import Worker
 
 
 class WorkerPool:
-    """``number`` workers, each in a thread of its own but the first, which is the caller's."""
+    """``number`` workers: the first in the caller's thread, each other in its own."""
 
     def __init__(self, number: int) -> None:
         buffer = ClaimBuffer()
         self._workers = [Worker(buffer) for _ in range(number)]
 
     def stop(self) -> None:
-        """Let the messages in hand be the last; from a signal handler or another thread."""
+        """Stop after the current messages; safe in a signal handler or another thread."""
         for worker in self._workers:
             worker.stop()
 
@@ -25,7 +25,7 @@ class WorkerPool:
         self._together(_work)
 
     def drain(self) -> int:
-        """Deliver all that is due; how many messages that were."""
+        """Deliver all due messages and return their number."""
         return self._together(Worker.drain)
 
     def _together(self, task: Callable[[Worker], int]) -> int:

@@ -15,7 +15,7 @@ SOURCE = "resent"
 
 
 def can_resend(entry: LogEntry) -> bool:
-    """Whether the message is stored, is no security mail, and nothing happens to it by itself."""
+    """Whether the message is stored, not security mail, and no longer processed automatically."""
     return entry.is_final and entry.category != SECURITY and hasattr(entry, "stored")
 
 
