@@ -1,4 +1,4 @@
-"""A message redirected: whatever could carry it to somebody else is taken out.
+"""Redirect a message: remove everything that could send it to someone else.
 
 Custom headers and a class's own way of writing a message stay, since projects test them. So
 what is known to name people, or to steer a provider, is removed, and the result is looked at.
@@ -116,7 +116,7 @@ def apply(
         envelope_sender: for a black box that takes that from the message, too.
 
     Raises:
-        RedirectError: it would reach somebody else all the same.
+        RedirectError: it could still reach someone else.
     """
     originals = {
         "X-Original-To": _shown(message, "To", message.to),

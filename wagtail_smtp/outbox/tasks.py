@@ -70,7 +70,7 @@ def run_apart() -> None:
     try:
         threading.Thread(target=run, name="wagtail_smtp outbox").start()
     except RuntimeError:
-        # There are too many. The message is accepted all the same, so its sender hears nothing.
+        # There are too many. The message is accepted anyway, so its sender gets no error.
         error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")
 
 
@@ -114,7 +114,7 @@ def _run() -> None:
     try:
         deliver_outbox.enqueue()
     except Exception:
-        # The message is in the outbox all the same; a worker or the next task takes it.
+        # The message is in the outbox anyway; a worker or the next task delivers it.
         error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")
     finally:
         _thread.is_enqueueing = False

@@ -44,7 +44,7 @@ _OF_RECIPIENTS: Mapping[str, str] = {
     State.UNKNOWN: RecipientState.UNKNOWN,
 }
 
-#: Octets of a stored message that are held in memory until the database can be written to.
+#: Bytes of stored messages that are held in memory until the database can be written to.
 _HELD = 1024 * 1024
 
 #: Where attempts end before any server is asked.

@@ -93,7 +93,7 @@ def percent_used() -> int:
 
 
 class _Usage:
-    """How many octets are stored, known to this process for a minute."""
+    """How many bytes are stored, cached in this process for a minute."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -118,7 +118,7 @@ class _Usage:
                 self._known_until = 0.0
                 alerts.note_store_usage(100)
                 raise StorageFull(
-                    f"The stored messages would be larger than {conf.MAX_STORED} octets "
+                    f"The stored messages would be larger than {conf.MAX_STORED} bytes "
                     "(WAGTAIL_SMTP['MAX_STORED'])."
                 )
             self._octets += octets

@@ -1,7 +1,7 @@
 """A message as bytes that can be stored, and back.
 
 What is frozen is the caller's message with Message-ID and Date fixed, before sender and redirect
-are applied: those are decided when it is sent. Its body is never written anew, so signed parts
+are applied: those are decided when it is sent. Its body is never rendered again, so signed parts
 stay as they are.
 """
 
@@ -46,13 +46,13 @@ ATTRIBUTES = (
     # Not a provider's: which of its headers were fixed here.
     "wagtail_smtp_fixed",
 )
-#: Headers that are made anew from a message's fields.
+#: Headers that are rendered again from a message's fields.
 _FIELDS = frozenset({"subject", "from", "to", "cc", "bcc", "reply-to"})
 
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A message as bytes, compressed; ``size`` is in octets as mailed."""
+    """A message as bytes, compressed; ``size`` is in bytes as sent."""
 
     content: bytes
     size: int
@@ -125,7 +125,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, set | frozenset):
         return sorted(value)
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} can't be stored as JSON")
 
 
 def thaw(content: bytes) -> "FrozenMessage":
@@ -304,7 +304,7 @@ def _legacy(part: Message) -> MIMEBase:
 
 
 class _Written(Message):
-    """A message whose body is bytes, never written anew."""
+    """A message whose body is bytes and is never rendered again."""
 
     def __init__(self, fields: Message | None, content: bytes) -> None:
         super().__init__(policy=fields.policy if fields is not None else email.policy.compat32)
