@@ -30,10 +30,10 @@ class Reporter:
 
     def send(self, data: Any, *, key: str = "", password: str | None = None, **values: Any) -> Any:
         """Post what is reported, signed and with the password that stands in the address."""
-        return self.post(self.sample.post(data, key=key, url=self.proof.url), password, **values)
+        return self.post(self.sample.post(data, key=key, url=self.secrets.url), password, **values)
 
     def post(self, post: Post, password: str | None = None, **values: Any) -> Any:
-        known = self.proof.password if password is None else password
+        known = self.secrets.password if password is None else password
         auth = {"Authorization": "Basic " + b64encode(f"reports:{known}".encode()).decode()}
         headers = (auth if known else {}) | post.headers
         return self.client.post(

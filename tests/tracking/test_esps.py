@@ -45,7 +45,7 @@ def test_a_forged_signature_changes_nothing(slug, reporter):
     data = it.sample.bounced(TO, it.sample.message_id)
     assert it.send(data, key=it.sample.other_key).status_code == 400
     # Signed for something else.
-    post = it.sample.post(it.sample.delivered(TO, it.sample.message_id), url=it.proof.url)
+    post = it.sample.post(it.sample.delivered(TO, it.sample.message_id), url=it.secrets.url)
     forged = type(post)(post.body.replace(b"example.com", b"example.net"), post.headers)
     if slug != "mailgun":  # which signs a token, not what it posts
         assert it.post(forged).status_code == 400

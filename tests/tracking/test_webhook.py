@@ -63,9 +63,9 @@ def test_a_password_made_anew_shuts_the_old_one_out_at_once(reporter, reload):
     reload()
     before = it.item.webhook_secret_id
     new = secrets.renew(it.item, "http://testserver" + it.url)
-    assert new.key == it.proof.key
+    assert new.key == it.secrets.key
     assert it.send(delivered(it)).status_code == 400
-    it.proof = new
+    it.secrets = new
     assert it.send(delivered(it)).status_code == 200
     assert Secret.objects.get(pk=before).ciphertext == ""
     # Nor does it come back with the live version, when the set is gone.
@@ -108,7 +108,7 @@ def test_an_earlier_version_does_not_bring_an_old_password_back(reporter, reload
     first = reload()
     SettingsSet.objects.filter(pk=it.item.pk).update(name="Renamed")
     reload()
-    it.proof = secrets.renew(it.item, "http://testserver" + it.url)
+    it.secrets = secrets.renew(it.item, "http://testserver" + it.url)
     live.make_live(first)
     assert SettingsSet.objects.get().name != "Renamed"
     assert it.send(delivered(it)).status_code == 200
@@ -280,9 +280,9 @@ def test_canaries_stand_nowhere(reporter, reload, caplog):
     reload()
     it.send(delivered(it))
     it.send(delivered(it), key="another")
-    assert repr(it.proof) == "Proof()"
+    assert repr(it.secrets) == "WebhookSecret()"
     rows = [*Secret.objects.values_list("ciphertext"), *DeliveryEvent.objects.values_list()]
     version = live.live_version().content
-    for secret in (it.proof.password, it.sample.key):
+    for secret in (it.secrets.password, it.sample.key):
         assert secret not in json.dumps([version, *map(str, rows)])
         assert secret not in caplog.text
