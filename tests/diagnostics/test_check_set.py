@@ -19,7 +19,7 @@ from wagtail_smtp.diagnostics.check_set import NOT_ASKED, try_set
 from wagtail_smtp.exceptions import RedirectError, SecretUnreadable
 from wagtail_smtp.models import LogEntry, Secret
 from wagtail_smtp.transports.smtp.connect import _scrubbed
-from wagtail_smtp.transports.smtp.replies import words
+from wagtail_smtp.transports.smtp.replies import response_text
 from wagtail_smtp.transports.smtp.stream import Reply
 
 CANARY = "canary-of-the-password-5f1e"
@@ -156,9 +156,9 @@ def test_the_password_is_not_shown(make_set):
     fault = Fault("auth", "refuse", f"535 5.7.8 No: {CANARY} {echo}")
     with HostileServer(faults=[fault]) as server:
         [*_before, last] = _stages(make_set(server, password=CANARY)).values()
-    assert last.stage.words.startswith("5.7.8 No: …")
-    assert CANARY not in str(last.stage.error) + last.stage.words
-    assert echo not in str(last.stage.error) + last.stage.words
+    assert last.stage.response.startswith("5.7.8 No: …")
+    assert CANARY not in str(last.stage.error) + last.stage.response
+    assert echo not in str(last.stage.error) + last.stage.response
 
 
 @pytest.mark.parametrize("password", ["hunter2!", "abc", "12345678", "pass word\t1"])
@@ -167,18 +167,20 @@ def test_a_short_password_is_not_shown(password):
     for sent in (password, name, f"\0{name}\0{password}"):
         echo = base64.b64encode(sent.encode()).decode()
         for echoed in (echo, echo.rstrip("=")):
-            said = words(_scrubbed(Reply(535, f"5.7.8 No: {echoed} ?".encode()), name, password))
+            said = response_text(
+                _scrubbed(Reply(535, f"5.7.8 No: {echoed} ?".encode()), name, password)
+            )
             assert said == "5.7.8 No: … ?"
 
 
 def test_text_that_looks_like_base64_is_kept():
     said = b"5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled"
-    assert words(_scrubbed(Reply(535, said), "me", CANARY)) == said.decode()
+    assert response_text(_scrubbed(Reply(535, said), "me", CANARY)) == said.decode()
 
 
 def test_a_truncated_password_is_not_shown():
     said = b"x" * 10 + b" " + b"." * 485 + CANARY.encode()
-    shown = words(_scrubbed(Reply(535, said), "me", CANARY))
+    shown = response_text(_scrubbed(Reply(535, said), "me", CANARY))
     assert "cana" not in shown
     assert len(shown) <= 500
 
@@ -186,7 +188,7 @@ def test_a_truncated_password_is_not_shown():
 def test_a_greeting_cannot_control_a_terminal(make_set):
     with HostileServer(faults=[Fault("ehlo", "refuse", "250 mx \x1b[2J\x1b]0;x\x07 hi")]) as server:
         stages = _stages(make_set(server, encryption="none", username="", ca_certificates=""))
-    assert stages["greeting"].stage.words == "mx  [2J ]0;x  hi"
+    assert stages["greeting"].stage.response == "mx  [2J ]0;x  hi"
 
 
 def test_a_password_for_another_server_is_not_used(make_set):

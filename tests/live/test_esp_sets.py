@@ -602,7 +602,7 @@ class TestTry:
         *_before, last = try_set(provider_set("mailgun"), "me@example.org")
         assert last.stage.error is not None
         assert last.cause.slug == slug
-        assert last.stage.words or slug == "key-refused"
+        assert last.stage.response or slug == "key-refused"
         assert CANARY not in repr(last)
 
     def test_an_address_that_may_not_be_connected_to(self, provider_set, configure):

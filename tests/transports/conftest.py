@@ -41,11 +41,11 @@ def transport_to() -> Iterator[MakeTransport]:
 
 
 def send(
-    transport: SMTPTransport, *recipients: str, subject: str = "Hi", patience: float = 3
+    transport: SMTPTransport, *recipients: str, subject: str = "Hi", reply_timeout: float = 3
 ) -> Outcome:
     """Send one message to the recipients, or to one of our own."""
     to = recipients or ("to@example.com",)
     message = EmailMessage(subject, "Body", "from@example.com", list(to))
     return transport.send(
-        OutgoingMessage(message, Envelope("from@example.com", tuple(to))), patience
+        OutgoingMessage(message, Envelope("from@example.com", tuple(to))), reply_timeout
     )

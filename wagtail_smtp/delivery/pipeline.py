@@ -171,7 +171,7 @@ class DeliveryPipeline:
     def _attempts(
         self, live: LiveConfiguration, way: Route, tried: "_Tried", settled: Collection[str]
     ) -> Attempts:
-        patience = (
+        reply_timeout = (
             conf.FINAL_REPLY_TIMEOUT
             if request_thread.is_awaited()
             else conf.FINAL_REPLY_TIMEOUT_IN_WORKERS
@@ -201,7 +201,7 @@ class DeliveryPipeline:
                 self._standard.prepare()
             tried.was_handed_over = True
             with handed_back(tried.message, shaped) if is_black_box(item) else nullcontext():
-                return by.send(outgoing, patience)
+                return by.send(outgoing, reply_timeout)
 
         return Attempts(way, transport, send, settled)
 

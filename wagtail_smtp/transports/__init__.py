@@ -1,1 +1,1 @@
-"""What carries a message: an SMTP session, or the project's own backend."""
+"""Transports send messages: SMTP servers, email providers and the project's own backend."""

@@ -1,16 +1,16 @@
-"""Whether a server could be reached lately, so that not every message waits for a dead one."""
+"""Remember unreachable servers, so that not every message waits for a timeout."""
 
 import threading
 import time
 
 from wagtail_smtp.conf import conf
 
-#: Phases of a failure that say the server could not be reached or didn't let us in.
+#: Phases of a failure in which the server was unreachable or refused the session.
 UNREACHABLE = frozenset({"connect", "banner", "ehlo", "starttls", "tls", "auth"})
 
 
 class Availability:
-    """What a process knows of one server: reachable, cooling down, or being tried again."""
+    """Whether one server is reachable, cooling down or being tried again, in this process."""
 
     def __init__(self) -> None:
         self._is_failing = False
@@ -18,13 +18,13 @@ class Availability:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In the child: another thread of the parent may have held the lock."""
+        """Replace the lock in a forked child: a thread of the parent may hold it."""
         self._lock = threading.Lock()
 
     def is_worth_trying(self) -> bool:
-        """Whether a message should try the server in its place.
+        """Whether a message should try the server.
 
-        After the cool-down that holds for one message, until it is known how that went.
+        After the cool-down, only one message does, until its outcome is known.
         """
         if not self._is_failing:
             return True
@@ -32,18 +32,18 @@ class Availability:
             now = time.monotonic()
             if self._is_failing and now < self._next_try:
                 return False
-            # If whoever tries is never heard of again, the next one may after another while.
+            # If that attempt never reports back, another is allowed after a second cool-down.
             self._next_try = now + conf.COOL_DOWN
             return True
 
     def failed(self) -> None:
-        """The server could not be reached."""
+        """Start a cool-down: the server could not be reached."""
         with self._lock:
             self._is_failing = True
             self._next_try = time.monotonic() + conf.COOL_DOWN
 
     def succeeded(self) -> bool:
-        """The server was reached; whether that is news."""
+        """End the cool-down; return whether there was one."""
         if not self._is_failing:
             return False
         with self._lock:

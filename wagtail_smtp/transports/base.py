@@ -14,7 +14,7 @@ from wagtail_smtp.transports.availability import Availability
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who a message says it is from and goes to on the way, whatever its headers say.
+    """The SMTP sender and recipients, which may differ from the headers.
 
     Addresses are bare and ASCII (``user@example.com``, IDNA domains encoded).
     """
@@ -24,60 +24,60 @@ class Envelope:
 
 
 class OutgoingMessage:
-    """A message as one candidate gets it, with its envelope. Written once, for log and wire.
+    """A message for one transport, with its envelope. Serialised once, for the log and for sending.
 
     Args:
-        hold: raises RedirectError for a message that no longer goes where a redirect sends it.
-            A project's own receivers may change a message on its way to a provider.
-        key: of the message's entry in the log; empty: it has none.
+        check_redirect: raises RedirectError for a message that no longer goes to the report
+            emails. Signal receivers may change a message before an email provider gets it.
+        key: of the log entry; empty if there is none.
     """
 
     def __init__(
         self,
         message: EmailMessage,
         envelope: Envelope,
-        hold: Callable[[EmailMessage], None] | None = None,
+        check_redirect: Callable[[EmailMessage], None] | None = None,
         key: str = "",
     ) -> None:
         self.message = message
         self.envelope = envelope
-        self.hold = hold
+        self.check_redirect = check_redirect
         self.key = key
 
     @functools.cached_property
     def content(self) -> bytes:
-        """The octets that are sent, before dot-stuffing, the last line ended.
+        """The bytes to send, before dot-stuffing, with a line break at the end.
 
         Raises:
-            ValueError: the message can't be written down.
+            ValueError: the message can't be serialised.
         """
         content = mime.to_bytes(self.message)
         return content if content.endswith(b"\r\n") else content + b"\r\n"
 
 
 class Transport(Protocol):
-    """What carries a message."""
+    """Sends messages."""
 
-    #: What outcomes and log lines call it.
+    #: Its name in outcomes and log lines.
     name: str
-    #: Whether it could be reached lately.
+    #: Whether it is worth trying now.
     availability: Availability
 
-    def send(self, letter: OutgoingMessage, patience: float) -> Outcome:
-        """Hand over one message.
+    def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
+        """Send one message.
 
         Args:
-            patience: seconds to wait for the answer to the whole message.
+            reply_timeout: seconds to wait for the response to the whole message.
 
         Returns:
-            Each recipient's state; at least one was accepted and none is unknown.
+            Each recipient's state: at least one is sent, and none is unknown.
 
         Raises:
-            MessageDeferred, MessageRefused, MessageTooLarge, MessageOutcomeUnknown: as their
-                names say; their ``recipients`` say it of each.
-            DestinationRefused: the address may not be connected to.
-            ValueError: the message itself can't be written down.
+            MessageDeferred, MessageRefused, MessageTooLarge, MessageOutcomeUnknown: the message
+                was not sent to anyone; ``recipients`` has each recipient's state.
+            DestinationRefused: connecting to this address is not allowed.
+            ValueError: the message can't be serialised.
         """
 
     def close(self) -> None:
-        """Close what is open and not in use; never raises."""
+        """Close idle connections; never raises."""

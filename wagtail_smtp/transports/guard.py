@@ -1,7 +1,7 @@
-"""Which addresses the plugin connects to: resolve once, check each, use that one.
+"""Connect only to allowed addresses: resolve a host once, check the addresses, connect to those.
 
-A host name typed into the admin must not become a way to look around the network the
-site runs in. Nothing else in the plugin opens a socket.
+This prevents server-side request forgery: a host name entered in the admin must not give
+access to the site's internal network. No other module opens a socket.
 """
 
 import ipaddress
@@ -22,7 +22,7 @@ MAIL_PORTS = frozenset({25, 465, 587, 2525})
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 #: Metadata services outside the link-local ranges: Alibaba, Azure, Oracle, AWS, Google,
-#: Oracle, Scaleway and Linode. Of IPv6 also what lies beside them, such as AWS' name servers.
+#: Oracle, Scaleway and Linode. The IPv6 networks include neighbours such as AWS' name servers.
 _METADATA = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -36,15 +36,15 @@ _METADATA = tuple(
         ),
     )
 )
-#: Prefixes in front of an IPv4 address: IPv4-compatible (RFC 4291), IPv4-translated (RFC 2765)
-#: and NAT64 (RFC 6052).
+#: Prefixes of IPv6 addresses that end with an IPv4 address: IPv4-compatible (RFC 4291),
+#: IPv4-translated (RFC 2765) and NAT64 (RFC 6052).
 _BEFORE_IPV4 = tuple(
     ipaddress.IPv6Network(text) for text in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
 )
-#: NAT64 of one's own (RFC 8215): the IPv4 address may be in any place that RFC 6052 has for it.
+#: Local NAT64 (RFC 8215): the IPv4 address may be at any position that RFC 6052 defines.
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
-_PLACES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
-#: What is in front of the IPv4 address in an interface of ISATAP (RFC 5214 6.1).
+_IPV4_POSITIONS = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
+#: The bytes before the IPv4 address in an ISATAP interface identifier (RFC 5214 6.1).
 _ISATAP = (bytes.fromhex("00005efe"), bytes.fromhex("02005efe"))
 
 
@@ -55,15 +55,15 @@ Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ..
 def resolve(
     host: str, port: int, *, any_port: bool = False, within: float | None = None
 ) -> list[Address]:
-    """The allowed addresses of ``host``, as getaddrinfo gives them.
+    """Return the allowed addresses of ``host``, as getaddrinfo returns them.
 
     Args:
-        any_port: the host was named by a developer in the project's settings, so any
-            port of it is fine. Metadata and link-local stay refused.
-        within: seconds to wait for name servers; None: as long as the system does.
+        any_port: allow any port, because a developer named the host in the project's settings.
+            Metadata and link-local addresses are refused anyway.
+        within: seconds to wait for name servers; None: the system's limit.
 
     Raises:
-        DestinationRefused: every address of the host is one the plugin doesn't connect to.
+        DestinationRefused: none of the host's addresses is allowed.
         OSError: the name can't be resolved.
     """
     found = _look_up(ascii_host(host), port, within)
@@ -83,24 +83,26 @@ def _look_up(host: str, port: int, within: float | None) -> list[Address]:
     if within is None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return list(found)
-    # The system's resolver can't be interrupted, only left behind.
-    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    # The system's resolver can't be interrupted, so it runs in a thread that may be abandoned.
+    results: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
-            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            results.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
-            answers.put(error)
+            results.put(error)
 
     try:
         threading.Thread(target=ask, name="wagtail-smtp-resolve", daemon=True).start()
     except RuntimeError as error:
-        # The process has too many: as passing as a name server that doesn't answer.
-        raise socket.gaierror(socket.EAI_AGAIN, f"no name server was asked: {error}") from error
+        # Too many threads: as temporary as a name server that doesn't respond.
+        raise socket.gaierror(
+            socket.EAI_AGAIN, f"could not start the DNS lookup: {error}"
+        ) from error
     try:
-        found = answers.get(timeout=within)
+        found = results.get(timeout=within)
     except queue.Empty:
-        raise socket.gaierror(socket.EAI_AGAIN, "no name server answered in time") from None
+        raise socket.gaierror(socket.EAI_AGAIN, "name servers answered too late") from None
     if isinstance(found, Exception):
         raise found
     return list(found)
@@ -112,20 +114,20 @@ T = TypeVar("T")
 def open_first(
     addresses: Sequence[Address], timeout: float, use: Callable[[socket.socket], T]
 ) -> T:
-    """What ``use`` makes of a connection to the first address where that works.
+    """Return the result of ``use`` for the first address that works.
 
     Args:
         addresses: from :func:`resolve`; they are not resolved again.
-        timeout: seconds to wait, and twice that for all; becomes the socket's timeout while
-            ``use`` runs, or less where other addresses have to be left time for.
-        use: does what is needed to know that the address works, such as TLS. It may fail with
-            any error, and the socket is closed then.
+        timeout: seconds to wait for one address; all together may take twice as long. Also the
+            socket's timeout while ``use`` runs, unless other addresses need some of the time.
+        use: called with the connected socket; does what proves that the address works, such as
+            TLS. If it raises, the socket is closed and the next address is tried.
 
     Raises:
-        OSError: none works; the error is of the address that came furthest.
+        OSError: no address works; the error is from the address that got furthest.
     """
     failure: Exception | None = None
-    for address, until in turns(addresses, timeout):
+    for address, until in with_deadlines(addresses, timeout):
         try:
             sock = connect(address, until, timeout)
         except OSError as error:
@@ -143,14 +145,14 @@ def open_first(
     try:
         raise failure
     finally:
-        del failure  # its traceback has this frame
+        del failure  # its traceback refers to this frame
 
 
-def turns(addresses: Sequence[Address], timeout: float) -> Iterator[tuple[Address, float]]:
-    """Each address, with the monotonic time until which it may be tried.
+def with_deadlines(addresses: Sequence[Address], timeout: float) -> Iterator[tuple[Address, float]]:
+    """Yield each address with its deadline (monotonic time).
 
-    In all they take twice the timeout at most. Each has a fair share of what is left, so that
-    one that never answers doesn't use up the time of the next.
+    All together take at most twice the timeout. Each gets an equal share of the time left, so
+    that an address that never responds leaves time for the next.
     """
     deadline = time.monotonic() + 2 * timeout
     for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
@@ -162,21 +164,21 @@ def connect(address: Address, until: float, timeout: float) -> socket.socket:
     """Open a TCP connection to one address.
 
     Args:
-        until: the monotonic time until which the address may be tried; half of what is left
-            is for connecting.
+        until: the deadline for this address (monotonic time); half of the time left is for
+            connecting.
         timeout: the socket's timeout afterwards.
 
     Raises:
-        OSError: it doesn't answer, or this machine has nothing to reach it with.
+        OSError: it doesn't respond, or this machine has no route to it.
     """
     family, kind, protocol, _name, target = address
     sock = socket.socket(family, kind, protocol)
     try:
-        # Never 0, which would mean not to wait at all and to fail for another reason.
+        # Never 0: that would make the socket non-blocking.
         sock.settimeout(max(until - time.monotonic(), 0.002) / 2)
         sock.connect(target)
         sock.settimeout(timeout)
-        # smtplib never sets it; without it a TLS session stalls on larger bodies.
+        # Without it, a TLS session stalls on larger bodies (smtplib never sets it).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         sock.close()
@@ -185,22 +187,22 @@ def connect(address: Address, until: float, timeout: float) -> socket.socket:
 
 
 def is_allowed(address: str | int, port: int, *, any_port: bool = False) -> bool:
-    """Whether the plugin connects to this IP address on this port."""
+    """Whether connecting to this IP address and port is allowed."""
     ip = ipaddress.ip_address(str(address).partition("%")[0])
     inner = _embedded(ip)
-    faces = [ip, *inner]
-    if any(_is_never_allowed(face) for face in faces):
+    candidates = [ip, *inner]
+    if any(_is_never_allowed(candidate) for candidate in candidates):
         return False
-    internal = [face for face in faces if _is_internal(face)]
+    internal = [candidate for candidate in candidates if _is_internal(candidate)]
     if any_port or not internal or port in MAIL_PORTS:
         return True
-    # What carries another address is allowed with each that it may carry.
-    needed = [face for face in inner if face in internal] or [ip]
+    # An address with embedded addresses is allowed if all of those are.
+    needed = [candidate for candidate in inner if candidate in internal] or [ip]
     return _is_listed(ip) or all(map(_is_listed, needed))
 
 
 def _embedded(ip: IPAddress) -> list[IPAddress]:
-    """The IPv4 addresses that an IPv6 one carries, or may carry."""
+    """The IPv4 addresses that are, or may be, embedded in an IPv6 address."""
     if isinstance(ip, ipaddress.IPv4Address):
         return []
     # RFC 4291 2.5.5.2, RFC 3056, RFC 4380
@@ -209,7 +211,7 @@ def _embedded(ip: IPAddress) -> list[IPAddress]:
     if data[8:12] in _ISATAP or any(ip in network for network in _BEFORE_IPV4):
         inner.append(ipaddress.IPv4Address(data[12:]))
     if ip in _LOCAL_NAT64:
-        inner += [ipaddress.IPv4Address(bytes(data[i] for i in place)) for place in _PLACES]
+        inner += [ipaddress.IPv4Address(bytes(data[i] for i in place)) for place in _IPV4_POSITIONS]
     return [item for item in inner if item is not None and int(item) > 1]
 
 
@@ -219,7 +221,7 @@ def _is_never_allowed(ip: IPAddress) -> bool:
 
 
 def _is_internal(ip: IPAddress) -> bool:
-    # Python counts fec0::/10 as global, and older ones count 64:ff9b:1::/48 so.
+    # Python treats fec0::/10 as global; older versions also 64:ff9b:1::/48.
     is_site_local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
     return not ip.is_global or is_site_local or ip in _LOCAL_NAT64
 

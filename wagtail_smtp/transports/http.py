@@ -1,6 +1,6 @@
-"""HTTP as the plugin speaks it: to guarded addresses, without proxies and redirects, bounded.
+"""An adapter for requests: allowed addresses only, no proxies or redirects, limited time and size.
 
-Only imported where django-anymail or the libraries of OAuth 2 are, which bring requests.
+Imported only if django-anymail or the OAuth 2 libraries are installed, which require requests.
 """
 
 import io
@@ -23,22 +23,22 @@ from urllib3.exceptions import NewConnectionError
 
 from wagtail_smtp.transports import guard
 
-#: Octets of an answer that are read.
-MAX_ANSWER = 1024 * 1024
-#: Octets that are read at a time, so that little is unpacked of what is packed to be huge.
-_PIECE = 16 * 1024
-#: What says how an answer travels, which is over once it is read and unpacked.
-_OF_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+#: Maximum size of a response, in bytes.
+MAX_RESPONSE = 1024 * 1024
+#: Bytes to decompress at a time, so that a decompression bomb is noticed early.
+_CHUNK = 16 * 1024
+#: Headers about the transfer, which no longer apply once the response is read and decompressed.
+_TRANSFER_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class Progress:
-    """How far a request has come.
+    """The stage that a request has reached.
 
     Attributes:
-        at: ``resolve``, ``connect``, ``tls``, ``request`` while it is written, ``reply`` once all
-            of it was handed over, ``done`` once it was answered; empty: nothing began.
-        error: what went wrong while connecting.
-        addresses: those of the server that may be connected to.
+        at: ``resolve``, ``connect``, ``tls``, ``request`` while it is written, ``reply`` while
+            waiting for the response, ``done``; empty before it starts.
+        error: the error while connecting.
+        addresses: the server's allowed addresses.
     """
 
     def __init__(self) -> None:
@@ -47,26 +47,26 @@ class Progress:
         self.sock: Any = None
 
     def begin(self) -> None:
-        """Another request."""
+        """Start over for a new request."""
         self.at = ""
         self.error: Exception | None = None
 
 
 class _Guarded:
-    """A connection to an address that was resolved once and checked."""
+    """Mixin for urllib3 connections: connects only to allowed addresses."""
 
     adapter: "Adapter"
-    _reached: socket.socket
+    _connected: socket.socket
 
     @property
     def progress(self) -> Progress:
         return self.adapter.progress
 
     def _new_conn(self) -> socket.socket:
-        return self._reached
+        return self._connected
 
     def connect(self) -> None:
-        """Resolve, then connect and encrypt at the first address where both work."""
+        """Resolve the host, then connect and encrypt at the first address where both work."""
         progress, connection = self.progress, self
         host, port = connection.host, connection.port  # type: ignore[attr-defined]
         try:
@@ -76,7 +76,7 @@ class _Guarded:
                 host, port, within=None if left == math.inf else left
             )
             progress.at = "connect"
-            # Twice that for all addresses.
+            # All addresses together may take twice as long.
             seconds = min(self.adapter.seconds, self.adapter.left() / 2)
             guard.open_first(progress.addresses, seconds, self._use)
         except Exception as error:
@@ -86,9 +86,9 @@ class _Guarded:
             raise NewConnectionError(self, str(error)) from error  # type: ignore[arg-type]
 
     def _use(self, sock: socket.socket) -> None:
-        """Let urllib3 go on with a socket that is connected."""
+        """Let urllib3 continue with a connected socket."""
         self.progress.at = "tls"
-        self.progress.sock = self._reached = sock
+        self.progress.sock = self._connected = sock
         super().connect()  # type: ignore[misc]
         self.progress.sock = self.sock  # type: ignore[attr-defined]
         self.sock.settimeout(self.adapter.seconds)  # type: ignore[attr-defined]
@@ -102,7 +102,7 @@ class _Guarded:
 
 
 def _pools(adapter: "Adapter") -> Mapping[str, type[HTTPConnectionPool]]:
-    """Pools whose connections tell the adapter how far they are."""
+    """Connection pools by scheme whose connections update the adapter's progress."""
     values = {"adapter": adapter}
     plain = type("_Plain", (_Guarded, HTTPConnection), values)
     encrypted = type("_Encrypted", (_Guarded, HTTPSConnection), values)
@@ -116,18 +116,17 @@ class Adapter(HTTPAdapter):
     """Sends requests over guarded connections. Used by one thread at a time.
 
     Args:
-        context: how certificates are checked.
+        context: verifies certificates.
         seconds: to wait for each address while connecting.
 
     Attributes:
-        patience: seconds to wait for an answer.
-        until: monotonic time by which all must be done, name servers included; infinite: there
-            is none.
+        reply_timeout: seconds to wait for a response.
+        until: deadline for everything, DNS lookups included (monotonic time); infinite: none.
     """
 
     def __init__(self, context: ssl.SSLContext, seconds: float) -> None:
         self.progress = Progress()
-        self.patience = seconds
+        self.reply_timeout = seconds
         self.until = math.inf
         self.seconds = seconds
         self._context = context
@@ -140,49 +139,49 @@ class Adapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
     ) -> Any:
-        """Ours, so that nothing loads other certificates into the context."""
+        """Use our context, so that requests doesn't load other certificates into it."""
         host, _pool = super().build_connection_pool_key_attributes(request, True, None)
         return host, {"ssl_context": self._context}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """The context does so; requests would add its own authorities."""
+        """Do nothing, so that requests adds no authorities; the context verifies certificates."""
 
     @sensitive_variables()
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request and read its answer, of that no more than :data:`MAX_ANSWER`.
+        """Send a request and read at most :data:`MAX_RESPONSE` bytes of the response.
 
         Raises:
-            requests.RequestException: :attr:`progress` says how far it came.
+            requests.RequestException: see :attr:`progress` for the stage.
         """
         self.progress.begin()
         left = self.left()
-        timeout = min(self.seconds, left), min(self.patience, left)
+        timeout = min(self.seconds, left), min(self.reply_timeout, left)
         kwargs |= {"stream": True, "proxies": {}, "timeout": timeout}
-        with self._cut_after(min(self.patience + 3 * self.seconds, left)):
-            answer = self._read(request, super().send(request, *args, **kwargs))
+        with self._cut_after(min(self.reply_timeout + 3 * self.seconds, left)):
+            response = self._read(request, super().send(request, *args, **kwargs))
         self.progress.at = "done"
-        return answer
+        return response
 
     def left(self) -> float:
-        """Seconds until nothing is waited for; never 0, which would mean not to wait."""
+        """Seconds until the deadline; never 0, which would mean a non-blocking socket."""
         return max(self.until - time.monotonic(), 0.001)
 
     def _read(self, request: Any, response: requests.Response) -> requests.Response:
-        """The answer, its content read and bounded."""
+        """Read the response, up to the maximum size."""
         raw, content = response.raw, b""
         try:
-            while len(content) <= MAX_ANSWER:
-                piece = raw.read(_PIECE, decode_content=True)
+            while len(content) <= MAX_RESPONSE:
+                piece = raw.read(_CHUNK, decode_content=True)
                 if not piece:
                     break
                 content += piece
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise requests.ConnectionError(error, request=request) from error
-        if len(content) > MAX_ANSWER:
+        if len(content) > MAX_RESPONSE:
             raw.close()
-            content = content[:MAX_ANSWER]
+            content = content[:MAX_RESPONSE]
         raw.release_conn()
-        headers = {k: v for k, v in raw.headers.items() if k.lower() not in _OF_TRANSFER}
+        headers = {k: v for k, v in raw.headers.items() if k.lower() not in _TRANSFER_HEADERS}
         whole = urllib3.HTTPResponse(
             io.BytesIO(content),
             headers=headers,
@@ -194,7 +193,7 @@ class Adapter(HTTPAdapter):
 
     @contextmanager
     def _cut_after(self, seconds: float) -> Iterator[None]:
-        """End the connection of a server that answers without end, however slowly."""
+        """Close the connection if the response takes longer, however slowly it arrives."""
         timer = threading.Timer(seconds, self._cut)
         timer.daemon = True
         timer.start()
@@ -207,20 +206,20 @@ class Adapter(HTTPAdapter):
         try:
             self.progress.sock.shutdown(socket.SHUT_RDWR)
         except (AttributeError, OSError):
-            return  # not open any more
+            return  # already closed
 
     def forget(self) -> None:
-        """Close the connection; the next request opens another."""
+        """Close the connection; the next request opens a new one."""
         self.poolmanager.clear()
 
 
 def guarded(session: requests.Session, adapter: Adapter) -> requests.Session:
-    """Let a session send by ``adapter`` alone."""
+    """Make ``session`` send everything through ``adapter``."""
     session.trust_env = False
     session.proxies = {}
     session.adapters.clear()
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    # The answer that points elsewhere is the answer: the key is not for others.
+    # Don't follow redirects: another server must not get the key.
     session.get_redirect_target = lambda response: None  # type: ignore[method-assign]
     return session

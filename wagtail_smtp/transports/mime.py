@@ -1,7 +1,7 @@
-"""A message as bytes and addresses for the wire.
+"""Serialise messages and addresses for sending.
 
-The one place that knows how Django's generations differ in this: up to 5.2 messages are
-written by the legacy email API, from 6.0 on by the modern one with a policy.
+All differences between Django versions in this are handled here: up to 5.2 Django uses Python's
+legacy email API, from 6.0 the modern one with a policy.
 """
 
 import copy
@@ -28,7 +28,7 @@ _MODERN = django.VERSION >= (6, 0)
 
 
 def rendered(message: EmailMessage) -> Message:
-    """The message as Django's SMTP backend would write it, with domains by IDNA 2008."""
+    """The message as Django's SMTP backend would build it, but with IDNA 2008 domains."""
     if not all(str(address).isascii() for address in _addresses(message)):
         updated = copy.copy(message)
         update_domains(updated)
@@ -39,19 +39,19 @@ def rendered(message: EmailMessage) -> Message:
     return message.message()
 
 
-#: Headers of addresses that a message may bring itself.
+#: Address headers that a message may set itself.
 _ADDRESS_HEADERS = frozenset({"from", "sender", "to", "cc", "reply-to"})
 
 
 def _addresses(message: EmailMessage) -> list[Any]:
-    """What is written into headers of addresses, as it was given."""
+    """The values of the address headers, as given."""
     own = [v for k, v in message.extra_headers.items() if k.lower() in _ADDRESS_HEADERS]
     lists = (message.to, message.cc, message.reply_to)
     return [message.from_email, *own, *(item for items in lists for item in items or ())]
 
 
 def update_domains(message: EmailMessage) -> None:
-    """Write the domains that Django would make others of as IDNA 2008 has them."""
+    """Encode domains with IDNA 2008 where Django's IDNA 2003 would change them."""
     for name in ("to", "cc", "bcc", "reply_to"):
         setattr(message, name, [_updated(item) for item in getattr(message, name) or ()])
     message.from_email = _updated(message.from_email)
@@ -78,13 +78,13 @@ def to_bytes(message: EmailMessage) -> bytes:
     try:
         return _written(cast(Any, rendered(message)))
     except MessageError as error:
-        # Python's own refusals are no ValueErrors, unlike Django's.
+        # Unlike Django's, Python's errors are not ValueErrors.
         raise ValueError(str(error)) from error
 
 
 def _written(content: Any) -> bytes:
     if type(content).as_bytes not in _USUAL:
-        # The message's class writes itself, perhaps with the line ends of this machine.
+        # A custom class serialises itself, perhaps with this platform's line endings.
         own = cast(bytes, content.as_bytes() if _MODERN else content.as_bytes(linesep="\r\n"))
         return _LINE_END.sub(b"\r\n", own)
     buffer = BytesIO()
@@ -94,7 +94,7 @@ def _written(content: Any) -> bytes:
 
 
 def _usual_writers() -> set[Any]:
-    """The methods that write a message by Python's own generator."""
+    """The methods that serialise a message with Python's own generator."""
     own = {email.message.Message.as_bytes, email.message.EmailMessage.as_bytes}
     if _MODERN:
         return own
@@ -105,24 +105,24 @@ def _usual_writers() -> set[Any]:
 
 _USUAL = _usual_writers()
 _LINE_END = re.compile(rb"\r?\n")
-#: A line of a header that ends it, since no blank follows.
+#: A line break that ends a header, because no white space follows.
 _END_OF_HEADER = re.compile(rb"\r\n[^ \t]|\r[^ \n\t]|\n[^ \t]")
 
 
-#: Words of visible ASCII, one space between them.
+#: Visible ASCII words separated by single spaces.
 _WORDS = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Whether a header is written as it is: nothing to encode, no line to fold."""
+    """Whether a header needs no encoding and no folding."""
     is_short = isinstance(value, str) and name.isascii() and len(name) + len(value) <= 70
     return is_short and _WORDS.match(value) is not None
 
 
 class _Checks:
-    """Refuses headers that would end before they should, as Python does since gh-144125.
+    """Refuses headers with line breaks in them, as Python does since gh-144125.
 
-    Parts of a message may be made by the project, so Django hasn't checked their headers.
+    Django doesn't check the headers of MIME parts that the project builds itself.
     """
 
     linesep: str
@@ -130,7 +130,7 @@ class _Checks:
     def fold_binary(self, name: str, value: Any) -> bytes:
         folded: bytes
         if isinstance(self, email.policy.Compat32) and _fits(name, value):
-            # The same, for a tenth of the time.
+            # The same result in a tenth of the time.
             folded = f"{name}: {value}{self.linesep}".encode("ascii")
         else:
             folded = super().fold_binary(name, value)  # type: ignore[misc]
@@ -142,7 +142,7 @@ class _Checks:
 
 @functools.lru_cache(maxsize=64)
 def _checked(policy: email.policy.Policy) -> Any:
-    """The same policy with those checks, and with the line ends of the wire."""
+    """The policy with these checks and CRLF line endings."""
     return _checking(type(policy))(**vars(policy) | {"linesep": "\r\n"})
 
 
@@ -152,10 +152,10 @@ def _checking(kind: type[email.policy.Policy]) -> Any:
 
 
 def bare_address(address: str, message: EmailMessage) -> str:
-    """The address alone, ASCII, as an SMTP command takes it.
+    """Return the bare address in ASCII, for an SMTP command.
 
     Raises:
-        ValueError: it is no single valid address, or its local part is not ASCII.
+        ValueError: not exactly one valid address, or its local part is not ASCII.
     """
     text = str(address)
     if _PLAIN_ADDRESS.match(text):
@@ -163,14 +163,14 @@ def bare_address(address: str, message: EmailMessage) -> str:
     return _bare_address(text, message.encoding or settings.DEFAULT_CHARSET)
 
 
-#: An address that needs no parsing: no name, quotes, comments or other scripts.
+#: An address that needs no parsing: ASCII, without name, quotes or comments.
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _PLAIN_ADDRESS = re.compile(
     rf"{_ATOM}(?:\.{_ATOM})*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\Z", re.IGNORECASE | re.ASCII
 )
 
 
-@functools.lru_cache(maxsize=4096)  # parsing takes up to a tenth of the time of sending
+@functools.lru_cache(maxsize=4096)  # parsing takes up to a tenth of the sending time
 def _bare_address(address: str, encoding: Any) -> str:
     if _MODERN:
         return _modern_bare_address(address)
@@ -187,7 +187,7 @@ def _bare_address(address: str, encoding: Any) -> str:
 
 
 def _modern_bare_address(address: str) -> str:
-    """What ``prep_address()`` of Django's SMTP backend accepts, without having a backend."""
+    """Do the same as ``prep_address()`` of Django's SMTP backend, without a backend."""
     try:
         header: Any = email.policy.default.header_factory("To", address)
     except (MessageError, LookupError, AttributeError) as error:

@@ -1,7 +1,7 @@
 """A pool of sessions to one server, shared by the threads of a process.
 
-The lock is held to decide, never during I/O. First come, first served among those who wait;
-last in, first out among idle sessions, so that those not needed grow old and are closed.
+The lock is never held during I/O. Waiting threads are served first in, first out. Idle sessions
+are used last in, first out, so that surplus ones grow old and are closed.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from wagtail_smtp.exceptions import MessageDeferred
 
 
 class Session(Protocol):
-    """What a pool has to know of a session."""
+    """The part of a session that the pool uses."""
 
     is_broken: bool
     messages: int
@@ -25,25 +25,25 @@ class Session(Protocol):
     expires_at: float
 
     def is_usable(self) -> bool:
-        """Whether the next message may go over it."""
+        """Whether it can send the next message."""
 
     def close(self) -> None:
         """Close it; never raises."""
 
     def abandon(self) -> None:
-        """Close its descriptors without a word, after a fork."""
+        """Close the file descriptors without sending anything, after a fork."""
 
 
 S = TypeVar("S", bound=Session)
 
 
-class _Turn(Generic[S]):
-    """The place of one who waits, woken with a session or with leave to open one."""
+class _Waiter(Generic[S]):
+    """A waiting thread's place in the queue: it gets a session, or may open one."""
 
-    __slots__ = ("is_due", "session")
+    __slots__ = ("ready", "session")
 
     def __init__(self) -> None:
-        self.is_due = threading.Event()
+        self.ready = threading.Event()
         self.session: S | None = None
 
 
@@ -62,20 +62,20 @@ class Pool(Generic[S]):
         self._lock = threading.Lock()
         self._idle: list[S] = []
         self._leased: set[S] = set()
-        #: Sessions that are open or being opened.
+        #: Number of sessions that are open or being opened.
         self._count = 0
-        self._waiting: deque[_Turn[S]] = deque()
+        self._waiting: deque[_Waiter[S]] = deque()
         self._timer: threading.Timer | None = None
 
     @contextlib.contextmanager
     def lease(self, *, new: bool = False) -> Iterator[tuple[S, bool]]:
-        """A session for one message, and whether it was used before.
+        """Lease a session for one message; yield it and whether it was used before.
 
         Args:
-            new: open one, since an older one has just failed.
+            new: open a new session, because an older one has just failed.
 
         Raises:
-            MessageDeferred: none came free in time (phase ``pool``), or opening one failed.
+            MessageDeferred: no session was free in time (phase ``pool``), or opening one failed.
         """
         session, is_reused = self._acquire(new)
         try:
@@ -86,7 +86,7 @@ class Pool(Generic[S]):
     def _acquire(self, new: bool) -> tuple[S, bool]:
         session = self._take(new)
         if new and session is not None:
-            # The oldest had to go: its place is ours.
+            # The pool is full: close the oldest session and open a new one in its place.
             with self._lock:
                 self._leased.discard(session)
             session.close()
@@ -96,19 +96,19 @@ class Pool(Generic[S]):
                 if not _has_aged(session) and session.is_usable():
                     return session, True
             except BaseException:
-                # A signal's exception, while a probe's replies are waited for.
+                # An exception from a signal handler, while waiting for a probe's replies.
                 session.is_broken = True
                 self._release(session)
                 raise
-            session = self._exchange(session)
-        # A place is ours: open a session for it, outside the lock.
+            session = self._replace(session)
+        # A place is reserved: open a session, without the lock.
         try:
             session = self._open_session()
         except BaseException:
             with self._lock:
                 self._give_up_place()
             raise
-        # Not all at the same age: sessions opened together would all end together.
+        # A random age, so that sessions opened together don't expire together.
         age = conf.SESSION_MAX_AGE * random.uniform(0.8, 1)  # noqa: S311
         session.expires_at = time.monotonic() + age
         with self._lock:
@@ -116,10 +116,10 @@ class Pool(Generic[S]):
         return session, False
 
     def _take(self, new: bool) -> S | None:
-        """An idle session, or None with leave to open one; waits for either.
+        """Wait for an idle session, or for a free place: then return None.
 
         Args:
-            new: a session is only taken, the oldest, if there may be no other.
+            new: prefer a free place; return the oldest idle session only if there is none.
         """
         with self._lock:
             if self._idle and not new:
@@ -129,41 +129,41 @@ class Pool(Generic[S]):
                 return None
             if self._idle:
                 return self._lend(self._idle.pop(0))
-            turn = _Turn[S]()
-            self._waiting.append(turn)
+            waiter = _Waiter[S]()
+            self._waiting.append(waiter)
         try:
-            is_due = turn.is_due.wait(conf.SESSION_WAIT)
+            is_ready = waiter.ready.wait(conf.SESSION_WAIT)
         except BaseException:
-            # A signal's exception: what comes, or has come, is for the next.
-            self._pass_by(turn)
+            # An exception from a signal handler: pass the session or place on.
+            self._cancel_wait(waiter)
             raise
-        if not is_due:
+        if not is_ready:
             with self._lock:
-                if not turn.is_due.is_set():
-                    self._waiting.remove(turn)
+                if not waiter.ready.is_set():
+                    self._waiting.remove(waiter)
                     raise MessageDeferred(
-                        f"{self._name}: all {self._count} sessions were in use for "
-                        f"{conf.SESSION_WAIT:g} seconds.",
+                        f"{self._name}: no session was free within {conf.SESSION_WAIT:g} seconds "
+                        f"({self._count} in use).",
                         phase="pool",
                     )
-        return turn.session
+        return waiter.session
 
-    def _pass_by(self, turn: _Turn[S]) -> None:
+    def _cancel_wait(self, waiter: _Waiter[S]) -> None:
         with self._lock:
-            if not turn.is_due.is_set():
-                self._waiting.remove(turn)
+            if not waiter.ready.is_set():
+                self._waiting.remove(waiter)
                 return
-            if turn.session is None:
+            if waiter.session is None:
                 self._give_up_place()
                 return
-        self._release(turn.session)
+        self._release(waiter.session)
 
     def _lend(self, session: S) -> S:
         self._leased.add(session)
         return session
 
-    def _exchange(self, session: S) -> S | None:
-        """Close an unusable session; another idle one, or None: its place is free to use."""
+    def _replace(self, session: S) -> S | None:
+        """Close an unusable session; return another idle one, or None to open one instead."""
         with self._lock:
             self._leased.discard(session)
             other = self._lend(self._idle.pop()) if self._idle else None
@@ -188,16 +188,16 @@ class Pool(Generic[S]):
             session.close()
 
     def _give_up_place(self) -> None:
-        """A session is gone; whoever waits longest may open another."""
+        """Free a session's place; the longest-waiting thread may open another."""
         self._count -= 1
         if self._waiting and self._count < self._limit():
             self._count += 1
             self._wake(None)
 
     def _wake(self, session: S | None) -> None:
-        turn = self._waiting.popleft()
-        turn.session = session
-        turn.is_due.set()
+        waiter = self._waiting.popleft()
+        waiter.session = session
+        waiter.ready.set()
 
     def _limit(self) -> int:
         if time.monotonic() < self._throttled_until:
@@ -205,10 +205,10 @@ class Pool(Generic[S]):
         return conf.MAX_SESSIONS
 
     def shrink(self, *, opening: bool) -> bool:
-        """The server wants fewer sessions; whether others are left to wait for.
+        """Lower the limit because the server wants fewer sessions; False if none would be left.
 
         Args:
-            opening: it refused a new session; otherwise one that it had let in.
+            opening: whether it refused a new session, not an open one.
         """
         with self._lock:
             left = self._count if opening else self._count - 1
@@ -222,13 +222,13 @@ class Pool(Generic[S]):
         return True
 
     def _drop_idle(self, number: int) -> list[S]:
-        """Take the ``number`` oldest idle sessions out; the caller closes them."""
+        """Remove the ``number`` oldest idle sessions; the caller closes them."""
         dropped, self._idle = self._idle[: max(0, number)], self._idle[max(0, number) :]
         self._count -= len(dropped)
         return dropped
 
     def _watch_idle(self) -> None:
-        """Let a timer close idle sessions though nothing is sent any more."""
+        """Start a timer that closes idle sessions even if nothing more is sent."""
         if self._timer is None:
             oldest = min(session.used_at for session in self._idle)
             delay = max(0.0, oldest + conf.SESSION_MAX_IDLE - time.monotonic())
@@ -236,22 +236,22 @@ class Pool(Generic[S]):
             self._timer.daemon = True
             try:
                 self._timer.start()
-            except RuntimeError:  # the interpreter is ending, and closes them then
+            except RuntimeError:  # the interpreter is shutting down, which closes them
                 self._timer = None
 
     def _close_idle(self) -> None:
         with self._lock:
             self._timer = None
-            worn = [session for session in self._idle if _has_aged(session)]
-            self._idle = [*worn, *(item for item in self._idle if item not in worn)]
-            worn = self._drop_idle(len(worn))
+            expired = [session for session in self._idle if _has_aged(session)]
+            self._idle = [*expired, *(item for item in self._idle if item not in expired)]
+            expired = self._drop_idle(len(expired))
             if self._idle:
                 self._watch_idle()
-        for session in worn:
+        for session in expired:
             session.close()
 
     def retire(self) -> None:
-        """Close idle sessions now and leased ones when they come back."""
+        """Close idle sessions now, and leased ones when they are returned."""
         with self._lock:
             self._is_retired = True
             idle = self._drop_idle(len(self._idle))
@@ -262,7 +262,7 @@ class Pool(Generic[S]):
             session.close()
 
     def after_fork(self) -> None:
-        """In the child: the sessions and the threads that use them are the parent's."""
+        """Start empty in a forked child: the sessions belong to the parent."""
         sessions = [*self._idle, *self._leased]
         self._reset()
         for session in sessions:

@@ -1,4 +1,4 @@
-"""The transports of this process that keep connections open: at its end, and after a fork."""
+"""Close open connections when the process ends, and reset them after a fork."""
 
 import atexit
 import weakref
@@ -18,7 +18,7 @@ _transports: "weakref.WeakSet[Pooling]" = weakref.WeakSet()
 
 
 def register(transport: Pooling) -> None:
-    """Remember ``transport`` as long as somebody uses it."""
+    """Track ``transport`` for as long as it is referenced."""
     _transports.add(transport)
 
 

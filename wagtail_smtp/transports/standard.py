@@ -1,4 +1,4 @@
-"""Standard delivery: the project's own configuration, whatever backend that is."""
+"""Standard delivery: the email backend that the project's own settings configure."""
 
 import contextlib
 import logging
@@ -27,7 +27,7 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import OutgoingMessage
-from wagtail_smtp.transports.esp.transport import hold_redirect
+from wagtail_smtp.transports.esp.transport import enforce_redirect
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ NAME = "standard delivery"
 
 @dataclass(frozen=True, slots=True)
 class StandardServer:
-    """Where standard delivery's own SMTP server is and how it is logged in to."""
+    """Address and credentials of standard delivery's SMTP server."""
 
     host: str
     port: int
@@ -46,15 +46,16 @@ class StandardServer:
 
     @property
     def is_configured(self) -> bool:
-        """Whether anybody changed Django's defaults."""
+        """Whether the project changed Django's defaults."""
         return (self.host, self.port, self.username) != ("localhost", 25, "")
 
 
 class StandardTransport:
-    """Hands messages to the project's own backend, a black box. Used by one thread at a time.
+    """Sends messages through the project's own backend. Used by one thread at a time.
 
-    Only what proves that nothing was delivered counts as not delivered: an error while it
-    opens its connection, and those in :func:`_classify`. All else leaves the outcome unknown.
+    The backend is a black box. Only errors that prove non-delivery count as such: those raised
+    while opening the connection, and those in :func:`_classify`. After any other error the
+    outcome is unknown.
     """
 
     name = NAME
@@ -65,35 +66,35 @@ class StandardTransport:
         self._backend: BaseEmailBackend | None = None
 
     def prepare(self) -> BaseEmailBackend:
-        """Build and open the backend; whatever it raises, no message was handed to it.
+        """Build and open the backend. If this raises, no message was sent.
 
         Raises:
             MessageDeferred: it can't connect.
-            Exception: it can't be built: a wrong setting, a package that is missing.
+            Exception: it can't be built, for example because of a wrong setting.
         """
         try:
             return self._opened()
         except OSError as error:
             raise _failure(MessageDeferred, error, "connect") from error
 
-    def send(self, letter: OutgoingMessage, patience: float) -> Outcome:
-        """Hand over one message; a backend that reports nothing sent has failed."""
+    def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
+        """Send one message. A backend that returns 0 has failed."""
         backend = self.prepare()
         if hasattr(backend, "build_message_payload"):  # django-anymail's
-            hold_redirect(backend, letter)
+            enforce_redirect(backend, outgoing)
         try:
-            count = backend.send_messages([letter.message])
+            count = backend.send_messages([outgoing.message])
         except Exception as error:
             self.close()
             if isinstance(error, OSError) and not isinstance(error, RedirectError):
                 raise _classify(error) from error
             raise
-        # Some backends return None, against Django's documentation; only a 0 is a no.
+        # Some backends return None, against Django's documentation: only 0 is a failure.
         if count == 0:
             raise MessageDeferred(
-                "Standard delivery reports that it sent nothing.", phase="standard"
+                "Standard delivery reported that it sent no message.", phase="standard"
             )
-        return Outcome(NAME, tuple(map(Recipient, letter.envelope.recipients)))
+        return Outcome(NAME, tuple(map(Recipient, outgoing.envelope.recipients)))
 
     def _opened(self) -> BaseEmailBackend:
         if self._backend is None:
@@ -103,7 +104,7 @@ class StandardTransport:
         return self._backend
 
     def close(self) -> None:
-        """Close the connection; what was sent stays sent, so no error leaves here."""
+        """Close the connection, ignoring errors: they don't concern messages already sent."""
         if self._backend is not None:
             with contextlib.suppress(OSError):
                 self._backend.close()
@@ -111,7 +112,7 @@ class StandardTransport:
 
 
 def _classify(error: OSError) -> AttemptFailed:
-    """The kind of failure that an exception of a black box proves (SPEC 4)."""
+    """Return the failure that an exception from the backend proves."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         codes = [code for code, _reply in error.recipients.values()]
         for_good = all(code >= 500 for code in codes)
@@ -125,7 +126,7 @@ def _classify(error: OSError) -> AttemptFailed:
     return _failure(MessageOutcomeUnknown, error, "standard")
 
 
-#: Exceptions that can only come before a message was handed over.
+#: Exceptions that are only raised before the message is sent.
 _PROOFS: dict[type[OSError], str] = {
     smtplib.SMTPConnectError: "connect",
     smtplib.SMTPHeloError: "ehlo",
@@ -153,24 +154,27 @@ def uses_mailers() -> bool:
 
 
 def build_backend(overrides: Mapping[str, Any] | None = None) -> BaseEmailBackend:
-    """A new instance of the backend that standard delivery is.
+    """Return a new instance of standard delivery's backend.
 
     Raises:
-        ImproperlyConfigured: it isn't given where it must be, or it is this plugin.
+        ImproperlyConfigured: the setting is missing, or names this plugin's backend.
     """
     overrides = dict(overrides or {})
     given = conf.STANDARD
     if given is None:
         if uses_mailers():
             raise ImproperlyConfigured(
-                "With MAILERS, WAGTAIL_SMTP['STANDARD'] must say what standard delivery is."
+                "If you use MAILERS, set WAGTAIL_SMTP['STANDARD'] to the backend to use as "
+                "standard delivery."
             )
-        # alias=None makes Django read EMAIL_HOST and its kin on every version, without
-        # the deprecation warning of a direct call (django/core/mail/backends/smtp.py).
+        # With alias=None Django reads the EMAIL_* settings on every version, without the
+        # deprecation warning of a direct call (django/core/mail/backends/smtp.py).
         return smtp.EmailBackend(alias=None, **overrides)
     backend_class = import_string(given["BACKEND"])
     if getattr(backend_class, "is_wagtail_smtp", False):
-        raise ImproperlyConfigured("WAGTAIL_SMTP['STANDARD'] points back at wagtail-smtp itself.")
+        raise ImproperlyConfigured(
+            "WAGTAIL_SMTP['STANDARD'] must not be wagtail-smtp's own backend."
+        )
     options = {**given.get("OPTIONS", {}), **overrides}
     if uses_mailers():
         options["alias"] = "wagtail_smtp.standard"
@@ -181,7 +185,7 @@ def build_backend(overrides: Mapping[str, Any] | None = None) -> BaseEmailBacken
 
 
 def server() -> StandardServer | None:
-    """Standard delivery's SMTP server; None where it is no SMTP or wrongly configured."""
+    """Standard delivery's SMTP server; None if it isn't SMTP or is misconfigured."""
     backend = _built()
     if not isinstance(backend, smtp.EmailBackend):
         return None
@@ -200,12 +204,12 @@ def server() -> StandardServer | None:
 
 
 def takes_envelope_sender() -> bool:
-    """Whether ``from_email`` is the envelope sender; providers' APIs have one of their own."""
+    """Whether ``from_email`` is the envelope sender; email providers choose their own."""
     return not any(kind.__module__.startswith("anymail.") for kind in type(build_backend()).__mro__)
 
 
 def description() -> str:
-    """Standard delivery in a few words: a host, or the backend's name."""
+    """A short description of standard delivery: a host and port, or the backend's module."""
     found = server()
     if found is not None:
         return f"{found.host}:{found.port}"
@@ -214,9 +218,9 @@ def description() -> str:
 
 
 def _built() -> BaseEmailBackend | None:
-    # A project's own backend may raise anything; pages that only describe it must not fail.
+    # A project's backend may raise anything, but pages that only describe it must not fail.
     try:
         return build_backend()
     except Exception as error:
-        logger.warning("Standard delivery can't be used: %r", error)
+        logger.warning("Could not build standard delivery's backend: %r", error)
         return None

@@ -83,7 +83,7 @@ def test_an_answer_without_end_is_cut_short():
             sock.sendall(b"x" * 1024 * 1024)
 
     with raw_server(talk) as url:
-        assert len(within(url, 9).content) <= http.MAX_ANSWER
+        assert len(within(url, 9).content) <= http.MAX_RESPONSE
 
 
 def test_an_answer_that_is_packed_is_unpacked_no_further():
@@ -94,7 +94,7 @@ def test_an_answer_that_is_packed_is_unpacked_no_further():
         sock.sendall(head.encode() + b"\r\n\r\n" + packed)
 
     with raw_server(talk) as url:
-        assert len(within(url, 9).content) <= http.MAX_ANSWER
+        assert len(within(url, 9).content) <= http.MAX_RESPONSE
 
 
 def test_public_authorities_count_beside_a_private_one(monkeypatch, tmp_path):

@@ -120,7 +120,7 @@ def test_an_unanswered_bdat_is_the_last(transport_to):
         transport = transport_to(server)
         send(transport)
         with pytest.raises(MessageOutcomeUnknown):
-            send(transport, patience=0.3)
+            send(transport, reply_timeout=0.3)
         send(transport)
         assert server.writes[-1] == SLOW
         assert len(_bodies(server)) == 1

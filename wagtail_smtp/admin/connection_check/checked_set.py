@@ -37,14 +37,14 @@ class CheckedSet:
     """A test that is ready to be run; whatever it needs of the database was looked up before.
 
     Attributes:
-        letter: the test email; None: the connection alone is tested.
+        outgoing: the test email; None: the connection alone is tested.
         login: what it logs in with, in words.
         notes: what else to know about it beside its stages, in words.
     """
 
     item: SettingsSetConfig
     server: TransportConfig | ESPConfig = field(repr=False)
-    letter: OutgoingMessage | None
+    outgoing: OutgoingMessage | None
     login: str
     notes: tuple
 
@@ -67,14 +67,14 @@ class CheckedSet:
         if address is None:
             return cls(item, server, None, login, tuple(notes))
         redirect = redirect_for_test(item)
-        letter = build_test_message(item, server.username, address, redirect)
+        outgoing = build_test_message(item, server.username, address, redirect)
         if redirect is not None:
             notes.insert(0, _redirected(redirect, address))
-        return cls(item, server, letter, login, tuple(notes))
+        return cls(item, server, outgoing, login, tuple(notes))
 
     def reports(self):
         """The stages, as they are done."""
-        return try_server(self.item, self.server, self.letter)
+        return try_server(self.item, self.server, self.outgoing)
 
     def notes_after(self, reached):
         """What to know when these stages were reached; no login is claimed that wasn't tried."""
@@ -86,8 +86,8 @@ class CheckedSet:
 
     def success(self, reached):
         """What is said when all stages are done, and no more than they prove."""
-        if self.letter is not None:
-            recipients = ", ".join(self.letter.envelope.recipients)
+        if self.outgoing is not None:
+            recipients = ", ".join(self.outgoing.envelope.recipients)
             return _("The server took the test email for %s.") % recipients
         if self.item.uses_esp:
             return _("The provider can be reached. Whether it knows the key, a test email tells.")

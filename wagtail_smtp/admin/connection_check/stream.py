@@ -113,9 +113,9 @@ def _words(stage):
     """The server's words, or the error's where it said nothing."""
     error = stage.error
     if error is None or isinstance(error, DestinationRefused):
-        return stage.words
-    if stage.words:
-        return f"{error.code} {stage.words}" if getattr(error, "code", 0) else stage.words
+        return stage.response
+    if stage.response:
+        return f"{error.code} {stage.response}" if getattr(error, "code", 0) else stage.response
     return str(error.__cause__ or without_prefix(str(error)))
 
 

@@ -69,7 +69,7 @@ class RunsTest(View):
         item, server = self.stored(), trial.server
         data = {"server": f"{server.host}:{server.port}", "set": trial.item.name}
         if address is not None:
-            data |= {"address": address, "recipients": list(trial.letter.envelope.recipients)}
+            data |= {"address": address, "recipients": list(trial.outgoing.envelope.recipients)}
         action = "test_connection" if address is None else "send_test_email"
         # A set that isn't stored yet has no entry of its own to stand at.
         log(instance=item or DeliverySettings.load(), action=f"wagtail_smtp.{action}", data=data)

@@ -66,7 +66,7 @@ class Command(EmailCommand):
         found = dict(stage.details)
         fast = str(FAST[found.pop("fast")]) if "fast" in found else ""
         details = [fast, *(f"{key} {_plain(value)}" for key, value in found.items() if value)]
-        response = str(stage.error) if stage.error else stage.words
+        response = str(stage.error) if stage.error else stage.response
         self.stdout.write(" – ".join(part for part in (line, *details, response) if part))
 
     def _send(self, address: str) -> None:

@@ -21,14 +21,14 @@ _WAIT = 3.0
 
 
 @sensitive_variables()
-def check_esp(config: ESPConfig, letter: OutgoingMessage | None = None) -> Iterator[Stage]:
+def check_esp(config: ESPConfig, outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
     """Try a provider out; each stage comes as it is done, the first that fails is the last.
 
     Without a message no provider can be asked whether it knows the key.
 
     Args:
         config: its keys are used, and never shown.
-        letter: a test email to send.
+        outgoing: a test email to send.
     """
     config = replace(config, timeout=min(config.timeout, _WAIT))
     at: StageName = "resolve"
@@ -52,9 +52,9 @@ def check_esp(config: ESPConfig, letter: OutgoingMessage | None = None) -> Itera
             raise opening.failure
         if config.encryption == "ssl":
             yield Stage(at, time.monotonic() - began, details=certificate(sock))
-        if letter is not None:
+        if outgoing is not None:
             at, began = "message", time.monotonic()
-            yield from _send(config, letter, deadline - began)
+            yield from _send(config, outgoing, deadline - began)
     except EmailDeliveryError as error:
         said = getattr(error, "reply", "")
         yield Stage(at, time.monotonic() - began, said, error=error)
@@ -90,13 +90,13 @@ class _Opening:
 
 
 @sensitive_variables()
-def _send(config: ESPConfig, letter: OutgoingMessage, within: float) -> Iterator[Stage]:
+def _send(config: ESPConfig, outgoing: OutgoingMessage, within: float) -> Iterator[Stage]:
     # Half of the time for connecting once more, which takes four waits at most.
     config = replace(config, timeout=min(config.timeout, within / 8))
     transport = AnymailTransport(config)
     began = time.monotonic()
     try:
-        outcome = transport.send(letter, within / 2)
+        outcome = transport.send(outgoing, within / 2)
     finally:
         transport.close()
     seconds = time.monotonic() - began

@@ -73,7 +73,7 @@ _SAYING = frozenset(
 @sensitive_variables()
 def classify_error(
     config: ESPConfig,
-    letter: OutgoingMessage,
+    outgoing: OutgoingMessage,
     progress: Progress,
     count: int,
     error: Exception | None,
@@ -84,8 +84,8 @@ def classify_error(
         count: what the backend returned.
         error: what it raised instead.
     """
-    status = getattr(letter.message, "anymail_status", None)
-    recipients = _recipients(letter, status) if status is not None and status.recipients else ()
+    status = getattr(outgoing.message, "anymail_status", None)
+    recipients = _recipients(outgoing, status) if status is not None and status.recipients else ()
     if recipients:
         if error is not None and not _is_anymails(error):
             # As with django-anymail alone the message has left; its receiver failed later.
@@ -117,12 +117,12 @@ def _nothing_sent(config: ESPConfig, count: int) -> AttemptFailed:
     )
 
 
-def _recipients(letter: OutgoingMessage, status: Any) -> tuple[Recipient, ...]:
+def _recipients(outgoing: OutgoingMessage, status: Any) -> tuple[Recipient, ...]:
     """Each recipient's state, those added by a receiver included."""
     known = {_folded(address): item for address, item in status.recipients.items()}
-    still = {_folded(address) for address in letter.message.recipients()}
+    still = {_folded(address) for address in outgoing.message.recipients()}
     found = []
-    for address in letter.envelope.recipients:
+    for address in outgoing.envelope.recipients:
         item = known.pop(_folded(address), None)
         if item is not None:
             found.append(_recipient(address, item))

@@ -78,10 +78,10 @@ class AnymailTransport:
         self._pool.after_fork()
 
     @sensitive_variables()
-    def send(self, letter: OutgoingMessage, patience: float) -> Outcome:
+    def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
         """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
         with self._pool.lease() as (session, _is_reused):
-            result = session.send(letter, patience)
+            result = session.send(outgoing, reply_timeout)
         if isinstance(result, Outcome):
             return result
         # Raised out here: django-anymail's frames, and its errors, hold the keys.
@@ -118,7 +118,7 @@ class AnymailSession:
         self.expires_at = math.inf
 
     @sensitive_variables()
-    def send(self, letter: OutgoingMessage, patience: float) -> Outcome | Exception:
+    def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome | Exception:
         """Hand over one message.
 
         Returns:
@@ -126,26 +126,26 @@ class AnymailSession:
         """
         from wagtail_smtp.transports.esp.errors import classify_error
 
-        message, adapter = letter.message, self._adapter
+        message, adapter = outgoing.message, self._adapter
         if time.monotonic() - self.used_at > conf.ONE_WRITE_WITHIN:
             # An older connection may have died unnoticed; written into, nobody could tell
             # whether the message was taken.
             adapter.forget()
-        adapter.patience = patience
+        adapter.reply_timeout = reply_timeout
         adapter.progress.begin()
         _leave_out_fixed_headers(message, self._config)
-        hold_redirect(self._backend, letter)
+        enforce_redirect(self._backend, outgoing)
         error: Exception | None = None
         count = 0
         self.is_broken = True  # unless it is known below how it ended
         try:
-            with _named(message, letter.key, self._config):
+            with _named(message, outgoing.key, self._config):
                 count = self._backend.send_messages([message])
         except Exception as caught:  # receivers of django-anymail's signals raise what they like
             error = caught
         self.messages += 1
         self.used_at = time.monotonic()
-        result = classify_error(self._config, letter, adapter.progress, count, error)
+        result = classify_error(self._config, outgoing, adapter.progress, count, error)
         self.is_broken = adapter.progress.at not in ("", "done")
         _forget_request(message)
         return result
@@ -210,7 +210,7 @@ def _route_through(backend: Any, adapter: Any) -> None:
         send_by(backend.client, adapter)
 
 
-def hold_redirect(backend: Any, letter: OutgoingMessage) -> None:
+def enforce_redirect(backend: Any, outgoing: OutgoingMessage) -> None:
     """Let a backend of django-anymail refuse what its receivers took out of the redirect.
 
     They are called after the message was redirected, and may change it.
@@ -218,9 +218,9 @@ def hold_redirect(backend: Any, letter: OutgoingMessage) -> None:
     build = type(backend).build_message_payload
 
     def build_message_payload(message: EmailMessage, defaults: Any) -> Any:
-        if letter.hold is None:
+        if outgoing.check_redirect is None:
             return build(backend, message, defaults)
-        letter.hold(message)
+        outgoing.check_redirect(message)
         # A project's SEND_DEFAULTS may name more recipients.
         return build(backend, message, {})
 

@@ -31,7 +31,7 @@ def login(username: str, password: str) -> Encoder:
 
 
 @sensitive_variables()
-def login_at_once(username: str, password: str) -> Encoder:
+def login_with_initial_response(username: str, password: str) -> Encoder:
     """The same with the name as the initial response, for servers that expect one there."""
     answers = iter((username.encode(), password.encode()))
     return lambda challenge: next(answers, b"")
@@ -70,7 +70,7 @@ def oauthbearer(username: str, token: str) -> Encoder:
 #: from nobody who could read TLS, and makes servers store it in plain text.
 FOR_PASSWORDS: dict[str, tuple[Mechanism, ...]] = {
     "PLAIN": (plain,),
-    "LOGIN": (login, login_at_once),
+    "LOGIN": (login, login_with_initial_response),
     "CRAM-MD5": (cram_md5,),
 }
 #: Mechanisms for an OAuth 2 access token.

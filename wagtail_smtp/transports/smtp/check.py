@@ -15,7 +15,7 @@ from wagtail_smtp.transports.base import OutgoingMessage
 from wagtail_smtp.transports.smtp.connect import Connector, StageName
 from wagtail_smtp.transports.smtp.extensions import Extensions
 from wagtail_smtp.transports.smtp.fast_sending import PROBE_WAIT, FastSending, Verdict
-from wagtail_smtp.transports.smtp.replies import connection_lost, error_for, is_yes, words
+from wagtail_smtp.transports.smtp.replies import connection_lost, error_for, is_yes, response_text
 from wagtail_smtp.transports.smtp.session import SMTPSession
 from wagtail_smtp.transports.smtp.stream import Reply
 from wagtail_smtp.transports.smtp.tls import ssl_context
@@ -32,30 +32,30 @@ class Stage:
 
     Attributes:
         seconds: how long it took.
-        words: the server's words, without control characters and AUTH echoes.
+        response: the server's words, without control characters and AUTH echoes.
         details: what was found: ``addresses``; ``issuer``, ``expires`` (aware datetime) and
             ``protocol``; ``extensions``; ``with``, for a login by an access token; ``fast``, what
-            :class:`Trial` found out about fast sending; ``accepted`` recipients; by stage.
+            :class:`SendingCheck` found out about fast sending; ``accepted`` recipients; by stage.
         error: why it failed; it is the last one then.
     """
 
     name: StageName
     seconds: float
-    words: str = ""
+    response: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     error: EmailDeliveryError | None = None
 
 
 @sensitive_variables()
 def check(
-    config: TransportConfig, sender: str, letter: OutgoingMessage | None = None
+    config: TransportConfig, sender: str, outgoing: OutgoingMessage | None = None
 ) -> Iterator[Stage]:
     """Try a server out; each stage comes as it is done, the first that fails is the last.
 
     Args:
         config: its secrets are used, and never shown.
         sender: the bare address whose acceptance is asked for; empty: not asked.
-        letter: a test email to send; its envelope counts instead of ``sender``.
+        outgoing: a test email to send; its envelope counts instead of ``sender``.
     """
     config = replace(config, timeout=min(config.timeout, _WAIT))
     began = time.monotonic()
@@ -66,14 +66,14 @@ def check(
     except (ssl.SSLError, ValueError) as error:
         yield Stage("tls", 0.0, error=MessageDeferred(str(error), phase="tls"))
         return
-    trial = Trial(client, config, lambda: Connector(config, context, deadline))
+    trial = SendingCheck(client, config, lambda: Connector(config, context, deadline))
     try:
         for name in client.steps():
             yield Stage(name, time.monotonic() - began, *_found(name, client))
             began = time.monotonic()
             if began > deadline:
                 raise MessageDeferred(_too_slow(config), phase="connect")
-        yield from _transmit(trial, sender, letter)
+        yield from _transmit(trial, sender, outgoing)
     except EmailDeliveryError as error:
         said = getattr(error, "reply", "")
         yield Stage(trial.client.at, time.monotonic() - began, said, error=error)
@@ -95,7 +95,7 @@ def _found(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
     if name == "greeting":
         said = (client.ehlo_resp or client.helo_resp or b"").partition(b"\n")[0]
         offers = tuple(sorted(word.upper() for word in client.esmtp_features))
-        return words(Reply(250, said)), {"extensions": offers}
+        return response_text(Reply(250, said)), {"extensions": offers}
     if name == "auth" and client.has_tokens:
         return "", {"with": "access token"}
     return "", {}
@@ -113,7 +113,7 @@ def certificate(sock: Any) -> dict[str, Any]:
     }
 
 
-class Trial:
+class SendingCheck:
     """What follows the login: the way of real mail, over as many connections as it takes.
 
     Attributes:
@@ -132,7 +132,7 @@ class Trial:
     def _offered(self) -> Extensions:
         return Extensions.offered(self.client.esmtp_features, self.config.ignored_extensions)
 
-    def try_fast_sending(self) -> str:
+    def check_fast_sending(self) -> str:
         """``yes``; ``partly``: without the CHUNKING that is offered; ``not offered``; ``ignored``;
         or how it failed, a :data:`~wagtail_smtp.transports.fast.Verdict`."""
         if not Extensions.offered(self.client.esmtp_features).pipelining:
@@ -164,25 +164,27 @@ class Trial:
         finally:
             self.client.at = stage
 
-    def send(self, letter: OutgoingMessage) -> tuple[tuple[Recipient, ...], str]:
+    def send(self, outgoing: OutgoingMessage) -> tuple[tuple[Recipient, ...], str]:
         """Hand over the test email as a transport does, again where an extension fails."""
         while True:
             session = SMTPSession(self.client.wire, self._offered, self.config.name, self._fast)
             try:
-                return session.send(letter.envelope, letter.content, _WAIT)
+                return session.send(outgoing.envelope, outgoing.content, _WAIT)
             except AttemptFailed as error:
                 if not (session.is_worth_repeating and error.retry_is_safe):
                     raise
             self.open_again()
 
 
-def _transmit(trial: Trial, sender: str, letter: OutgoingMessage | None) -> Iterator[Stage]:
+def _transmit(
+    trial: SendingCheck, sender: str, outgoing: OutgoingMessage | None
+) -> Iterator[Stage]:
     trial.client.at = "fast"
     began = time.monotonic()
-    found = trial.try_fast_sending()
+    found = trial.check_fast_sending()
     yield Stage("fast", time.monotonic() - began, details={"fast": found})
-    if letter is not None:
-        yield from _send(trial, letter)
+    if outgoing is not None:
+        yield from _send(trial, outgoing)
     elif sender:
         trial.client.at = "sender"
         began = time.monotonic()
@@ -199,14 +201,14 @@ def _ask_for(client: Connector, config: TransportConfig, sender: str) -> str:
         raise connection_lost(config.name, "mail", error) from error
     if not is_yes(reply):
         raise error_for(config.name, "mail", reply)
-    return f"{reply.code} {words(reply)}"
+    return f"{reply.code} {response_text(reply)}"
 
 
-def _send(trial: Trial, letter: OutgoingMessage) -> Iterator[Stage]:
+def _send(trial: SendingCheck, outgoing: OutgoingMessage) -> Iterator[Stage]:
     trial.client.at = "sender"
     began = time.monotonic()
     try:
-        recipients, said = trial.send(letter)
+        recipients, said = trial.send(outgoing)
     except EmailDeliveryError as error:
         trial.client.at = _STAGES.get(getattr(error, "phase", ""), "message")
         raise

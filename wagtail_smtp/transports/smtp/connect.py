@@ -24,7 +24,13 @@ from wagtail_smtp.config.values import TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.smtp import auth
-from wagtail_smtp.transports.smtp.replies import connection_lost, error_for, is_no, is_yes, words
+from wagtail_smtp.transports.smtp.replies import (
+    connection_lost,
+    error_for,
+    is_no,
+    is_yes,
+    response_text,
+)
 from wagtail_smtp.transports.smtp.stream import Reply, SMTPStream, UnreadableReply
 
 StageName = Literal[
@@ -112,7 +118,9 @@ class Connector(smtplib.SMTP):
         config = self._config
         done: set[StageName] = set()
         furthest: tuple[StageName, AttemptFailed] | None = None
-        for address, until in guard.turns(self.addresses, min(config.timeout, self._left() / 2)):
+        for address, until in guard.with_deadlines(
+            self.addresses, min(config.timeout, self._left() / 2)
+        ):
             try:
                 for stage in self._approach(address, until):
                     if stage not in done:
@@ -145,7 +153,7 @@ class Connector(smtplib.SMTP):
         with _phase("banner", config.name):
             wait = min(config.timeout, max(until - time.monotonic(), 0.001))
             reply = self.wire.read_reply(wait)
-            self._expect("banner", (reply.code, reply.words), 220)
+            self._expect("banner", (reply.code, reply.text), 220)
 
     def _left(self) -> float:
         """Seconds until nothing is waited for; never 0, which would mean not to wait."""
@@ -159,7 +167,7 @@ class Connector(smtplib.SMTP):
     def getreply(self) -> tuple[int, bytes]:
         """The next reply, read by our own reader."""
         reply = self.wire.read_reply()
-        return reply.code, reply.words
+        return reply.code, reply.text
 
     def _introduce(self) -> None:
         """EHLO, or HELO where the server is so old."""
@@ -195,7 +203,7 @@ class Connector(smtplib.SMTP):
                 )
             self._expect("starttls", self.docmd("STARTTLS"), 220)
             # Replies injected before TLS would be read as if encrypted (CVE-2011-0411).
-            if not self.wire.is_suppressed():
+            if not self.wire.is_silent():
                 raise smtplib.SMTPServerDisconnected("the server sent data ahead of the handshake")
         self.wire = SMTPStream(self._encrypt(self.wire.sock), self._config.timeout, self._until)
         self.helo_resp = self.ehlo_resp = None
@@ -250,7 +258,7 @@ class Connector(smtplib.SMTP):
                 reply = self._try(known, names, proof)
         if is_yes(reply):
             return None
-        said = words(_scrubbed(reply, config.username, proof))
+        said = response_text(_scrubbed(reply, config.username, proof))
         return MessageDeferred(
             f"{config.name}: the server refused the {what}: {reply.code} {said}",
             phase="auth",
@@ -276,7 +284,7 @@ class Connector(smtplib.SMTP):
             # in. This one isn't by us; but some servers log in a client by its address or
             # certificate and say so here, and smtplib goes on. Where it goes on, so do we: a server
             # that wanted a password after all refuses MAIL, before anything was handed over.
-            return Reply(235, already.words)
+            return Reply(235, already.text)
         # What it says of the account is more telling than that it doesn't know a command.
         return min(replies, key=lambda reply: reply.code in _NOT_KNOWN)
 
@@ -290,7 +298,7 @@ class Connector(smtplib.SMTP):
         for _ in range(_MAX_CHALLENGES):
             if reply.code != 334:
                 break
-            answer = encode(_challenge(reply.words))
+            answer = encode(_challenge(reply.text))
             reply = Reply(*self.docmd(_base64(answer or b"")))
         return reply
 
@@ -299,7 +307,7 @@ def _blames_mechanism(reply: Reply) -> bool:
     """Whether a refusal is about the mechanism, so that another one may work."""
     if not is_no(reply) or reply.code == 421:
         return False
-    text = reply.words.decode("utf-8", "replace")
+    text = reply.text.decode("utf-8", "replace")
     return reply.code in _TRY_ANOTHER or bool(_BLAMES_MECHANISM.search(text))
 
 
@@ -328,7 +336,7 @@ def _scrubbed(reply: Reply, username: str, password: str) -> Reply:
     ):
         encoded = _base64(sent or b"")
         secrets |= {encoded, encoded.rstrip("=")}
-    said = reply.words.decode("utf-8", "replace")
+    said = reply.text.decode("utf-8", "replace")
     for secret in sorted(secrets - {""}, key=len, reverse=True):
         said = said.replace(secret, "…")
     return Reply(reply.code, _BASE64.sub(_unless_words, said).encode())

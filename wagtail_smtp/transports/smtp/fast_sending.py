@@ -87,7 +87,7 @@ class Probe:
             return "refused"
         except OSError:
             return "closed" if count else "interrupted"
-        return "passed" if self._wire.is_suppressed() else "refused"
+        return "passed" if self._wire.is_silent() else "refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def is_no(reply: Reply) -> bool:
 
 def error_for(name: str, phase: str, reply: Reply) -> AttemptFailed:
     """The error for a reply that says no, by the table in SPEC 4."""
-    text = words(reply)
+    text = response_text(reply)
     kind: type[AttemptFailed] = MessageDeferred
     if _is_too_large(reply.code, text) and phase != "rcpt":
         kind = MessageTooLarge
@@ -52,7 +52,7 @@ def connection_lost(name: str, phase: str, error: OSError) -> MessageDeferred:
     return MessageDeferred(f"{name}: failed at {phase}: {error}", phase=phase)
 
 
-def words(reply: Reply) -> str:
+def response_text(reply: Reply) -> str:
     """The server's words on one line, without control characters, at most 500 characters."""
-    text = reply.words.decode("utf-8", "replace")
+    text = reply.text.decode("utf-8", "replace")
     return "".join(c if c.isprintable() else " " for c in text)[:500].strip()

@@ -40,21 +40,21 @@ class SMTPSession:
         self.expires_at = math.inf
 
     def send(
-        self, envelope: Envelope, content: bytes, patience: float
+        self, envelope: Envelope, content: bytes, reply_timeout: float
     ) -> tuple[tuple[Recipient, ...], str]:
         """Hand over one message; see :meth:`Exchange.run`.
 
         Args:
-            patience: seconds to wait for the reply to the whole message.
+            reply_timeout: seconds to wait for the reply to the whole message.
         """
         offers = self._fast.usable(self._extensions)
-        exchange = Transaction(self._wire, offers, self._name, patience)
+        exchange = Transaction(self._wire, offers, self._name, reply_timeout)
         is_fresh = time.monotonic() - self.used_at <= conf.ONE_WRITE_WITHIN
         try:
             result = exchange.run(
                 envelope,
                 content,
-                at_once=offers.chunking and is_fresh,
+                one_write=offers.chunking and is_fresh,
                 # An old session's first command must be one that costs nothing if it fails.
                 reset=self._needs_reset or not is_fresh,
             )
@@ -112,7 +112,7 @@ class SMTPSession:
 
     def is_usable(self) -> bool:
         """Whether the next message may go over this session: nothing failed, nothing waits."""
-        return not self.is_broken and self._end_probe(wait=True) and self._wire.is_suppressed()
+        return not self.is_broken and self._end_probe(wait=True) and self._wire.is_silent()
 
     def close(self) -> None:
         """Say goodbye without waiting for the answer, and close the socket; never raises."""

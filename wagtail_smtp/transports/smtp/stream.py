@@ -26,7 +26,7 @@ class Reply:
     """A reply: its three-digit code and its words, lines joined by line feeds."""
 
     code: int
-    words: bytes
+    text: bytes
 
 
 class UnreadableReply(smtplib.SMTPException):
@@ -132,7 +132,7 @@ class SMTPStream:
                 raise smtplib.SMTPServerDisconnected("the server closed the connection")
             self._buffer += data
 
-    def is_suppressed(self) -> bool:
+    def is_silent(self) -> bool:
         """Whether nothing waits to be read: no late reply, no end of the connection."""
         if self._buffer:
             return False

@@ -24,7 +24,13 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.transports.base import Envelope
 from wagtail_smtp.transports.smtp.extensions import Extensions
-from wagtail_smtp.transports.smtp.replies import connection_lost, error_for, is_no, is_yes, words
+from wagtail_smtp.transports.smtp.replies import (
+    connection_lost,
+    error_for,
+    is_no,
+    is_yes,
+    response_text,
+)
 from wagtail_smtp.transports.smtp.stream import IncompleteWrite, Reply, SMTPStream, UnreadableReply
 
 #: Seconds to look for the server's words after it stopped reading.
@@ -47,12 +53,12 @@ class Transaction:
     """
 
     def __init__(
-        self, wire: SMTPStream, extensions: Extensions, name: str, patience: float
+        self, wire: SMTPStream, extensions: Extensions, name: str, reply_timeout: float
     ) -> None:
         self._wire = wire
         self._offers = extensions
         self._name = name
-        self._reply_timeout = patience
+        self._reply_timeout = reply_timeout
         self._handed_over = False
         self._deadline = 0.0
         self.in_step = True
@@ -60,13 +66,13 @@ class Transaction:
         self.is_answered = False
 
     def run(
-        self, envelope: Envelope, content: bytes, *, at_once: bool, reset: bool
+        self, envelope: Envelope, content: bytes, *, one_write: bool, reset: bool
     ) -> tuple[tuple[Recipient, ...], str]:
         """Hand over ``content`` and return each recipient's state and the server's words.
 
         Args:
             content: the message, lines ended by CR LF, not dot-stuffed.
-            at_once: everything in one write; needs PIPELINING and CHUNKING, both proven.
+            one_write: everything in one write; needs PIPELINING and CHUNKING, both proven.
             reset: begin with RSET.
 
         Raises:
@@ -83,9 +89,9 @@ class Transaction:
         commands = [("reset", b"RSET\r\n")] if reset else []
         commands.append(("mail", self._mail(envelope.sender, content)))
         commands += [("rcpt", b"RCPT TO:<%b>\r\n" % _path(a)) for a in envelope.recipients]
-        if at_once:
-            return self._at_once(commands, envelope.recipients, content, reset)
-        return self._in_turn(commands, envelope.recipients, content, reset)
+        if one_write:
+            return self._in_one_write(commands, envelope.recipients, content, reset)
+        return self._in_steps(commands, envelope.recipients, content, reset)
 
     def _mail(self, sender: str, content: bytes) -> bytes:
         line = b"MAIL FROM:<%b>" % _path(sender)
@@ -95,7 +101,7 @@ class Transaction:
             line += b" BODY=8BITMIME"
         return line + b"\r\n"
 
-    def _at_once(
+    def _in_one_write(
         self,
         commands: Sequence[tuple[str, bytes]],
         addresses: Sequence[str],
@@ -120,7 +126,7 @@ class Transaction:
         recipients = self._classify_commands(replies, addresses, reset, final=final)
         return recipients, self._classify_final(final)
 
-    def _in_turn(
+    def _in_steps(
         self,
         commands: list[tuple[str, bytes]],
         addresses: Sequence[str],
@@ -206,7 +212,7 @@ class Transaction:
         if is_yes(reply):
             return Recipient(address)
         state: Literal["refused", "deferred"] = "refused" if reply.code >= 500 else "deferred"
-        return Recipient(address, state, reply.code, words(reply), "rcpt")
+        return Recipient(address, state, reply.code, response_text(reply), "rcpt")
 
     def _no_recipient(self, recipients: tuple[Recipient, ...]) -> AttemptFailed:
         for_good = all(item.state == "refused" for item in recipients)
@@ -222,15 +228,15 @@ class Transaction:
 
     def _classify_final(self, reply: Reply) -> str:
         if is_yes(reply):
-            return words(reply)
+            return response_text(reply)
         self.in_step = self.in_step and not self._offers.chunking
         if self._offers.chunking and reply.code in _NOT_CHUNKING:
             raise ChunkingRefused(
                 f"{self._name}: the server offers CHUNKING, but answers "
-                f"{reply.code} {words(reply)}",
+                f"{reply.code} {response_text(reply)}",
                 phase="data",
                 code=reply.code,
-                reply=words(reply),
+                reply=response_text(reply),
             )
         raise error_for(self._name, "reply", reply)
 
@@ -282,7 +288,7 @@ class Transaction:
         try:
             reply = self._wire.read_reply(wait)
             if not (is_yes(reply) or is_no(reply) or (phase == "data" and reply.code == 354)):
-                raise UnreadableReply(f"the server answered {reply.code} {words(reply)}")
+                raise UnreadableReply(f"the server answered {reply.code} {response_text(reply)}")
         except OSError as error:
             self.in_step = False
             if self._handed_over:

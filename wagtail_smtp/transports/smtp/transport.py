@@ -64,17 +64,17 @@ class SMTPTransport:
         self._fast.after_fork()
         self._pool.after_fork()
 
-    def send(self, letter: OutgoingMessage, patience: float) -> Outcome:
+    def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
         """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
         settled: list[Recipient] = []
-        waiting = list(letter.envelope.recipients)
+        waiting = list(outgoing.envelope.recipients)
         failures: list[AttemptFailed] = []
         words = ""
         while waiting:
             part, waiting = waiting[: conf.MAX_RECIPIENTS], waiting[conf.MAX_RECIPIENTS :]
             try:
-                envelope = Envelope(letter.envelope.sender, tuple(part))
-                answered, words = self._transaction(envelope, letter.content, patience)
+                envelope = Envelope(outgoing.envelope.sender, tuple(part))
+                answered, words = self._transaction(envelope, outgoing.content, reply_timeout)
             except AttemptFailed as error:
                 failures.append(error)
                 settled += _states(part, error)
@@ -101,7 +101,7 @@ class SMTPTransport:
         raise error
 
     def _transaction(
-        self, envelope: Envelope, content: bytes, patience: float
+        self, envelope: Envelope, content: bytes, reply_timeout: float
     ) -> tuple[tuple[Recipient, ...], str]:
         """One transaction, again over a new session where nothing can have been taken.
 
@@ -114,7 +114,7 @@ class SMTPTransport:
             is_reused = False
             try:
                 with self._pool.lease(new=new) as (session, is_reused):
-                    return session.send(envelope, content, patience)
+                    return session.send(envelope, content, reply_timeout)
             except AttemptFailed as error:
                 if not error.retry_is_safe:
                     raise
