@@ -272,12 +272,12 @@ def test_a_user_model_without_djangos_extras(client, make_user, admin_client, mo
     monkeypatch.delattr(AbstractUser, "get_full_name")
     client.force_login(make_user("add_settingsset", "view_settingsset"))
     response = client.post(reverse(ADD), form_data(), follow=True)
-    assert "To put it in use, ask boss." in response.content.decode()
+    assert "To make it live, ask boss." in response.content.decode()
 
 
 def test_after_save_those_who_may_not_reload_learn_whom_to_ask(client, make_user, admin_client):
     client.force_login(make_user("add_settingsset", "view_settingsset"))
     response = client.post(reverse(ADD), form_data(), follow=True)
     page = response.content.decode()
-    assert "To put it in use, ask Bo." in page
+    assert "To make it live, ask Bo." in page
     assert "Review and reload" not in page

@@ -122,7 +122,7 @@ def _add_a_set(person, demo):
         more.locator("[data-panel-toggle]").first.click()
     page.locator("[name=ca_certificates]").fill(_authority(page, person))
     person.save()
-    assert "Not in use yet: email still leaves as before." in page.inner_text("body")
+    assert "It is not live yet" in page.inner_text("body")
     assert page.locator("tr", has_text="Fresh server").get_by_text("Not live yet").count() == 1
 
 

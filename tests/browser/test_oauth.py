@@ -42,7 +42,7 @@ def test_from_a_password_to_oauth(person, provider, server, saved):
     _choose_oauth(person, provider)
     _connect(person, provider)
     assert "is connected" in page.inner_text("body")
-    assert "There is an access token" in page.inner_text("body")
+    assert "The access token is valid" in page.inner_text("body")
 
     button(page, "Test only").click()
     title(page, "Test passed")

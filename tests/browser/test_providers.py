@@ -24,7 +24,7 @@ def test_the_form_shows_the_fields_of_the_chosen_transport(person):
 
     page.locator("#id_name").fill("By Mailgun")
     page.get_by_role("button", name="Save").first.click()
-    expect(page.get_by_text("Enter it; the provider needs it.")).to_be_visible()
+    expect(page.get_by_text("This email provider requires this field.")).to_be_visible()
     # What was chosen is still shown.
     expect(host).to_be_hidden()
     key.fill(" key-of-the-demo ")

@@ -93,7 +93,7 @@ def test_first_set_up(person, demo, saved):
     button(page, "Test & save").click()
     page.wait_for_url(f"**{LIST}*")
     saved.append("First server")
-    assert "Not in use yet" in page.inner_text("body")
+    assert "It is not live yet" in page.inner_text("body")
 
     handle = page.locator("tr", has_text="First server").locator("[data-w-orderable-target=handle]")
     handle.focus()
@@ -128,7 +128,7 @@ def test_mixed_up_encryption_and_its_remedy(person):
         expect(page.locator(".wsmtp-test__mark--failed")).to_be_hidden()
         stages = page.locator(".wsmtp-test__stage")
         expect(stages.filter(has_text="Encryption")).to_contain_text("valid until")
-        expect(page.get_by_text("Tested with the password that you typed.")).to_be_visible()
+        expect(page.get_by_text("Tested with the password you entered.")).to_be_visible()
         expect(page.get_by_role("alert").get_by_role("link")).to_have_count(0)
         assert page.locator("#id_password").input_value() == server.password
     person.go(LIST)
@@ -152,7 +152,7 @@ def test_send_test_email_from_the_form_and_from_the_listing(person, saved):
         address.fill("me@example.org")
         address.press("Enter")
         title(page, "Test passed")
-        expect(page.get_by_text("took the test email for me@example.org.")).to_be_visible()
+        expect(page.get_by_text("accepted the test email for me@example.org.")).to_be_visible()
         expect(page.get_by_text("Enter a valid email address.")).to_have_count(0)
         [received] = server.received
         assert (received.sender, received.recipients) == ("mailing@example.com", ["me@example.org"])
@@ -166,7 +166,7 @@ def test_send_test_email_from_the_form_and_from_the_listing(person, saved):
             page.get_by_role("link", name=name).click()
             button(page, heading).click()
             title(page, "Test passed")
-            expect(page.get_by_text("Tested with the stored password.")).to_be_visible()
+            expect(page.get_by_text("Tested with the saved password.")).to_be_visible()
         assert server.received[-1].recipients == ["admin@example.com"]
         assert len(server.received) == 2
 

@@ -52,7 +52,7 @@ def test_too_many(admin_client, make_user, ask, monkeypatch, limits, wait, words
     assert response.status_code == 429
     assert response["Retry-After"] == str(wait)
     [line] = lines(response)
-    assert line["text"] == f"You have tested 2 times in a short time. Try again in {words}."
+    assert line["text"] == f"You have run 2 tests in a short time. Try again in {words}."
     assert ask.server.connections == connections
     # It is not tested, so nothing says that it was; and others may go on.
     assert ModelLogEntry.objects.count() == 2
@@ -70,7 +70,7 @@ def test_one_at_a_time(admin_client, ask):
     first = ask(admin_client)
     second = ask(admin_client)
     assert second.status_code == 429
-    assert "still running" in lines(second)[0]["text"]
+    assert "already running" in lines(second)[0]["text"]
     assert lines(first)[-1]["ok"]
     assert lines(ask(admin_client))[-1]["ok"]
 

@@ -74,7 +74,7 @@ def test_a_set_that_is_not_saved_yet(admin_client):
     assert all(stage["ok"] and stage["time"] for stage in stages)
     assert "valid until" in stages[3]["details"][0]
     assert end["ok"]
-    assert end["notes"] == ["Tested with the password that you typed."]
+    assert end["notes"] == ["Tested with the password you entered."]
     assert not SettingsSet.objects.exists()
     assert not Secret.objects.exists()
     assert server.received == []
@@ -89,7 +89,7 @@ def test_the_stored_password_is_used_where_none_is_typed(admin_client, make_set)
         *_stages, end = lines(admin_client.post(reverse(TYPED, args=[item.pk]), data))
         assert server.logins == [(server.username, server.password)]
     assert end["ok"]
-    assert end["notes"] == ["Tested with the stored password."]
+    assert end["notes"] == ["Tested with the saved password."]
     item.refresh_from_db()
     assert (item.sender_name, item.revision) == ("", revision)
 
@@ -139,7 +139,7 @@ def test_a_stale_form_is_not_tested(admin_client, make_set):
         data = stored_data(item)
         SettingsSet.objects.filter(pk=item.pk).update(revision=5)
         [line] = lines(admin_client.post(reverse(TYPED, args=[item.pk]), data))
-        assert "changed this set" in line["text"]
+        assert "has changed this set" in line["text"]
         assert server.connections == 0
 
 
@@ -226,7 +226,7 @@ def test_a_test_email_arrives(admin_client):
         [received] = server.received
     assert [stage["label"] for stage in stages[-2:]] == ["Recipient accepted", "Message accepted"]
     assert received.recipients == ["me@example.org"]
-    assert end["text"] == "The server took the test email for me@example.org."
+    assert end["text"] == "The server accepted the test email for me@example.org. Check the inbox."
     assert not LogEntry.objects.exists()
 
 
@@ -246,7 +246,7 @@ def test_a_redirect_holds_and_is_told(admin_client, make_set, reload, configure,
         data = {key: value for key, value in data.items() if value is not None}
         *_stages, end = lines(admin_client.post(reverse(NEW), data))
         assert [received.recipients for received in server.received] == [["qa@example.com"]]
-    assert end["text"] == "The server took the test email for qa@example.com."
+    assert end["text"] == "The server accepted the test email for qa@example.com. Check the inbox."
     assert "did not go to me@example.org" in end["notes"][0]
     entry = ModelLogEntry.objects.get(action="wagtail_smtp.send_test_email")
     assert entry.data["recipients"] == ["qa@example.com"]
@@ -316,7 +316,7 @@ def test_a_set_that_was_deleted_meanwhile(admin_client, make_set, page):
     item.delete()
     response = admin_client.post(url, data)
     assert response.status_code == 404
-    assert lines(response)[0]["text"] == "Somebody has deleted this set."
+    assert lines(response)[0]["text"] == "Someone has deleted this settings set."
 
 
 # What the guard refuses
@@ -428,7 +428,7 @@ def test_an_error_of_our_own_ends_the_stream_in_words(admin_client, monkeypatch,
     with HostileServer() as server:
         [end] = lines(admin_client.post(reverse(NEW), typed(server)))
     assert not end["ok"]
-    assert "Its log says what" in end["text"]
+    assert "error on this site" in end["text"]
     assert "a bug" in caplog.text
     monkeypatch.undo()
     with HostileServer() as server:

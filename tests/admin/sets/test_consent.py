@@ -97,7 +97,7 @@ def test_it_serves_once(admin_client, item, provider):
     come_back(admin_client, back)
     OAuthToken.objects.all().delete()
     response = come_back(admin_client, back)
-    assert "Begin anew" in said(response)
+    assert "This link has expired" in said(response)
     assert is_missing(item)
 
 
@@ -105,7 +105,7 @@ def test_a_forged_return_does_nothing(admin_client, item, provider):
     """Somebody's link with their own code must not connect the set with their mailbox."""
     begin(admin_client, item)
     response = admin_client.get(BACK, {"code": "theirs", "state": "forged"})
-    assert "Begin anew" in said(response)
+    assert "This link has expired" in said(response)
     assert provider.asked == []
     assert is_missing(item)
 
@@ -117,7 +117,7 @@ def test_another_browser_cant_finish_it(admin_client, make_user, item, provider,
     other = Client()
     other.force_login(make_user("change_settingsset"))
     response = come_back(other, back)
-    assert "Begin anew" in said(response)
+    assert "This link has expired" in said(response)
     assert provider.asked == []
 
 
@@ -128,14 +128,14 @@ def test_another_user_in_the_same_browser_cant_finish_it(admin_client, make_user
     session = admin_client.session
     session["wagtail_smtp_consents"] = begun
     session.save()
-    assert "Begin anew" in said(come_back(admin_client, back))
+    assert "This link has expired" in said(come_back(admin_client, back))
     assert provider.asked == []
 
 
 def test_it_is_over_after_a_while(admin_client, item, provider, monkeypatch):
     monkeypatch.setattr(consent, "PATIENCE", -1)
     back = provider.allow(begin(admin_client, item))
-    assert "Begin anew" in said(come_back(admin_client, back))
+    assert "This link has expired" in said(come_back(admin_client, back))
     assert provider.asked == []
 
 
@@ -143,7 +143,7 @@ def test_a_set_that_changed_meanwhile(admin_client, item, provider):
     back = provider.allow(begin(admin_client, item))
     item.username = "other@example.com"
     item.save()
-    assert "changed meanwhile" in said(come_back(admin_client, back))
+    assert "settings have changed" in said(come_back(admin_client, back))
     assert provider.asked == []
     assert is_missing(item)
 
@@ -151,7 +151,7 @@ def test_a_set_that_changed_meanwhile(admin_client, item, provider):
 def test_a_set_that_was_deleted_meanwhile(admin_client, item, provider):
     back = provider.allow(begin(admin_client, item))
     item.delete()
-    assert "Begin anew" in said(come_back(admin_client, back))
+    assert "This link has expired" in said(come_back(admin_client, back))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_sets_that_need_no_consent(admin_client, item, make_set, provider):
     item.save()
     response = admin_client.post(connect_url(item))
     assert response.status_code == 200
-    assert "needs no consent" in response.content.decode()
+    assert "without a consent" in response.content.decode()
     password = make_set(name="Password")
     assert admin_client.post(connect_url(password)).status_code == 404
 

@@ -366,7 +366,7 @@ class TestTests:
             data = posted("postal", test="email", test_address="me@example.org", **where)
             found = self._test(admin_client, data)
             assert found[-1]["ok"], found
-            assert "the key that you typed" in json.dumps(found)
+            assert "the key you entered" in json.dumps(found)
             assert server.requests[0].headers["X-Server-API-Key"] == CANARY
 
             admin_client.post(reverse(ADD), posted("postal", **where))
@@ -375,12 +375,12 @@ class TestTests:
             found = self._test(admin_client, data, item.pk)
             assert found[-1]["ok"], found
             # No key was used yet, so none is spoken of.
-            assert "the stored key" not in json.dumps(found)
-            assert "a test email tells" in json.dumps(found)
+            assert "the saved key" not in json.dumps(found)
+            assert "to check the key" in json.dumps(found)
 
             data |= {"test": "email", "test_address": "me@example.org"}
             found = self._test(admin_client, data, item.pk)
-            assert "the stored key" in json.dumps(found)
+            assert "the saved key" in json.dumps(found)
 
     def test_the_stored_key_goes_nowhere_else(self, admin_client):
         with ProviderServer(Answer(), tls=False) as server:

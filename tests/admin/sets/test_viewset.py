@@ -31,7 +31,7 @@ def test_adding_a_set_stores_it_with_its_password_and_says_it_is_not_in_use(admi
     item = SettingsSet.objects.get()
     assert item.secret.reveal(item.frozen(()).binding()) == "canary-5f1e"
     page = response.content.decode()
-    assert "Not in use yet: email still leaves as before." in page
+    assert "It is not live yet" in page
     assert "Review and reload" in page
     assert "Not live yet" in page
     assert item.changed_by == admin_client.user
@@ -190,7 +190,7 @@ def test_the_listing_says_what_is_in_use(admin_client, make_set, reload):
         assert text in page
     SettingsSet.objects.get(name="Main").delete()
     page = admin_client.get(reverse(LIST)).content.decode()
-    assert "Deleted but still in use until the next reload: Main." in page
+    assert "Deleted, but live until you reload: Main." in page
 
 
 def test_the_listing_knows_backups_and_standard_categories(admin_client, make_set, reload):
@@ -205,7 +205,7 @@ def test_the_listing_knows_backups_and_standard_categories(admin_client, make_se
     assert parts == [
         "Not used",
         "Only for form",
-        "First choice for other mail",
+        "First choice for all other email",
         "Backup",
         "Not used",
     ]
@@ -221,7 +221,7 @@ def test_a_set_before_all_others_is_the_first_choice_though_one_is_for_security(
 
 def test_the_form_has_the_backup_switch(admin_client):
     form = admin_client.get(reverse(ADD)).content.decode()
-    assert "Also used when the sets above it" in form
+    assert "id_backup" in form
     admin_client.post(reverse(ADD), form_data(backup="on"))
     assert SettingsSet.objects.get().backup is True
 
@@ -236,7 +236,7 @@ def test_deleting_asks_and_says_that_mail_still_leaves_through_it(admin_client, 
     item = make_set(name="Office")
     reload()
     url = reverse(DELETE, args=[item.pk])
-    assert "until the next reload" in admin_client.get(url).content.decode()
+    assert "until you reload" in admin_client.get(url).content.decode()
     admin_client.post(url)
     assert not SettingsSet.objects.exists()
     assert live.live_version().content["sets"]
@@ -246,7 +246,10 @@ def test_deleting_removes_the_password(admin_client, make_set, reload):
     item = make_set(name="Office")
     first = reload()
     url = reverse(DELETE, args=[item.pk])
-    assert "can&#x27;t be made live again" in admin_client.get(url).content.decode()
+    assert (
+        "You can then no longer make earlier versions live"
+        in admin_client.get(url).content.decode()
+    )
     admin_client.post(url)
     assert Secret.objects.get().ciphertext != ""  # what is live works until the reload
     make_set(name="Other", authentication="none", username="")

@@ -61,7 +61,7 @@ def test_a_post_needs_its_token(make_user, make_provider):
 
 def test_the_secret_is_shown_once_and_works(admin_client, make_provider, client):
     item = make_provider("postmark", secret=False)
-    assert "Make the address" in admin_client.get(page(item)).text
+    assert "Create address" in admin_client.get(page(item)).text
     response = admin_client.post(page(item), {"renew": "1"})
     item.refresh_from_db()
     known = secrets.of_set(item)
@@ -95,11 +95,11 @@ def test_a_new_secret_upsets_nobody_who_edits_the_set(admin_client, make_provide
 def test_a_signing_key_is_kept_and_never_shown(admin_client, make_provider):
     item = make_provider("mailgun")
     before = admin_client.get(page(item)).text
-    assert "Every report is refused" in before
+    assert "All tracking events are refused" in before
     response = admin_client.post(page(item), {"key": f" {CANARY} "}, follow=True)
     assert CANARY not in response.text
     assert "The key was saved." in response.text
-    assert "Every report is refused" not in response.text
+    assert "All tracking events are refused" not in response.text
     item.refresh_from_db()
     assert secrets.of_set(item).key == CANARY
     admin_client.post(page(item), {"key": ""})
@@ -125,7 +125,7 @@ def test_a_signing_key_is_kept_and_never_shown(admin_client, make_provider):
 def test_a_key_that_is_none_is_refused_at_its_field(admin_client, make_provider, slug, key):
     item = make_provider(slug)
     response = admin_client.post(page(item), {"key": key})
-    assert "This is no key of this provider." in response.text
+    assert "This is not a valid key for this email provider." in response.text
     assert key not in response.text
     assert secrets.of_set(item).key == ""
 
@@ -147,14 +147,14 @@ def test_the_form_of_a_set_says_whether_reports_are_taken(
         return admin_client.get(edit).text
 
     ready, bare = make_provider("postmark"), make_provider("brevo", secret=False)
-    assert "Reports of Postmark are taken" in shown(ready)
+    assert "Events from Postmark are shown" in shown(ready)
     assert f"/email/reports/{ready.key}/postmark/" in shown(ready)
-    assert "Set up delivery reports" in shown(bare)
+    assert "Set up delivery tracking" in shown(bare)
     for none in (
         SettingsSet.objects.create(name="SMTP", host="smtp.example.com"),
         make_provider("scaleway", secret=False),
     ):
-        assert "delivery reports</a>" not in shown(none)
+        assert "delivery tracking</a>" not in shown(none)
         assert page(none) not in shown(none)
         assert admin_client.get(page(none)).status_code == 404
     assert admin_client.get(reverse("wagtail_smtp_reports:set", args=[0])).status_code == 404

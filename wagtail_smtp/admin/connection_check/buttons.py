@@ -1,4 +1,4 @@
-"""What listing and form of the sets show of the tests."""
+"""The test buttons in the listing and the form of settings sets."""
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -39,7 +39,7 @@ class AddressForm(forms.Form):
 
 
 class OffersTests:
-    """View mixin of a set's form: buttons that test it, and what to know about its sender."""
+    """View mixin of a set's form: test buttons, and hints about its sender."""
 
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
@@ -48,7 +48,7 @@ class OffersTests:
         url = reverse(f"{URLS}:test_typed", args=[stored.pk]) if stored else None
         view = "edit" if stored else "create"
         return context | {
-            # The template puts the same around either.
+            # The template extends this one.
             "wagtails_form": f"wagtailsnippets/snippets/{view}.html",
             "test_url": url or reverse(f"{URLS}:test_new"),
             "address_form": AddressForm.of(self.request.user) if may_send else None,

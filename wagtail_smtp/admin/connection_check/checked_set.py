@@ -23,12 +23,12 @@ from wagtail_smtp.transports.esp.config import ESPConfig
 TYPED, STORED = "typed", "stored"
 
 _PASSWORDS = {
-    TYPED: gettext_lazy("Tested with the password that you typed."),
-    STORED: gettext_lazy("Tested with the stored password."),
+    TYPED: gettext_lazy("Tested with the password you entered."),
+    STORED: gettext_lazy("Tested with the saved password."),
 }
 _KEYS = {
-    TYPED: gettext_lazy("Tested with the key that you typed."),
-    STORED: gettext_lazy("Tested with the stored key."),
+    TYPED: gettext_lazy("Tested with the key you entered."),
+    STORED: gettext_lazy("Tested with the saved key."),
 }
 
 
@@ -56,7 +56,7 @@ class CheckedSet:
             item: the set as plain values.
             secret: its password, stored or not.
             password: whether that was typed or stored; one of the names in this module.
-            address: who gets a test email; None: nobody.
+            address: where the test email goes; None: only the connection is tested.
 
         Raises:
             EmailDeliveryError: the password can't be used, a redirect has no usable address, or
@@ -88,9 +88,9 @@ class CheckedSet:
         """What is said when all stages are done, and no more than they prove."""
         if self.outgoing is not None:
             recipients = ", ".join(self.outgoing.envelope.recipients)
-            return _("The server took the test email for %s.") % recipients
+            return _("The server accepted the test email for %s. Check the inbox.") % recipients
         if self.item.uses_esp:
-            return _("The provider can be reached. Whether it knows the key, a test email tells.")
+            return _("The email provider can be reached. Send a test email to check the key.")
         return CONNECTED if "sender" in reached else NOT_ASKED
 
 
@@ -100,7 +100,7 @@ def _login(item, password):
     if item.authentication == "none":
         return _("Tested without logging in.")
     if item.authentication == "default":
-        return _("Tested with the default credentials: those of the site's own server.")
+        return _("Tested with the default credentials, those of standard delivery.")
     if item.authentication == "oauth2":
         return _("Tested with an access token (OAuth 2).")
     return str(_PASSWORDS[password])
@@ -116,7 +116,7 @@ def _hints(item):
 
 def _redirected(redirect, address):
     if redirect.source == FORCED:
-        text = _("The project's settings redirect all mail, so the test email did not go to %s.")
+        text = _("The project's settings redirect all email, so the test email did not go to %s.")
         return text % address
-    text = _("“%(set)s” redirects its mail, so the test email did not go to %(address)s.")
+    text = _("“%(set)s” redirects its email, so the test email did not go to %(address)s.")
     return text % {"set": redirect.source, "address": address}

@@ -1,4 +1,4 @@
-"""How often one user may let the site connect to a server: a test is no port scanner.
+"""Limit how often a user may test servers, so that tests can't be used to scan ports.
 
 :mod:`wagtail_smtp.runtime.once` counts, also while the cache is down.
 """
@@ -13,9 +13,9 @@ from wagtail_smtp.runtime import once
 
 #: Seconds, and how many tests of servers a user may begin in them.
 LIMITS = ((60, 10), (3600, 60))
-#: The same of test emails that leave as all mail does.
+#: The same for test emails that are sent with the live settings.
 EMAIL_LIMITS = ((60, 5),)
-#: Seconds for which a test counts as running, if its process dies before it says that it ended.
+#: Seconds for which a test counts as running if its process dies before the test ends.
 LONGEST = 30
 
 
@@ -45,7 +45,7 @@ class Running:
             NotNow: another one is running, or there were too many.
         """
         if not once.is_first(self._key, LONGEST, self._token):
-            text = _("Another test of yours is still running. It ends within 20 seconds.")
+            text = _("You are already running a test. Wait up to 20 seconds and try again.")
             raise NotNow(text, LONGEST)
         try:
             _count(self._key, LIMITS)
@@ -54,8 +54,8 @@ class Running:
             raise
 
     def end(self):
-        """End it; ending it twice does no harm."""
-        # Not the one that began after this one had taken too long.
+        """End it. May be called twice."""
+        # The token spares a test that began after this one had exceeded LONGEST.
         once.is_undone(self._key, self._token)
 
 
@@ -78,15 +78,15 @@ def _count(key, limits):
 def _too_many(limit, seconds):
     if seconds < 90:
         text = ngettext(
-            "You have tested %(limit)d times in a short time. Try again in %(n)d second.",
-            "You have tested %(limit)d times in a short time. Try again in %(n)d seconds.",
+            "You have run %(limit)d tests in a short time. Try again in %(n)d second.",
+            "You have run %(limit)d tests in a short time. Try again in %(n)d seconds.",
             seconds,
         )
         return text % {"limit": limit, "n": seconds}, seconds
     minutes = seconds // 60 + 1
     text = ngettext(
-        "You have tested %(limit)d times in a short time. Try again in %(n)d minute.",
-        "You have tested %(limit)d times in a short time. Try again in %(n)d minutes.",
+        "You have run %(limit)d tests in a short time. Try again in %(n)d minute.",
+        "You have run %(limit)d tests in a short time. Try again in %(n)d minutes.",
         minutes,
     )
     return text % {"limit": limit, "n": minutes}, seconds

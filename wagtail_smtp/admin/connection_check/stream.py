@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 CONTENT_TYPE = "application/x-ndjson"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    # nginx would keep the lines back until there are enough of them.
+    # Otherwise nginx buffers the lines.
     "X-Accel-Buffering": "no",
 }
 #: Extensions and addresses shown of a server that has a lot of them.
@@ -34,7 +34,7 @@ _SHOWN = 20
 
 
 def problem(status, text, errors=None, wait=None):
-    """The response where nothing was tested."""
+    """The response if nothing was tested."""
     line = _line({"kind": "problem", "text": str(text), "errors": errors or {}})
     headers = _HEADERS | ({"Retry-After": str(wait)} if wait else {})
     return HttpResponse(line, status=status, content_type=CONTENT_TYPE, headers=headers)
@@ -44,7 +44,7 @@ def stream(request, trial, running):
     """The response that runs the test while it is read.
 
     Args:
-        trial: the :class:`~wagtail_smtp.admin.trial.Trial`.
+        trial: the :class:`~wagtail_smtp.admin.connection_check.checked_set.CheckedSet`.
         running: ended when the test is, or the response is closed.
     """
     kind = AsyncLines if isinstance(request, ASGIRequest) else Lines
@@ -60,8 +60,13 @@ def _lines(trial):
             reached.add(report.stage.name)
             yield _line(_stage(report))
     except Exception:
-        error_logging.failure(logger, "A test of the settings set %r broke off.", trial.item.name)
-        text = _("Something went wrong on this site itself. Its log says what.")
+        error_logging.failure(
+            logger, "The test of the settings set %r failed with an error.", trial.item.name
+        )
+        text = _(
+            "The test could not run because of an error on this site. "
+            "Ask a developer to check the site's log."
+        )
         yield _line({"kind": "end", "ok": False, "text": text, "notes": []})
         return
     yield _line({"kind": "end", **_end(trial, ended_at, reached)})
@@ -87,7 +92,7 @@ def _stage(report):
 
 
 def _details(stage):
-    """What was found, in words."""
+    """What the stage found, as texts."""
     found = stage.details
     if found.get("addresses"):
         yield ", ".join(found["addresses"][:_SHOWN])
@@ -110,7 +115,7 @@ def _details(stage):
 
 
 def _words(stage):
-    """The server's words, or the error's where it said nothing."""
+    """The server's response, or the error's text if there was none."""
     error = stage.error
     if error is None or isinstance(error, DestinationRefused):
         return stage.response
@@ -133,7 +138,7 @@ def _line(content):
 
 
 class Lines:
-    """The lines for WSGI: an iterator that speaks the language of the request."""
+    """The lines for WSGI, in the language of the request."""
 
     def __init__(self, lines, running):
         self._lines, self._running = lines, running
@@ -177,7 +182,7 @@ class Lines:
 
 
 class AsyncLines:
-    """The same for ASGI; each stage runs in a thread, so that the event loop goes on."""
+    """The lines for ASGI; each stage runs in a thread, so as not to block the event loop."""
 
     def __init__(self, lines, running):
         self._lines = Lines(lines, running)

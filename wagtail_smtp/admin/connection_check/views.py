@@ -1,4 +1,4 @@
-"""Testing a set: as it is typed into its form, or as it is stored."""
+"""Test a set, as typed into its form or as stored."""
 
 from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404
@@ -26,10 +26,9 @@ CONNECTION, EMAIL = "connection", "email"
 
 
 class RunsTest(View):
-    """A POST begins a test and is answered by its stages; nothing is saved.
+    """A POST runs a test and streams its stages; nothing is saved.
 
-    No lock and no transaction is held while the server is talked to: that happens when the
-    response is read.
+    The test runs while the response is read, without a lock or a transaction.
     """
 
     def begin(self, request, kind):
@@ -39,7 +38,7 @@ class RunsTest(View):
             form = AddressForm(request.POST)
             if not form.is_valid():
                 errors = {"test_address": form.errors["test_address"]}
-                return problem(422, _("The test email has no address."), errors)
+                return problem(422, _("The test email was not sent. Correct its address."), errors)
             address = form.cleaned_data["test_address"]
         subject = self.subject()
         if not isinstance(subject, tuple):
@@ -65,13 +64,13 @@ class RunsTest(View):
         raise NotImplementedError
 
     def note(self, trial, address):
-        """The audit entry, before anything is connected to: nobody can do without it."""
+        """Write the audit entry, always before the connection is opened."""
         item, server = self.stored(), trial.server
         data = {"server": f"{server.host}:{server.port}", "set": trial.item.name}
         if address is not None:
             data |= {"address": address, "recipients": list(trial.outgoing.envelope.recipients)}
         action = "test_connection" if address is None else "send_test_email"
-        # A set that isn't stored yet has no entry of its own to stand at.
+        # A set that isn't stored yet can't have an audit entry of its own.
         log(instance=item or DeliverySettings.load(), action=f"wagtail_smtp.{action}", data=data)
 
     def stored(self):
@@ -81,7 +80,7 @@ class RunsTest(View):
 
 @method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
 class TypedTestView(RunsTest):
-    """Tests what stands in the form of a set, whether it is stored yet or not."""
+    """Tests the values in the form of a new or stored set."""
 
     panel = None
     http_method_names = ["post"]
@@ -114,8 +113,8 @@ class TypedTestView(RunsTest):
         return item, secret, TYPED if form.typed_secret() else STORED
 
 
-_DELETED = gettext_lazy("Somebody has deleted this set.")
-_NOT_TESTED = gettext_lazy("Nothing was tested, since the form has errors.")
+_DELETED = gettext_lazy("Someone has deleted this settings set.")
+_NOT_TESTED = gettext_lazy("Nothing was tested. Correct the errors in the form and test again.")
 
 
 def _invalid(form):
@@ -135,7 +134,7 @@ def _invalid(form):
 
 
 class StoredTestView(RunsTest, WagtailAdminTemplateMixin, TemplateView):
-    """A page that tests a stored set as it stands; its button posts."""
+    """A page that tests a stored set; its button posts."""
 
     template_name = "wagtail_smtp/settings_sets/test.html"
     kind = CONNECTION
@@ -177,7 +176,7 @@ class StoredTestView(RunsTest, WagtailAdminTemplateMixin, TemplateView):
         if item is None:
             return problem(404, _DELETED)
         reports = ReportEmail.objects.filter(settings_set=item)
-        # Not by the foreign key, which may look the row up in a replica.
+        # Not through the foreign key, which may read from a replica.
         secret = Secret.objects.filter(pk=item.secret_id).first()
         return item.frozen(reports), secret, STORED
 

@@ -1,4 +1,4 @@
-"""What the listing of sets shows of each by itself."""
+"""Cells of the listing that depend on one set only."""
 
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -8,21 +8,21 @@ from wagtail_smtp.transports.esp.catalog import label
 
 
 def transport(item):
-    """How its mail leaves."""
-    return "SMTP" if item.transport == "smtp" else _("Provider")
+    """How its email is sent."""
+    return "SMTP" if item.transport == "smtp" else _("Email provider")
 
 
 def host(item):
-    """Where its mail goes."""
+    """The server or email provider."""
     if item.transport != "smtp":
         return label(item.transport)
     if item.authentication == SettingsSet.Authentication.DEFAULT:
-        return _("the site's own server")
+        return _("standard delivery")
     return format_html("<bdi>{}:{}</bdi>", item.host, item.port)
 
 
 def sender(item):
-    """Whom its mail is from."""
+    """The sender of its email."""
     name, address = item.sender_name, item.sender_address
     shown = f"{name} <{address}>" if name and address else name or address
     return format_html("<bdi>{}</bdi>", shown) if shown else ""

@@ -1,4 +1,4 @@
-"""A consent: out to the identity provider, and back to one fixed address."""
+"""OAuth 2 consent: redirect to the identity provider, and back to one fixed address."""
 
 import json
 import secrets
@@ -32,19 +32,19 @@ from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports.oauth import client as oauth_client
 from wagtail_smtp.transports.oauth import errors
 
-#: Seconds that a person has for the provider's pages.
+#: Seconds that a consent may take on the identity provider's pages.
 PATIENCE = 600
-#: Consents that a browser may have begun; older ones are forgotten.
+#: Pending consents kept per session; older ones are dropped.
 _BEGUN = 5
 _SESSION = "wagtail_smtp_consents"
 LIST_URL = "wagtailsnippets_wagtail_smtp_settingsset:list"
 EDIT_URL = "wagtailsnippets_wagtail_smtp_settingsset:edit"
-#: What is passed on of the query that a browser comes back with.
+#: Query parameters of the callback that are used.
 _ANSWER = ("code", "state", "iss")
 
 
 class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
-    """Ask, and go to the provider."""
+    """Confirm, then redirect to the identity provider."""
 
     permission = permissions.CHANGE_SETS
     template_name = "wagtail_smtp/consent/connect.html"
@@ -74,11 +74,11 @@ class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
         }
 
     def problems(self):
-        """What stands against it, in words."""
+        """Messages that say why the set can't be connected."""
         config = self.item.frozen(())
         if not OAuth.of(config.oauth).needs_consent:
-            return [_("This set's way to log in needs no consent.")]
-        # The redirection has nothing to do with it.
+            return [_("This set logs in without a consent, so there is nothing to connect.")]
+        # A redirect doesn't affect the login.
         return [
             problem.message
             for problem in validation.problems(config)
@@ -96,7 +96,7 @@ class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
             client = token_store.client_of(config, token_store.reveal(config, self.item.secret))
             asked = oauth_client.ask(client, back, state)
         except EmailDeliveryError as error:
-            messages.error(request, words_for(error, self.item))
+            messages.error(request, error_text(error, self.item))
             return HttpResponseRedirect(reverse(EDIT_URL, args=[self.item.pk]))
         kept = {
             "pk": self.item.pk,
@@ -115,19 +115,19 @@ def _binding(request, state):
     return {"consent": state, "user": str(request.user.pk)}
 
 
-def words_for(error: Exception, item: SettingsSet) -> str:
-    """What people read of a failure; of the provider's own words only what was cleaned."""
+def error_text(error: Exception, item: SettingsSet) -> str:
+    """The message for a failure, with the identity provider's sanitised response."""
     if isinstance(error, SecretError):
         return str(error)
     cause = explain(Failure.of(error, item.host, item.port, item.encryption))
     text = f"{cause.title}. {cause.advice}"
     said = getattr(error, "reply", "")
-    return text + " " + _("The provider's words: %s") % said if said else text
+    return text + " " + _("The identity provider's response: %s") % said if said else text
 
 
 @method_decorator(never_cache, name="dispatch")
 class BackView(permissions.RequirePermission, View):
-    """The browser is back from the provider."""
+    """The callback that the identity provider sends the browser to."""
 
     permission = permissions.CHANGE_SETS
 
@@ -140,18 +140,21 @@ class BackView(permissions.RequirePermission, View):
         if begun is None or item is None:
             messages.error(
                 request,
-                _("This consent was not begun in this browser, or too long ago. Begin anew."),
+                _(
+                    "This link has expired or was started in another browser. "
+                    "Press “Connect” again."
+                ),
             )
             return HttpResponseRedirect(reverse(LIST_URL))
         try:
             self._finish(request, begun, item)
         except EmailDeliveryError as error:
-            messages.error(request, words_for(error, item))
+            messages.error(request, error_text(error, item))
         return HttpResponseRedirect(reverse(EDIT_URL, args=[item.pk]))
 
     @sensitive_variables()
     def _begun(self, request):
-        """What was kept for this state; it serves once, for the same user, for a while."""
+        """Return the data stored for this state: valid once, for the same user, for a while."""
         state = request.GET.get("state", "")
         all_begun = request.session.get(_SESSION, {})
         sealed = all_begun.pop(state, None)
@@ -172,7 +175,7 @@ class BackView(permissions.RequirePermission, View):
             return
         answer = {name: request.GET[name] for name in _ANSWER if name in request.GET}
         if "code" not in answer:
-            # Whoever made the link chose these words: they are understood, never shown.
+            # The link's author controls this text: it is interpreted, but never shown.
             error, description = (
                 request.GET.get(name, "")[:2000] for name in ("error", "error_description")
             )
@@ -184,18 +187,18 @@ class BackView(permissions.RequirePermission, View):
         if waits is None:
             messages.error(request, self._changed())
             return
-        text = _("“%s” is connected: the site may send with this mailbox. Test it, then reload.")
+        text = _("“%s” is connected: this site can send from its mailbox. Test it, then reload.")
         if waits:
             text = _(
                 "“%s” is connected again. The new consent is not live yet: test it, then reload. "
-                "Until then email is sent with the one before."
+                "Until then email is sent with the previous one."
             )
         messages.success(request, text % item.name)
 
     @in_transaction
     @sensitive_variables()
     def _keep(self, config, token, begun, item):
-        """Whether the consent waits for a reload; None: the set was changed, so it isn't kept."""
+        """Store the token. True if it needs a reload; None (nothing stored) if the set changed."""
         DeliverySettings.lock()
         present = SettingsSet.objects.filter(pk=item.pk).first()
         if present is None or token_store.fingerprint(present.frozen(())) != begun["fingerprint"]:
@@ -206,7 +209,7 @@ class BackView(permissions.RequirePermission, View):
         return waits
 
     def _changed(self):
-        return _("The settings changed meanwhile. Press “Connect” again.")
+        return _("The settings have changed since you started. Press “Connect” again.")
 
 
 def urlpatterns():

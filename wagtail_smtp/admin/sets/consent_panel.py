@@ -1,4 +1,4 @@
-"""What a set's page says of its token, with the way to a consent."""
+"""The state of a set's access token on its page, with the link to a consent."""
 
 from django.urls import reverse
 from django.utils.translation import gettext_lazy
@@ -12,12 +12,12 @@ from wagtail_smtp.models import SettingsSet
 
 
 def redirect_uri(request) -> str:
-    """The one address that providers send browsers back to; it is registered there."""
+    """The address that identity providers send browsers back to; it is registered there."""
     return request.build_absolute_uri(reverse("wagtail_smtp_consent:back"))
 
 
 def token_state(item: SettingsSet):
-    """The state of a stored set's token, with the cause and remedy of a refusal; or None."""
+    """The state of a stored set's token, with the cause and fix of a refusal; or None."""
     config = item.frozen(())
     state = states([config]).get(config.key)
     if state is None:
@@ -37,7 +37,7 @@ def _cause(item, refusal):
 
 
 def token_notices():
-    """The sets whose token could not be renewed, with the cause and its remedy."""
+    """The sets whose token could not be renewed, with the cause and its fix."""
     sets = SettingsSet.objects.filter(authentication=SettingsSet.Authentication.OAUTH2)
     by_key = {str(item.key): item for item in sets}
     found = states(item.frozen(()) for item in by_key.values())
@@ -49,7 +49,7 @@ def token_notices():
 
 
 class ConsentPanel(Panel):
-    """Read-only: the token's state, the address to register, and the way to connect."""
+    """Read-only: the token's state, the address to register, and the link to connect."""
 
     class BoundPanel(Panel.BoundPanel):
         template_name = "wagtail_smtp/consent/panel.html"

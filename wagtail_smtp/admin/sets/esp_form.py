@@ -1,4 +1,4 @@
-"""The part of a set's form that belongs to its transport: each provider's own fields."""
+"""The transport part of a set's form, with the fields of each email provider."""
 
 import json
 import re
@@ -21,14 +21,14 @@ SMTP = "smtp"
 #: On a panel: the transports that it is shown for, separated by spaces.
 FOR = "data-wsmtp-for"
 FOR_SMTP = {FOR: SMTP}
-#: Those whose servers may be anybody's, with a certificate of a private authority.
+#: Providers that can be self-hosted, perhaps with a certificate of a private authority.
 OWN_SERVERS = tuple(
     provider.slug
     for provider in PROVIDERS.values()
     if any(option.kind == "url" and not option.choices for option in provider.options)
 )
 
-#: What a set keeps of these fields where a provider carries its mail.
+#: Values of the SMTP fields of a set that sends through an email provider.
 _OF_SMTP = {
     "host": "",
     "port": 587,
@@ -39,7 +39,7 @@ _OF_SMTP = {
     "ignored_extensions": (),
     "bounce_address": "",
 }
-#: A key travels in headers.
+#: Keys are sent in HTTP headers: visible ASCII only.
 _KEY = re.compile(r"[!-~]+\Z")
 
 #: The form's fields by provider and option.
@@ -48,7 +48,7 @@ NAMES = {
     for provider in PROVIDERS.values()
     for option in provider.options
 }
-#: Those that hold keys.
+#: Form fields for keys.
 SECRET_FIELDS = tuple(
     field_name(provider.slug, option.name)
     for provider in PROVIDERS.values()
@@ -58,7 +58,7 @@ SECRET_FIELDS = tuple(
 
 
 class TransportSelect(forms.Select):
-    """A choice of transports, those that are not installed disabled."""
+    """A choice of transports; those that are not installed are disabled."""
 
     def create_option(self, name, value, *args, **kwargs):
         option = super().create_option(name, value, *args, **kwargs)
@@ -72,19 +72,21 @@ def _transports():
 
 
 class ESPForm(WagtailAdminModelForm):
-    """Which transport, and what it needs; a provider's fields are those in :data:`NAMES`."""
+    """The transport and its fields; those of email providers are in :data:`NAMES`."""
 
     transport = forms.ChoiceField(
-        label=gettext_lazy("Transport"),
+        label=gettext_lazy("Send with"),
         required=False,
         choices=_transports,
         widget=TransportSelect,
-        help_text=gettext_lazy("A mail server by SMTP, or a provider by its own interface."),
+        help_text=gettext_lazy("An SMTP server, or an email provider's API."),
     )
     remove_keys = forms.BooleanField(
-        label=gettext_lazy("Remove the stored keys"),
+        label=gettext_lazy("Remove the saved keys"),
         required=False,
-        help_text=gettext_lazy("From earlier versions as well; from the live one with the reload."),
+        help_text=gettext_lazy(
+            "Also removes them from earlier versions. The live version keeps them until you reload."
+        ),
     )
 
     class Media:
@@ -101,8 +103,8 @@ class ESPForm(WagtailAdminModelForm):
         if missing:
             self.fields["transport"].help_text = (
                 _(
-                    "A mail server by SMTP, or a provider by its own interface. A developer can "
-                    "install those that can't be chosen: %s"
+                    "An SMTP server, or an email provider's API. To use the greyed-out providers, "
+                    "ask a developer to run: %s"
                 )
                 % INSTALL
             )
@@ -116,7 +118,7 @@ class ESPForm(WagtailAdminModelForm):
 
     @property
     def uses_provider(self):
-        """Whether a provider is chosen, not SMTP."""
+        """Whether an email provider is chosen, not SMTP."""
         return self.cleaned_data.get("transport", SMTP) != SMTP
 
     @sensitive_variables()
@@ -136,13 +138,13 @@ class ESPForm(WagtailAdminModelForm):
         return cleaned
 
     def overlook(self, *names):
-        """What is not shown, and not used, can't be wrong."""
+        """Drop the errors of fields that are hidden and not used."""
         self.unused.update(names)
         for name in names:
             self.errors.pop(name, None)
 
     def _options(self, slug):
-        """What is typed of the provider's options that are no secrets, by their names."""
+        """The typed options of the email provider, without its secrets, by name."""
         if slug not in PROVIDERS:
             return {}
         options = [option for option in PROVIDERS[slug].options if not option.is_secret]
@@ -159,7 +161,7 @@ class ESPForm(WagtailAdminModelForm):
         for problem in config.problems(self.instance.frozen(())):
             if problem.field not in self.errors:
                 self.add_error(problem.field, str(problem.message))
-        if self.uses_provider:  # not any more where its own field is wrong
+        if self.uses_provider:  # False once an error removed the field
             self._check_keys()
 
     @sensitive_variables()
@@ -169,14 +171,14 @@ class ESPForm(WagtailAdminModelForm):
         empty = [name for name in names if not self.cleaned_data.get(name)]
         for name in names:
             if name not in empty and not _KEY.match(self.cleaned_data[name]):
-                self.add_error(name, _("A key has no spaces, and only letters, digits and signs."))
+                self.add_error(name, _("Enter the key without spaces or accented letters."))
         if not empty or self.cleaned_data.get("remove_keys"):
             return
-        # Not by the foreign key, which may look the row up in a replica.
+        # Not through the foreign key, which may read from a replica.
         stored = Secret.objects.filter(pk=self.instance.secret_id).first()
         is_new = self.instance.pk is None or "transport" in self.changed_data
         if len(empty) < len(names) or (stored is None and is_new):
-            self._ask_for(empty, _("Enter it; the provider needs it."))
+            self._ask_for(empty, _("This email provider requires this field."))
         elif stored is not None:
             try:
                 stored.reveal(self.instance.frozen(()).binding())
@@ -184,8 +186,8 @@ class ESPForm(WagtailAdminModelForm):
                 self._ask_for(
                     empty,
                     _(
-                        "What is stored was entered for another provider, account or address, or "
-                        "can't be read. Enter it again."
+                        "The saved key can't be read, or belongs to another email provider, "
+                        "account or address. Enter it again."
                     ),
                 )
 
@@ -196,7 +198,7 @@ class ESPForm(WagtailAdminModelForm):
 
     @sensitive_variables()
     def typed_keys(self):
-        """The keys that are typed, as they are stored; empty: none are."""
+        """The typed keys as stored; empty if any is missing."""
         slug = self.cleaned_data["transport"]
         keys = {
             option.name: self.cleaned_data.get(NAMES[slug, option.name])
@@ -219,15 +221,15 @@ def _field(option):
         "{} {}",
         option.hint,
         gettext_lazy(
-            "Never shown again. Left empty, the stored one stays. It belongs to this provider, "
-            "its address and account: change one of them and it must be entered again."
+            "Leave empty to keep the saved key, which is never shown. If you change the email "
+            "provider, its address or the account, enter it again."
         ),
     )
     widget = forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False)
     return forms.CharField(max_length=4096, widget=widget, **common)
 
 
-# Forms that are made of this one have them as if they were written down.
+# Subclasses inherit these fields as if they were declared in the class.
 ESPForm.declared_fields |= {
     NAMES[provider.slug, option.name]: _field(option)
     for provider in PROVIDERS.values()
@@ -235,7 +237,7 @@ ESPForm.declared_fields |= {
 }
 ESPForm.base_fields |= ESPForm.declared_fields
 
-#: The providers' panel; in it, each provider's fields are shown for its own transport.
+#: Shows the fields of the chosen email provider.
 PANEL = MultiFieldPanel(
     [
         *(
@@ -249,6 +251,6 @@ PANEL = MultiFieldPanel(
         ),
         FieldPanel("remove_keys"),
     ],
-    heading=gettext_lazy("Provider"),
+    heading=gettext_lazy("Email provider"),
     attrs={FOR: " ".join(PROVIDERS)},
 )

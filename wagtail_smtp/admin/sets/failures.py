@@ -1,4 +1,4 @@
-"""What settings sets failed to send lately, as their pages say it."""
+"""Recent failures of settings sets, as their pages show them."""
 
 from django.urls import reverse
 from django.utils import timezone
@@ -10,7 +10,7 @@ from wagtail_smtp.admin.delivery.recent_failures import RECENT
 from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.models import SettingsSet
 
-#: Seconds for which the answer is kept, as that of the banner is.
+#: Seconds that the result is cached, as for the banner.
 _KEPT = 30
 
 

@@ -1,4 +1,4 @@
-"""The form of a settings set: everything checked at its field, passwords write-only."""
+"""The form of a settings set: each error is shown at its field, passwords are write-only."""
 
 import json
 
@@ -30,7 +30,7 @@ from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.smtp.presets import PRESETS
 
-#: Fields whose values no error report may show.
+#: Fields whose values must not appear in error reports.
 SECRET_FIELDS = ("password", *KEY_FIELDS, *OAUTH_FIELDS)
 
 
@@ -38,11 +38,13 @@ class SettingsSetForm(OAuthFields, ESPForm):
     """Add, copy or edit one settings set."""
 
     preset = forms.ChoiceField(
-        label=gettext_lazy("Provider preset"),
+        label=gettext_lazy("Server preset"),
         required=False,
         choices=[("", gettext_lazy("Another server"))]
         + [(preset.slug, preset.label) for preset in PRESETS],
-        help_text=gettext_lazy("Fills in the fields below; check them, and enter what is yours."),
+        help_text=gettext_lazy(
+            "Fills in the host, port and encryption. Then enter your own username and password."
+        ),
     )
     password = forms.CharField(
         label=gettext_lazy("Password"),
@@ -51,16 +53,16 @@ class SettingsSetForm(OAuthFields, ESPForm):
         max_length=4096,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
         help_text=gettext_lazy(
-            "Never shown again. Left empty, the stored password stays. It belongs to host, port, "
-            "encryption, certificates and username. If you change one of them, enter it again."
+            "Leave empty to keep the saved password, which is never shown. If you change the host, "
+            "port, encryption, certificates or username, enter it again."
         ),
     )
     remove_password = forms.BooleanField(
-        label=gettext_lazy("Remove the stored password"),
+        label=gettext_lazy("Remove the saved password"),
         required=False,
         help_text=gettext_lazy(
-            "Or client secret, key and consent. From earlier versions as well; from the live one "
-            "with the reload."
+            "Also removes a client secret, key or consent, and all of these from earlier versions. "
+            "The live version keeps them until you reload."
         ),
     )
     categories = forms.MultipleChoiceField(
@@ -91,7 +93,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
         )
         self._offer_default_credentials()
         self.show_oauth()
-        # What the column holds on every database.
+        # The largest value that the column stores on every database.
         self.fields["max_size"].validators.append(MaxValueValidator(32767))
         is_smtp = self.instance.transport == SMTP
         has_any = self.instance.secret_id is not None or consents.has_any(self.instance.key)
@@ -108,8 +110,8 @@ class SettingsSetForm(OAuthFields, ESPForm):
         field = self.fields["authentication"]
         if server is not None and server.username:
             field.help_text = _(
-                "Default credentials are those of standard delivery. Host, port, encryption and "
-                "certificates are then its own too: %(host)s:%(port)s, user %(user)s."
+                "“Default credentials” uses the server and login of standard delivery: "
+                "%(host)s:%(port)s, user %(user)s."
             ) % {"host": server.host, "port": server.port, "user": server.username}
             shown = {"host": server.host, "port": server.port, "encryption": server.encryption}
             shown |= {"ca_certificates": "", "username": server.username}
@@ -123,7 +125,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
 
     @sensitive_variables()
     def full_clean(self):
-        # What is marked so covers all that is called from here, Django's own code as well.
+        # The decorator also covers everything called from here, including Django's own code.
         super().full_clean()
 
     def clean(self):
@@ -135,7 +137,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
                 "redirect", _("Add and enable at least one report email to redirect to.")
             )
         if cleaned.get("authentication") == SettingsSet.Authentication.DEFAULT:
-            # Nothing of the editor's own may stand beside the project's password.
+            # The project's password must not be combined with a server that an editor chose.
             cleaned |= {"host": "", "port": 587, "encryption": "starttls", "username": ""}
             cleaned["ca_certificates"] = ""
         self.instance.oauth = self.oauth_values(cleaned)
@@ -163,14 +165,14 @@ class SettingsSetForm(OAuthFields, ESPForm):
             return
         raise ValidationError(
             _(
-                "%(who)s changed this set at %(when)s, after you opened it (%(what)s). Nothing was "
-                "saved. What you typed is kept below; open the set in another tab to compare, and "
-                "enter your changes there."
+                "%(who)s has changed this set since you opened it (%(when)s: %(what)s). Your "
+                "changes were not saved, but are kept below. Open the set in another tab, compare, "
+                "and enter them there."
             )
             % {
-                "who": stored.changed_by or _("Somebody"),
+                "who": stored.changed_by or _("Someone"),
                 "when": date_format(template_localtime(stored.changed_at), "DATETIME_FORMAT"),
-                "what": ", ".join(self._changed_since(loaded or 0)) or _("fields unknown"),
+                "what": ", ".join(self._changed_since(loaded or 0)) or _("unknown fields"),
             },
             code="stale",
         )
@@ -190,7 +192,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
         if typed or self.cleaned_data.get("remove_password"):
             return
         is_other = self._is_of_other_kind()
-        # Not by the foreign key, which may look the row up in a replica.
+        # Not through the foreign key, which may read from a replica.
         stored = None if is_other else Secret.objects.filter(pk=self.instance.secret_id).first()
         if stored is None:
             # An edited set without a password stays editable; a reload of it is refused.
@@ -209,7 +211,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
         return self.cleaned_data["authentication"] in (kinds.PASSWORD, kinds.OAUTH2)
 
     def _is_of_other_kind(self):
-        """Whether what is stored is a password where OAuth 2 is chosen now, or keys, and so on."""
+        """Whether the stored secret is of another kind than the form now needs."""
         kinds = [
             values.get("authentication") if values.get("transport", SMTP) == SMTP else "keys"
             for values in (self.initial, self.cleaned_data)
@@ -218,7 +220,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
 
     @sensitive_variables()
     def typed(self):
-        """The valid form's set as plain values, and its secret, which is typed or stored or None.
+        """Return the valid form's set as plain values, and its typed or stored secret, or None.
 
         Nothing is saved. A typed password is encrypted for this destination, like a stored one.
         """
@@ -236,14 +238,14 @@ class SettingsSetForm(OAuthFields, ESPForm):
 
     @sensitive_variables()
     def typed_secret(self):
-        """What is typed of password, keys or OAuth 2's secret, as it is stored; empty: nothing."""
+        """Return the typed password, keys or OAuth 2 secret as stored; empty if none was typed."""
         if self.uses_provider:
             return self.typed_keys()
         return self.typed_proof()[0] if self._uses_password() else ""
 
     @property
     def removes_secret(self):
-        """Whether what is stored is to be removed."""
+        """Whether the stored secret is to be removed."""
         return any(self.cleaned_data.get(name) for name in ("remove_password", "remove_keys"))
 
     @sensitive_variables()
@@ -264,7 +266,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
 
     @sensitive_variables()
     def changed_labels(self):
-        """What people call the fields this form changes; for the audit log, without values."""
+        """Labels of the changed fields for the audit log, without their values."""
         labels = [
             str(capfirst(self.fields[name].label or name))
             for name in self.changed_data
@@ -278,7 +280,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
 
 
 def _enter(field):
-    """What is said where a secret is missing."""
+    """The error for a missing secret."""
     if field == "password":
         return _("Enter the password.")
     return _("Enter the client secret.") if "secret" in field else _("Paste the key.")

@@ -1,4 +1,4 @@
-"""What has no effect, as the pages show it: with the button or link that fixes it."""
+"""Notices about settings without effect, each with a button or link that fixes it."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ def shown(configuration: Configuration, user, *, saved: Configuration | None = N
     Args:
         saved: the sets as they are saved, if ``configuration`` is something else. What is fixed
             there only waits for a reload.
-        key: of the only set to tell of.
+        key: of the only set to show notices of.
     """
     still = notices(configuration if saved is None else saved)
     told = [notice for notice in notices(configuration) if not key or notice.key in ("", key)]

@@ -1,4 +1,4 @@
-"""The form's fields for OAuth 2: shown for the provider and the way to log in that are chosen."""
+"""The OAuth 2 fields of a set's form; the identity provider and flow decide which are shown."""
 
 import json
 from dataclasses import asdict
@@ -16,23 +16,23 @@ from wagtail_smtp.admin.sets.consent_panel import ConsentPanel
 from wagtail_smtp.admin.static_files import static_file
 from wagtail_smtp.config.oauth import CHOICES, LABELS, OAuth
 
-#: What a post of the form may hold that nobody is to read.
+#: Posted fields that must not appear in error reports.
 SECRET_FIELDS = ("oauth_client_secret", "oauth_service_account")
 
-#: Where Google says in its keys that tokens are asked for; nothing else is accepted.
-_GOOGLES = frozenset(
+#: The only token addresses accepted in a Google key.
+_GOOGLE_TOKEN_URLS = frozenset(
     {
         "https://oauth2.googleapis.com/token",
         "https://accounts.google.com/o/oauth2/token",
         "https://www.googleapis.com/oauth2/v4/token",
     }
 )
-#: What of a key is kept.
+#: The parts of a Google key that are stored.
 _KEPT = ("type", "project_id", "private_key_id", "private_key", "client_email", "client_id")
 
 
 class WriteOnlyTextarea(forms.Textarea):
-    """Never shows what it holds, not even after a mistake elsewhere in the form."""
+    """Never renders its value, not even after an error elsewhere in the form."""
 
     def format_value(self, value):
         return ""
@@ -68,9 +68,8 @@ class OAuthFields(forms.Form):
         max_length=4096,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
         help_text=gettext_lazy(
-            "Its value, not its ID. Never shown again; left empty, the stored one stays. It "
-            "belongs to the server, the username and what stands above: change one of them and it "
-            "must be entered again."
+            "The secret's value, not its ID. Leave empty to keep the saved one, which is never "
+            "shown. If you change the server, the username or a field above, enter it again."
         ),
     )
     oauth_service_account = forms.CharField(
@@ -79,17 +78,15 @@ class OAuthFields(forms.Form):
         max_length=20_000,
         widget=WriteOnlyTextarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
         help_text=gettext_lazy(
-            "The whole content of the JSON file that Google gave. Never shown again; left empty, "
-            "the stored one stays."
+            "Paste the whole JSON file that you downloaded from Google. Leave empty to keep the "
+            "saved key, which is never shown."
         ),
     )
     oauth_authorize_url = forms.CharField(
         label=LABELS["authorize_url"],
         required=False,
         max_length=2000,
-        help_text=gettext_lazy(
-            "Where a person consents, e.g. https://login.example.com/authorize."
-        ),
+        help_text=gettext_lazy("Where you give consent, e.g. https://login.example.com/authorize."),
     )
     oauth_token_url = forms.CharField(
         label=LABELS["token_url"],
@@ -102,8 +99,8 @@ class OAuthFields(forms.Form):
         required=False,
         max_length=1000,
         help_text=gettext_lazy(
-            "What the provider calls sending by SMTP. For a consent, many want offline_access as "
-            "well, or the consent would end within the hour."
+            "The identity provider's scope for sending by SMTP. For a consent, most also need "
+            "offline_access; without it, access ends within the hour."
         ),
     )
 
@@ -111,19 +108,19 @@ class OAuthFields(forms.Form):
         js = [static_file("wagtail_smtp/oauth-form.js")]
 
     def show_oauth(self):
-        """The stored values, where the form shows stored ones."""
+        """Fill the OAuth 2 fields with the stored values."""
         shown = asdict(OAuth(cloud="global")) | dict(self.instance.oauth or {})
         for name in OAuth.__slots__:
             self.fields[f"oauth_{name}"].initial = shown[name]
 
     @sensitive_variables()
     def clean_oauth_service_account(self):
-        """The key, checked, as it is stored; empty if none was typed."""
+        """Return the checked key as stored; empty if none was typed."""
         typed = self.cleaned_data["oauth_service_account"]
         return service_account(typed) if typed else ""
 
     def unused_oauth(self, cleaned):
-        """The fields that are not shown, since they mean nothing for what is chosen."""
+        """The fields that are hidden because the chosen options don't use them."""
         every = {f"oauth_{name}" for name in OAuth.__slots__} | set(SECRET_FIELDS)
         if cleaned.get("authentication") != "oauth2":
             return every
@@ -135,7 +132,7 @@ class OAuthFields(forms.Form):
         return every - used - {_proof_field(settings)}
 
     def oauth_values(self, cleaned):
-        """For ``SettingsSet.oauth``, of what was typed."""
+        """The typed values for ``SettingsSet.oauth``."""
         if cleaned.get("authentication") != "oauth2":
             return {}
         typed = {name: cleaned.get(f"oauth_{name}") or "" for name in OAuth.__slots__}
@@ -143,15 +140,14 @@ class OAuthFields(forms.Form):
 
     @sensitive_variables()
     def typed_proof(self):
-        """The password, client secret or key that was typed, and its field; what is chosen says
-        which of them counts."""
+        """The typed password, client secret or key that the chosen options use, and its field."""
         if self.cleaned_data.get("authentication") != "oauth2":
             return self.cleaned_data.get("password") or "", "password"
         field = _proof_field(OAuth.of(self.instance.oauth))
         return self.cleaned_data.get(field) or "", field
 
     def needs_proof(self):
-        """Whether the set can't be used without one."""
+        """Whether the set needs a password, client secret or key."""
         if self.cleaned_data.get("authentication") != "oauth2":
             return True
         return OAuth.of(self.instance.oauth).needs_secret
@@ -164,10 +160,10 @@ def _proof_field(settings):
 
 @sensitive_variables()
 def service_account(text: str) -> str:
-    """What is kept of a service account's key.
+    """Return the parts of a service account key that are stored.
 
     Raises:
-        ValidationError: it is no such key. Nothing of it stands in the message.
+        ValidationError: it is not such a key. The message never quotes it.
     """
     try:
         key = json.loads(text)
@@ -179,10 +175,15 @@ def service_account(text: str) -> str:
         is_whole, where, universe = False, None, ""
     if not is_whole:
         raise ValidationError(
-            _("This is no key of a service account. Paste the whole JSON file from Google.")
+            _(
+                "This is not a service account key. Paste the whole JSON file that you downloaded "
+                "from Google."
+            )
         ) from None
-    if where not in _GOOGLES or universe != "googleapis.com":
-        raise ValidationError(_("This key names another token address than Google's."))
+    if where not in _GOOGLE_TOKEN_URLS or universe != "googleapis.com":
+        raise ValidationError(
+            _("The token address in this key is not Google's. Download the key from Google again.")
+        )
     return json.dumps(values)
 
 
@@ -207,8 +208,8 @@ OAUTH_PANEL = MultiFieldPanel(
     ],
     heading=gettext_lazy("OAuth 2"),
     help_text=gettext_lazy(
-        "The username above is the mailbox that logs in. The sender address below may be another "
-        "one, if that mailbox may send as it."
+        "The username above is the mailbox that logs in. The sender address below can differ if "
+        "this mailbox is allowed to send from it."
     ),
     attrs={"data-controller": "wsmtp-oauth-form"},
 )

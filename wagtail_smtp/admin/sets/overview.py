@@ -1,4 +1,4 @@
-"""What the listing says of each set: its part in the live configuration, and what waits."""
+"""What the listing shows for each set: its part in the live configuration, and changes."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from wagtail_smtp.models import SettingsSet
 
 @dataclass(frozen=True)
 class Redirect:
-    """What the listing says of a set's redirect: in effect, waiting, or not in effect."""
+    """The listing's text about a set's redirect, and whether it has an effect."""
 
     text: str = ""
     state: str = ""
@@ -24,20 +24,20 @@ class Redirect:
 
     @property
     def is_bad(self) -> bool:
-        """Whether people would believe something else."""
+        """Whether the redirect does less than people would expect."""
         return self.state in ("none", "some")
 
 
 @dataclass(frozen=True)
 class Overview:
-    """The state of all sets, made once a page."""
+    """The state of all sets, computed once per page."""
 
     plan: Preview | None
     refusal: str = ""
 
     @classmethod
     def now(cls):
-        """As things stand."""
+        """The current state."""
         try:
             return cls(preview())
         except ReloadRefused as error:
@@ -45,7 +45,7 @@ class Overview:
 
     @property
     def live(self) -> Configuration:
-        """What is in force."""
+        """The live configuration."""
         return self.plan.before if self.plan else Configuration()
 
     @property
@@ -55,7 +55,7 @@ class Overview:
 
     @property
     def deleted_but_live(self):
-        """Names of the sets that are gone but still in force."""
+        """Names of the sets that are deleted but still live."""
         known = {str(key) for key in SettingsSet.objects.values_list("key", flat=True)}
         return [item.name for item in self.live.sets if item.key not in known]
 
@@ -75,11 +75,11 @@ class Overview:
             return _("Only for %s") % ", ".join(first)
         if first:
             is_all = len(first) == len(categories)
-            return _("First choice") if is_all else _("First choice for other mail")
+            return _("First choice") if is_all else _("First choice for all other email")
         is_backup = any(config in items for items in carriers.values())
         if is_backup:
             return _("Backup")
-        # The first set redirects all mail, whoever carries it.
+        # The first set redirects all email, whichever set sends it.
         return _("Only redirects") if is_used(live, config) else _("Not used")
 
     def is_carrying(self, item: SettingsSet) -> bool:
@@ -88,18 +88,18 @@ class Overview:
         return config is not None and is_used(self.live, config)
 
     def redirect(self, item: SettingsSet) -> Redirect:
-        """What the set's redirect does, as it is saved and as it is live."""
+        """The effect of the set's redirect, saved and live."""
         key = str(item.key)
         config = self.live.by_key().get(key)
         now = redirecting(self.live, config).categories if config and config.redirect else ()
         if not item.redirect:
-            return Redirect(_("Off – still on until the reload"), "waiting") if now else Redirect()
+            return Redirect(_("Off – still on until you reload"), "waiting") if now else Redirect()
         if conf.forced_redirect() is not None:
             return Redirect(_("On – the project's settings redirect instead"), "other")
         if not item.enabled:
             if now:
-                return Redirect(_("On – until the reload"), "waiting")
-            return Redirect(_("On – not in effect (set is off)"), "off")
+                return Redirect(_("On – until you reload"), "waiting")
+            return Redirect(_("On – no effect (set is off)"), "off")
         if self.plan is None or key not in self.plan.target.by_key():
             return Redirect(_("On"), "unknown")
         return self._saved_redirect(self.plan.target, key, now)
@@ -111,7 +111,7 @@ class Overview:
             if does.source and not does.reached:
                 return Redirect(_("On – “%s” redirects first") % does.source, "other")
             is_fixable = saved.method == "custom"
-            return Redirect(_("On – not in effect"), "none", is_fixable)
+            return Redirect(_("On – no effect"), "none", is_fixable)
         if set(does.categories) - set(now):
             return Redirect(_("On – not live yet"), "waiting", bool(does.reached))
         if not does.reached:
@@ -120,7 +120,7 @@ class Overview:
         return Redirect(_("On – only for %s") % ", ".join(named), "some", True)
 
     def changes(self, item: SettingsSet) -> str:
-        """What a reload would do to the set; empty: nothing."""
+        """What a reload would change about the set; empty if nothing."""
         if self.plan is None:
             return ""
         if any(p.field == "password" and p.set_name == item.name for p in self.plan.problems):

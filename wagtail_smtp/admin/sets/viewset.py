@@ -42,7 +42,7 @@ from wagtail_smtp.transports import standard
 
 
 class NoBulkDelete(SnippetBulkAction):
-    """Takes the place of Wagtail's: it shows names to anybody, and the listing has no boxes."""
+    """Replaces Wagtail's action, which would show the names of sets to every user."""
 
     display_name = aria_label = ""
     action_type = "delete"
@@ -72,7 +72,7 @@ class StatusPanel(SnippetStatusSidePanel):
 
 
 class LockedPost:
-    """Changes wait for each other, so that each is checked against what really stands."""
+    """Run changes one after the other, so that each is checked against the stored state."""
 
     @in_transaction
     def post(self, request, *args, **kwargs):
@@ -81,15 +81,17 @@ class LockedPost:
 
 
 class NotInUseYet:
-    """After a save: say that nothing has changed for the mail yet, and what to do."""
+    """After a save, say that the change is not live yet, and how to apply it."""
 
     def get_success_message(self, instance=None):
         item = instance or self.object
-        text = _("“%(name)s” saved. Not in use yet: email still leaves as before.") % {"name": item}
+        text = _(
+            "“%(name)s” saved. It is not live yet: email is still sent with the previous settings."
+        ) % {"name": item}
         if not self.request.user.has_perm(permissions.RELOAD):
             names = permissions.names_of_those_who_may(permissions.RELOAD)
             if names:
-                text += " " + _("To put it in use, ask %s.") % ", ".join(names)
+                text += " " + _("To make it live, ask %s.") % ", ".join(names)
         return text
 
     def get_success_buttons(self):
@@ -124,7 +126,7 @@ class AddView(LockedPost, NotInUseYet, OffersTests, snippets.CreateView):
 
 @method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
 class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
-    """A new set that begins with another's values, all but its password and name."""
+    """A new set with another's values, except its password and name."""
 
     def get_side_panels(self):
         return MediaContainer([])
@@ -171,13 +173,13 @@ class DeleteView(LockedPost, snippets.DeleteView):
     def confirmation_message(self):
         text = _("Delete the settings set “%s” with its password?") % self.object
         if self.object.secret_id is not None:
-            text += " " + _("Earlier versions that need it can't be made live again then.")
+            text += " " + _("You can then no longer make earlier versions live that use it.")
         if Overview.now().is_carrying(self.object):
-            text += " " + _("It is live: email is sent through it until the next reload.")
+            text += " " + _("It is live: email is sent through it until you reload.")
         return text
 
     def get_usage_url(self):
-        # What refers to a set is the live version, and that is told above.
+        # Only the live version refers to a set, and the message above says so.
         return None
 
     def delete_action(self):
@@ -187,7 +189,7 @@ class DeleteView(LockedPost, snippets.DeleteView):
 
 @in_transaction
 def move(pk, position):
-    """Put a set at this place, the last if there is none such; returns it."""
+    """Move a set to this position, or to the end if there is no such position; return it."""
     DeliverySettings.lock()
     item = get_object_or_404(SettingsSet, pk=pk)
     others = list(SettingsSet.objects.exclude(pk=item.pk).order_by("sort_order", "pk"))
@@ -199,7 +201,7 @@ def move(pk, position):
 
 
 class ReorderView(snippets.ReorderView):
-    """Move one set and number all anew, since numbers may repeat or be missing."""
+    """Move one set and renumber all, since numbers may repeat or be missing."""
 
     def post(self, request, *args, **kwargs):
         try:
@@ -211,7 +213,7 @@ class ReorderView(snippets.ReorderView):
 
 
 class PutFirstView(permissions.RequirePermission, View):
-    """Make a set the first, from a button: its redirect then holds for all mail."""
+    """Move a set to the first position, so that its redirect applies to all email."""
 
     permission = permissions.CHANGE_SETS
 
@@ -220,14 +222,14 @@ class PutFirstView(permissions.RequirePermission, View):
         buttons = []
         if request.user.has_perm(permissions.RELOAD):
             buttons = [messages.button(reverse(RELOAD_URL), _("Review and reload"))]
-        text = _("“%s” is the first now. Not live yet: email is sent as before.") % item
+        text = _("“%s” is now first. This is not live yet: email is still sent as before.") % item
         messages.success(request, text, buttons=buttons)
         back = get_valid_next_url_from_request(request) or reverse(f"{URLS}:list")
         return HttpResponseRedirect(back)
 
 
 class RedirectColumn(Column):
-    """Whether mail is redirected by the set, with the button that makes it so."""
+    """Whether the set redirects email, with a button that moves it first if that helps."""
 
     cell_template_name = "wagtail_smtp/settings_sets/redirect_cell.html"
 
@@ -241,7 +243,7 @@ class RedirectColumn(Column):
 
 
 class IndexView(snippets.IndexView):
-    """The sets in order, with what each is in use for and what waits for a reload."""
+    """The sets in order, with what each is used for and which changes are not live yet."""
 
     default_ordering = "sort_order"
     table_classname = "listing wsmtp-cards"
@@ -252,20 +254,20 @@ class IndexView(snippets.IndexView):
 
     @cached_property
     def columns(self):
-        # Without the checkbox column: deleting several sets at once serves nobody.
+        # No checkbox column: sets are deleted one by one.
         overview = self.overview
         return [
             self._get_title_column("name"),
             StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
             Column("changes", label=_("Changes"), accessor=overview.changes),
             RedirectColumn("redirect", label=_("Redirect"), accessor=overview.redirect),
-            Column("transport", label=_("Transport"), accessor=cells.transport),
+            Column("transport", label=_("Send with"), accessor=cells.transport),
             Column("host", label=_("Host"), accessor=cells.host),
             Column("sender", label=_("Sender"), accessor=cells.sender),
         ]
 
     def get_list_more_buttons(self, instance):
-        # Beside Edit (10), before Copy (20) and Delete (30).
+        # After Edit (10), before Copy (20) and Delete (30).
         return [*super().get_list_more_buttons(instance), *check_buttons(instance, self.request)]
 
     @cached_property
@@ -377,7 +379,7 @@ EDIT_HANDLER = ObjectList(
             classname="collapsed",
         ),
         ReportsPanel(
-            heading=gettext_lazy("Delivery reports"),
+            heading=gettext_lazy("Delivery tracking"),
             help_text=gettext_lazy(
                 "The email provider can tell this site whether a message was delivered or bounced. "
                 "The delivery log shows it on the message's entry."
@@ -413,9 +415,9 @@ class SettingsSetViewSet(snippets.SnippetViewSet):
     create_template_name = edit_template_name = "wagtail_smtp/settings_sets/form.html"
 
     def get_urlpatterns(self):
-        """Wagtail's own, the tests', and the button that puts a set first."""
+        """Add the tests and the button that moves a set first to Wagtail's URLs."""
         put_first = path("put-first/<int:pk>/", PutFirstView.as_view(), name="put_first")
         return [*super().get_urlpatterns(), *views.urlpatterns(self), put_first]
 
     def register_chooser_viewset(self):
-        """Nothing chooses a set, and the chooser's pages ask for no permission."""
+        """Register none: nothing chooses a set, and a chooser's pages need no permission."""

@@ -1,4 +1,4 @@
-"""The delivery reports of one set: their address, its secret, and the provider's signing key."""
+"""Delivery tracking of one set: webhook address, secret, and the email provider's signing key."""
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -29,7 +29,7 @@ EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
 
 
 def address_of(item, request):
-    """Where the provider reports to, without the secret; empty: the project has no such URL."""
+    """The webhook address without the secret; empty if the project doesn't include the URLs."""
     try:
         url = reverse("wagtail_smtp:reports", args=[item.key, item.transport])
     except NoReverseMatch:
@@ -45,18 +45,18 @@ class KeyForm(forms.Form):
         max_length=4096,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
     )
-    remove = forms.BooleanField(label=gettext_lazy("Remove the stored key"), required=False)
+    remove = forms.BooleanField(label=gettext_lazy("Remove the saved key"), required=False)
 
     def __init__(self, *args, provider, known, **kwargs):
         super().__init__(*args, **kwargs)
         self.provider = provider
         self.fields["key"].label = provider.key_label
         self.fields["key"].help_text = (
-            _("A key is stored, and never shown again. Left empty, it stays.")
+            _("Leave empty to keep the saved key, which is never shown.")
             if known.key
-            else _("Without it every report is refused.")
+            else _("Without it, all tracking events are refused.")
             if provider.needs_key
-            else _("Recommended: reports are then also checked by their signature.")
+            else _("Recommended: tracking events are then also checked by their signature.")
         )
         if not known.key:
             del self.fields["remove"]
@@ -68,14 +68,16 @@ class KeyForm(forms.Form):
             try:
                 self.provider.check_key(key)
             except Exception:
-                # Whatever the provider's library raises may hold the key.
-                raise ValidationError(_("This is no key of this provider.")) from None
+                # An exception of the provider's library may contain the key.
+                raise ValidationError(
+                    _("This is not a valid key for this email provider.")
+                ) from None
         return key
 
 
 @method_decorator(sensitive_post_parameters("key"), name="dispatch")
 class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
-    """The page; posted, it makes a new secret or keeps a signing key."""
+    """The page; a POST creates a new secret or saves a signing key."""
 
     permission = permissions.CHANGE_SETS
     template_name = "wagtail_smtp/reports/set.html"
@@ -93,7 +95,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
         return PROVIDERS[self.item.transport]
 
     def get_page_title(self):
-        return _("Delivery reports of “%s”") % self.item
+        return _("Delivery tracking for “%s”") % self.item
 
     def get_breadcrumbs_items(self):
         return [
@@ -131,7 +133,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
     @sensitive_variables()
     def _save(self, address):
         DeliverySettings.lock()
-        self.__dict__.pop("item", None)  # as it is now that nobody else changes it
+        self.__dict__.pop("item", None)  # read it again under the lock
         if "renew" in self.request.POST:
             return self._renew(address)
         return self._keep_key()
@@ -140,8 +142,8 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
     def _renew(self, address):
         shown = secrets.renew(self.item, address)
         log(instance=self.item, action="wagtail_smtp.report_secret")
-        messages.success(self.request, _("A new secret was made. It is shown this once."))
-        # Not redirected, so that the secret stands in no session; no page of the admin is cached.
+        messages.success(self.request, _("A new secret was created. It is shown only once."))
+        # No redirect, which would store the secret in the session; admin pages are never cached.
         return self.render_to_response(self.get_context_data(shown=shown))
 
     @sensitive_variables()
@@ -151,7 +153,9 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
             return HttpResponseRedirect(self.request.path)
         form = KeyForm(self.request.POST, provider=self.provider, known=known)
         if not form.is_valid():
-            messages.validation_error(self.request, _("The key was not saved."), form)
+            messages.validation_error(
+                self.request, _("The key was not saved. Correct the error below."), form
+            )
             return self.render_to_response(self.get_context_data(form=form))
         key, removed = form.cleaned_data["key"], form.cleaned_data.get("remove")
         if key or removed:

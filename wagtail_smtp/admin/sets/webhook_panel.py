@@ -1,4 +1,4 @@
-"""*Delivery reports* on the form of a set whose provider reports."""
+"""*Delivery tracking* on the form of a set that uses an email provider."""
 
 from django.urls import reverse
 from django.utils.functional import cached_property
@@ -12,7 +12,7 @@ from wagtail_smtp.tracking.esps import PROVIDERS
 
 
 class ReportsPanel(Panel):
-    """Says whether reports are taken, and leads to where that is set up."""
+    """Shows whether tracking is on, and links to its page."""
 
     class BoundPanel(Panel.BoundPanel):
         """The panel of one set."""
