@@ -213,7 +213,7 @@ def test_a_login_that_was_not_tried_is_not_claimed(admin_client):
 def test_where_the_server_said_nothing_the_words_name_no_phase(admin_client):
     with HostileServer(auth=False) as server:
         *_stages, last, _end = lines(admin_client.post(reverse(NEW), typed(server)))
-    assert last["words"].startswith("the server offers no way to log in")
+    assert last["words"].startswith("the server offers no supported login method")
 
 
 # Test email

@@ -22,7 +22,7 @@ def is_switched_off(failure: Failure) -> bool:
 
 
 def _offers_no_login(failure: Failure) -> bool:
-    return failure.phase == "auth" and "offers no way to log in" in failure.message
+    return failure.phase == "auth" and "offers no supported login method" in failure.message
 
 
 STARTTLS_NEEDED = (
@@ -40,7 +40,7 @@ STARTTLS_NEEDED = (
             "Choose STARTTLS or SSL/TLS. If the server supports neither and you trust the network, "
             "a developer can set WAGTAIL_SMTP['ALLOW_PLAINTEXT_AUTH']."
         ),
-        lambda f: f.phase == "auth" and "without TLS is refused" in f.message,
+        lambda f: f.phase == "auth" and "without TLS is not allowed" in f.message,
     ),
     Cause(
         "encryption-needed",

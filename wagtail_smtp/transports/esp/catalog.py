@@ -1,6 +1,6 @@
-"""The providers that django-anymail knows: what each needs, and where it is reached.
+"""The email providers that django-anymail supports: their options and API URLs.
 
-A pure table. django-anymail itself is imported when it is used: it need not be installed.
+A table only: django-anymail is imported when it is used and need not be installed.
 """
 
 import importlib
@@ -10,20 +10,20 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-#: What a developer types where django-anymail is missing.
+#: The command that installs django-anymail.
 INSTALL = 'pip install "wagtail-smtp[anymail]"'
-#: What is sent along with a message where the provider returns it in its reports.
+#: The metadata key that the provider returns in tracking events.
 METADATA = "wsmtp"
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a provider; ``name`` is the one that its backend gives it.
+    """An option of an email provider; ``name`` is its name in django-anymail's backend.
 
     Attributes:
-        kind: ``text``, ``url``, ``domain`` or ``region``: what it must look like.
-        choices: pairs of value and label; empty: anything may be typed.
-        default: what is used where nothing is typed.
+        kind: how it is validated: ``text``, ``url``, ``domain`` or ``region``.
+        choices: pairs of value and label; empty: free text.
+        default: used if the field is empty.
     """
 
     name: str
@@ -38,15 +38,15 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class ESP:
-    """A provider of django-anymail.
+    """An email provider.
 
     Attributes:
-        slug: the module of its backend, and what a set's ``transport`` says.
-        options: what a set has to say.
-        url: where it is reached, if no option says so; may name options in braces.
-        fixed: options of its backend that a set can't change. They are given all the same:
-            what is not given is taken from the project's ``ANYMAIL`` setting.
-        returns_metadata: what is sent along with a message stands in its reports.
+        slug: the module of its backend, and a set's ``transport``.
+        options: the options in a set.
+        url: the API's URL, unless an option sets it; may contain options in braces.
+        fixed: options of its backend that a set can't change. They are passed explicitly so that
+            the project's ``ANYMAIL`` setting doesn't apply.
+        returns_metadata: whether tracking events contain the message's metadata.
     """
 
     slug: str
@@ -72,7 +72,7 @@ class ESP:
         return True
 
     def described(self, values: Mapping[str, str]) -> str:
-        """The options of a set in the words of the form."""
+        """A set's options with the form's labels."""
         known = {option.name: option for option in self.options}
         return ", ".join(
             f"{known[name].label}: {dict(known[name].choices).get(value, value)}"
@@ -237,7 +237,7 @@ PROVIDERS: Mapping[str, ESP] = {
                 "SendGrid preset is the safer choice."
             ),
             fixed={
-                # Empty, not None: that would be taken from the project's settings.
+                # Empty, not None: for None, the project's setting would be used.
                 "username": "",
                 "password": "",
                 "generate_message_id": True,
@@ -275,11 +275,11 @@ PROVIDERS: Mapping[str, ESP] = {
 
 
 def label(slug: str) -> str:
-    """What people call a transport."""
+    """The display name of a transport."""
     provider = PROVIDERS.get(slug)
     return str(provider.label) if provider else slug.upper()
 
 
 def field_name(slug: str, option: str) -> str:
-    """The form's field of an option."""
+    """The name of the form field for an option."""
     return f"provider_{slug}_{option}"

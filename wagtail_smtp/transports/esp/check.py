@@ -1,4 +1,4 @@
-"""Trying a provider out, stage by stage: its address, and with a test email its answer."""
+"""Check an email provider in stages: the connection, then optionally a test email."""
 
 import socket
 import time
@@ -16,18 +16,18 @@ from wagtail_smtp.transports.smtp.check import LONGEST, Stage, certificate
 from wagtail_smtp.transports.smtp.connect import StageName
 from wagtail_smtp.transports.smtp.tls import ssl_context
 
-#: Seconds of one wait, however patient the set is when it sends mail.
+#: Maximum seconds of one wait, even if the set's timeout is longer.
 _WAIT = 3.0
 
 
 @sensitive_variables()
 def check_esp(config: ESPConfig, outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
-    """Try a provider out; each stage comes as it is done, the first that fails is the last.
+    """Check an email provider; yield each stage when it is done. A failed stage is the last.
 
-    Without a message no provider can be asked whether it knows the key.
+    The key can only be checked by sending a message.
 
     Args:
-        config: its keys are used, and never shown.
+        config: its keys are used but never shown.
         outgoing: a test email to send.
     """
     config = replace(config, timeout=min(config.timeout, _WAIT))
@@ -69,10 +69,10 @@ def check_esp(config: ESPConfig, outgoing: OutgoingMessage | None = None) -> Ite
 
 
 class _Opening:
-    """What is done at each address of the provider, and how far it came.
+    """Called with each connected socket; encrypts it and records the progress.
 
     Attributes:
-        connected_at: monotonic time of the last TCP connection; 0: there was none.
+        connected_at: monotonic time of the last TCP connection; 0: none.
         failure: why no address works.
     """
 
@@ -91,7 +91,7 @@ class _Opening:
 
 @sensitive_variables()
 def _send(config: ESPConfig, outgoing: OutgoingMessage, within: float) -> Iterator[Stage]:
-    # Half of the time for connecting once more, which takes four waits at most.
+    # Half of the time is for connecting again, which takes at most four waits.
     config = replace(config, timeout=min(config.timeout, within / 8))
     transport = AnymailTransport(config)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A provider as one set configures it: what its options must be, and all its transport needs."""
+"""An email provider's configuration in a settings set, and the validation of its options."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _WORD = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 
 @dataclass(frozen=True)
 class ESPConfig:
-    """All that one provider's transport needs, keys included; never stored."""
+    """Everything an email provider's transport needs, including keys; never stored."""
 
     name: str
     slug: str
@@ -28,20 +28,20 @@ class ESPConfig:
     secrets: Mapping[str, str] = field(repr=False)
     timeout: float = 10
     ca_certificates: str = ""
-    #: A provider has no user who might be a sender.
+    #: Always empty: an email provider has no username that could be the sender.
     username: str = ""
-    #: As an SMTP server's: an email provider has neither.
+    #: Only SMTP servers have these; here for the common interface.
     tokens: ClassVar[None] = None
     is_standard_server: ClassVar[bool] = False
 
     @property
     def provider(self) -> ESP:
-        """What the table says of it."""
+        """Its entry in the catalog."""
         return PROVIDERS[self.slug]
 
     @cached_property
     def url(self) -> str:
-        """Where it is reached."""
+        """Its API's URL."""
         if self.slug == "mailtrap":
             sandbox = self.options.get("sandbox_id")
             return f"https://{'sandbox' if sandbox else 'send'}.api.mailtrap.io/api/"
@@ -49,23 +49,23 @@ class ESPConfig:
 
     @property
     def host(self) -> str:
-        """The name of its server."""
+        """Its API's host name."""
         return urlsplit(self.url).hostname or ""
 
     @property
     def port(self) -> int:
-        """The port of its server."""
+        """Its API's port."""
         parts = urlsplit(self.url)
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     @property
     def encryption(self) -> str:
-        """As that of an SMTP server: ``ssl``, or ``none`` on this machine."""
+        """``ssl``, or ``none`` for http."""
         return "ssl" if urlsplit(self.url).scheme == "https" else "none"
 
 
 def problems(item: SettingsSetConfig) -> Iterator[Problem]:
-    """What is wrong with a set's provider and its options that are no secrets."""
+    """Yield the problems of a set's email provider and its non-secret options."""
     if not item.uses_esp:
         return
     provider = PROVIDERS.get(item.transport)
@@ -74,8 +74,8 @@ def problems(item: SettingsSetConfig) -> Iterator[Problem]:
         return
     if not provider.is_installed:
         text = _("%(provider)s needs django-anymail, which a developer installs: %(command)s")
-        words = {"provider": provider.label, "command": INSTALL}
-        yield Problem(text % words, "transport", item.name)
+        values = {"provider": provider.label, "command": INSTALL}
+        yield Problem(text % values, "transport", item.name)
     known = {option.name for option in provider.options if not option.is_secret}
     for name in sorted(item.provider.keys() - known):
         yield Problem(_("Unknown option: %s") % name, "transport", item.name)
@@ -87,7 +87,7 @@ def problems(item: SettingsSetConfig) -> Iterator[Problem]:
 
 
 def _wrong(option: Option, value: str) -> Any:
-    """What is wrong with a value; empty if nothing is."""
+    """Return what is wrong with a value; empty if it is valid."""
     if not value:
         return _("Enter this; the provider needs it.") if option.is_required else ""
     if option.choices:
@@ -98,7 +98,7 @@ def _wrong(option: Option, value: str) -> Any:
         return "" if is_host(value) else _("Enter a domain alone, for example mg.example.com.")
     if option.kind == "region":
         return "" if _AWS_REGION.match(value) else _("Enter a region, for example eu-west-1.")
-    # It travels in headers and URLs.
+    # The value is used in headers and URLs.
     return "" if _WORD.match(value) else _("Enter letters, digits and - _ . : alone.")
 
 

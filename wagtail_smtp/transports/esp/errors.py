@@ -1,7 +1,7 @@
-"""What a provider's answer means: an outcome, or the error that says why there is none.
+"""Classify an email provider's response: an outcome or an error.
 
-Only imported where django-anymail is installed. Nothing of its errors goes on from here: they
-hold the request with its keys.
+Imported only if django-anymail is installed. Its errors are never passed on, because they contain
+the request with its keys.
 """
 
 import json
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 State = Literal["sent", "refused", "deferred", "unknown"]
 
-#: django-anymail's words for a recipient's state.
+#: Recipient states by django-anymail's status.
 _STATES: Mapping[str, State] = {
     "sent": "sent",
     "queued": "sent",
@@ -45,27 +45,27 @@ _STATES: Mapping[str, State] = {
     "rejected": "refused",
     "failed": "refused",
 }
-#: Statuses of HTTP that say the provider can't now, or not for this account.
+#: HTTP statuses of temporary problems, and of problems with the account.
 _LATER = frozenset({408, 425, 429, 500, 503, 507, 529})
 _ACCOUNT = frozenset({402, 403, 404, 405, 410, 423})
-#: Those of a gateway, which doesn't know what became of the request.
+#: HTTP statuses of gateways: the outcome is unknown.
 _GATEWAY = frozenset({502, 504, 520, 522, 524})
-#: Words of a provider that doesn't know the key, whatever its status.
+#: Responses about an invalid key, regardless of the status.
 _KEY = re.compile(
     r"invalid[_ ]?(server[_ ]?)?(api[_ ]?)?key|api key (is )?(invalid|missing)"
     r"|unauthenticated|unauthori[sz]ed"
     r"|invalid (api )?token|InvalidClientTokenId|SignatureDoesNotMatch|UnrecognizedClient",
     re.IGNORECASE,
 )
-#: Words of a provider that doesn't send for this sender or account.
+#: Responses about a sender or account that may not send.
 _SENDER = re.compile(
     r"not (been )?verified|unverified|verify|must be verified|sender signature|sending domain"
     r"|unconfigured.*domain|domain not found|valid sender|sender.*not (valid|allowed|authori)"
     r"|not allowed to send|suspended|paused|credits?\b|testing emails",
     re.IGNORECASE,
 )
-#: Keys under which providers say what is wrong.
-_SAYING = frozenset(
+#: JSON keys of error messages.
+_MESSAGE_KEYS = frozenset(
     {"message", "errormessage", "error", "errors", "detail", "details", "description", "name"}
 )
 
@@ -78,18 +78,22 @@ def classify_error(
     count: int,
     error: Exception | None,
 ) -> Outcome | Exception:
-    """What came of handing over a message.
+    """Classify the result of sending a message.
 
     Args:
-        count: what the backend returned.
-        error: what it raised instead.
+        count: the backend's return value.
+        error: the exception it raised instead.
     """
     status = getattr(outgoing.message, "anymail_status", None)
     recipients = _recipients(outgoing, status) if status is not None and status.recipients else ()
     if recipients:
         if error is not None and not _is_anymails(error):
-            # As with django-anymail alone the message has left; its receiver failed later.
-            logger.error("A receiver of post_send failed: %r", type(error), exc_info=error)
+            # The message was sent; a receiver failed afterwards, as it would without the plugin.
+            logger.error(
+                "A receiver of django-anymail's post_send signal failed: %r",
+                type(error),
+                exc_info=error,
+            )
         return _outcome(config, recipients)
     if isinstance(error, EmailDeliveryError):
         return error.with_traceback(None)
@@ -97,8 +101,8 @@ def classify_error(
         return _nothing_sent(config, count)
     failed = _never_sent(config, progress, error)
     if failed is None:
-        code, words = _answer(config, error)
-        failed = _verdict(config, code, words) if code else _lost(config, progress)
+        code, text = _response(config, error)
+        failed = _classify_response(config, code, text) if code else _unconfirmed(config, progress)
     return failed
 
 
@@ -109,16 +113,18 @@ def _is_anymails(error: Exception) -> bool:
 def _nothing_sent(config: ESPConfig, count: int) -> AttemptFailed:
     if count == 0:
         return SendCancelled(
-            f"{config.name}: a receiver of pre_send cancelled the message.", phase="data"
+            f"{config.name}: a receiver of django-anymail's pre_send signal cancelled the message.",
+            phase="data",
         )
-    # It counts the message as sent, without saying anything of its recipients.
+    # It counts the message as sent, but returned no recipients.
     return MessageOutcomeUnknown(
-        f"{config.name}: the provider took the message, but named no recipients.", phase="reply"
+        f"{config.name}: the provider accepted the message but returned no recipients.",
+        phase="reply",
     )
 
 
 def _recipients(outgoing: OutgoingMessage, status: Any) -> tuple[Recipient, ...]:
-    """Each recipient's state, those added by a receiver included."""
+    """Each recipient's state, including recipients that a signal receiver added."""
     known = {_folded(address): item for address, item in status.recipients.items()}
     still = {_folded(address) for address in outgoing.message.recipients()}
     found = []
@@ -154,23 +160,23 @@ def _outcome(config: ESPConfig, recipients: tuple[Recipient, ...]) -> Outcome | 
     states = {item.state for item in recipients}
     if "unknown" in states:
         return MessageOutcomeUnknown(
-            f"{config.name}: the provider doesn't say what became of the message.",
+            f"{config.name}: the provider didn't say whether it accepted the message.",
             phase="reply",
             recipients=recipients,
         )
     if "sent" in states:
         return Outcome(config.name, recipients)
-    words = ", ".join(sorted({item.reply for item in recipients}))
+    text = ", ".join(sorted({item.reply for item in recipients}))
     return MessageRefused(
-        f"{config.name}: the provider refused all recipients: {words}",
+        f"{config.name}: the provider refused all recipients: {text}",
         phase="rcpt",
-        reply=words,
+        reply=text,
         recipients=recipients,
     )
 
 
 def _never_sent(config: ESPConfig, progress: Progress, error: Exception) -> AttemptFailed | None:
-    """The failure of a message that surely was not handed over whole; None: it may have been."""
+    """Return the failure of a message that was not sent completely; None if it may have been."""
     if progress.at in ("resolve", "connect", "tls"):
         phase = "tls" if progress.at == "tls" else "connect"
         return _connection_failed(config, progress.error or error, phase)
@@ -179,78 +185,76 @@ def _never_sent(config: ESPConfig, progress: Progress, error: Exception) -> Atte
     if isinstance(
         error, AnymailUnsupportedFeature | AnymailSerializationError | AnymailInvalidAddress
     ):
-        words = _scrubbed(config, " ".join(map(str, error.args)))
-        return MessageUnsupported(f"{config.name}: {words}", phase="unsupported", reply=words)
+        text = _scrubbed(config, " ".join(map(str, error.args)))
+        return MessageUnsupported(f"{config.name}: {text}", phase="unsupported", reply=text)
     if progress.at == "":
-        # A receiver of pre_send, or the message itself; its callers know their own error.
-        words = f"{config.name}: {type(error).__name__} before anything was sent."
-        return MessageRefused(words, phase="data", original=_unchained(error))
+        # Raised by a pre_send receiver or for the message itself; the caller knows the error.
+        text = f"{config.name}: {type(error).__name__} before anything was sent."
+        return MessageRefused(text, phase="data", original=_unchained(error))
     return None
 
 
 def _connection_failed(config: ESPConfig, error: Exception | None, phase: str) -> AttemptFailed:
     if isinstance(error, EmailDeliveryError):
         return cast(AttemptFailed, _unchained(error))  # DestinationRefused
-    words = str(error) if error is not None else "the connection broke while sending"
-    failed = MessageDeferred(f"{config.name}: failed at {phase}: {words}", phase=phase)
+    text = str(error) if error is not None else "the connection broke while sending"
+    failed = MessageDeferred(f"{config.name}: failed at {phase}: {text}", phase=phase)
     failed.__cause__ = _unchained(error) if error is not None else None
     return failed
 
 
 def _unchained(error: Exception) -> Exception:
-    """The error without its frames and causes: they hold the request."""
+    """Remove the stack frames and causes: they contain the request."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
-def _lost(config: ESPConfig, progress: Progress) -> AttemptFailed:
-    why = "an answer that can't be read" if progress.at == "done" else "no answer"
-    return MessageOutcomeUnknown(
-        f"{config.name}: the message was handed over, and {why} came.", phase="reply"
-    )
+def _unconfirmed(config: ESPConfig, progress: Progress) -> AttemptFailed:
+    why = "the response can't be read" if progress.at == "done" else "there was no response"
+    return MessageOutcomeUnknown(f"{config.name}: the message was sent, but {why}.", phase="reply")
 
 
-def _verdict(config: ESPConfig, code: int, words: str) -> AttemptFailed:
-    """The failure that an answer stands for.
+def _classify_response(config: ESPConfig, code: int, text: str) -> AttemptFailed:
+    """Return the failure that a response means.
 
     Args:
-        code: the status of HTTP.
-        words: what the provider says.
+        code: the HTTP status.
+        text: the provider's message.
     """
-    said = f"{config.name}: the provider answered {code}: {words}"
-    values: dict[str, Any] = {"code": code, "reply": words}
+    message = f"{config.name}: the provider answered {code}: {text}"
+    values: dict[str, Any] = {"code": code, "reply": text}
     if code < 300 or code in _GATEWAY:
-        return MessageOutcomeUnknown(said, phase="reply", **values)
-    if code == 401 or _KEY.search(words):
-        return MessageDeferred(said, phase="auth", **values)
+        return MessageOutcomeUnknown(message, phase="reply", **values)
+    if code == 401 or _KEY.search(text):
+        return MessageDeferred(message, phase="auth", **values)
     if code in _LATER:
-        return MessageDeferred(said, phase="data", **values)
+        return MessageDeferred(message, phase="data", **values)
     if code == 413:
-        return MessageTooLarge(said, phase="size", **values)
-    if code < 400 or code in _ACCOUNT or _SENDER.search(words):
-        return MessageDeferred(said, phase="mail", **values)
+        return MessageTooLarge(message, phase="size", **values)
+    if code < 400 or code in _ACCOUNT or _SENDER.search(text):
+        return MessageDeferred(message, phase="mail", **values)
     kind = MessageDeferred if code >= 500 else MessageRefused
-    return kind(said, phase="data", **values)
+    return kind(message, phase="data", **values)
 
 
-def _answer(config: ESPConfig, error: Exception) -> tuple[int, str]:
-    """Status and words of the answer that an error holds; 0: there was none."""
+def _response(config: ESPConfig, error: Exception) -> tuple[int, str]:
+    """Status and text of the error's response; 0: no response."""
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):  # boto3's
         problem = response.get("Error", {})
         code = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if problem.get("Code") in ("TooManyRequestsException", "LimitExceededException"):
             code = 429
-        words = f"{problem.get('Code', '')}: {problem.get('Message', '')}"
-        return code, _scrubbed(config, words)
+        text = f"{problem.get('Code', '')}: {problem.get('Message', '')}"
+        return code, _scrubbed(config, text)
     code, text = getattr(response, "status_code", 0) or 0, getattr(response, "text", "") or ""
-    if 200 <= code < 300 and _says_no(text):
+    if 200 <= code < 300 and _reports_error(text):
         code = 400
-    return code, _scrubbed(config, _said(text))
+    return code, _scrubbed(config, _error_messages(text))
 
 
-def _says_no(text: str) -> bool:
-    """Whether an answer that HTTP calls a success says that it is none: Postal's."""
+def _reports_error(text: str) -> bool:
+    """Whether a response with status 200 reports an error, as Postal's do."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
@@ -260,28 +264,28 @@ def _says_no(text: str) -> bool:
     )
 
 
-def _said(text: str) -> str:
-    """What an answer says, without its JSON."""
+def _error_messages(text: str) -> str:
+    """The error messages in a JSON response; the text itself if it isn't JSON."""
     try:
-        said = "; ".join(dict.fromkeys(_sayings(json.loads(text))))
+        message = "; ".join(dict.fromkeys(_messages(json.loads(text))))
     except (ValueError, RecursionError):
-        said = ""
-    return said or text
+        message = ""
+    return message or text
 
 
-def _sayings(value: Any, is_saying: bool = False) -> Iterator[str]:
+def _messages(value: Any, is_message: bool = False) -> Iterator[str]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _sayings(inner, is_saying or key.lower().replace("_", "") in _SAYING)
+            yield from _messages(inner, is_message or key.lower().replace("_", "") in _MESSAGE_KEYS)
     elif isinstance(value, list):
         for inner in value:
-            yield from _sayings(inner, is_saying)
-    elif isinstance(value, str) and value and is_saying:
+            yield from _messages(inner, is_message)
+    elif isinstance(value, str) and value and is_message:
         yield value
 
 
 def _scrubbed(config: ESPConfig, text: str) -> str:
-    """The words on one line, without keys and control characters, at most 500 characters."""
+    """The text on one line: no keys, no control characters, at most 500 characters."""
     for secret in sorted(_spellings(config.secrets.values()), key=len, reverse=True):
         text = text.replace(secret, "…")
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]

@@ -1,6 +1,6 @@
-"""Amazon SES: boto3 without the machine's own settings, over guarded connections.
+"""Amazon SES: boto3 without this machine's AWS configuration, over allowed addresses only.
 
-Only imported where boto3 is installed.
+Imported only if boto3 is installed.
 """
 
 import os
@@ -11,14 +11,14 @@ import requests
 from botocore.awsrequest import AWSResponse
 from django.views.decorators.debug import sensitive_variables
 
-#: Neither a profile nor files of the machine: what the set says is all there is.
+#: Ignore this machine's profiles and files: only the set's options apply.
 _NOTHING = (None, None, None, None)
 _NO_FILE = (None, None, os.devnull, None)
 
 
 @sensitive_variables()
 def parameters(arguments: dict[str, Any], url: str) -> dict[str, Any]:
-    """What the backend's constructor takes for the options of a set, which are taken out."""
+    """Move the set's options from ``arguments`` into the parameters that the backend needs."""
     session = botocore.session.Session(
         {"profile": _NOTHING, "config_file": _NO_FILE, "credentials_file": _NO_FILE}
     )
@@ -39,7 +39,7 @@ def parameters(arguments: dict[str, Any], url: str) -> dict[str, Any]:
 
 
 def send_by(client: Any, adapter: Any) -> None:
-    """Let the client's requests be sent by ``adapter``, an HTTP adapter of requests."""
+    """Send the client's requests through ``adapter``, an HTTP adapter for requests."""
 
     @sensitive_variables()
     def send(request: Any, **kwargs: Any) -> AWSResponse:
@@ -50,7 +50,7 @@ def send_by(client: Any, adapter: Any) -> None:
         prepared = requests.Request(
             request.method, request.url, headers=headers, data=request.body
         ).prepare()
-        answer = adapter.send(prepared)
-        return AWSResponse(request.url, answer.status_code, answer.headers, answer.raw)
+        response = adapter.send(prepared)
+        return AWSResponse(request.url, response.status_code, response.headers, response.raw)
 
     client.meta.events.register("before-send.sesv2", send)

@@ -1,7 +1,6 @@
-"""A provider as a transport: its backend of django-anymail, over guarded connections.
+"""The email provider transport: django-anymail's backend, over allowed addresses only.
 
-django-anymail is imported when the first message is sent: without it a set can't be used, and
-all else works.
+django-anymail is imported when the first message is sent, so that only these sets need it.
 """
 
 import logging
@@ -33,19 +32,19 @@ from wagtail_smtp.transports.smtp.tls import shared_context
 
 logger = logging.getLogger(__name__)
 
-#: Metadata that every provider takes; Postmark and Unisender Go have the lowest limit.
+#: Number of metadata that all providers accept; Postmark and Unisender Go set the limit.
 _MOST_METADATA = 10
-#: Headers by which some providers are given metadata: what a caller wrote there stays.
+#: Headers with which some providers receive metadata. The caller's values are kept.
 _METADATA_HEADERS = frozenset({"x-metadata", "x-mailin-custom", "x-mailgun-variables"})
-#: With these a provider makes the message by other rules, and may be given metadata otherwise.
-_STEERING = (
+#: Attributes that may change how the provider receives metadata.
+_METADATA_ATTRIBUTES = (
     *("template_id", "merge_data", "merge_global_data", "merge_metadata", "merge_headers"),
     "esp_extra",
 )
 
 
 class AnymailTransport:
-    """Hands messages to one provider. Shared by all threads of a process."""
+    """Sends messages through one email provider. Shared by all threads of a process."""
 
     def __init__(self, config: ESPConfig) -> None:
         self.config = config
@@ -53,8 +52,8 @@ class AnymailTransport:
         self.availability = Availability()
         self._ssl_context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
-        # Until it is closed it stays for the process's end to find; then it goes at once.
-        self._itself: AnymailTransport | None = self
+        # Keeps itself alive until closed, so that its sessions are closed when the process ends.
+        self._keep_alive: AnymailTransport | None = self
         this = weakref.proxy(self)
         self._pool: Pool[AnymailSession] = Pool(lambda: this._open(), config.name)
         registry.register(self)
@@ -67,29 +66,29 @@ class AnymailTransport:
         return AnymailSession(self.config, self._ssl_context)
 
     def close(self) -> None:
-        """Close idle sessions now, and those in use when their message is through."""
+        """Close idle sessions now, and those in use after their message."""
         self._pool.retire()
-        self._ssl_context = self._itself = None
+        self._ssl_context = self._keep_alive = None
 
     def after_fork(self) -> None:
-        """In the child: leave the parent's sessions alone, and its threads' locks behind."""
+        """Replace locks and sessions in a forked child: they belong to the parent."""
         self._context_lock = threading.Lock()
         self.availability.after_fork()
         self._pool.after_fork()
 
     @sensitive_variables()
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
-        """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
+        """Send one message; see :class:`wagtail_smtp.transports.base.Transport`."""
         with self._pool.lease() as (session, _is_reused):
             result = session.send(outgoing, reply_timeout)
         if isinstance(result, Outcome):
             return result
-        # Raised out here: django-anymail's frames, and its errors, hold the keys.
+        # Raised here because django-anymail's stack frames and errors contain the keys.
         raise result
 
 
 class AnymailSession:
-    """A provider's backend with its connection. Used by one thread at a time."""
+    """A provider's backend and its connection. Used by one thread at a time."""
 
     @sensitive_variables()
     def __init__(self, config: ESPConfig, context: ssl.SSLContext) -> None:
@@ -102,13 +101,13 @@ class AnymailSession:
             self._backend.open()
         except ImportError:
             raise TransportUnavailable(
-                f"{config.name}: django-anymail is missing; a developer installs it: {INSTALL}",
+                f"{config.name}: django-anymail is missing. Ask a developer to run: {INSTALL}",
                 phase="connect",
             ) from None
         except ImproperlyConfigured as error:
-            # Its words may hold a key; the kind of error says enough.
+            # Its text may contain a key, so only the type is shown.
             raise TransportUnavailable(
-                f"{config.name}: django-anymail can't be set up ({type(error).__name__}).",
+                f"{config.name}: django-anymail can't be configured ({type(error).__name__}).",
                 phase="connect",
             ) from None
         _route_through(self._backend, self._adapter)
@@ -119,17 +118,17 @@ class AnymailSession:
 
     @sensitive_variables()
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome | Exception:
-        """Hand over one message.
+        """Send one message.
 
         Returns:
-            What came of it, or the error that says so; without anything of django-anymail's.
+            The outcome, or an error to raise, without references to django-anymail's objects.
         """
         from wagtail_smtp.transports.esp.errors import classify_error
 
         message, adapter = outgoing.message, self._adapter
         if time.monotonic() - self.used_at > conf.ONE_WRITE_WITHIN:
-            # An older connection may have died unnoticed; written into, nobody could tell
-            # whether the message was taken.
+            # An older connection may have died unnoticed. After writing to it, the outcome would
+            # be unknown.
             adapter.forget()
         adapter.reply_timeout = reply_timeout
         adapter.progress.begin()
@@ -137,11 +136,11 @@ class AnymailSession:
         enforce_redirect(self._backend, outgoing)
         error: Exception | None = None
         count = 0
-        self.is_broken = True  # unless it is known below how it ended
+        self.is_broken = True  # unless the outcome is known below
         try:
-            with _named(message, outgoing.key, self._config):
+            with _with_entry_key(message, outgoing.key, self._config):
                 count = self._backend.send_messages([message])
-        except Exception as caught:  # receivers of django-anymail's signals raise what they like
+        except Exception as caught:  # signal receivers may raise anything
             error = caught
         self.messages += 1
         self.used_at = time.monotonic()
@@ -151,7 +150,7 @@ class AnymailSession:
         return result
 
     def is_usable(self) -> bool:
-        """Whether the next message may go over this session."""
+        """Whether this session can send the next message."""
         return not self.is_broken
 
     def close(self) -> None:
@@ -159,7 +158,7 @@ class AnymailSession:
         self._adapter.close()
 
     def abandon(self) -> None:
-        """After a fork: the connection is the parent's. Closing says nothing over it."""
+        """Close the socket without sending anything, after a fork."""
         sock = self._adapter.progress.sock
         if sock is not None:
             sock.close()
@@ -167,13 +166,13 @@ class AnymailSession:
 
 @sensitive_variables()
 def _backend(config: ESPConfig) -> Any:
-    """The provider's backend.
+    """Create the provider's backend.
 
     Raises:
-        ImportError: django-anymail, or what it needs for this provider, is missing.
+        ImportError: django-anymail, or a package it needs for this provider, is missing.
     """
     provider = config.provider
-    # Each option there is: what is not given would be taken from the project's ANYMAIL setting.
+    # Pass all options: for missing ones, the project's ANYMAIL setting would be used.
     arguments: dict[str, Any] = {
         "alias": f"wagtail_smtp.{config.slug}",
         "ignore_unsupported_features": False,
@@ -193,13 +192,13 @@ def _backend(config: ESPConfig) -> Any:
     else:
         arguments |= {"api_url": config.url, "timeout": config.timeout}
     backend = import_string(provider.backend)(**arguments)
-    # The one option that no argument stands over: it can add recipients.
+    # The only option that an argument can't override; it can add recipients.
     backend.send_defaults = {}
     return backend
 
 
 def _route_through(backend: Any, adapter: Any) -> None:
-    """Let the opened backend connect by ``adapter`` alone."""
+    """Make the opened backend send everything through ``adapter``."""
     if hasattr(backend, "session"):
         from wagtail_smtp.transports.http import guarded
 
@@ -211,9 +210,9 @@ def _route_through(backend: Any, adapter: Any) -> None:
 
 
 def enforce_redirect(backend: Any, outgoing: OutgoingMessage) -> None:
-    """Let a backend of django-anymail refuse what its receivers took out of the redirect.
+    """Make django-anymail's backend check the redirect again before sending.
 
-    They are called after the message was redirected, and may change it.
+    Receivers of its signals run after the redirect and may change the recipients.
     """
     build = type(backend).build_message_payload
 
@@ -221,29 +220,29 @@ def enforce_redirect(backend: Any, outgoing: OutgoingMessage) -> None:
         if outgoing.check_redirect is None:
             return build(backend, message, defaults)
         outgoing.check_redirect(message)
-        # A project's SEND_DEFAULTS may name more recipients.
+        # The project's SEND_DEFAULTS may add recipients.
         return build(backend, message, {})
 
     backend.build_message_payload = build_message_payload
 
 
 def _leave_out_fixed_headers(message: EmailMessage, config: ESPConfig) -> None:
-    """Providers make their own Date and Message-ID; some refuse others, or send both."""
+    """Remove our Date and Message-ID: providers add their own; some refuse ours or send both."""
     if config.slug == "amazon_ses":
-        return  # it is handed the whole message as it is written
+        return  # it gets the whole serialised message
     for name in getattr(message, "wagtail_smtp_fixed", ()):
         message.extra_headers.pop(name, None)
 
 
 @contextmanager
-def _named(message: EmailMessage, key: str, config: ESPConfig) -> Iterator[None]:
-    """Send the key of the message's entry along, if the provider returns it in its reports.
+def _with_entry_key(message: EmailMessage, key: str, config: ESPConfig) -> Iterator[None]:
+    """Add the log entry's key to the metadata, if the provider returns it in tracking events.
 
-    By it they find their entry even if the provider's answer, with its own name of the message,
-    was lost. The caller's metadata stay as they are.
+    Events then find their entry even if the provider's response, with its message ID, was lost.
+    The caller's metadata are restored afterwards.
     """
     own = getattr(message, "metadata", None)
-    if not key or not _may_be_named(message, own, config):
+    if not key or not _may_add_entry_key(message, own, config):
         yield
         return
     had = "metadata" in vars(message)
@@ -256,19 +255,19 @@ def _named(message: EmailMessage, key: str, config: ESPConfig) -> Iterator[None]
             message.metadata = own  # type: ignore[attr-defined]
 
 
-def _may_be_named(message: EmailMessage, own: Any, config: ESPConfig) -> bool:
-    """Whether one more of the metadata takes nothing away, and can't be too much."""
+def _may_add_entry_key(message: EmailMessage, own: Any, config: ESPConfig) -> bool:
+    """Whether there is room for another metadata value, and adding it has no side effects."""
     is_room = own is None or (isinstance(own, Mapping) and len(own) < _MOST_METADATA)
     return (
         config.provider.returns_metadata
         and is_room
-        and not any(getattr(message, name, None) is not None for name in _STEERING)
+        and not any(getattr(message, name, None) is not None for name in _METADATA_ATTRIBUTES)
         and not any(name.lower() in _METADATA_HEADERS for name in message.extra_headers)
     )
 
 
 def _forget_request(message: EmailMessage) -> None:
-    """Keep what the caller may look at free of the key: the answer holds its request."""
-    answer: Any = getattr(getattr(message, "anymail_status", None), "esp_response", None)
-    if hasattr(answer, "request"):
-        answer.request = None
+    """Remove the request from the response that the caller can see: it contains the key."""
+    response: Any = getattr(getattr(message, "anymail_status", None), "esp_response", None)
+    if hasattr(response, "request"):
+        response.request = None

@@ -1,6 +1,6 @@
-"""Asking identity providers for tokens. The libraries speak the protocol.
+"""Get tokens from identity providers, with the libraries of the extra ``oauth``.
 
-They are the extra ``oauth`` and imported when they are needed, so the plugin runs without.
+They are imported when needed, so that the plugin works without them.
 """
 
 import json
@@ -20,15 +20,15 @@ from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.exceptions import TokenRefused
 from wagtail_smtp.transports.oauth import errors
 
-#: Seconds for asking a provider once, with all requests that takes.
+#: Maximum seconds for getting one token, with all the requests needed.
 LONGEST = 10.0
-#: Seconds that a token is taken to be valid for, if the provider doesn't say (RFC 6749 5.1).
-_UNSTATED = 3600
+#: Assumed lifetime of a token in seconds, if the provider doesn't say (RFC 6749 5.1).
+_DEFAULT_LIFETIME = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What asks for tokens. ``name`` is the set's, ``user`` the mailbox that logs in.
+    """A client of an identity provider. ``name`` is the set's name, ``user`` its mailbox.
 
     ``secret`` is the client secret, or the JSON of a service account's key.
     """
@@ -42,7 +42,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """``obtained_at`` and ``expires_at`` are seconds since the epoch."""
+    """A token; ``obtained_at`` and ``expires_at`` are seconds since the epoch."""
 
     access: str = field(repr=False)
     refresh: str = field(default="", repr=False)
@@ -52,9 +52,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A consent that was asked for: where to send the browser, and what to keep until it is back.
+    """A request for consent: the URL for the browser, and the data to keep until it returns.
 
-    ``kept`` is plain JSON and secret.
+    ``kept`` can be stored as JSON and is secret.
     """
 
     url: str
@@ -64,16 +64,16 @@ class AuthorizationRequest:
 
 @sensitive_variables()
 def obtain(client: Client, refresh: str = "") -> Token:
-    """A new token.
+    """Get a new token.
 
     Args:
-        refresh: the refresh token, for clients that need a consent.
+        refresh: the refresh token, for clients that need consent.
 
     Raises:
         TokenRefused: with the reason.
     """
     if client.settings.needs_consent and not refresh:
-        raise TokenRefused(f"{client.name}: nobody has consented yet.", reason="consent-needed")
+        raise TokenRefused(f"{client.name}: no one has given consent yet.", reason="consent-needed")
     grants = {"microsoft": _microsoft, "google": _google, "other": _other}
     with errors.refusal_reason(client.name, client.secret, refresh):
         return _token(grants[client.settings.provider](client, refresh), refresh)
@@ -81,7 +81,7 @@ def obtain(client: Client, refresh: str = "") -> Token:
 
 @sensitive_variables()
 def ask(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
-    """Begin a consent with PKCE (RFC 7636).
+    """Start a consent with PKCE (RFC 7636).
 
     Raises:
         TokenRefused: as :func:`obtain`.
@@ -89,8 +89,8 @@ def ask(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
     with errors.refusal_reason(client.name, client.secret):
         if client.settings.provider == "microsoft":
             with _microsoft_app(client) as app, warnings.catch_warnings():
-                # It advises form_post, by which the browser would come back without its session:
-                # cookies that are SameSite=Lax, Django's default, don't go along.
+                # msal recommends form_post, but then the browser would return without its session:
+                # it doesn't send SameSite=Lax cookies (Django's default) with a POST.
                 warnings.filterwarnings("ignore", message="response_mode=")
                 flow = app.initiate_auth_code_flow(
                     [client.settings.microsoft.consent_scope],
@@ -104,11 +104,11 @@ def ask(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
 
 @sensitive_variables()
 def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -> Token:
-    """Turn the browser's answer to a consent into a token.
+    """Exchange the response to a consent for a token.
 
     Args:
-        kept: of :class:`AuthorizationRequest`.
-        answer: the query that the browser came back with; its state was compared.
+        kept: from :class:`AuthorizationRequest`.
+        answer: the query that the browser returned with; the caller has checked its state.
 
     Raises:
         TokenRefused: as :func:`obtain`.
@@ -128,8 +128,8 @@ def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -
         token = _token(found, "")
     if not token.refresh:
         raise TokenRefused(
-            f"{client.name}: the provider gave no lasting consent (no refresh token). Add "
-            "the scope that it wants for that, often offline_access.",
+            f"{client.name}: the identity provider gave no permanent consent (no refresh token). "
+            "Add the scope for it, often offline_access.",
             reason="consent-needed",
         )
     return token
@@ -143,10 +143,10 @@ def _token(found: Mapping[str, Any], refresh: str) -> Token:
         )
     now = time.time()
     try:
-        lasts = float(found.get("expires_in") or _UNSTATED)
+        lasts = float(found.get("expires_in") or _DEFAULT_LIFETIME)
     except (TypeError, ValueError):
-        lasts = _UNSTATED
-    # A refresh token may come anew with each answer, or stay (RFC 6749 6).
+        lasts = _DEFAULT_LIFETIME
+    # A response may contain a new refresh token; otherwise the old one stays (RFC 6749 6).
     kept = str(found.get("refresh_token") or refresh)
     return Token(str(found["access_token"]), kept, now, now + lasts)
 
@@ -165,7 +165,7 @@ def _token_url(client: Client) -> str:
     return client.settings.token_url
 
 
-# Microsoft, by msal
+# Microsoft, with msal
 
 
 @contextmanager
@@ -175,7 +175,7 @@ def _microsoft_app(client: Client) -> Iterator[Any]:
 
     tenant = client.settings.tenant
     with _session(client) as session:
-        # Nobody else is asked whether the authority is one: ours are a fixed list.
+        # Our authorities are a fixed list, so there is no need to look them up.
         yield msal.ConfidentialClientApplication(
             client.settings.client_id,
             client_credential=client.secret,
@@ -194,7 +194,7 @@ def _microsoft(client: Client, refresh: str) -> Mapping[str, Any]:
         return app.acquire_token_for_client([cloud.client_scope])
 
 
-# Google's service accounts, by google-auth
+# Google service accounts, with google-auth
 
 
 @sensitive_variables()
@@ -206,7 +206,7 @@ def _google(client: Client, refresh: str) -> Mapping[str, Any]:
 
     with _session(client) as session:
         credentials = service_account.Credentials.from_service_account_info(
-            # Whatever the key's file says of URLs, only this one is used.
+            # Ignore the key file's URL.
             json.loads(client.secret) | {"token_uri": oauth.GOOGLE_TOKEN_URL},
             scopes=[oauth.GOOGLE_SCOPE],
             subject=client.user,
@@ -216,7 +216,7 @@ def _google(client: Client, refresh: str) -> Mapping[str, Any]:
     return {"access_token": credentials.token, "expires_in": lasts}
 
 
-# Any other, and consents to Google, by authlib
+# Other providers, and consent at Google, with authlib
 
 
 @sensitive_variables()
@@ -242,11 +242,11 @@ def _authlib(client: Client, session: Any, redirect_uri: str | None = None) -> A
 @sensitive_variables()
 def _other(client: Client, refresh: str) -> Mapping[str, Any]:
     with _session(client) as session:
-        asking = _authlib(client, session)
+        oauth_client = _authlib(client, session)
         url = _token_url(client)
         if refresh:
-            return asking.refresh_token(url, refresh_token=refresh)
-        return asking.fetch_token(url, grant_type="client_credentials")
+            return oauth_client.refresh_token(url, refresh_token=refresh)
+        return oauth_client.fetch_token(url, grant_type="client_credentials")
 
 
 @sensitive_variables()
@@ -256,7 +256,7 @@ def _ask_other(client: Client, redirect_uri: str, state: str) -> AuthorizationRe
     url = client.settings.authorize_url
     if client.settings.provider == "google":
         url = oauth.GOOGLE_AUTHORIZE_URL
-        # Without these there is no refresh token at the second consent.
+        # Without these, a second consent returns no refresh token.
         more |= {"access_type": "offline", "prompt": "consent"}
     with _session(client) as session:
         where, _state = _authlib(client, session, redirect_uri).create_authorization_url(

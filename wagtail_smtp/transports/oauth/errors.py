@@ -1,4 +1,4 @@
-"""Why an identity provider gave no token: its codes and words, told as a reason of ours."""
+"""Classify an identity provider's errors: why it gave no token."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,15 +9,15 @@ from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.exceptions import DestinationRefused, OAuthUnavailable, TokenRefused
 
-#: Characters of a provider's words that are kept.
-_WORDS = 300
+#: Maximum characters of an identity provider's response to keep.
+_MAX_RESPONSE = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-#: What may be a token or a secret.
+#: Text that may be a token or a secret.
 _LONG = re.compile(r"[A-Za-z0-9+/_.~=-]{40,}")
 
 
 class IdentityProviderError(Exception):
-    """What a provider answered (RFC 6749 5.2)."""
+    """An error response of an identity provider (RFC 6749 5.2)."""
 
     def __init__(self, error: str, description: str = "") -> None:
         super().__init__(error)
@@ -38,7 +38,7 @@ _AADSTS: Mapping[str, str] = {
     "90095": "admin-consent-needed",
     "65004": "consent-denied",
 }
-#: By provider's code; Google's are in its documentation of OAuth 2.0 for server applications.
+#: By error code. Google lists its own in "OAuth 2.0 for Web Server Applications".
 _CODES: Mapping[str, str] = {
     "invalid_client": "client-refused",
     "deleted_client": "client-refused",
@@ -54,7 +54,7 @@ _CODES: Mapping[str, str] = {
 
 
 def reason(error: str, description: str = "") -> str:
-    """One of :data:`wagtail_smtp.config.oauth.REASONS`."""
+    """Return one of :data:`wagtail_smtp.config.oauth.REASONS`."""
     for number in re.findall(r"AADSTS(\d+)", description):
         if number in _AADSTS:
             return _AADSTS[number]
@@ -66,10 +66,10 @@ def reason(error: str, description: str = "") -> str:
 @contextmanager
 @sensitive_variables()
 def refusal_reason(name: str, *private: str) -> Iterator[None]:
-    """Turn what libraries raise into TokenRefused, without the frames that hold secrets.
+    """Turn any exception into TokenRefused, without the stack frames, which contain secrets.
 
     Args:
-        private: what must not stand in the words, in case the provider echoes it.
+        private: secrets to remove from the response, in case the provider echoes them.
     """
     refused: TokenRefused
     try:
@@ -81,11 +81,10 @@ def refusal_reason(name: str, *private: str) -> Iterator[None]:
         refused = TokenRefused(f"{name}: {error}", reason="not-allowed")
     except ImportError as error:
         refused = OAuthUnavailable(
-            f"{name}: OAuth 2 needs the extra: pip install 'wagtail-smtp[oauth]' ({error.name})."
+            f"{name}: OAuth 2 needs {error.name}: pip install 'wagtail-smtp[oauth]'"
         )
     except Exception as error:
-        # Four libraries have no base of their errors in common. Nothing is swallowed: whatever
-        # it is ends here as a refusal.
+        # The four libraries have no common base class for errors.
         refused = _refusal(name, error, private)
     raise refused.with_traceback(None) from None
 
@@ -109,18 +108,18 @@ def _refusal(name: str, error: Exception, private: tuple[str, ...]) -> TokenRefu
 
 
 def _said(error: Exception) -> tuple[str, str]:
-    """The provider's code and words, wherever the library keeps them."""
-    answer: Any = next((each for each in error.args if isinstance(each, Mapping)), {})
-    code = str(getattr(error, "error", "") or answer.get("error", ""))
-    words = str(getattr(error, "description", "") or answer.get("error_description", ""))
+    """The error code and description, wherever the library stores them."""
+    response: Any = next((each for each in error.args if isinstance(each, Mapping)), {})
+    code = str(getattr(error, "error", "") or response.get("error", ""))
+    description = str(getattr(error, "description", "") or response.get("error_description", ""))
     if code:
-        return code, words
+        return code, description
     if isinstance(error, ValueError) and "tenant" in str(error):
-        return "invalid_client", "there is no such tenant"
+        return "invalid_client", "this tenant does not exist"
     return type(error).__name__, ""
 
 
-def _scrubbed(words: str, private: tuple[str, ...]) -> str:
+def _scrubbed(text: str, private: tuple[str, ...]) -> str:
     for secret in sorted(filter(None, private), key=len, reverse=True):
-        words = words.replace(secret, "…")
-    return _LONG.sub("…", _CONTROL.sub(" ", words))[:_WORDS]
+        text = text.replace(secret, "…")
+    return _LONG.sub("…", _CONTROL.sub(" ", text))[:_MAX_RESPONSE]

@@ -1,6 +1,6 @@
-"""HTTP for OAuth 2: one session with one host, all its requests within one time.
+"""HTTP for OAuth 2: a session with one host and one time limit for all its requests.
 
-What is posted here are secrets, so nothing goes elsewhere, or in plain text over a network.
+The requests contain secrets, so nothing is sent to another host or unencrypted over a network.
 """
 
 import time
@@ -16,11 +16,11 @@ from wagtail_smtp.transports.smtp.tls import ssl_context, trust_as_given
 
 
 class Session(requests.Session):
-    """For the libraries that speak the protocol; to be closed.
+    """The session that the OAuth libraries use; close it afterwards.
 
     Args:
-        url: whose host and port are the only ones that are talked to.
-        ca_certificates: of a private authority, besides the system's, in PEM format.
+        url: the only host and port to connect to.
+        ca_certificates: a private authority to trust in addition to the system's, in PEM format.
     """
 
     def __init__(self, url: str, ca_certificates: str = "") -> None:
@@ -28,7 +28,7 @@ class Session(requests.Session):
         self._origin = _origin(url)
         context = ssl_context("")
         if ca_certificates:
-            # It was given for the mail server; the provider of tokens may be a public one.
+            # It was entered for the mail server; the identity provider may be a public one.
             context.load_verify_locations(cadata=ca_certificates)
             trust_as_given(context)
         self._adapter = Adapter(context, LONGEST)
@@ -36,21 +36,21 @@ class Session(requests.Session):
         guarded(self, self._adapter)
 
     def get_adapter(self, url: str | bytes) -> Adapter:  # type: ignore[override]
-        """The guarded one, whatever a library may have mounted."""
+        """Always use ours, even if a library mounts another."""
         return self._adapter
 
     def send(self, request: requests.PreparedRequest, **kwargs: object) -> requests.Response:
-        """Send one request, and read its answer.
+        """Send one request and read the response.
 
         Raises:
-            DestinationRefused: it goes elsewhere, or would not be encrypted.
-            requests.RequestException: no answer, or one too late.
+            DestinationRefused: another host, or unencrypted.
+            requests.RequestException: no response in time.
         """
         scheme, host, _port = origin = _origin(request.url or "")
         if origin != self._origin or not (scheme == "https" or is_loopback(host)):
-            raise DestinationRefused(f"OAuth 2 sends nothing to {scheme}://{host}.")
+            raise DestinationRefused(f"OAuth 2 doesn't send requests to {scheme}://{host}.")
         if time.monotonic() >= self._adapter.until:
-            raise requests.Timeout("The identity provider took too long.")
+            raise requests.Timeout("The identity provider did not respond in time.")
         try:
             return super().send(request, **kwargs | {"allow_redirects": False})
         except requests.ConnectionError:

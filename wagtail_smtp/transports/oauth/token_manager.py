@@ -1,7 +1,7 @@
-"""Access tokens: kept, renewed ahead of their end, once for all processes and threads.
+"""Keep access tokens and renew them early, once for all processes and threads.
 
-Loading and storing are passed in. While one renews, the others go on with the token that is
-still valid; no lock of the database is held while the provider is asked.
+While one thread renews a token, the others continue with the valid one. No database lock is held
+while waiting for the identity provider.
 """
 
 import logging
@@ -17,30 +17,30 @@ from wagtail_smtp.transports.oauth.client import LONGEST, Client, Token, obtain
 
 logger = logging.getLogger(__name__)
 
-#: Seconds before its end from which a token is renewed, or half its time if that is less.
+#: Renew a token this many seconds before it expires, or after half its lifetime.
 EARLY = 600.0
-#: Seconds that a token must still be valid for to log in with it.
+#: Minimum remaining lifetime in seconds to log in with a token.
 MARGIN = 3.0
-#: Seconds for which nobody else renews; longer than asking can take.
+#: Seconds for which only one thread may renew; longer than a renewal can take.
 LEASE = 2 * LONGEST
-#: Seconds after a refusal until the provider is asked again, while there is a valid token.
+#: Seconds to wait after a failed renewal while there is a valid token.
 PAUSE = 60.0
-#: Seconds between two looks at what another process is renewing.
-_LOOK = 0.1
-#: Seconds for which a token is too new to be the reason that a server rejects it.
+#: Seconds between checks for a token that another process is renewing.
+_POLL_INTERVAL = 0.1
+#: A token younger than this (seconds) isn't renewed when a server rejects it.
 NEW = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """What is stored of a set's token.
+    """A set's stored token and the state of its renewal.
 
     Attributes:
-        number: counts up with each token.
-        token: None: there is none.
-        leased_until: who renews it has until then (seconds since the epoch); 0: nobody does.
-        refused_at: when renewing it was last refused; 0: it was not.
-        refusal: why.
+        number: increases with each token.
+        token: None if there is none.
+        leased_until: end of the current renewal's lease (seconds since the epoch); 0: none.
+        refused_at: when the last renewal failed; 0: it didn't.
+        refusal: why it failed.
     """
 
     number: int = 0
@@ -51,94 +51,94 @@ class StoredToken:
 
 
 class TokenStore(Protocol):
-    """Where a set's token is kept."""
+    """Stores a set's token."""
 
     def load(self) -> StoredToken:
-        """What is stored now."""
+        """Return the current state."""
 
     def claim(self, number: int, until: float) -> str:
-        """Who may renew the token with that number: a lease, or empty if somebody else may."""
+        """Claim the renewal of the token with that number; return a lease, or empty if taken."""
 
     def keep(self, lease: str, token: Token) -> bool:
-        """Store a renewed token; False: the lease is not the newest, or the consent was removed."""
+        """Store a renewed token; False if the lease is outdated or the consent was removed."""
 
     def refuse(self, lease: str, refusal: TokenRefused) -> None:
-        """Store why it was not renewed."""
+        """Store why the renewal failed."""
 
 
 class TokenManager:
-    """The access tokens of one set, for its transport."""
+    """Provides one set's access tokens to its transport."""
 
     def __init__(
         self, client: Client, store: TokenStore, tell: Callable[[TokenRefused], None] | None = None
     ) -> None:
         self._client = client
         self._store = store
-        #: Called with a refusal that came while the token in use was still valid.
-        self._tell = tell
+        #: Called if renewal fails while the current token is still valid.
+        self._on_refusal = tell
 
     @sensitive_variables()
     def current(self) -> str:
         """See :class:`wagtail_smtp.config.values.TokenSource`."""
-        kept = self._store.load()
+        stored = self._store.load()
         now = time.time()
-        if kept.token is not None and now < kept.token.expires_at - MARGIN:
-            paused = now < max(kept.leased_until, kept.refused_at + PAUSE)
-            if paused or now < _due(kept.token):
-                return kept.token.access
-            return self._renew_early(kept, kept.token)
-        return self._renew(kept)
+        if stored.token is not None and now < stored.token.expires_at - MARGIN:
+            paused = now < max(stored.leased_until, stored.refused_at + PAUSE)
+            if paused or now < _due(stored.token):
+                return stored.token.access
+            return self._renew_early(stored, stored.token)
+        return self._renew(stored)
 
     @sensitive_variables()
     def renewed(self, rejected: str) -> str | None:
         """See :class:`wagtail_smtp.config.values.TokenSource`."""
-        kept = self._store.load()
-        if kept.token is not None and kept.token.access != rejected:
+        stored = self._store.load()
+        if stored.token is not None and stored.token.access != rejected:
             return self.current()
-        if kept.token is not None and time.time() < kept.token.obtained_at + NEW:
+        if stored.token is not None and time.time() < stored.token.obtained_at + NEW:
             return None
-        return self._renew(kept)
+        return self._renew(stored)
 
     @sensitive_variables()
-    def _renew_early(self, kept: StoredToken, valid: Token) -> str:
-        lease = self._store.claim(kept.number, time.time() + LEASE)
+    def _renew_early(self, stored: StoredToken, valid: Token) -> str:
+        lease = self._store.claim(stored.number, time.time() + LEASE)
         if not lease:
             return valid.access
         try:
-            return self._ask(lease, kept)
+            return self._ask(lease, stored)
         except EmailDeliveryError as error:
-            logger.warning("The access token could not be renewed ahead of its end: %s", error)
-            if self._tell is not None and isinstance(error, TokenRefused):
-                self._tell(error)
+            logger.warning("The access token could not be renewed early: %s", error)
+            if self._on_refusal is not None and isinstance(error, TokenRefused):
+                self._on_refusal(error)
             return valid.access
 
     @sensitive_variables()
-    def _renew(self, kept: StoredToken) -> str:
-        """By this thread, or by whoever is at it already."""
+    def _renew(self, stored: StoredToken) -> str:
+        """Renew the token, or wait for the thread that is renewing it."""
         end = time.monotonic() + LONGEST + 2
         while True:
             lease = ""
-            if time.time() >= kept.leased_until:
-                lease = self._store.claim(kept.number, time.time() + LEASE)
+            if time.time() >= stored.leased_until:
+                lease = self._store.claim(stored.number, time.time() + LEASE)
             if lease:
-                return self._ask(lease, kept)
+                return self._ask(lease, stored)
             if time.monotonic() >= end:
                 raise TokenRefused(
-                    f"{self._client.name}: another process is renewing the access token, and "
-                    "takes long.",
+                    f"{self._client.name}: another process is renewing the access token but did "
+                    "not finish in time.",
                     reason="unreachable",
                 )
-            time.sleep(_LOOK)
-            before, kept = kept, self._store.load()
-            if kept.number != before.number and kept.token is not None:
-                return kept.token.access
-            if kept.refusal is not None and kept.refused_at > before.refused_at:
-                raise kept.refusal
+            time.sleep(_POLL_INTERVAL)
+            before, stored = stored, self._store.load()
+            if stored.number != before.number and stored.token is not None:
+                return stored.token.access
+            if stored.refusal is not None and stored.refused_at > before.refused_at:
+                raise stored.refusal
 
     @sensitive_variables()
-    def _ask(self, lease: str, kept: StoredToken) -> str:
+    def _ask(self, lease: str, stored: StoredToken) -> str:
         try:
-            token = obtain(self._client, kept.token.refresh if kept.token else "")
+            token = obtain(self._client, stored.token.refresh if stored.token else "")
         except TokenRefused as refusal:
             self._store.refuse(lease, refusal)
             raise
@@ -147,12 +147,12 @@ class TokenManager:
             raise
         if not self._store.keep(lease, token):
             raise TokenRefused(
-                f"{self._client.name}: the consent was removed or given anew meanwhile.",
+                f"{self._client.name}: the consent was removed or given again in the meantime.",
                 reason="consent-needed",
             )
         return token.access
 
 
 def _due(token: Token) -> float:
-    """When a token is to be renewed."""
+    """When to renew a token."""
     return token.expires_at - min(EARLY, (token.expires_at - token.obtained_at) / 2)

@@ -1,8 +1,7 @@
-"""What AUTH sends: pure encoders, one a mechanism (RFC 4954, 4616, 2195).
+"""SASL mechanisms for AUTH, as pure encoders (RFC 4954, 4616, 2195).
 
-An encoder takes the server's challenge, decoded, and gives the answer, not yet in base64.
-``None`` as the challenge asks for an initial response; the answer ``None`` means that the
-mechanism has none.
+An encoder takes the server's decoded challenge and returns the answer, before base64 encoding.
+The challenge ``None`` asks for an initial response; the answer ``None`` means that there is none.
 """
 
 import hashlib
@@ -12,27 +11,27 @@ from collections.abc import Callable, Collection, Mapping
 from django.views.decorators.debug import sensitive_variables
 
 Encoder = Callable[[bytes | None], bytes | None]
-#: Makes an encoder for a username and a password or token.
+#: Returns an encoder for a username and a password or token.
 Mechanism = Callable[[str, str], Encoder]
 
 
 @sensitive_variables()
 def plain(username: str, password: str) -> Encoder:
-    """RFC 4616; no authorization identity."""
+    """RFC 4616, without an authorization identity."""
     message = b"\0".join((b"", username.encode(), password.encode()))
     return lambda challenge: message
 
 
 @sensitive_variables()
 def login(username: str, password: str) -> Encoder:
-    """The mechanism of draft-murchison-sasl-login: asked for a name, then a password."""
+    """draft-murchison-sasl-login: send the name, then the password, when asked."""
     answers = iter((username.encode(), password.encode()))
     return lambda challenge: None if challenge is None else next(answers, b"")
 
 
 @sensitive_variables()
 def login_with_initial_response(username: str, password: str) -> Encoder:
-    """The same with the name as the initial response, for servers that expect one there."""
+    """The same with the name as the initial response, for servers that expect it there."""
     answers = iter((username.encode(), password.encode()))
     return lambda challenge: next(answers, b"")
 
@@ -53,21 +52,21 @@ def cram_md5(username: str, password: str) -> Encoder:
 
 @sensitive_variables()
 def xoauth2(username: str, token: str) -> Encoder:
-    """Google's and Microsoft's mechanism; an empty answer to the error that they send."""
+    """Google's and Microsoft's mechanism; an error as the challenge gets an empty answer."""
     message = f"user={username}\1auth=Bearer {token}\1\1".encode()
     return lambda challenge: message if not challenge else b""
 
 
 @sensitive_variables()
 def oauthbearer(username: str, token: str) -> Encoder:
-    """RFC 7628; a lone control-A answers the error that the server sends (3.2.3)."""
+    """RFC 7628; an error as the challenge gets a single control-A (3.2.3)."""
     name = username.replace("=", "=3D").replace(",", "=2C")
     message = f"n,a={name},\1auth=Bearer {token}\1\1".encode()
     return lambda challenge: message if not challenge else b"\1"
 
 
-#: Mechanisms for a password, the preferred first. CRAM-MD5 comes last: it keeps the password
-#: from nobody who could read TLS, and makes servers store it in plain text.
+#: Mechanisms for a password, in order of preference. CRAM-MD5 is last: TLS protects the password
+#: already, and CRAM-MD5 makes servers store it in plain text.
 FOR_PASSWORDS: dict[str, tuple[Mechanism, ...]] = {
     "PLAIN": (plain,),
     "LOGIN": (login, login_with_initial_response),
@@ -81,6 +80,6 @@ FOR_TOKENS: dict[str, tuple[Mechanism, ...]] = {
 
 
 def mechanisms(known: Mapping[str, object], offered: Collection[str]) -> list[str]:
-    """Those of ``known`` that the server offers, the preferred first."""
+    """Return the ``known`` mechanisms that the server offers, in order of preference."""
     upper = {name.upper() for name in offered}
     return [name for name in known if name in upper]

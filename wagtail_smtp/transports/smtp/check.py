@@ -1,4 +1,4 @@
-"""Trying a server out, stage by stage, over the same client that sends mail."""
+"""Check an SMTP server in stages, with the client that sends mail."""
 
 import ssl
 import time
@@ -20,23 +20,23 @@ from wagtail_smtp.transports.smtp.session import SMTPSession
 from wagtail_smtp.transports.smtp.stream import Reply
 from wagtail_smtp.transports.smtp.tls import ssl_context
 
-#: Seconds that one try may take in all; people are promised 20.
+#: Maximum seconds of one check; the interface promises 20.
 LONGEST = 19.0
-#: Seconds of one wait, however patient the set is when it sends mail.
+#: Maximum seconds of one wait, even if the set's timeout is longer.
 _WAIT = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage that is done, or failed.
+    """A finished or failed stage.
 
     Attributes:
         seconds: how long it took.
-        response: the server's words, without control characters and AUTH echoes.
-        details: what was found: ``addresses``; ``issuer``, ``expires`` (aware datetime) and
-            ``protocol``; ``extensions``; ``with``, for a login by an access token; ``fast``, what
-            :class:`SendingCheck` found out about fast sending; ``accepted`` recipients; by stage.
-        error: why it failed; it is the last one then.
+        response: the server's response, without control characters and echoed secrets.
+        details: depending on the stage: ``addresses``; ``issuer``, ``expires`` (aware datetime)
+            and ``protocol``; ``extensions``; ``with``, for a login with an access token; ``fast``,
+            see :meth:`SendingCheck.check_fast_sending`; ``accepted`` recipients.
+        error: why it failed; no stage follows.
     """
 
     name: StageName
@@ -50,12 +50,12 @@ class Stage:
 def check(
     config: TransportConfig, sender: str, outgoing: OutgoingMessage | None = None
 ) -> Iterator[Stage]:
-    """Try a server out; each stage comes as it is done, the first that fails is the last.
+    """Check a server; yield each stage when it is done. A failed stage is the last.
 
     Args:
-        config: its secrets are used, and never shown.
-        sender: the bare address whose acceptance is asked for; empty: not asked.
-        outgoing: a test email to send; its envelope counts instead of ``sender``.
+        config: its secrets are used but never shown.
+        sender: the bare address to offer as the sender; empty: skip this.
+        outgoing: a test email to send; its envelope is used instead of ``sender``.
     """
     config = replace(config, timeout=min(config.timeout, _WAIT))
     began = time.monotonic()
@@ -83,11 +83,11 @@ def check(
 
 
 def _too_slow(config: TransportConfig) -> str:
-    return f"{config.name}: the server took more than {LONGEST:g} seconds."
+    return f"{config.name}: the check took longer than {LONGEST:g} seconds."
 
 
 def _found(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
-    """Words and details of a stage that is done."""
+    """Response and details of a finished stage."""
     if name == "resolve":
         return "", {"addresses": tuple(dict.fromkeys(a[4][0] for a in client.addresses))}
     if name == "tls":
@@ -102,7 +102,7 @@ def _found(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
 
 
 def certificate(sock: Any) -> dict[str, Any]:
-    """What is shown of the certificate of an encrypted connection."""
+    """Details of an encrypted connection's certificate."""
     found = sock.getpeercert() or {}
     issuer = dict(pair for part in found.get("issuer", ()) for pair in part)
     expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), UTC)
@@ -114,10 +114,10 @@ def certificate(sock: Any) -> dict[str, Any]:
 
 
 class SendingCheck:
-    """What follows the login: the way of real mail, over as many connections as it takes.
+    """The stages after the login, done as for real mail, over several connections if needed.
 
     Attributes:
-        client: the connection in use; ``reopen`` makes another.
+        client: the current connection; ``reopen`` returns a new one.
     """
 
     def __init__(
@@ -133,8 +133,8 @@ class SendingCheck:
         return Extensions.offered(self.client.esmtp_features, self.config.ignored_extensions)
 
     def check_fast_sending(self) -> str:
-        """``yes``; ``partly``: without the CHUNKING that is offered; ``not offered``; ``ignored``;
-        or how it failed, a :data:`~wagtail_smtp.transports.fast.Verdict`."""
+        """Return ``yes``; ``partly``: CHUNKING is offered but doesn't work; ``not offered``;
+        ``ignored``; or the failed :data:`~wagtail_smtp.transports.smtp.fast_sending.Verdict`."""
         if not Extensions.offered(self.client.esmtp_features).pipelining:
             return "not offered"
         if not self._offered.pipelining:
@@ -155,7 +155,7 @@ class SendingCheck:
         return "closed" if verdict == "interrupted" else verdict
 
     def open_again(self) -> None:
-        """Go on over a new connection; it was shown already how one is made."""
+        """Continue over a new connection, without showing its stages again."""
         self.client.close()
         self.client, stage = self._reopen(), self.client.at
         try:
@@ -165,7 +165,7 @@ class SendingCheck:
             self.client.at = stage
 
     def send(self, outgoing: OutgoingMessage) -> tuple[tuple[Recipient, ...], str]:
-        """Hand over the test email as a transport does, again where an extension fails."""
+        """Send the test email as a transport does; retry if an extension fails."""
         while True:
             session = SMTPSession(self.client.wire, self._offered, self.config.name, self._fast)
             try:
@@ -219,7 +219,7 @@ def _send(trial: SendingCheck, outgoing: OutgoingMessage) -> Iterator[Stage]:
     yield Stage("message", seconds, said)
 
 
-#: Phases of an exchange, as people see them.
+#: The stages shown for the phases of a transaction.
 _STAGES: Mapping[str, StageName] = {"mail": "sender", "size": "sender", "rcpt": "recipient"}
 
 

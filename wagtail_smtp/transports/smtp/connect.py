@@ -1,7 +1,7 @@
-"""Opening a session: resolve, connect, encrypt, greet, log in, one stage after the other.
+"""Open a session in stages: resolve, connect, encrypt, greet, log in.
 
-smtplib serves for greeting, STARTTLS and AUTH, but each reply is read by our own
-:class:`~wagtail_smtp.transports.wire.SMTPStream`.
+smtplib does the greeting, STARTTLS and AUTH, but
+:class:`~wagtail_smtp.transports.smtp.stream.SMTPStream` reads the replies.
 """
 
 import base64
@@ -37,30 +37,30 @@ StageName = Literal[
     "resolve", "connect", "tls", "greeting", "auth", "fast", "sender", "recipient", "message"
 ]
 
-#: The stages at one address of a host; the next one is tried where one of them fails.
+#: The stages at one address. If one fails, the host's next address is tried.
 _ORDER: Sequence[StageName] = ("connect", "tls", "greeting")
-#: Replies that say no more than that the server doesn't know a mechanism.
+#: Replies that only say that the server doesn't know a mechanism.
 _NOT_KNOWN = (500, 501, 502, 503, 504)
-#: Replies that say a mechanism is not for us, not that the password is wrong.
+#: Replies that refuse the mechanism, not the password.
 _TRY_ANOTHER = (*_NOT_KNOWN, 530, 534, 538, 550, 553, 555)
-#: The same in words. Each wrong password may count towards locking the account, so a refusal
-#: that doesn't blame the mechanism ends the login.
+#: The same as a pattern. Wrong passwords may lock the account, so no other mechanism is tried
+#: after a refusal that isn't about the mechanism.
 _BLAMES_MECHANISM = re.compile(
     r"mechanism|auth(?:entication)?[ -](?:method|type)"
     r"|\b(?:PLAIN|LOGIN|CRAM-MD5|XOAUTH2|OAUTHBEARER)\b.*\b(?:unsupported|unavailable|disabled"
     r"|not (?:supported|available|allowed|enabled|permitted|implemented))\b",
     re.IGNORECASE | re.DOTALL,
 )
-#: Challenges of one login; smtplib allows as many.
+#: Maximum challenges of one login, as in smtplib.
 _MAX_CHALLENGES = 5
-#: What may be base64 of something secret.
+#: Text that may be a secret in base64.
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
-#: What looks like it but reads as words, such as Authentication or SmtpClientAuthentication.
+#: Words that match it, such as Authentication or SmtpClientAuthentication.
 _WORDS = re.compile(r"[A-Za-z]?[a-z]{3,}(?:[A-Z][a-z]{3,})*|[A-Z]+")
 
 
 class Connector(smtplib.SMTP):
-    """smtplib's client on a guarded socket and with our reader, strict about TLS."""
+    """smtplib's client with allowed addresses only, our own reader and strict TLS."""
 
     wire: SMTPStream
     at: StageName
@@ -70,7 +70,7 @@ class Connector(smtplib.SMTP):
     ) -> None:
         self._config = config
         self._context = context
-        #: Monotonic time after which nothing is waited for.
+        #: Deadline for everything (monotonic time).
         self._until = until
         super().__init__(
             local_hostname=ascii_host(config.ehlo_name or DNS_NAME.get_fqdn()),
@@ -78,13 +78,11 @@ class Connector(smtplib.SMTP):
         )
 
     def steps(self) -> Iterator[StageName]:
-        """Open the session; each stage is yielded when it is done.
-
-        ``at`` names the one in hand.
+        """Open the session; yield each stage when it is done. ``at`` is the current stage.
 
         Raises:
-            MessageDeferred: the server couldn't be reached or didn't let us in.
-            DestinationRefused: the address may not be connected to.
+            MessageDeferred: the server could not be reached or refused the session.
+            DestinationRefused: connecting to this address is not allowed.
         """
         config = self._config
         self.at = "resolve"
@@ -97,7 +95,7 @@ class Connector(smtplib.SMTP):
                 within=None if self._until == math.inf else self._left(),
             )
         yield self.at
-        yield from self._reach()
+        yield from self._connect_to_host()
         self.at = "greeting"
         self._introduce()
         yield self.at
@@ -109,11 +107,11 @@ class Connector(smtplib.SMTP):
             self.log_in()
             yield self.at
 
-    def _reach(self) -> Iterator[StageName]:
-        """Go through the host's addresses until one of them greets.
+    def _connect_to_host(self) -> Iterator[StageName]:
+        """Try the host's addresses until one of them sends a greeting.
 
         Raises:
-            MessageDeferred: none does; it is about the address that came furthest.
+            MessageDeferred: none does; the error is from the address that got furthest.
         """
         config = self._config
         done: set[StageName] = set()
@@ -122,7 +120,7 @@ class Connector(smtplib.SMTP):
             self.addresses, min(config.timeout, self._left() / 2)
         ):
             try:
-                for stage in self._approach(address, until):
+                for stage in self._connect_to_address(address, until):
                     if stage not in done:
                         done.add(stage)
                         yield stage
@@ -136,10 +134,10 @@ class Connector(smtplib.SMTP):
         try:
             raise furthest[1]
         finally:
-            del furthest  # the error's traceback has this frame
+            del furthest  # the error's traceback refers to this frame
 
-    def _approach(self, address: guard.Address, until: float) -> Iterator[StageName]:
-        """Connect to one address, encrypt where that comes first, and read the banner."""
+    def _connect_to_address(self, address: guard.Address, until: float) -> Iterator[StageName]:
+        """Connect to one address, set up SSL/TLS if configured, and read the greeting."""
         config = self._config
         self.at = "connect"
         with _phase("connect", config.name):
@@ -156,7 +154,7 @@ class Connector(smtplib.SMTP):
             self._expect("banner", (reply.code, reply.text), 220)
 
     def _left(self) -> float:
-        """Seconds until nothing is waited for; never 0, which would mean not to wait."""
+        """Seconds until the deadline; never 0, which would mean a non-blocking socket."""
         return max(self._until - time.monotonic(), 0.001)
 
     @property
@@ -165,15 +163,15 @@ class Connector(smtplib.SMTP):
         return self._config.tokens is not None
 
     def getreply(self) -> tuple[int, bytes]:
-        """The next reply, read by our own reader."""
+        """Read the next reply with our own reader."""
         reply = self.wire.read_reply()
         return reply.code, reply.text
 
     def _introduce(self) -> None:
-        """EHLO, or HELO where the server is so old."""
+        """Send EHLO, or HELO to a server that refuses it."""
         with _phase("ehlo", self._config.name):
             reply = Reply(*self.ehlo())
-            # After 421 the server closes the connection: its reason would be lost.
+            # After 421 the server closes the connection, and HELO would hide its reason.
             if not is_yes(reply) and reply.code != 421:
                 reply = Reply(*self.helo())
             if not is_yes(reply):
@@ -194,17 +192,19 @@ class Connector(smtplib.SMTP):
             raise error_for(self._config.name, phase, Reply(*reply))
 
     def _upgrade(self) -> None:
-        """STARTTLS, required; anything the server sent ahead of the handshake ends it."""
+        """Send STARTTLS and encrypt; fail if that is impossible or data came too early."""
         self.at = "tls"
         with _phase("starttls", self._config.name):
             if not self.has_extn("starttls"):
                 raise smtplib.SMTPNotSupportedError(
-                    "the server doesn't offer STARTTLS, and plain text is not fallen back to"
+                    "the server doesn't offer STARTTLS, and the email is not sent unencrypted"
                 )
             self._expect("starttls", self.docmd("STARTTLS"), 220)
             # Replies injected before TLS would be read as if encrypted (CVE-2011-0411).
             if not self.wire.is_silent():
-                raise smtplib.SMTPServerDisconnected("the server sent data ahead of the handshake")
+                raise smtplib.SMTPServerDisconnected(
+                    "the server sent data before the TLS handshake"
+                )
         self.wire = SMTPStream(self._encrypt(self.wire.sock), self._config.timeout, self._until)
         self.helo_resp = self.ehlo_resp = None
         self.esmtp_features = {}
@@ -213,36 +213,36 @@ class Connector(smtplib.SMTP):
 
     @sensitive_variables()
     def log_in(self) -> None:
-        """AUTH, never over plain text except where that is allowed."""
+        """Log in with AUTH; only over TLS, unless the host may be used without."""
         config = self._config
         refusal: EmailDeliveryError | None = None
         try:
             refusal = self._log_in()
         except EmailDeliveryError as error:
-            # Of the token request: that says itself what failed.
+            # From the token request; its message says what failed.
             refusal = error.with_traceback(None)
         except (UnreadableReply, ValueError):
-            # A challenge that is no base64, or anything else that may echo the password.
-            why = "the server's answer can't be read"
+            # Invalid base64, or anything else that may echo the password.
+            why = "the server's response can't be read"
             refusal = MessageDeferred(f"{config.name}: failed at auth: {why}.", phase="auth")
         except OSError as error:
             refusal = MessageDeferred(f"{config.name}: failed at auth: {error}", phase="auth")
         if refusal is not None:
-            # Raised out here, without its cause: the frames below hold the password, an error
-            # page shows frames, and some servers echo what they got.
+            # Raised here without its cause: error pages show stack frames, those below contain the
+            # password, and some servers echo it.
             raise refusal from None
 
     @sensitive_variables()
     def _log_in(self) -> MessageDeferred | None:
         config = self._config
         if config.encryption == "none" and not may_log_in_without_tls(config.host):
-            raise smtplib.SMTPNotSupportedError("logging in without TLS is refused")
+            raise smtplib.SMTPNotSupportedError("logging in without TLS is not allowed")
         offered = self.esmtp_features.get("auth", "").split()
         known = auth.FOR_PASSWORDS if config.tokens is None else auth.FOR_TOKENS
         names = auth.mechanisms(known, offered)
         if not names:
             raise smtplib.SMTPNotSupportedError(
-                f"the server offers no way to log in that is known here "
+                "the server offers no supported login method "
                 f"({' '.join(offered) or 'none at all'})"
             )
         if config.tokens is None:
@@ -251,7 +251,7 @@ class Connector(smtplib.SMTP):
             proof, what = config.tokens.current(), "access token"
         reply = self._try(known, names, proof)
         if reply.code == 535 and config.tokens is not None:
-            # Valid by its time, but perhaps revoked: another one, once.
+            # It hasn't expired but may be revoked: try a new one, once.
             another = config.tokens.renewed(proof)
             if another is not None:
                 proof = another
@@ -270,7 +270,7 @@ class Connector(smtplib.SMTP):
     def _try(
         self, known: Mapping[str, Sequence[auth.Mechanism]], names: Sequence[str], proof: str
     ) -> Reply:
-        """The server's most telling word on a password or token."""
+        """Try the mechanisms; return the most informative reply."""
         replies: list[Reply] = []
         for name in names:
             for mechanism in known[name]:
@@ -280,12 +280,11 @@ class Connector(smtplib.SMTP):
                 replies.append(reply)
         already = next((reply for reply in replies if reply.code == 503), None)
         if already is not None:
-            # RFC 4954, 4: AUTH isn't permitted in this state, such as in a session that is logged
-            # in. This one isn't by us; but some servers log in a client by its address or
-            # certificate and say so here, and smtplib goes on. Where it goes on, so do we: a server
-            # that wanted a password after all refuses MAIL, before anything was handed over.
+            # 503 can mean that the session is logged in already (RFC 4954 4): some servers
+            # authenticate a client by its address or certificate. Continue, as smtplib does: a
+            # server that needs a password refuses MAIL, before the message is sent.
             return Reply(235, already.text)
-        # What it says of the account is more telling than that it doesn't know a command.
+        # A reply about the account says more than one about an unknown command.
         return min(replies, key=lambda reply: reply.code in _NOT_KNOWN)
 
     @sensitive_variables()
@@ -304,19 +303,19 @@ class Connector(smtplib.SMTP):
 
 
 def _blames_mechanism(reply: Reply) -> bool:
-    """Whether a refusal is about the mechanism, so that another one may work."""
+    """Whether a refusal is about the mechanism, so that another may work."""
     if not is_no(reply) or reply.code == 421:
         return False
     text = reply.text.decode("utf-8", "replace")
     return reply.code in _TRY_ANOTHER or bool(_BLAMES_MECHANISM.search(text))
 
 
-def _challenge(words: bytes) -> bytes:
-    """A challenge, decoded; as it is where it isn't base64, for some servers prompt in words."""
+def _challenge(text: bytes) -> bytes:
+    """Decode a challenge; some servers send plain text instead of base64."""
     try:
-        return base64.decodebytes(words)
+        return base64.decodebytes(text)
     except binascii.Error:
-        return words
+        return text
 
 
 def _base64(data: bytes) -> str:
@@ -325,9 +324,9 @@ def _base64(data: bytes) -> str:
 
 @sensitive_variables()
 def _scrubbed(reply: Reply, username: str, password: str) -> Reply:
-    """A reply at AUTH without what the server may echo: some do. Before anything cuts it."""
+    """Remove secrets that the server echoes from a reply to AUTH, before it is shortened."""
     secrets = {password, password.strip(), ascii(password)[1:-1]}
-    # Base64 of few characters is too short to be told from a word.
+    # The pattern below can't tell short base64 from a word.
     made = [auth.plain, auth.xoauth2, auth.oauthbearer]
     for sent in (
         password.encode(),
@@ -348,7 +347,7 @@ def _unless_words(found: re.Match[str]) -> str:
 
 @contextmanager
 def _phase(phase: str, name: str) -> Iterator[None]:
-    """Turn a failure into MessageDeferred that says where it happened."""
+    """Raise MessageDeferred with this phase for connection errors."""
     try:
         yield
     except EmailDeliveryError:

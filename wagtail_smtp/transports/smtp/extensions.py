@@ -1,4 +1,4 @@
-"""What a server offers beyond the plain protocol (RFC 5321 2.2)."""
+"""The SMTP service extensions that a server offers (RFC 5321 2.2)."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """What the server offers, from the EHLO that counts: the one after TLS.
+    """The extensions that the server offers, from the EHLO after TLS.
 
-    ``size`` is in octets; 0: no limit is announced.
+    ``size`` is in bytes; 0: no limit is announced.
     """
 
     pipelining: bool = False
@@ -22,7 +22,7 @@ class Extensions:
         """From smtplib's ``esmtp_features``: parameters by lower-case keyword.
 
         Args:
-            ignored: EHLO keywords that are not used though the server offers them; see
+            ignored: EHLO keywords not to use even if the server offers them; see
                 :data:`wagtail_smtp.config.values.EXTENSIONS`.
         """
         without = {keyword.lower() for keyword in ignored}

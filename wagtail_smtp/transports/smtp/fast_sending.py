@@ -1,10 +1,9 @@
-"""Fast sending: PIPELINING and CHUNKING, used where a server was seen to do them.
+"""Fast sending: use PIPELINING and CHUNKING once a server has proved that they work.
 
-Some servers, and proxies in front of them, announce what they can't do. One that doesn't answer
-``BDAT`` leaves a message's fate unknown; one that refuses it without reading its chunk runs the
-message as commands. So the first message goes the plain way. Right behind its reply a
-:class:`Probe` follows, whose replies are read when the session is next used or closed, so that
-nobody waits for it.
+Some servers, or proxies in front of them, announce extensions that don't work. If ``BDAT`` gets no
+reply, the outcome is unknown; a server that refuses it without reading the chunk executes the
+message as commands. So the first message is sent without extensions, followed by a :class:`Probe`.
+Its replies are read when the session is next used or closed, so that no one waits for them.
 """
 
 import logging
@@ -21,27 +20,27 @@ from wagtail_smtp.transports.smtp.transaction import ChunkingRefused
 
 logger = logging.getLogger(__name__)
 
-#: What a probe showed. ``silent``: not all replies came in time; ``interrupted``: the server said
-#: goodbye ahead of them, as it may between any two messages.
+#: Result of a probe. ``silent``: not all replies came in time; ``interrupted``: the server closed
+#: the session before replying, as it may between any two messages.
 Verdict = Literal["passed", "refused", "closed", "silent", "interrupted"]
 
-#: Seconds that the replies may take if the session is wanted again.
+#: Seconds to wait for the replies when the session is needed again.
 PROBE_WAIT = 1.0
-#: Interruptions after which a server counts as one that hangs up on a probe.
+#: Interruptions after which the probe counts as the reason for them.
 _INTERRUPTIONS = 3
-#: A command that no server knows, without a line end: a server that counts the chunk's bytes reads
-#: the RSET behind it, and any other answers with one reply too few, or another one.
+#: Not a command, and without a line ending. A server that counts the chunk's bytes reads the RSET
+#: after it; any other sends one reply too few, or a different one.
 _CHUNK = b"PROBE"
-#: Replies to MAIL that mean a parameter isn't known after all.
+#: Replies to MAIL that mean that a parameter isn't supported.
 _PARAMETER = (500, 501, 502, 504, 555)
 
 
 class Probe:
-    """Harmless commands in one write whose replies show what a server does.
+    """Harmless commands in one write, whose replies show whether the extensions work.
 
-    BDAT outside a transaction has to be refused with 503, its chunk read and thrown away, and
-    RSET sent next (RFC 3030 2). NOOP may only end a group (RFC 2920 3.1): Postfix and Exim hang
-    up on a client that sends anything behind it.
+    A server must refuse BDAT outside a transaction with 503, and read and discard its chunk; RSET
+    must follow (RFC 3030 2). NOOP may only end a group (RFC 2920 3.1): Postfix and Exim disconnect
+    a client that sends anything after it.
     """
 
     def __init__(self, wire: SMTPStream, *, chunking: bool) -> None:
@@ -61,14 +60,14 @@ class Probe:
 
     @property
     def left(self) -> float:
-        """Seconds that the replies may still take."""
+        """Seconds left for the replies."""
         return PROBE_WAIT - (time.monotonic() - self._written_at)
 
     def read(self, wait: float) -> Verdict:
-        """What the replies show. They are read once; unless they passed, the session is lost.
+        """Read the replies, once. Unless the probe passed, the session can't be used again.
 
         Args:
-            wait: seconds; what hasn't come by then counts as not coming.
+            wait: seconds; later replies count as missing.
         """
         deadline = time.monotonic() + wait
         expected = ("yes", "503", "yes", "yes") if self.chunking else ("yes", "yes", "yes")
@@ -92,13 +91,13 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What was found out about a server.
+    """What is known about a server.
 
     Attributes:
-        pipelining, chunking: whether it was seen to do them.
-        without_chunking: it failed at CHUNKING.
-        is_off: it failed, and isn't probed again.
-        parameters: whether MAIL may have parameters.
+        pipelining, chunking: proved to work.
+        without_chunking: CHUNKING failed.
+        is_off: PIPELINING failed too; the server isn't probed again.
+        parameters: MAIL accepts parameters.
     """
 
     pipelining: bool = False
@@ -109,7 +108,7 @@ class _Known:
 
 
 class FastSending:
-    """What a process knows of one server's extensions. Shared by all threads."""
+    """What this process knows about one server's extensions. Shared by all threads."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -119,25 +118,25 @@ class FastSending:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In the child: a probe under way, and the lock, are the parent's."""
+        """Reset in a forked child: a running probe and the lock belong to the parent."""
         self._lock = threading.Lock()
         self._is_probing = False
 
     def usable(self, offered: Extensions) -> Extensions:
-        """Those of a session's extensions that a message may be risked on now."""
+        """Return the offered extensions that are safe to use now."""
         known = self._known
         pipelining = offered.pipelining and known.pipelining
         return replace(
             offered,
             pipelining=pipelining,
-            # Without PIPELINING it would save little, and couldn't be probed in one write.
+            # Without PIPELINING it saves little and can't be probed in one write.
             chunking=pipelining and offered.chunking and known.chunking,
             sizes=offered.sizes and known.parameters,
             eight_bit=offered.eight_bit and known.parameters,
         )
 
     def probe(self, wire: SMTPStream, offered: Extensions) -> Probe | None:
-        """A probe to be sent over a session whose first message was accepted, if one is due."""
+        """Return a probe to send after an accepted message, if one is due."""
         if not offered.pipelining or self._known.pipelining or self._known.is_off:
             return None
         with self._lock:
@@ -147,7 +146,7 @@ class FastSending:
             return Probe(wire, chunking=offered.chunking and not self._known.without_chunking)
 
     def probed(self, probe: Probe, verdict: Verdict | None) -> None:
-        """Take note of a probe's end; None: it was broken off, and proves nothing."""
+        """Record a probe's result; None: it was aborted and proves nothing."""
         with self._lock:
             self._is_probing = False
             if verdict == "interrupted":
@@ -156,25 +155,27 @@ class FastSending:
             if verdict == "passed":
                 self._known = replace(self._known, pipelining=True, chunking=probe.chunking)
             elif verdict is not None and probe.chunking:
-                # PIPELINING alone may still work; the next message's session is asked.
+                # PIPELINING alone may still work; the next message's session is probed for it.
                 self._known = replace(self._known, without_chunking=True)
             elif verdict is not None:
                 self._known = replace(self._known, is_off=True)
         if verdict not in (None, "passed"):
             what = "CHUNKING" if probe.chunking else "PIPELINING"
-            logger.info("%s: %s is not used: the probe was %s.", self._name, what, verdict)
+            logger.info(
+                "%s: %s will not be used (result of the probe: %s).", self._name, what, verdict
+            )
 
-    def took_chunks(self) -> None:
-        """A message sent by BDAT was accepted."""
+    def chunks_accepted(self) -> None:
+        """Record that a message sent with BDAT was accepted."""
         self._has_taken_chunks = True
 
     def is_to_blame(self, error: AttemptFailed, used: Extensions, *, is_alive: bool) -> bool:
-        """Whether the extensions used may have caused a failure; they aren't used again then.
+        """Whether the extensions used may have caused a failure; if so, turn them off.
 
-        Each True takes something away, so repeating a message comes to an end.
+        Each True turns something off, so retrying a message ends.
 
         Args:
-            is_alive: the session is new, or the server answered part of the exchange.
+            is_alive: the session is new, or the server replied to part of the transaction.
         """
         if error.phase == "mail" and error.code in _PARAMETER and (used.sizes or used.eight_bit):
             return self._turn_off(error, parameters=False)
@@ -183,7 +184,7 @@ class FastSending:
         is_out_of_step = is_alive and isinstance(error.__cause__, TimeoutError | UnreadableReply)
         if isinstance(error, MessageOutcomeUnknown) or is_out_of_step:
             return self._turn_off(error, pipelining=False, chunking=False, is_off=True)
-        # Until a server has accepted a message by BDAT, its refusal may mean BDAT.
+        # Until a server has accepted a message sent with BDAT, a refusal may be about BDAT.
         is_refused = isinstance(error, MessageRefused) and error.phase == "reply"
         if isinstance(error, ChunkingRefused) or (
             used.chunking and is_refused and not self._has_taken_chunks
@@ -194,5 +195,5 @@ class FastSending:
     def _turn_off(self, error: AttemptFailed, **values: bool) -> bool:
         with self._lock:
             self._known = replace(self._known, **values)
-        logger.warning("Fast sending is reduced until the next reload: %s", error)
+        logger.warning("Extensions are turned off until the next reload: %s", error)
         return True

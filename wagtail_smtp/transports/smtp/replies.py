@@ -1,4 +1,4 @@
-"""What a server's reply means, by the table in SPEC 4."""
+"""Classify a server's reply."""
 
 import re
 
@@ -16,17 +16,17 @@ _TOO_LARGE = ("5.2.3", "5.3.4")
 
 
 def is_yes(reply: Reply) -> bool:
-    """Whether the server agrees."""
+    """Whether the server accepts."""
     return 200 <= reply.code < 300
 
 
 def is_no(reply: Reply) -> bool:
-    """Whether the server refuses, for now or for good."""
+    """Whether the server refuses, temporarily or permanently."""
     return 400 <= reply.code < 600
 
 
 def error_for(name: str, phase: str, reply: Reply) -> AttemptFailed:
-    """The error for a reply that says no, by the table in SPEC 4."""
+    """Return the error for a reply that refuses."""
     text = response_text(reply)
     kind: type[AttemptFailed] = MessageDeferred
     if _is_too_large(reply.code, text) and phase != "rcpt":
@@ -42,17 +42,17 @@ def error_for(name: str, phase: str, reply: Reply) -> AttemptFailed:
 
 
 def _is_too_large(code: int, text: str) -> bool:
-    # 552 is a full mailbox as well (5.2.2), and Gmail's word for files it doesn't take (5.7.0).
+    # 552 also means a full mailbox (5.2.2) and, at Gmail, a blocked file type (5.7.0).
     enhanced = _ENHANCED.match(text)
     return enhanced[0] in _TOO_LARGE if enhanced else code == 552
 
 
 def connection_lost(name: str, phase: str, error: OSError) -> MessageDeferred:
-    """The error for a connection that failed before the message was handed over."""
+    """Return the error for a connection that failed before the message was sent."""
     return MessageDeferred(f"{name}: failed at {phase}: {error}", phase=phase)
 
 
 def response_text(reply: Reply) -> str:
-    """The server's words on one line, without control characters, at most 500 characters."""
+    """The reply's text on one line: no control characters, at most 500 characters."""
     text = reply.text.decode("utf-8", "replace")
     return "".join(c if c.isprintable() else " " for c in text)[:500].strip()

@@ -1,4 +1,4 @@
-"""One SMTP session: opened by a client, it hands over messages one by one."""
+"""An SMTP session: sends messages one after another over one connection."""
 
 import math
 import ssl
@@ -29,61 +29,61 @@ class SMTPSession:
         self._fast = fast or FastSending(name)
         self._probe: Probe | None = None
         self._needs_reset = False
-        #: Whether the last failure may be the fault of extensions, which aren't used again.
+        #: Whether extensions may have caused the last failure; they aren't used again.
         self.is_worth_repeating = False
-        #: Whether something failed so that no message may follow.
+        #: Whether a failure makes the session unusable.
         self.is_broken = False
-        #: Messages handed over so far.
+        #: Number of messages so far.
         self.messages = 0
-        #: Monotonic times: of the last use, and after which it is not used again.
+        #: Monotonic times of the last use and of the expiry.
         self.used_at = time.monotonic()
         self.expires_at = math.inf
 
     def send(
         self, envelope: Envelope, content: bytes, reply_timeout: float
     ) -> tuple[tuple[Recipient, ...], str]:
-        """Hand over one message; see :meth:`Exchange.run`.
+        """Send one message; see :meth:`Transaction.run`.
 
         Args:
             reply_timeout: seconds to wait for the reply to the whole message.
         """
         offers = self._fast.usable(self._extensions)
-        exchange = Transaction(self._wire, offers, self._name, reply_timeout)
+        transaction = Transaction(self._wire, offers, self._name, reply_timeout)
         is_fresh = time.monotonic() - self.used_at <= conf.ONE_WRITE_WITHIN
         try:
-            result = exchange.run(
+            result = transaction.run(
                 envelope,
                 content,
                 one_write=offers.chunking and is_fresh,
-                # An old session's first command must be one that costs nothing if it fails.
+                # After a pause, begin with a command that may fail without consequences.
                 reset=self._needs_reset or not is_fresh,
             )
         except AttemptFailed as error:
-            is_alive = exchange.is_answered or not self.messages
+            is_alive = transaction.is_answered or not self.messages
             self.is_worth_repeating = self._fast.is_to_blame(error, offers, is_alive=is_alive)
-            # Another session may think otherwise, so this one isn't worth keeping.
+            # A new session may have a different result, so this one isn't kept.
             self.is_broken = self.messages > 0 and is_before_acceptance(error)
             raise
         except BaseException as error:
-            # Interrupted at any point, nobody knows which replies are still to come.
+            # After an interruption it is unknown which replies are still to come.
             self.is_broken = not isinstance(error, EmailDeliveryError)
             raise
         else:
             if offers.chunking:
-                self._fast.took_chunks()
-            elif exchange.in_step:
+                self._fast.chunks_accepted()
+            elif transaction.in_step:
                 self._begin_probe()
             return result
         finally:
-            self._needs_reset = not exchange.is_finished
-            self.is_broken = self.is_broken or not exchange.in_step
+            self._needs_reset = not transaction.is_finished
+            self.is_broken = self.is_broken or not transaction.in_step
             self.messages += 1
             self.used_at = time.monotonic()
 
     def _begin_probe(self) -> None:
-        """Ask what the server does, behind a message that is answered; its caller doesn't wait."""
+        """Send a probe after a message's final reply, without waiting for its replies."""
         if self.messages + 1 >= conf.SESSION_MAX_MESSAGES:
-            return  # it is closed now
+            return  # the session is closed after this message
         probe = self._fast.probe(self._wire, self._extensions)
         if probe is None:
             return
@@ -96,10 +96,10 @@ class SMTPSession:
             self._probe = probe
 
     def _end_probe(self, *, wait: bool) -> bool:
-        """Take note of what the probe showed; whether the session can go on.
+        """Evaluate the probe; return whether the session is still usable.
 
         Args:
-            wait: until the replies have come or are overdue; otherwise those that are here count.
+            wait: wait for the replies, or use only those already received.
         """
         if self._probe is None:
             return True
@@ -111,16 +111,16 @@ class SMTPSession:
         return verdict == "passed"
 
     def is_usable(self) -> bool:
-        """Whether the next message may go over this session: nothing failed, nothing waits."""
+        """Whether this session can send the next message: no failure, no unread data."""
         return not self.is_broken and self._end_probe(wait=True) and self._wire.is_silent()
 
     def close(self) -> None:
-        """Say goodbye without waiting for the answer, and close the socket; never raises."""
+        """Send QUIT and close the socket without waiting for the reply; never raises."""
         self._end_probe(wait=False)
         self._wire.say_goodbye()
 
     def abandon(self) -> None:
-        """Close the descriptor without a word: after a fork the session is the parent's."""
+        """Close the descriptor without sending anything, after a fork."""
         self._wire.close()
 
 
@@ -131,12 +131,12 @@ def open_session(
     """Connect, encrypt and log in.
 
     Args:
-        context: None where nothing is encrypted.
-        fast: what is known of the server's extensions.
+        context: None without encryption.
+        fast: what this process knows about the server's extensions.
 
     Raises:
-        MessageDeferred: the server couldn't be reached or didn't let us in.
-        DestinationRefused: the address may not be connected to.
+        MessageDeferred: the server could not be reached or refused the session.
+        DestinationRefused: connecting to this address is not allowed.
     """
     client = Connector(config, context)
     try:
@@ -150,10 +150,10 @@ def open_session(
 
 
 def is_before_acceptance(error: AttemptFailed) -> bool:
-    """Whether a session failed, or refused, before the server had accepted any recipient.
+    """Whether the failure came before the server had accepted any recipient.
 
-    On a session that was used before, that may be about the session: a limit of messages or
-    recipients, a login that has ended, a connection that died unnoticed.
+    On a reused session, the session may be the cause: a limit of messages or recipients, an
+    expired login, a connection that died unnoticed.
     """
     if not error.retry_is_safe or error.phase == "size":
         return False

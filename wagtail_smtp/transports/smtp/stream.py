@@ -1,7 +1,7 @@
-"""The bytes of a session: writes that are known to be whole or not, replies within limits.
+"""Write to and read from an SMTP connection.
 
-smtplib's own reader is not used: its buffer hides a reply that came unasked, after which
-every later reply would be taken for the one before it.
+A write is known to be complete or not, and replies are limited in size and time. smtplib's reader
+is not used: its buffer hides unexpected replies, and every later reply would be misattributed.
 """
 
 import math
@@ -11,37 +11,37 @@ import ssl
 import time
 from dataclasses import dataclass
 
-#: Bytes of one reply line, as many as smtplib takes; RFC 5321 4.5.3.1.5 asks for 512.
+#: Maximum bytes of a reply line, as in smtplib; RFC 5321 4.5.3.1.5 requires 512.
 MAX_LINE = 8192
-#: Lines of one reply; an EHLO response has about twenty, some banners are pages of terms.
+#: Maximum lines of a reply. EHLO responses have about twenty; some banners are very long.
 MAX_LINES = 1024
 
-#: Octets a second below which a body on its way counts as stuck.
+#: Minimum bytes per second while sending; slower counts as stuck.
 _SLOWEST = 8192
 _CHUNK = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply: its three-digit code and its words, lines joined by line feeds."""
+    """A reply: its three-digit code and its text, with lines joined by line feeds."""
 
     code: int
     text: bytes
 
 
 class UnreadableReply(smtplib.SMTPException):
-    """What came is no SMTP reply, or too long to be one."""
+    """The data received is not an SMTP reply, or too long."""
 
 
 class IncompleteWrite(smtplib.SMTPServerDisconnected):
-    """Not all octets were handed over, so the server can't have taken what they meant."""
+    """Not all bytes were written, so the server can't have accepted the message."""
 
 
 class SMTPStream:
     """A connected socket with a reply reader. Used by one thread at a time.
 
-    ``timeout`` is in seconds and bounds each wait: one reply, however slowly its octets
-    come, and one write without progress. ``until``, a monotonic time, bounds all of them.
+    ``timeout`` (seconds) limits the wait for each whole reply and for progress of a write.
+    ``until`` (monotonic time) limits everything.
     """
 
     def __init__(self, sock: socket.socket, timeout: float, until: float = math.inf) -> None:
@@ -57,34 +57,34 @@ class SMTPStream:
         return self._sock
 
     def write(self, data: bytes) -> None:
-        """Hand all of ``data`` to the kernel.
+        """Write all of ``data`` to the socket.
 
         Raises:
-            IncompleteWrite: the connection failed, or the server stopped reading, before
-                the last octet was handed over.
+            IncompleteWrite: the connection failed, or the server stopped reading, before the
+                last byte was written.
         """
         deadline = time.monotonic() + self._timeout + len(data) / _SLOWEST
         view = memoryview(data)
         try:
             while view:
-                # An error here means that nothing of this piece was taken; over TLS a
-                # record that is not whole can't be read by the server either.
+                # An error here means that nothing of this chunk was sent: over TLS, the server
+                # can't read an incomplete record either.
                 view = view[self._sock.send(view[:_CHUNK]) :]
                 if view and time.monotonic() > deadline:
-                    raise TimeoutError("the server takes the message too slowly")
+                    raise TimeoutError("the server reads the message too slowly")
         except OSError as error:
             raise IncompleteWrite(f"the connection failed while sending: {error}") from error
 
     def read_reply(self, timeout: float | None = None) -> Reply:
-        """The next reply.
+        """Read the next reply.
 
         Args:
-            timeout: seconds instead of the wire's own.
+            timeout: seconds, instead of the default.
 
         Raises:
             SMTPServerDisconnected: the server closed the connection.
-            UnreadableReply: it is no reply, or longer than any should be.
-            OSError: the connection failed; TimeoutError: no whole reply came in time.
+            UnreadableReply: not a reply, or too long.
+            OSError: the connection failed; TimeoutError: no complete reply came in time.
         """
         wait = timeout or self._timeout
         if wait == self._timeout:
@@ -96,15 +96,15 @@ class SMTPStream:
             self._sock.settimeout(self._timeout)
 
     def _read_reply(self, wait: float) -> Reply:
-        """As lenient as smtplib: the text may be missing (RFC 5321 4.2), anything but a hyphen
-        ends the reply, and the last line's code counts."""
+        """Read a reply, as leniently as smtplib: the text may be missing (RFC 5321 4.2), anything
+        but a hyphen ends the reply, and the last line's code counts."""
         deadline = min(time.monotonic() + wait, self._until)
         lines: list[bytes] = []
         while len(lines) < MAX_LINES:
             line = self._line(deadline).rstrip(b"\r")
             code = line[:3]
             if len(code) < 3 or not code.isdigit():
-                raise UnreadableReply(f"the server's answer is no SMTP reply: {line[:80]!r}")
+                raise UnreadableReply(f"the server's response is not an SMTP reply: {line[:80]!r}")
             lines.append(line[4:].strip(b" \t\r"))
             if line[3:4] != b"-":
                 return Reply(int(code), b"\n".join(lines))
@@ -114,18 +114,18 @@ class SMTPStream:
         while True:
             line, newline, rest = self._buffer.partition(b"\n")
             if len(line) > MAX_LINE:
-                raise UnreadableReply("the server's reply has a line without end")
+                raise UnreadableReply("the server's reply has a line that is too long")
             if newline:
                 self._buffer = rest
                 return line
             if time.monotonic() > deadline:
                 raise TimeoutError("timed out")
             if self._until < math.inf:
-                # A wait that began late may not outlast the time for all.
+                # A late wait must end by the overall deadline.
                 self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
             data = self._sock.recv(MAX_LINE)
             if not data and self._buffer:
-                # The last words of a server that closes without ending the line.
+                # The server closed the connection without ending the last line.
                 line, self._buffer = self._buffer, b""
                 return line
             if not data:
@@ -133,12 +133,12 @@ class SMTPStream:
             self._buffer += data
 
     def is_silent(self) -> bool:
-        """Whether nothing waits to be read: no late reply, no end of the connection."""
+        """Whether there is nothing to read: no late reply, no closed connection."""
         if self._buffer:
             return False
         try:
             self._sock.setblocking(False)
-            # Reading, not just asking: TLS tickets make a socket readable without a reply.
+            # Read, don't just poll: TLS tickets make a socket readable without a reply.
             self._sock.recv(1)
         except (BlockingIOError, ssl.SSLWantReadError):
             return True
@@ -150,14 +150,14 @@ class SMTPStream:
         return False
 
     def say_goodbye(self) -> None:
-        """QUIT without waiting for the answer, and close; never raises."""
+        """Send QUIT and close without waiting for the reply; never raises."""
         try:
             self._sock.setblocking(False)
             self._sock.send(b"QUIT\r\n")
         except OSError:
-            pass  # it is closed all the same
+            pass  # it is closed anyway
         self.close()
 
     def close(self) -> None:
-        """Close the socket without a word, as a forked child must."""
+        """Close the socket without sending anything, as a forked child must."""
         self._sock.close()

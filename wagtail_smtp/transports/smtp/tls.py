@@ -1,4 +1,4 @@
-"""How certificates are checked."""
+"""TLS contexts that verify certificates."""
 
 import ssl
 import weakref
@@ -6,17 +6,17 @@ from typing import Literal
 
 from wagtail_smtp.exceptions import TransportUnavailable
 
-#: The contexts in use, by what they are for and their authorities: each takes time to make,
-#: and about 0.6 MB. What urllib3 sets in one, such as ALPN, must not reach mail servers.
+#: The contexts in use, by protocol and authorities. Each takes time to create and about 0.6 MB.
+#: Mail servers get their own: urllib3 changes its context, for example to use ALPN.
 _in_use: "weakref.WeakValueDictionary[tuple[str, str], ssl.SSLContext]"
 _in_use = weakref.WeakValueDictionary()
 
 
 def shared_context(use: Literal["smtp", "http"], ca_certificates: str) -> ssl.SSLContext:
-    """The context of all transports with the same authorities, as long as one of them has it.
+    """Return the context that all transports with the same authorities share.
 
     Raises:
-        TransportUnavailable: it can't be made here, so nothing was connected to.
+        TransportUnavailable: the context can't be created; no connection was made.
     """
     context = _in_use.get((use, ca_certificates))
     if context is None:
@@ -30,13 +30,13 @@ def shared_context(use: Literal["smtp", "http"], ca_certificates: str) -> ssl.SS
 
 
 def ssl_context(ca_certificates: str) -> ssl.SSLContext:
-    """Verifies certificate and name, against an authority of one's own if it is named.
+    """Return a context that verifies certificate and host name.
 
     Args:
-        ca_certificates: in PEM format; empty: the system's authorities.
+        ca_certificates: authorities to trust, in PEM format; empty: the system's.
 
     Raises:
-        ssl.SSLError, ValueError: that is no PEM.
+        ssl.SSLError, ValueError: not valid PEM.
     """
     context = ssl.create_default_context(cadata=ca_certificates or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -46,11 +46,10 @@ def ssl_context(ca_certificates: str) -> ssl.SSLContext:
 
 
 def trust_as_given(context: ssl.SSLContext) -> None:
-    """Take the certificates that someone entered for what they are.
+    """Trust entered certificates in the same way on every Python version.
 
-    Python 3.13 refuses those that leave out what RFC 5280 wants, as many private authorities
-    do, and began to trust an intermediate authority without its root. The Python of the site
-    shouldn't decide that.
+    Python 3.13 began to refuse certificates that don't follow RFC 5280 strictly, as those of
+    many private authorities, and to trust an intermediate authority without its root.
     """
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN

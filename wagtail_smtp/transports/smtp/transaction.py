@@ -1,13 +1,13 @@
-"""One message over one session: MAIL, RCPT, DATA or BDAT, in as few round trips as is safe.
+"""Send one message over a session (MAIL, RCPT, DATA or BDAT) in as few round trips as is safe.
 
 - *One write* (PIPELINING and CHUNKING): all commands and the message together, one round trip.
-  The message is on its way before the first reply is read, so a connection that breaks leaves
-  the outcome unknown; hence only over a session that was just used.
+  The message is sent before the first reply is read, so if the connection breaks, the outcome is
+  unknown. Therefore it is only used on a session that was just used.
 - *Grouped* (PIPELINING): the commands together, the message after their replies.
 - *One by one* otherwise.
 
-What proves that a message was not taken stands in SPEC 4: an incomplete write, MAIL refused,
-all recipients refused, or a 421.
+These prove that a message was not accepted: an incomplete write, MAIL refused, all recipients
+refused, or a 421.
 """
 
 import time
@@ -33,23 +33,23 @@ from wagtail_smtp.transports.smtp.replies import (
 )
 from wagtail_smtp.transports.smtp.stream import IncompleteWrite, Reply, SMTPStream, UnreadableReply
 
-#: Seconds to look for the server's words after it stopped reading.
+#: Seconds to wait for a reply after the server stopped reading.
 _LAST_WORDS = 1.0
-#: Replies to BDAT that are about the command and not about the message.
+#: Replies to BDAT that are about the command, not the message.
 _NOT_CHUNKING = (500, 501, 502, 503, 504, 555)
 
 
 class ChunkingRefused(MessageDeferred):
-    """The server offered CHUNKING and doesn't do BDAT."""
+    """The server offers CHUNKING but refuses BDAT."""
 
 
 class Transaction:
-    """One transaction. Made for one message and thrown away.
+    """One transaction, for one message.
 
     Attributes:
-        in_step: whether each command had its reply; if not, the session can't be used again.
-        is_finished: whether the server is ready for the next MAIL without a RSET.
-        is_answered: whether the server replied to anything.
+        in_step: whether each command got its reply; if not, the session can't be used again.
+        is_finished: whether the server accepts the next MAIL without a RSET.
+        is_answered: whether the server replied at all.
     """
 
     def __init__(
@@ -68,22 +68,22 @@ class Transaction:
     def run(
         self, envelope: Envelope, content: bytes, *, one_write: bool, reset: bool
     ) -> tuple[tuple[Recipient, ...], str]:
-        """Hand over ``content`` and return each recipient's state and the server's words.
+        """Send ``content``; return each recipient's state and the server's response.
 
         Args:
-            content: the message, lines ended by CR LF, not dot-stuffed.
-            one_write: everything in one write; needs PIPELINING and CHUNKING, both proven.
-            reset: begin with RSET.
+            content: the message with CRLF line endings, not dot-stuffed.
+            one_write: send everything in one write; needs working PIPELINING and CHUNKING.
+            reset: start with RSET.
 
         Raises:
-            MessageDeferred, MessageRefused, MessageTooLarge, MessageOutcomeUnknown: for the
-                message as a whole, that is, for each of the recipients.
+            MessageDeferred, MessageRefused, MessageTooLarge, MessageOutcomeUnknown: for all
+                recipients.
         """
         if self._offers.size and len(content) > self._offers.size:
             self.is_finished = not reset
             raise MessageTooLarge(
-                f"{self._name}: the message has {len(content)} octets, the server takes "
-                f"{self._offers.size}.",
+                f"{self._name}: the message has {len(content)} bytes, but the server accepts at "
+                f"most {self._offers.size}.",
                 phase="size",
             )
         commands = [("reset", b"RSET\r\n")] if reset else []
@@ -117,11 +117,11 @@ class Transaction:
                 replies.append(self._read(phase))
             final = self._read("reply")
         except MessageOutcomeUnknown:
-            # What was read before the connection broke may prove that nothing was taken.
+            # Replies read before the connection broke may prove that nothing was accepted.
             self._classify_commands(replies, addresses, reset, whole=False)
             raise
         self.is_finished = True
-        # A server that refuses BDAT may read the message as commands, and answer them.
+        # A server that refuses BDAT may execute the message as commands, and reply to them.
         self.in_step = is_yes(final)
         recipients = self._classify_commands(replies, addresses, reset, final=final)
         return recipients, self._classify_final(final)
@@ -140,10 +140,10 @@ class Transaction:
         try:
             self._ask(commands, replies)
         except MessageDeferred:
-            # What was read before the connection broke weighs more than that it broke.
+            # Replies read before the connection broke say more than the broken connection.
             self._classify_commands(replies, addresses, reset, whole=False)
             raise
-        # If there is nobody to send to after all, the session hangs in the message.
+        # If all recipients were refused, the server still waits for the message.
         self.in_step = not (groups_data and replies[-1].code == 354)
         recipients = self._classify_commands(replies, addresses, reset)
         if self._offers.chunking:
@@ -163,7 +163,7 @@ class Transaction:
             raise error_for(self._name, "data", reply)
 
     def _ask(self, commands: Sequence[tuple[str, bytes]], replies: list[Reply]) -> None:
-        """Add the replies to ``commands``; without PIPELINING none after a refused RSET or MAIL."""
+        """Send commands, collect replies; without PIPELINING, stop after a refused RSET or MAIL."""
         together = self._offers.pipelining
         if together:
             self._write(b"".join(line for _phase, line in commands))
@@ -183,23 +183,23 @@ class Transaction:
         whole: bool = True,
         final: Reply | None = None,
     ) -> tuple[Recipient, ...]:
-        """Each recipient's state, or the error that the replies to the commands prove.
+        """Return each recipient's state, or raise the error that the replies prove.
 
         Args:
             whole: these are all replies; otherwise the connection broke after them.
-            final: the reply to a message that was handed over with the commands.
+            final: the reply to the message, if it was sent with the commands.
         """
         is_reset = not reset or not replies or is_yes(replies[0])
         mail, answers = replies[reset : reset + 1], replies[reset + 1 :]
         is_mail = not mail or is_yes(mail[0])
-        # What refuses either is worn out, and no session for another message.
+        # A session that refuses either can't send another message.
         self.in_step = self.in_step and is_reset and is_mail
         recipients = tuple(map(self._recipient, addresses, answers))
         is_all = whole or len(recipients) == len(addresses)
         nobody = is_all and all(item.state != "sent" for item in recipients)
         if final is not None and is_yes(final) and (not is_mail or nobody):
-            # It can't both refuse the sender and take the message: no proof either way.
-            raise self._unknown("the server's answers contradict each other")
+            # Refusing the sender but accepting the message proves nothing.
+            raise self._unknown("the server's replies contradict each other")
         if not is_reset and final is None:
             raise error_for(self._name, "reset", replies[0])
         if not is_mail:
@@ -218,7 +218,7 @@ class Transaction:
         for_good = all(item.state == "refused" for item in recipients)
         first = next((r for r in recipients if r.state == "deferred"), recipients[0])
         return (MessageRefused if for_good else MessageDeferred)(
-            f"{self._name}: the server took none of the {len(recipients)} recipients: "
+            f"{self._name}: the server refused all recipients ({len(recipients)}): "
             f"{first.code} {first.reply}",
             phase="rcpt",
             code=first.code,
@@ -232,7 +232,7 @@ class Transaction:
         self.in_step = self.in_step and not self._offers.chunking
         if self._offers.chunking and reply.code in _NOT_CHUNKING:
             raise ChunkingRefused(
-                f"{self._name}: the server offers CHUNKING, but answers "
+                f"{self._name}: the server offers CHUNKING but refuses BDAT: "
                 f"{reply.code} {response_text(reply)}",
                 phase="data",
                 code=reply.code,
@@ -243,8 +243,8 @@ class Transaction:
     def _unknown(self, why: str) -> MessageOutcomeUnknown:
         self.in_step = False
         return MessageOutcomeUnknown(
-            f"{self._name}: the message was handed over, but no answer says what became of "
-            f"it: {why}. It may have been delivered, so it is not sent again by itself.",
+            f"{self._name}: the message was sent, but the server didn't confirm it: {why}. It may "
+            "have been delivered, so it will not be sent again automatically.",
             phase="reply",
         )
 
@@ -256,23 +256,23 @@ class Transaction:
             raise connection_lost(self._name, "mail", error) from error
 
     def _transmit(self, data: bytes, phases: Sequence[str] = ()) -> None:
-        """Write what ends with the message's last octet.
+        """Write data that ends with the message's last byte.
 
         Args:
-            phases: of the commands in ``data``, whose replies come first.
+            phases: phases of the commands in ``data``, whose replies come first.
         """
         try:
             self._wire.write(data)
         except IncompleteWrite as error:
             self.in_step = False
-            raise self._last_words([*phases, "body"]) or connection_lost(
+            raise self._last_reply([*phases, "body"]) or connection_lost(
                 self._name, "body", error
             ) from error
         self._handed_over = True
         self._deadline = time.monotonic() + self._reply_timeout
 
-    def _last_words(self, phases: Sequence[str]) -> AttemptFailed | None:
-        """What the server refused with before it stopped reading."""
+    def _last_reply(self, phases: Sequence[str]) -> AttemptFailed | None:
+        """Return the refusal that the server sent before it stopped reading."""
         deadline = time.monotonic() + _LAST_WORDS
         try:
             for phase in phases:
@@ -280,7 +280,7 @@ class Transaction:
                 if reply.code == 421 or (is_no(reply) and phase in ("mail", "body")):
                     return error_for(self._name, phase, reply)
         except OSError:
-            pass  # it said nothing; the failed write is reported
+            pass  # no reply; the failed write is reported
         return None
 
     def _read(self, phase: str) -> Reply:
@@ -288,7 +288,7 @@ class Transaction:
         try:
             reply = self._wire.read_reply(wait)
             if not (is_yes(reply) or is_no(reply) or (phase == "data" and reply.code == 354)):
-                raise UnreadableReply(f"the server answered {reply.code} {response_text(reply)}")
+                raise UnreadableReply(f"unexpected reply: {reply.code} {response_text(reply)}")
         except OSError as error:
             self.in_step = False
             if self._handed_over:
@@ -296,21 +296,21 @@ class Transaction:
             raise connection_lost(self._name, phase, error) from error
         self.is_answered = True
         if reply.code == 421:
-            # It closes the connection, and takes nothing that it hasn't confirmed.
+            # The server closes the connection, and accepts nothing that it hasn't confirmed.
             self.in_step = False
             raise error_for(self._name, phase, reply)
         return reply
 
 
 def _path(address: str) -> bytes:
-    """An address as it may stand between angle brackets."""
+    """An address to put between angle brackets."""
     if any(c < " " or c in "<>\x7f" for c in address):
-        raise ValueError(f"{address!r} can't stand in an SMTP command.")
+        raise ValueError(f"{address!r} can't be used in an SMTP command.")
     return address.encode("ascii")
 
 
 def _dot_stuffed(content: bytes) -> bytes:
-    """A line's first dot doubled (RFC 5321 4.5.2)."""
+    """Double the dot at the start of each line (RFC 5321 4.5.2)."""
     if content.startswith(b"."):
         content = b"." + content
     return content.replace(b"\n.", b"\n..")

@@ -1,4 +1,4 @@
-"""SMTP as a transport: pooled sessions, transactions of a bounded size, safe repetition."""
+"""The SMTP transport: pooled sessions, limited recipients per transaction, safe retries."""
 
 import re
 import ssl
@@ -25,7 +25,7 @@ from wagtail_smtp.transports.smtp.tls import shared_context
 
 
 class SMTPTransport:
-    """Hands messages to one server. Shared by all threads of a process."""
+    """Sends messages through one server. Shared by all threads of a process."""
 
     def __init__(self, config: TransportConfig) -> None:
         self.config = config
@@ -34,8 +34,8 @@ class SMTPTransport:
         self._fast = FastSending(config.name)
         self._ssl_context: ssl.SSLContext | None = None
         self._context_lock = threading.Lock()
-        # Until it is closed it stays for the process's end to find; then it goes at once.
-        self._itself: SMTPTransport | None = self
+        # Keeps itself alive until closed, so that its sessions are closed when the process ends.
+        self._keep_alive: SMTPTransport | None = self
         this = weakref.proxy(self)
         self._pool: Pool[SMTPSession] = Pool(lambda: this._open(), config.name)
         registry.register(self)
@@ -43,7 +43,7 @@ class SMTPTransport:
     def _context(self) -> ssl.SSLContext | None:
         if self.config.encryption == "none":
             return None
-        # Built once: loading the system's authorities takes longer than sending a message.
+        # Created once: loading the system's authorities takes longer than sending a message.
         with self._context_lock:
             if self._ssl_context is None:
                 self._ssl_context = shared_context("smtp", self.config.ca_certificates)
@@ -53,48 +53,48 @@ class SMTPTransport:
         return open_session(self.config, self._context(), self._fast)
 
     def close(self) -> None:
-        """Close idle sessions now, and those in use when their message is through."""
+        """Close idle sessions now, and those in use after their message."""
         self._pool.retire()
-        self._ssl_context = self._itself = None
+        self._ssl_context = self._keep_alive = None
 
     def after_fork(self) -> None:
-        """In the child: leave the parent's sessions alone, and its threads' locks behind."""
+        """Replace locks and sessions in a forked child: they belong to the parent."""
         self._context_lock = threading.Lock()
         self.availability.after_fork()
         self._fast.after_fork()
         self._pool.after_fork()
 
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
-        """Hand over one message; see :class:`wagtail_smtp.transports.base.Transport`."""
+        """Send one message; see :class:`wagtail_smtp.transports.base.Transport`."""
         settled: list[Recipient] = []
         waiting = list(outgoing.envelope.recipients)
         failures: list[AttemptFailed] = []
-        words = ""
+        response = ""
         while waiting:
             part, waiting = waiting[: conf.MAX_RECIPIENTS], waiting[conf.MAX_RECIPIENTS :]
             try:
                 envelope = Envelope(outgoing.envelope.sender, tuple(part))
-                answered, words = self._transaction(envelope, outgoing.content, reply_timeout)
+                answered, response = self._transaction(envelope, outgoing.content, reply_timeout)
             except AttemptFailed as error:
                 failures.append(error)
                 settled += _states(part, error)
                 if error.phase != "rcpt":
-                    # Whatever it is, the next transaction would meet it too.
+                    # The next transaction would fail in the same way.
                     settled += _not_tried(waiting, error)
                     break
                 continue
             too_many = [item.address for item in answered if _is_too_many(item)]
             settled += [item for item in answered if item.address not in too_many]
             waiting = too_many + waiting
-        return self._result(settled, failures, words)
+        return self._result(settled, failures, response)
 
     def _result(
-        self, settled: Sequence[Recipient], failures: Sequence[AttemptFailed], words: str
+        self, settled: Sequence[Recipient], failures: Sequence[AttemptFailed], response: str
     ) -> Outcome:
         unknown = next((e for e in failures if isinstance(e, MessageOutcomeUnknown)), None)
         if unknown is None and any(item.state == "sent" for item in settled):
-            return Outcome(self.name, tuple(settled), words)
-        # What a retry could still bring about outweighs what is settled for good.
+            return Outcome(self.name, tuple(settled), response)
+        # A temporary failure takes precedence: a retry may still succeed.
         deferred = next((e for e in failures if isinstance(e, MessageDeferred)), None)
         error = unknown or deferred or failures[0]
         error.recipients = tuple(settled)
@@ -103,9 +103,9 @@ class SMTPTransport:
     def _transaction(
         self, envelope: Envelope, content: bytes, reply_timeout: float
     ) -> tuple[tuple[Recipient, ...], str]:
-        """One transaction, again over a new session where nothing can have been taken.
+        """Run one transaction; retry over a new session if nothing was accepted.
 
-        Once if the session was used before, whose state is not the message's fate; and once for
+        Retries once if the session was reused, because its state may be the cause, and once for
         each extension that turns out not to work.
         """
         new = False
@@ -129,13 +129,13 @@ class SMTPTransport:
 
 
 def _is_throttled(error: AttemptFailed) -> bool:
-    """Whether the server means that there are too many sessions, or too fast ones."""
+    """Whether the server reports too many sessions or a rate limit."""
     if error.code == 454:
         return error.reply.startswith("4.7.")
     return error.code in (421, 432)
 
 
-#: Enhanced codes of a 452 that concern one mailbox (RFC 3463 3.3).
+#: Enhanced codes of a 452 that are about one mailbox (RFC 3463 3.3).
 _MAILBOX = re.compile(r"4\.2\.")
 
 
@@ -156,7 +156,7 @@ def _states(addresses: Sequence[str], error: AttemptFailed) -> list[Recipient]:
 
 
 def _not_tried(addresses: Sequence[str], error: AttemptFailed) -> list[Recipient]:
-    """Recipients whose transaction never began: refused with the message, else deferred."""
+    """States of recipients without a transaction: those of the failed one, or deferred."""
     if isinstance(error, MessageOutcomeUnknown):
         return [Recipient(address, "deferred", phase="pool") for address in addresses]
     return _states(addresses, error)
