@@ -37,7 +37,7 @@ def decrypt(token: str, binding: Mapping[str, str]) -> str:
         content = json.loads(_fernet().decrypt(token.encode()))
     except (InvalidToken, ValueError):
         raise SecretUnreadable(
-            _("The stored password can't be decrypted: the key it was stored with is gone.")
+            _("The stored password can't be decrypted: its encryption key is missing.")
         ) from None
     if content["binding"] != dict(binding):
         raise SecretBoundElsewhere(
@@ -60,7 +60,7 @@ def unseal(token: bytes) -> bytes:
     try:
         return _fernet().decrypt(token)
     except InvalidToken:
-        raise SecretUnreadable(_("It can't be decrypted: its key is gone.")) from None
+        raise SecretUnreadable(_("It can't be decrypted: its encryption key is missing.")) from None
 
 
 def rotate(token: str) -> str:
@@ -81,7 +81,7 @@ def reseal(token: bytes) -> bytes:
     try:
         return _fernet().rotate(token)
     except (InvalidToken, ValueError):
-        raise SecretUnreadable(_("It can't be decrypted: its key is gone.")) from None
+        raise SecretUnreadable(_("It can't be decrypted: its encryption key is missing.")) from None
 
 
 def _fernet() -> MultiFernet:
@@ -97,7 +97,7 @@ def _fernet_of(keys: tuple[str, ...], secrets: tuple[str, ...]) -> MultiFernet:
     except (ValueError, TypeError) as error:
         # No ValueError: it is not the message, or the form, that is wrong.
         raise ImproperlyConfigured(
-            f"WAGTAIL_SMTP['ENCRYPTION_KEYS'] holds what is not a Fernet key: {error}"
+            f"WAGTAIL_SMTP['ENCRYPTION_KEYS'] contains an invalid Fernet key: {error}"
         ) from None
     return MultiFernet([*given, *(Fernet(_derive(secret)) for secret in secrets)])
 

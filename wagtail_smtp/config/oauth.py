@@ -72,23 +72,23 @@ CLOUDS: Mapping[str, Cloud] = {
 #: What people call the values of a set's ``oauth``, and those that are chosen from a list.
 LABELS: Mapping[str, Any] = {
     "provider": _("Identity provider"),
-    "flow": _("Way to log in"),
-    "cloud": _("Microsoft's cloud"),
+    "flow": _("Login method"),
+    "cloud": _("Microsoft cloud"),
     "tenant": _("Directory (tenant) ID"),
     "client_id": _("Client ID"),
-    "authorize_url": _("Authorization address"),
-    "token_url": _("Token address"),
+    "authorize_url": _("Authorization URL"),
+    "token_url": _("Token URL"),
     "scope": _("Scope"),
 }
 CHOICES: Mapping[str, Mapping[str, Any]] = {
     "provider": {
         "microsoft": _("Microsoft 365"),
         "google": _("Google Workspace"),
-        "other": _("Another provider"),
+        "other": _("Another identity provider"),
     },
     "flow": {
         "client": _("The site logs in as itself"),
-        "service_account": _("By a service account"),
+        "service_account": _("A service account"),
         "consent": _("A person consents once"),
     },
     "cloud": {
@@ -168,11 +168,11 @@ def problems(values: Mapping[str, str]) -> Iterator[Problem]:
     """Everything wrong with a set's ``oauth`` by its values alone, each at its form field."""
     item = OAuth.of(values)
     if item.flow not in FLOWS.get(item.provider, ()):
-        yield Problem(_("This provider has no such way to log in."), "oauth_flow")
+        yield Problem(_("This identity provider doesn't support this login method."), "oauth_flow")
         return
     if not _is_installed(item):
         yield Problem(
-            _("OAuth 2 needs more software. A developer installs it: wagtail-smtp[oauth]"),
+            _("OAuth 2 needs additional packages. Ask a developer to install wagtail-smtp[oauth]."),
             "authentication",
         )
     if item.provider == "microsoft":
@@ -180,7 +180,7 @@ def problems(values: Mapping[str, str]) -> Iterator[Problem]:
     if item.provider == "other":
         yield from _other(item)
     if item.flow != "service_account" and not _WITHOUT_SPACES.match(item.client_id):
-        yield Problem(_("Enter the client ID that the provider shows."), "oauth_client_id")
+        yield Problem(_("Enter the client ID from your identity provider."), "oauth_client_id")
 
 
 def is_installed(provider: str) -> bool:
@@ -201,13 +201,17 @@ def _is_installed(item: OAuth) -> bool:
 
 def _microsoft(item: OAuth) -> Iterator[Problem]:
     if (item.cloud or "global") not in CLOUDS:
-        yield Problem(_("Choose one of Microsoft's clouds."), "oauth_cloud")
+        yield Problem(_("Choose a Microsoft cloud."), "oauth_cloud")
     if not _TENANT.match(item.tenant) or ".." in item.tenant:
         yield Problem(
-            _("Enter the directory (tenant) ID, or a domain of the directory."), "oauth_tenant"
+            _("Enter the directory (tenant) ID or one of the directory's domains."), "oauth_tenant"
         )
     elif item.flow == "client" and item.tenant.lower() in _SHARED_TENANTS:
-        yield Problem(_("Logging in as the site itself needs its own tenant."), "oauth_tenant")
+        yield Problem(
+            _("Enter the ID of your own tenant: “%s” only works when a person consents.")
+            % item.tenant,
+            "oauth_tenant",
+        )
 
 
 def _other(item: OAuth) -> Iterator[Problem]:
@@ -217,7 +221,7 @@ def _other(item: OAuth) -> Iterator[Problem]:
     for field, url in urls.items():
         if not is_usable_url(url):
             yield Problem(
-                _("Enter a complete address that begins with https://, without a fragment."), field
+                _("Enter a complete URL that starts with https:// and has no “#” part."), field
             )
     if item.scope and not _SCOPE.match(item.scope):
         yield Problem(_("Separate scopes with single spaces."), "oauth_scope")

@@ -157,7 +157,7 @@ def _server(item: SettingsSetConfig) -> Iterator[Problem]:
             yield Problem(_("Enter the server's host name."), "host")
         elif not is_host(item.host):
             yield Problem(
-                _("Enter a host name or IP address alone, for example smtp.example.com."), "host"
+                _("Enter only a host name or IP address, for example smtp.example.com."), "host"
             )
         if not 1 <= item.port <= 65535:
             yield Problem(_("Enter a port between 1 and 65535."), "port")
@@ -166,7 +166,7 @@ def _server(item: SettingsSetConfig) -> Iterator[Problem]:
     unknown = [name for name in item.ignored_extensions if name not in EXTENSIONS]
     if unknown:
         yield Problem(
-            _("%(unknown)s can't be ignored, only %(known)s.")
+            _("%(unknown)s can't be ignored. You can ignore %(known)s.")
             % {"unknown": ", ".join(map(str, unknown)), "known": ", ".join(EXTENSIONS)},
             "ignored_extensions",
         )
@@ -209,8 +209,8 @@ def login_without_tls(encryption: str, host: str, username: str) -> Iterator[Pro
     if username and encryption == "none" and not may_log_in_without_tls(host):
         yield Problem(
             _(
-                "Without encryption the password could be read on the way. Choose STARTTLS or "
-                "SSL/TLS; only a server on this machine may be logged in to without."
+                "Without encryption, others could read the password. Choose STARTTLS or SSL/TLS. "
+                "Only a server on this machine can be used without encryption."
             ),
             "encryption",
         )
@@ -231,7 +231,7 @@ def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
         if value and not is_email_address(value):
             yield Problem(_("Enter a valid email address."), field)
     if item.always_use_sender and not effective_sender(item) and item.authentication != "default":
-        yield Problem(_("Enter the address that is always to be used."), "sender_address")
+        yield Problem(_("Enter the address to use for every message."), "sender_address")
 
 
 def effective_sender(item: SettingsSetConfig) -> str:
@@ -248,7 +248,7 @@ def effective_sender(item: SettingsSetConfig) -> str:
 def _use(item: SettingsSetConfig) -> Iterator[Problem]:
     for address in item.report_addresses:
         if not is_email_address(address):
-            yield Problem(_("A report email is no valid address."), "report_emails")
+            yield Problem(_("A report email is not a valid email address."), "report_emails")
     if item.redirect and not item.report_addresses:
         yield Problem(_("Add and enable at least one report email to redirect to."), "redirect")
     for category in item.categories:

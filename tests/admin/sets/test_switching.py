@@ -182,8 +182,8 @@ def test_the_reload_page_speaks_as_the_form_does(admin_client, save):
     page = admin_client.get(reverse("wagtail_smtp_reload:index")).text
     for words in (
         "Identity provider: Microsoft 365",
-        "Way to log in: The site logs in as itself",
-        "Microsoft&#x27;s cloud: Worldwide",
+        "Login method: The site logs in as itself",
+        "Microsoft cloud: Worldwide",
         "Directory (tenant) ID: contoso.example",
         "Client ID: c-1",
         "Client secret or key",

@@ -107,20 +107,20 @@ PROVIDERS: Mapping[str, ESP] = {
                     "configuration_set_name",
                     _("Configuration set"),
                     is_required=False,
-                    hint=_("Needed for delivery reports."),
+                    hint=_("Required for delivery tracking."),
                 ),
             ),
             url="https://email.{region_name}.amazonaws.com/",
             hint=_(
-                "The user of the access key needs the permission ses:SendEmail, and "
-                "ses:SendBulkEmail for templates."
+                "The access key's user needs the permission ses:SendEmail, and for templates "
+                "ses:SendBulkEmail."
             ),
             fixed={"message_tag_name": None},
         ),
         ESP(
             "brevo",
             "Brevo",
-            (_key("api_key", hint=_("A version 3 API key, not the SMTP key.")),),
+            (_key("api_key", hint=_("Enter a version 3 API key, not the SMTP key.")),),
             url="https://api.brevo.com/v3/",
             fixed=_NO_WORKAROUND_CHANGES | {"prevent_header_encoding_bugs": True},
         ),
@@ -136,7 +136,7 @@ PROVIDERS: Mapping[str, ESP] = {
             "mailgun",
             "Mailgun",
             (
-                _key("api_key", hint=_("An API key, or a domain's sending key.")),
+                _key("api_key", hint=_("Enter an API key or a domain's sending key.")),
                 _at(
                     ("https://api.mailgun.net/v3", _("United States")),
                     ("https://api.eu.mailgun.net/v3", _("European Union")),
@@ -146,7 +146,9 @@ PROVIDERS: Mapping[str, ESP] = {
                     _("Sending domain"),
                     is_required=False,
                     kind="domain",
-                    hint=_("As Mailgun knows it. Empty: the domain of each message's sender."),
+                    hint=_(
+                        "A domain of your Mailgun account. Leave empty to use the sender's domain."
+                    ),
                 ),
             ),
         ),
@@ -165,7 +167,9 @@ PROVIDERS: Mapping[str, ESP] = {
                     "sandbox_id",
                     _("Sandbox ID"),
                     is_required=False,
-                    hint=_("Given: messages go to that sandbox and to nobody else."),
+                    hint=_(
+                        "If you enter an ID, all email goes to that sandbox and is not delivered."
+                    ),
                 ),
             ),
         ),
@@ -179,7 +183,12 @@ PROVIDERS: Mapping[str, ESP] = {
             "postal",
             "Postal",
             (
-                Option("api_url", _("API URL"), kind="url", hint=_("Where your Postal runs.")),
+                Option(
+                    "api_url",
+                    _("API URL"),
+                    kind="url",
+                    hint=_("For example https://postal.example.com."),
+                ),
                 _key("api_key"),
             ),
             returns_metadata=False,
@@ -193,7 +202,7 @@ PROVIDERS: Mapping[str, ESP] = {
                     "message_stream",
                     _("Message stream"),
                     is_required=False,
-                    hint=_("Empty: the server's transactional stream."),
+                    hint=_("Leave empty to use the server's transactional stream."),
                 ),
             ),
             url="https://api.postmarkapp.com/",
@@ -233,8 +242,8 @@ PROVIDERS: Mapping[str, ESP] = {
                 ),
             ),
             hint=_(
-                "It works, but django-anymail no longer tests it. For plain email, SMTP with the "
-                "SendGrid preset is the safer choice."
+                "This still works, but django-anymail no longer tests it. Unless you need "
+                "provider features, use SMTP with the SendGrid preset."
             ),
             fixed={
                 # Empty, not None: for None, the project's setting would be used.
@@ -264,7 +273,7 @@ PROVIDERS: Mapping[str, ESP] = {
                     "api_url",
                     _("API URL"),
                     kind="url",
-                    hint=_("Depends on your account; it is shown there."),
+                    hint=_("Copy it from your Unisender Go account."),
                 ),
                 _key("api_key"),
             ),

@@ -70,10 +70,10 @@ def problems(item: SettingsSetConfig) -> Iterator[Problem]:
         return
     provider = PROVIDERS.get(item.transport)
     if provider is None:
-        yield Problem(_("This provider is unknown here."), "transport", item.name)
+        yield Problem(_("This email provider is not supported."), "transport", item.name)
         return
     if not provider.is_installed:
-        text = _("%(provider)s needs django-anymail, which a developer installs: %(command)s")
+        text = _("%(provider)s needs django-anymail. Ask a developer to run: %(command)s")
         values = {"provider": provider.label, "command": INSTALL}
         yield Problem(text % values, "transport", item.name)
     known = {option.name for option in provider.options if not option.is_secret}
@@ -89,17 +89,17 @@ def problems(item: SettingsSetConfig) -> Iterator[Problem]:
 def _wrong(option: Option, value: str) -> Any:
     """Return what is wrong with a value; empty if it is valid."""
     if not value:
-        return _("Enter this; the provider needs it.") if option.is_required else ""
+        return _("This email provider requires a value.") if option.is_required else ""
     if option.choices:
-        return "" if value in dict(option.choices) else _("Choose one of the list.")
+        return "" if value in dict(option.choices) else _("Choose a value from the list.")
     if option.kind == "url":
         return _wrong_url(value)
     if option.kind == "domain":
-        return "" if is_host(value) else _("Enter a domain alone, for example mg.example.com.")
+        return "" if is_host(value) else _("Enter only a domain, for example mg.example.com.")
     if option.kind == "region":
         return "" if _AWS_REGION.match(value) else _("Enter a region, for example eu-west-1.")
-    # The value is used in headers and URLs.
-    return "" if _WORD.match(value) else _("Enter letters, digits and - _ . : alone.")
+    # It travels in headers and URLs.
+    return "" if _WORD.match(value) else _("Enter only letters, digits and - _ . :")
 
 
 def _wrong_url(value: str) -> Any:
@@ -113,5 +113,8 @@ def _wrong_url(value: str) -> Any:
     if parts.query or parts.fragment or not value.isprintable() or " " in value:
         return _("Enter a URL without a query, for example https://postal.example.com.")
     if parts.scheme == "http" and not may_log_in_without_tls(host):
-        return _("The key could be read on the way: use https. Only this machine may do without.")
+        return _(
+            "Use https, or others could read the key. Only a server on this machine can be used "
+            "without it."
+        )
     return ""

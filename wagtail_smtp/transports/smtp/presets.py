@@ -52,8 +52,10 @@ class Preset:
         return self.fields() | shown
 
 
-_KEY = _("The password is an SMTP key made for programs, not that of the account.")
-_APP_PASSWORD = _("The password is an app password, made in the account's security settings.")
+_KEY = _("Enter an SMTP key as the password, not your account's password.")
+_APP_PASSWORD = _(
+    "Enter an app password as the password. You create it in your account's security settings."
+)
 
 PRESETS = (
     Preset(
@@ -61,13 +63,13 @@ PRESETS = (
         "Google Workspace, Gmail",
         "smtp.gmail.com",
         _(
-            "The username is the full email address. Google takes an app password (with 2-Step "
-            "Verification turned on), not that of the account."
+            "Enter your full email address as the username and an app password as the password. "
+            "App passwords need 2-Step Verification; your account's password doesn't work."
         ),
         oauth_provider="google",
         oauth_hint=_(
-            "The username is the full email address of the mailbox that sends. What to create at "
-            "Google is described under “OAuth 2” below."
+            "Enter the sending mailbox's full email address as the username. See “OAuth 2” below "
+            "for what to create at Google."
         ),
     ),
     Preset(
@@ -75,16 +77,15 @@ PRESETS = (
         "Microsoft 365",
         "smtp.office365.com",
         _(
-            "An administrator has to allow “Authenticated SMTP” for the mailbox. Microsoft "
-            "switches password logins off by default from the end of December 2026: choose "
-            "OAuth 2."
+            "An administrator has to allow “Authenticated SMTP” for the mailbox. Choose OAuth 2: "
+            "Microsoft turns password logins off by default at the end of December 2026."
         ),
         587,
         "starttls",
         oauth_provider="microsoft",
         oauth_hint=_(
-            "The username is the mailbox that sends. An administrator has to allow “Authenticated "
-            "SMTP” for it. What to register at Microsoft is described under “OAuth 2” below."
+            "Enter the sending mailbox as the username. An administrator has to allow "
+            "“Authenticated SMTP” for it. See “OAuth 2” below for what to register at Microsoft."
         ),
         prefers_oauth=True,
     ),
@@ -93,9 +94,8 @@ PRESETS = (
         "Amazon SES",
         "email-smtp.eu-west-1.amazonaws.com",
         _(
-            "Replace the region in the host by yours. Username and password are the SMTP "
-            "credentials made in the SES console, not access keys. Sender addresses must be "
-            "verified."
+            "Replace the region in the host with yours. Enter SMTP credentials from the SES "
+            "console, not access keys. Sender addresses must be verified."
         ),
     ),
     Preset("brevo", "Brevo", "smtp-relay.brevo.com", _KEY),
@@ -103,19 +103,19 @@ PRESETS = (
         "mailgun",
         "Mailgun",
         "smtp.mailgun.org",
-        _("In the EU region the host is smtp.eu.mailgun.org. The login belongs to a domain."),
+        _("In the EU region, use the host smtp.eu.mailgun.org. Each domain has its own login."),
     ),
     Preset(
         "mailjet",
         "Mailjet",
         "in-v3.mailjet.com",
-        _("The username is the API key, the password the secret key."),
+        _("Enter the API key as the username and the secret key as the password."),
     ),
     Preset(
         "postmark",
         "Postmark",
         "smtp.postmarkapp.com",
-        _("Username and password are both the server's API token."),
+        _("Enter the server's API token as both username and password."),
         587,
         "starttls",
     ),
@@ -123,14 +123,17 @@ PRESETS = (
         "sendgrid",
         "SendGrid",
         "smtp.sendgrid.net",
-        _("The username is the word “apikey”, the password an API key."),
+        _("Keep the username “apikey” and enter an API key as the password."),
         username="apikey",
     ),
     Preset(
         "sparkpost",
         "SparkPost",
         "smtp.sparkpostmail.com",
-        _("The password is an API key. In the EU region the host is smtp.eu.sparkpostmail.com."),
+        _(
+            "Enter an API key as the password. In the EU region, use the host "
+            "smtp.eu.sparkpostmail.com."
+        ),
         587,
         "starttls",
         username="SMTP_Injection",
@@ -139,33 +142,33 @@ PRESETS = (
         "resend",
         "Resend",
         "smtp.resend.com",
-        _("The username is the word “resend”, the password an API key."),
+        _("Keep the username “resend” and enter an API key as the password."),
         username="resend",
     ),
     Preset(
         "zoho",
         "Zoho Mail",
         "smtp.zoho.com",
-        _("In the EU region the host is smtp.zoho.eu; paid accounts use smtppro.zoho.com."),
+        _("In the EU region, use the host smtp.zoho.eu. Paid accounts use smtppro.zoho.com."),
     ),
     Preset("fastmail", "Fastmail", "smtp.fastmail.com", _APP_PASSWORD),
     Preset("icloud", "iCloud Mail", "smtp.mail.me.com", _APP_PASSWORD, 587, "starttls"),
     Preset("yahoo", "Yahoo Mail", "smtp.mail.yahoo.com", _APP_PASSWORD),
-    Preset("ovh", "OVHcloud", "ssl0.ovh.net", _("The username is the full email address.")),
+    Preset("ovh", "OVHcloud", "ssl0.ovh.net", _("Enter your full email address as the username.")),
     Preset(
         "infomaniak",
         "Infomaniak",
         "mail.infomaniak.com",
-        _("The username is the full email address."),
+        _("Enter your full email address as the username."),
     ),
     Preset(
         "proton-bridge",
         "Proton Mail Bridge",
         "127.0.0.1",
         _(
-            "Bridge runs on this machine and shows username and password of its own. Its "
-            "certificate can be exported there and entered under “More settings”. A developer "
-            "has to add 127.0.0.0/8 to WAGTAIL_SMTP['ALLOWED_NETWORKS']."
+            "Enter the username and password that Bridge shows. Export its certificate and enter "
+            "it under “More settings”. Ask a developer to add 127.0.0.0/8 to "
+            "WAGTAIL_SMTP['ALLOWED_NETWORKS']."
         ),
         1025,
         "starttls",
@@ -174,7 +177,7 @@ PRESETS = (
         "local-relay",
         _("A relay on this machine"),
         "localhost",
-        _("For a mail server that runs beside the site and sends for it without a login."),
+        _("A mail server on the same machine that accepts email from the site without a login."),
         25,
         "none",
         "none",
