@@ -261,7 +261,7 @@ def test_a_cache_that_is_down(kind, make_set, admin_client, settings, caplog):
     else:
         make_entry(state="failed", via="Office")
     assert banner(admin_client, reverse("wagtail_smtp_versions:index"))[0] == kind
-    assert "The cache is down" in caplog.text
+    assert "cache is not available" in caplog.text
 
 
 class DownCache(BaseCache):

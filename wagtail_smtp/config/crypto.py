@@ -1,4 +1,4 @@
-"""Secrets at rest: a Fernet token that carries its value and where it may be used."""
+"""Encrypt stored secrets: a Fernet token contains the value and where it may be used."""
 
 import base64
 import functools
@@ -20,7 +20,7 @@ from wagtail_smtp.exceptions import SecretBoundElsewhere, SecretUnreadable
 
 @sensitive_variables()
 def encrypt(value: str, binding: Mapping[str, str]) -> str:
-    """Return a token of ``value`` that only :func:`decrypt` with an equal binding opens."""
+    """Encrypt ``value``; :func:`decrypt` needs an equal binding to return it."""
     body = json.dumps({"value": value, "binding": dict(binding)})
     return _fernet().encrypt(body.encode()).decode("ascii")
 
@@ -30,8 +30,8 @@ def decrypt(token: str, binding: Mapping[str, str]) -> str:
     """Return the value in ``token``.
 
     Raises:
-        SecretUnreadable: no configured key opens it.
-        SecretBoundElsewhere: it was stored for another destination.
+        SecretUnreadable: no configured key can decrypt it.
+        SecretBoundElsewhere: it is bound to another destination.
     """
     try:
         content = json.loads(_fernet().decrypt(token.encode()))
@@ -47,15 +47,15 @@ def decrypt(token: str, binding: Mapping[str, str]) -> str:
 
 
 def seal(content: bytes) -> bytes:
-    """Return ``content`` encrypted, without a binding."""
+    """Encrypt ``content`` without a binding."""
     return _fernet().encrypt(content)
 
 
 def unseal(token: bytes) -> bytes:
-    """Return what :func:`seal` encrypted.
+    """Decrypt a token from :func:`seal`.
 
     Raises:
-        SecretUnreadable: no configured key opens it.
+        SecretUnreadable: no configured key can decrypt it.
     """
     try:
         return _fernet().decrypt(token)
@@ -64,19 +64,19 @@ def unseal(token: bytes) -> bytes:
 
 
 def rotate(token: str) -> str:
-    """Return ``token`` encrypted again with the newest key.
+    """Encrypt ``token`` again with the newest key.
 
     Raises:
-        SecretUnreadable: no configured key opens it.
+        SecretUnreadable: no configured key can decrypt it.
     """
     return reseal(token.encode()).decode("ascii")
 
 
 def reseal(token: bytes) -> bytes:
-    """Return a token of :func:`seal` encrypted again with the newest key, as long as before.
+    """Encrypt a token from :func:`seal` again with the newest key; its length stays the same.
 
     Raises:
-        SecretUnreadable: no configured key opens it.
+        SecretUnreadable: no configured key can decrypt it.
     """
     try:
         return _fernet().rotate(token)
@@ -95,7 +95,7 @@ def _fernet_of(keys: tuple[str, ...], secrets: tuple[str, ...]) -> MultiFernet:
     try:
         given = [*map(Fernet, keys)]
     except (ValueError, TypeError) as error:
-        # No ValueError: it is not the message, or the form, that is wrong.
+        # Not a ValueError: the message or the form is not at fault.
         raise ImproperlyConfigured(
             f"WAGTAIL_SMTP['ENCRYPTION_KEYS'] contains an invalid Fernet key: {error}"
         ) from None

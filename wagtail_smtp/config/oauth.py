@@ -1,6 +1,6 @@
-"""What OAuth 2 needs of a settings set and is no secret: who gives tokens, how, and to whom.
+"""The OAuth 2 options of a settings set, except secrets: values and validation.
 
-Pure values and rules; :mod:`wagtail_smtp.transports.oauth.token_manager` gets the tokens.
+:mod:`wagtail_smtp.transports.oauth.token_manager` gets the tokens.
 """
 
 import importlib.util
@@ -16,8 +16,8 @@ from django.utils.translation import gettext_lazy as _
 from wagtail_smtp.config.values import Problem
 
 Provider = Literal["microsoft", "google", "other"]
-#: ``client``: the site logs in as itself; ``consent``: somebody allows it once in a browser;
-#: ``service_account``: Google's key of a program that may act for a mailbox.
+#: ``client``: the site logs in as itself (client credentials); ``consent``: a person gives consent
+#: once in a browser; ``service_account``: a Google key with access to a mailbox.
 Flow = Literal["client", "consent", "service_account"]
 
 FLOWS: Mapping[str, tuple[Flow, ...]] = {
@@ -26,7 +26,7 @@ FLOWS: Mapping[str, tuple[Flow, ...]] = {
     "other": ("client", "consent"),
 }
 
-#: Why there is no token: the slug of a cause without its ``oauth-``.
+#: Why there is no token: the slug of a cause without the prefix ``oauth-``.
 REASONS = (
     "not-allowed",
     "unreachable",
@@ -44,7 +44,7 @@ REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """One of Microsoft's: the only hosts that are asked, and what for."""
+    """The hosts and scopes of one of Microsoft's clouds."""
 
     authority: str
     client_scope: str
@@ -69,7 +69,7 @@ CLOUDS: Mapping[str, Cloud] = {
     ),
 }
 
-#: What people call the values of a set's ``oauth``, and those that are chosen from a list.
+#: Labels of the values in a set's ``oauth``, and of their choices.
 LABELS: Mapping[str, Any] = {
     "provider": _("Identity provider"),
     "flow": _("Login method"),
@@ -110,7 +110,7 @@ _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*\Z
 
 @dataclass(frozen=True, slots=True)
 class OAuth:
-    """What a set's ``oauth`` holds; each value is text, empty where it isn't needed."""
+    """The values in a set's ``oauth``; unused ones are empty."""
 
     provider: str = "microsoft"
     flow: str = "client"
@@ -123,16 +123,16 @@ class OAuth:
 
     @classmethod
     def of(cls, values: Mapping[str, str]) -> "OAuth":
-        """From a set's ``oauth``; what isn't known there is left out."""
+        """Create from a set's ``oauth``, ignoring unknown names."""
         return cls(**{name: str(values[name]) for name in cls.__slots__ if name in values})
 
     def as_dict(self) -> dict[str, str]:
-        """For a set's ``oauth``: what this provider and flow use, and nothing else."""
+        """Return the values that this provider and flow use, for a set's ``oauth``."""
         used = {"provider", "flow", *self.used()}
         return {name: value for name, value in asdict(self).items() if name in used and value}
 
     def used(self) -> tuple[str, ...]:
-        """The values that this provider and flow need, besides naming them."""
+        """The names of the values that this provider and flow need."""
         if self.provider == "microsoft":
             return ("cloud", "tenant", "client_id")
         if self.provider == "google":
@@ -142,22 +142,22 @@ class OAuth:
 
     @property
     def needs_consent(self) -> bool:
-        """Whether somebody has to allow it in a browser."""
+        """Whether a person has to give consent in a browser."""
         return self.flow == "consent"
 
     @property
     def needs_secret(self) -> bool:
-        """Whether it can't do without a client secret or a key."""
+        """Whether it needs a client secret or a key."""
         return not (self.provider == "other" and self.flow == "consent")
 
     @property
     def microsoft(self) -> Cloud:
-        """Which of Microsoft's clouds."""
+        """The selected Microsoft cloud."""
         return CLOUDS[self.cloud or "global"]
 
 
 def described(values: Mapping[str, str]) -> str:
-    """A set's ``oauth`` in the words of the form."""
+    """A set's ``oauth`` with the form's labels."""
     return ", ".join(
         f"{LABELS.get(name, name)}: {CHOICES.get(name, {}).get(value, value)}"
         for name, value in values.items()
@@ -165,7 +165,7 @@ def described(values: Mapping[str, str]) -> str:
 
 
 def problems(values: Mapping[str, str]) -> Iterator[Problem]:
-    """Everything wrong with a set's ``oauth`` by its values alone, each at its form field."""
+    """Yield the problems of a set's ``oauth``, each with its form field."""
     item = OAuth.of(values)
     if item.flow not in FLOWS.get(item.provider, ()):
         yield Problem(_("This identity provider doesn't support this login method."), "oauth_flow")
@@ -184,18 +184,17 @@ def problems(values: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def is_installed(provider: str) -> bool:
-    """Whether the extra is there that OAuth 2 needs with this identity provider."""
+    """Whether the libraries for this identity provider are installed."""
     return _is_installed(OAuth(provider, FLOWS[provider][0]))
 
 
 def _is_installed(item: OAuth) -> bool:
-    """Whether the libraries are there that speak with this provider."""
     needed = {"microsoft": "msal", "google": "google.auth", "other": "authlib"}[item.provider]
     if item.provider == "google" and item.needs_consent:
         needed = "authlib"
     try:
         return all(importlib.util.find_spec(name) for name in (needed, "requests"))
-    except ImportError:  # of the package around it
+    except ImportError:  # the parent package is missing
         return False
 
 
@@ -228,7 +227,7 @@ def _other(item: OAuth) -> Iterator[Problem]:
 
 
 def is_usable_url(url: str) -> bool:
-    """Whether the URL is one that secrets may go to: HTTPS, or a server on this machine."""
+    """Whether secrets may be sent to the URL: it uses HTTPS or is on this machine."""
     if not _WITHOUT_SPACES.match(url) or "\\" in url:
         return False
     try:
@@ -244,7 +243,7 @@ def is_usable_url(url: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` names this machine, by its text alone."""
+    """Whether ``host`` means this machine, without a DNS lookup."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:

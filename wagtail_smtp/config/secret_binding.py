@@ -1,4 +1,4 @@
-"""What a secret is bound to: where it may go, in a form that equal destinations share."""
+"""What a secret is bound to: the destination that it may be sent to, in a normalised form."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 def destination_binding(
     host: str, port: int, encryption: str, ca_certificates: str, username: str
 ) -> dict[str, str]:
-    """The destination a password is bound to, in a form that equal destinations share."""
+    """The destination that a password is bound to."""
     return {
         "transport": "smtp",
         "host": host.strip().rstrip(".").lower(),
@@ -17,7 +17,7 @@ def destination_binding(
     }
 
 
-#: Options of providers that change neither where a key goes nor whose it is.
+#: Options that change neither the destination of a key nor its account.
 _UNBOUND = frozenset(
     {"configuration_set_name", "message_stream", "sender_domain", "sandbox_id", "subaccount"}
 )
@@ -26,7 +26,7 @@ _UNBOUND = frozenset(
 def provider_binding(
     transport: str, options: Mapping[str, str], ca_certificates: str
 ) -> dict[str, str]:
-    """What a provider's keys are bound to: whose they are, and where they go."""
+    """The account and destination that an email provider's keys are bound to."""
     bound = {name: str(value) for name, value in options.items() if value and name not in _UNBOUND}
     return {**bound, "transport": transport, "ca": _lines(ca_certificates)}
 

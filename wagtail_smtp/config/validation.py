@@ -1,6 +1,6 @@
-"""What a settings set must be, in one place for the form and for the reload.
+"""Validation of a settings set, for the form and for the reload.
 
-Pure functions on frozen values: they look nothing up and touch no secret.
+Pure functions on frozen values, without database access or secrets.
 """
 
 import ipaddress
@@ -27,14 +27,14 @@ _address = EmailValidator(allowlist=["localhost"])
 
 
 def is_email_address(value: str) -> bool:
-    """Whether ``value`` is one bare address this plugin can send to.
+    """Whether ``value`` is a bare address that this plugin can send to.
 
-    Domains may be international; local parts are ASCII, as SMTP without SMTPUTF8 needs.
+    Domains may be international; local parts must be ASCII, because SMTPUTF8 is not supported.
     """
     try:
         _address(value)
     except ValidationError as error:
-        # It refers to itself, and with its traceback keeps what all callers have in hand.
+        # The error refers to itself: its traceback would keep all callers' variables alive.
         error.__traceback__ = None
         return False
     local, _at, domain = value.rpartition("@")
@@ -46,37 +46,37 @@ def is_email_address(value: str) -> bool:
 
 
 def ascii_address(address: str) -> str:
-    """A bare address with its domain as it travels (IDNA); equal addresses become equal.
+    """Encode the domain of a bare address (IDNA), so that equal addresses compare equal.
 
     Raises:
-        ValueError: the domain can't be written so.
+        ValueError: the domain can't be encoded.
     """
     local, at, domain = address.rpartition("@")
     return f"{local}{at}{ascii_host(domain)}"
 
 
 def ascii_host(value: str) -> str:
-    """A host name as it travels (IDNA 2008, with the mapping of UTS 46).
+    """Encode a host name (IDNA 2008, with the mapping of UTS 46).
 
-    IDNA 2003, which Python has built in, makes ``fass.de`` of ``faß.de``: another domain.
+    Python's built-in IDNA 2003 encodes ``faß.de`` as ``fass.de``, which is a different domain.
 
     Raises:
-        ValueError: it can't be written so.
+        ValueError: it can't be encoded.
     """
     return value if value.isascii() else idna.encode(value, uts46=True).decode("ascii")
 
 
 def with_current_domains(addresses: str) -> str:
-    """Addresses, with domains in ASCII where Django's IDNA 2003 would make others of them."""
+    """Encode the domains in ``addresses`` that Django's IDNA 2003 would change."""
     if addresses.isascii():
         return addresses
     domains = {bare.rpartition("@")[2] for _name, bare in getaddresses([addresses])}
-    # One may begin like another.
+    # Longest first: one domain may be the start of another.
     for domain in sorted(domains, key=len, reverse=True):
         try:
             current = ascii_host(domain)
         except ValueError:
-            continue  # it is refused where it would be used
+            continue  # refused when the message is sent
         if current != domain and current != _by_idna_2003(domain):
             addresses = addresses.replace(f"@{domain}", f"@{current}")
     return addresses
@@ -90,7 +90,7 @@ def _by_idna_2003(domain: str) -> str:
 
 
 def unicode_host(value: str) -> str:
-    """A host name as people read it; itself if that can't be told."""
+    """Decode a host name for display; return it unchanged if that fails."""
     try:
         return idna.decode(value)
     except ValueError:
@@ -98,13 +98,13 @@ def unicode_host(value: str) -> str:
 
 
 def mailbox(name: str, address: str) -> str:
-    """A name and a bare address as one text, quoted where needed and not encoded.
+    """Combine a name and a bare address, quoted where needed but not encoded.
 
-    Encoding is left to what writes the message: encoded twice, a name's commas could become
-    those between addresses (https://github.com/python/cpython/issues/121284).
+    Encoding happens when the message is serialised. Encoding twice could turn a name's commas into
+    separators (https://github.com/python/cpython/issues/121284).
 
     Raises:
-        ValueError: it is no address, or has a line break.
+        ValueError: not a valid address, or it contains a line break.
     """
     try:
         return str(Address(display_name=name, addr_spec=address))
@@ -113,7 +113,7 @@ def mailbox(name: str, address: str) -> str:
 
 
 def is_ehlo_name(value: str) -> bool:
-    """Whether a client may introduce itself so: a host, or an address literal (RFC 5321 4.1.3)."""
+    """Whether ``value`` is valid for EHLO: a host or an address literal (RFC 5321 4.1.3)."""
     if not value.startswith("["):
         return is_host(value)
     try:
@@ -142,9 +142,9 @@ def is_host(value: str) -> bool:
 
 
 def problems(item: SettingsSetConfig) -> list[Problem]:
-    """Everything wrong with one set by its values alone, each at its field.
+    """Return the problems of a set, each with its field.
 
-    What a provider's own options must be, :mod:`wagtail_smtp.transports.esp.config` knows.
+    :mod:`wagtail_smtp.transports.esp.config` validates an email provider's options.
     """
     of_smtp = () if item.uses_esp else (*_server(item), *_credentials(item))
     found = [*_common(item), *of_smtp, *_sender(item), *_use(item)]
@@ -205,7 +205,7 @@ def _credentials(item: SettingsSetConfig) -> Iterator[Problem]:
 
 
 def login_without_tls(encryption: str, host: str, username: str) -> Iterator[Problem]:
-    """What is wrong with logging in as ``username`` to ``host``, if that isn't encrypted."""
+    """Yield a problem if the login would be unencrypted where that isn't allowed."""
     if username and encryption == "none" and not may_log_in_without_tls(host):
         yield Problem(
             _(
@@ -217,7 +217,7 @@ def login_without_tls(encryption: str, host: str, username: str) -> Iterator[Pro
 
 
 def may_log_in_without_tls(host: str) -> bool:
-    """Whether a password may go to ``host`` over an unencrypted session."""
+    """Whether a password may be sent to ``host`` without encryption."""
     return conf.ALLOW_PLAINTEXT_AUTH or oauth.is_loopback(host)
 
 
@@ -235,7 +235,7 @@ def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
 
 
 def effective_sender(item: SettingsSetConfig) -> str:
-    """The address the set sends from: its own, else its username if that is one, else ``""``."""
+    """The set's sender address, else its username if that is an address, else ``""``."""
     if item.sender_address:
         return item.sender_address
     if item.uses_esp:

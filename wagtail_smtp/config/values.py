@@ -1,7 +1,6 @@
-"""Frozen values: what a configuration is, before and after it is stored as JSON.
+"""A configuration as frozen values, which can be stored as JSON.
 
-The same shape serves for the sets as they stand and for the live version, so that the
-difference between them is a comparison of values.
+Saved sets and the live version have the same form, so that comparing them compares values.
 """
 
 import hashlib
@@ -12,11 +11,11 @@ from typing import Any, Literal, Protocol
 
 from wagtail_smtp.config.secret_binding import destination_binding, provider_binding
 
-#: Version of the JSON format. Rows of a newer one are refused (ARCHITECTURE decision 9).
+#: Version of the JSON format. Versions with a newer format are refused.
 FORMAT = 1
 
-#: What is used where a server offers it, as EHLO names it. STARTTLS and AUTH are chosen by fields
-#: of their own.
+#: EHLO keywords of the extensions that are used if a server offers them. STARTTLS and AUTH have
+#: fields of their own.
 EXTENSIONS = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE")
 
 Method = Literal["custom", "standard"]
@@ -26,7 +25,7 @@ Authentication = Literal["none", "password", "default", "oauth2"]
 
 @dataclass(frozen=True, slots=True)
 class ReportEmail:
-    """One report address of a set; ``enabled`` false: kept but not used."""
+    """A report email of a set; used only if ``enabled``."""
 
     address: str
     enabled: bool = True
@@ -36,15 +35,14 @@ class ReportEmail:
 class SettingsSetConfig:
     """One settings set as plain values.
 
-    ``key`` is the set's UUID as text, ``timeout`` is in seconds, ``secret`` the id of the
-    stored password (never the password), ``max_size`` is in MB, ``notify_user`` a user's
-    primary key.
+    ``key`` is the set's UUID as text, ``timeout`` is in seconds, ``secret`` is the ID of the stored
+    password (never the password), ``max_size`` is in MB, ``notify_user`` is a user's primary key.
 
-    ``ignored_extensions`` are EHLO keywords that are not used though the server offers them.
+    ``ignored_extensions`` are EHLO keywords not to use even if the server offers them.
 
-    ``transport`` is ``"smtp"`` or a provider's slug, and ``provider`` holds that provider's own
-    options that are no secrets, by the names its backend gives them. ``oauth`` holds what OAuth 2
-    needs and is no secret. ``webhook_secret`` is the id of what delivery reports must prove.
+    ``transport`` is ``"smtp"`` or an email provider's slug. ``provider`` contains the email
+    provider's options by their names in its backend, and ``oauth`` the OAuth 2 options; neither
+    contains secrets. ``webhook_secret`` is the ID of the delivery tracking secret.
     """
 
     key: str
@@ -75,54 +73,53 @@ class SettingsSetConfig:
     webhook_secret: int | None = None
 
     def applies_to(self, category: str) -> bool:
-        """Whether mail of this category may use the set."""
+        """Whether the set may be used for email of this category."""
         return not self.categories or category in self.categories
 
     @property
     def report_addresses(self) -> tuple[str, ...]:
-        """The enabled report addresses, in order."""
+        """The enabled report emails, in order."""
         return tuple(report.address for report in self.report_emails if report.enabled)
 
     @property
     def uses_esp(self) -> bool:
-        """Whether a provider carries its mail by its own interface, not a server by SMTP."""
+        """Whether it sends with an email provider's API instead of SMTP."""
         return self.transport != "smtp"
 
     def binding(self) -> dict[str, str]:
-        """Where the password may go: it is stored with this and compared at every use."""
+        """The destination that the password is bound to; compared at every use."""
         if self.uses_esp:
             return provider_binding(self.transport, self.provider, self.ca_certificates)
         binding = destination_binding(
             self.host, self.port, self.encryption, self.ca_certificates, self.username
         )
         if self.authentication == "oauth2":
-            # Who gives the token, for which client, and by which URLs.
+            # The identity provider, the client and the URLs.
             binding |= {f"oauth {name}": value for name, value in self.oauth.items()}
         return binding
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Delivery method and enabled sets, first choice first."""
+    """The delivery method and the enabled sets, in order of priority."""
 
     method: Method = "custom"
     sets: tuple[SettingsSetConfig, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON kept in a version."""
+        """Convert to the JSON stored in a version."""
         return asdict(self) | {"sets": [asdict(item) for item in self.sets]}
 
     def digest(self) -> str:
-        """A fingerprint of everything in it: 64 hexadecimal digits."""
+        """A SHA-256 fingerprint of the configuration: 64 hexadecimal digits."""
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def redirecting_set(self, category: str) -> SettingsSetConfig | None:
-        """The set whose redirect holds for mail of this category, or None.
+        """The set whose redirect applies to email of this category, or None.
 
-        The first set of all redirects everything; after that the first one that applies
-        redirects its own mail. With standard delivery as the method no set's redirect is
-        in force.
+        A redirect in the first set applies to all email. Otherwise the first set that matches the
+        category decides. With standard delivery as the method, there is no redirect.
         """
         if self.method == "standard" or not self.sets:
             return None
@@ -132,7 +129,7 @@ class Configuration:
         return first if first is not None and first.redirect else None
 
     def carriers(self, category: str) -> tuple[SettingsSetConfig, ...]:
-        """The first set that applies to mail of this category, then the backups after it."""
+        """The first set that matches this category, then the matching backups after it."""
         applying = [item for item in self.sets if item.applies_to(category)]
         return tuple(item for item in applying if item is applying[0] or item.backup)
 
@@ -142,7 +139,7 @@ class Configuration:
 
 
 def from_json(content: Mapping[str, Any]) -> Configuration:
-    """Read a configuration back from a version's JSON.
+    """Read a configuration from a version's JSON.
 
     Raises:
         ValueError: a field is missing or unknown; ignoring one could ignore a redirect.
@@ -169,26 +166,26 @@ def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
 
 
 class TokenSource(Protocol):
-    """Where a transport gets the access tokens that it logs in with."""
+    """Provides the access tokens that a transport logs in with."""
 
     def current(self) -> str:
-        """A token that is valid now, renewed ahead of its end.
+        """Return a valid token, renewed before it expires.
 
         Raises:
-            TokenRefused: there is none; the error says why.
+            TokenRefused: there is none, and why.
         """
 
     def renewed(self, rejected: str) -> str | None:
-        """Another token than the one that a server has rejected; None: that one is too new.
+        """Replace a token that a server rejected; return None if it is too new for that.
 
         Raises:
-            TokenRefused: there is none; the error says why.
+            TokenRefused: there is none, and why.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class TransportConfig:
-    """All that one SMTP transport needs, secrets included; never stored."""
+    """Everything that an SMTP transport needs, including secrets; never stored."""
 
     name: str
     host: str
@@ -197,22 +194,22 @@ class TransportConfig:
     timeout: float = 10
     ehlo_name: str = ""
     ca_certificates: str = ""
-    #: EHLO keywords that are not used though the server offers them.
+    #: EHLO keywords not to use even if the server offers them.
     ignored_extensions: tuple[str, ...] = ()
     username: str = ""
     password: str = field(default="", repr=False)
     #: With OAuth 2, instead of a password.
     tokens: TokenSource | None = field(default=None, repr=False, compare=False)
-    #: The project's own server: a developer named it, so any port will do.
+    #: Standard delivery's server: a developer chose it, so any port is allowed.
     is_standard_server: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One envelope recipient and what became of the message for it.
+    """One envelope recipient and its state.
 
-    ``phase``, ``code`` and ``reply`` are those of :class:`~wagtail_smtp.exceptions.AttemptFailed`
-    and empty where it was sent. ``provider_id`` is what a provider calls the message.
+    ``phase``, ``code`` and ``reply`` are as in :class:`~wagtail_smtp.exceptions.AttemptFailed`, and
+    empty if sent. ``provider_id`` is the email provider's ID of the message.
     """
 
     address: str
@@ -225,7 +222,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one attempt came to; the message was accepted for at least one recipient."""
+    """The result of an attempt in which at least one recipient was accepted."""
 
     via: str
     recipients: tuple[Recipient, ...] = ()
@@ -233,21 +230,21 @@ class Outcome:
 
     @property
     def not_sent(self) -> tuple[Recipient, ...]:
-        """The recipients the server didn't take."""
+        """The recipients that the server did not accept."""
         return tuple(item for item in self.recipients if item.state != "sent")
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to hand one message to one transport.
+    """One attempt to send a message with one transport.
 
     Attributes:
-        via: name of the set, or standard delivery.
-        seconds: how long it took.
-        key: of the set; empty: standard delivery.
-        outcome: what was accepted; None if nothing was.
-        error: why nothing was.
-        recovered: the transport could not be reached before, and now can.
+        via: name of the set, or of standard delivery.
+        seconds: duration.
+        key: key of the set; empty for standard delivery.
+        outcome: None if no recipient was accepted.
+        error: why no recipient was accepted.
+        recovered: whether the transport can be reached again.
     """
 
     via: str
@@ -260,10 +257,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a configuration, at the field it concerns.
+    """A problem of a configuration.
 
-    ``field`` is a field name of :class:`SettingsSetConfig` or empty; ``set_name`` is empty
-    where it concerns all sets. ``message`` may be a lazy translation.
+    ``field`` is a field name of :class:`SettingsSetConfig` or empty; ``set_name`` is empty if the
+    problem isn't about one set. ``message`` may be a lazy translation.
     """
 
     message: Any
@@ -271,7 +268,7 @@ class Problem:
     set_name: str = ""
 
     def named(self, set_name: str) -> "Problem":
-        """The same problem, of the set with this name."""
+        """Return the problem with this set's name."""
         return replace(self, set_name=set_name)
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
-"""What a process forgets when it turns out to be the child of a fork.
+"""Reset state in a forked child process.
 
-Python calls its hooks when Python forks. A server written in C may fork without them: uWSGI's
-workers have none unless ``py-call-uwsgi-fork-hooks`` is set, and would otherwise share the
-connections that its master opened while it loaded the project.
+Python calls its hooks only if Python itself forks. uWSGI forks without them, unless
+``py-call-uwsgi-fork-hooks`` is set; its workers would share the connections that its master
+process opened while loading the project.
 """
 
 import os
@@ -20,9 +20,9 @@ def after_in_child(hook: Callable[[], object]) -> None:
 
 
 def notice() -> None:
-    """Call the hooks if this is the child of a fork that Python doesn't know of.
+    """Call the hooks if this process was forked without Python's knowledge.
 
-    To be called before anything is used that a fork makes unusable.
+    Call this before using anything that a fork makes unusable.
     """
     if os.getpid() == _owner:
         return
@@ -35,7 +35,7 @@ def _call() -> None:
     global _owner
     for hook in _hooks:
         hook()
-    # Last: until then, other threads wait.
+    # Last, so that other threads wait until the hooks are done.
     _owner = os.getpid()
 
 

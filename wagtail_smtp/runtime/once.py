@@ -1,9 +1,8 @@
-"""What is done once, or counted, over all processes; without a cache, in each process.
+"""Do something once or count it across all processes that share Django's cache.
 
-Django's cache keeps count: with a cache that all processes share, that covers the whole site. A
-cache that is down must not silence an alert, nor stop somebody's test: the process counts then.
-Some caches don't say that they are down: pymemcache answers False, and a dummy keeps nothing. So
-an answer counts only if the cache gives back what is in it.
+Without a working cache, each process counts for itself, so that alerts are still sent and tests
+still run. Some caches fail silently: pymemcache returns False, and the dummy cache stores nothing.
+So a result only counts if the cache returns the stored value.
 """
 
 import logging
@@ -17,12 +16,12 @@ from wagtail_smtp.runtime import error_logging, forks
 
 logger = logging.getLogger(__name__)
 
-#: Keys that a process remembers without a cache.
-_MOST = 1000
+#: Maximum number of keys in memory.
+_MAX_KEYS = 1000
 
 
 class _Memory:
-    """This process' own, for when there is no cache."""
+    """The process's own storage, used without a cache."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,7 +55,7 @@ class _Memory:
 
     def _put(self, key: str, value: object, until: float) -> None:
         self._kept.pop(key, None)
-        while len(self._kept) >= _MOST:
+        while len(self._kept) >= _MAX_KEYS:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = value, until
 
@@ -65,7 +64,7 @@ _memory = _Memory()
 
 
 def forget() -> None:
-    """Forget what this process counted; for tests."""
+    """Clear this process's memory, after a fork and in tests."""
     _memory.__init__()  # type: ignore[misc]
 
 
@@ -73,7 +72,7 @@ forks.after_in_child(forget)
 
 
 def is_first(key: str, seconds: float, value: object = True) -> bool:
-    """Whether nobody did it in the last ``seconds``; who asks next is told no."""
+    """Return True for the first call with ``key`` in ``seconds``, False for later ones."""
     with error_logging.without_cache(logger):
         is_added = cache.add(key, value, timeout=seconds)
         if cache.get(key) is not None:
@@ -82,7 +81,7 @@ def is_first(key: str, seconds: float, value: object = True) -> bool:
 
 
 def is_undone(key: str, value: object | None = None) -> bool:
-    """Take back what :func:`is_first` noted, if it has that value; whether it was there."""
+    """Undo :func:`is_first`, if ``value`` matches; return whether there was something to undo."""
     is_there = _memory.take(key, value)
     with error_logging.without_cache(logger):
         if value is None or cache.get(key) == value:
@@ -91,8 +90,8 @@ def is_undone(key: str, value: object | None = None) -> bool:
 
 
 def count(key: str, seconds: float) -> int:
-    """How often this was called with the key, this time included, in the last ``seconds``."""
-    # ValueError: it has just expired, or this cache keeps nothing.
+    """Count this call; return the number of calls with ``key`` in the last ``seconds``."""
+    # ValueError: the key has just expired, or the cache stores nothing.
     with error_logging.without_cache(logger), suppress(ValueError):
         cache.add(key, 0, timeout=seconds)
         number = cache.incr(key)

@@ -1,7 +1,7 @@
-"""Moments from elsewhere as the project keeps its times: aware, or naive where USE_TZ is off.
+"""The project's time zone and languages.
 
-What Django itself makes (``timezone.now()``, fields, filters) is right already. This is for what
-an email provider, a certificate or a number of seconds says.
+Datetimes from outside Django (email providers, certificates, timestamps) are converted to the
+project's form: aware, or naive if USE_TZ is off.
 """
 
 import functools
@@ -15,7 +15,7 @@ from django.utils import timezone, translation
 
 
 def as_kept(at: datetime) -> datetime:
-    """``at`` as model fields and ``timezone.now()`` have it; naive means the site's time zone."""
+    """Convert ``at`` to the form of ``timezone.now()``; naive means the site's time zone."""
     if timezone.is_aware(at) == settings.USE_TZ:
         return at
     zone = timezone.get_default_timezone()
@@ -23,18 +23,18 @@ def as_kept(at: datetime) -> datetime:
 
 
 def from_seconds(seconds: float) -> datetime:
-    """The moment so many seconds after the epoch."""
+    """Convert seconds since the epoch to a datetime."""
     return as_kept(datetime.fromtimestamp(seconds, UTC))
 
 
 def to_seconds(at: datetime) -> float:
-    """Seconds from the epoch to a moment as it is kept."""
+    """Convert a stored datetime to seconds since the epoch."""
     zone = timezone.get_default_timezone()
     return (timezone.make_aware(at, zone) if timezone.is_naive(at) else at).timestamp()
 
 
 def midnight(day: date) -> datetime:
-    """When a day begins in the site's time zone."""
+    """The start of a day in the site's time zone."""
     return as_kept(datetime.combine(day, time.min))
 
 
@@ -43,12 +43,12 @@ T = TypeVar("T")
 
 
 def of_site() -> AbstractContextManager[Any]:
-    """Write in the site's language: for ADMINS, and for the delivery log."""
+    """Activate the site's language, for emails to ADMINS and the delivery log."""
     return translation.override(settings.LANGUAGE_CODE)
 
 
 def in_site_language(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: what it writes is in the site's language."""
+    """Decorator that activates the site's language."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -59,11 +59,11 @@ def in_site_language(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def of_user(user: Any) -> str:
-    """The language that a user has chosen in the admin, else the site's."""
+    """The language that a user chose in the admin, else the site's."""
     profile = getattr(user, "wagtail_userprofile", None)
     return getattr(profile, "preferred_language", "") or settings.LANGUAGE_CODE
 
 
 def address_of(user: Any) -> str:
-    """The user's email address; empty without one, or if the model has no field for it."""
+    """The user's email address; empty if there is none or the model has no field for it."""
     return str(getattr(user, user.get_email_field_name(), "") or "")
