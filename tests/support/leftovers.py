@@ -110,10 +110,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     return report
 
 
+def _is_checked(item: pytest.Item) -> bool:
+    """Whether what is left is the test's own.
+
+    A browser keeps connections, and the processes of tests/processes keep pooled sessions with
+    the servers that all tests of a module share.
+    """
+    return not item.get_closest_marker("browser") and "processes" not in item.path.parts
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     result = yield
-    if not item.get_closest_marker("browser") and not item.stash.get(_has_failed, False):
+    if _is_checked(item) and not item.stash.get(_has_failed, False):
         if left := _left(item.stash[_before]):
             pytest.fail(f"The test left behind: {', '.join(sorted(map(str, left)))}")
         if _has_too_many_contexts():
