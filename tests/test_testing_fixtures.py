@@ -11,7 +11,7 @@ from django.core.mail import EmailMessage, send_mail
 
 from wagtail_smtp import email_category
 from wagtail_smtp.exceptions import RedirectError
-from wagtail_smtp.live import publish as reload_now
+from wagtail_smtp.live import reload as reload_now
 from wagtail_smtp.testing import EmailDelivery, email_delivery
 
 __all__ = ["email_delivery"]

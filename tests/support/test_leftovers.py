@@ -56,7 +56,7 @@ def test_clean_for_the_module(shared):
 
 def test_each_kind_is_found(tmp_path):
     (tmp_path / "conftest.py").write_text(
-        "from tests import leftovers\nleftovers.GRACE = 2\nleftovers.MOST_CONTEXTS = 5\n"
+        "from tests.support import leftovers\nleftovers.GRACE = 2\nleftovers.MOST_CONTEXTS = 5\n"
     )
     (tmp_path / "test_project.py").write_text(TESTS)
     command = [sys.executable, "-m", "pytest", "-q", "--rootdir=.", "--ds=tests.settings"]

@@ -106,7 +106,7 @@ def send_and_exit(subject: str) -> None:
     """Send in a child process that ends after a rollback."""
     code = f"""
 import django; django.setup()
-from tests.processes import log_console
+from tests.processes.programs import log_console
 log_console.send_in_transaction({subject!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -138,7 +138,7 @@ def overdue() -> tuple[float, list[str]]:
     from wagtail_smtp.diagnostics.status import status
 
     told = status()
-    return told.overdue, [alarm for alarm in told.alarms if "outbox" in alarm]
+    return told.overdue, [alarm for alarm in told.alarms if "overdue" in alarm]
 
 
 def age(seconds: float) -> None:
