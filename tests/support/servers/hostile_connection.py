@@ -30,7 +30,7 @@ def _wrapped(sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 class Connection:
-    """A server's end of a connection: a buffer of octets read, one of replies not yet written.
+    """A server's end of a connection: a buffer of bytes read, one of replies not yet written.
 
     Every method but :meth:`interrupt` raises ConnectionError when there is nothing more to do.
     """
@@ -56,7 +56,7 @@ class Connection:
         #: How often something was read.
         self.reads = 0
 
-    # Octets
+    # Bytes
 
     def fill(self) -> None:
         """Write the replies, and read once."""
@@ -73,7 +73,7 @@ class Connection:
             self.fill()
 
     def take(self, size: int) -> bytes:
-        """That many octets."""
+        """Read that many bytes."""
         self.need(size)
         taken = bytes(self.buffer[:size])
         del self.buffer[:size]

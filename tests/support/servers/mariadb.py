@@ -119,7 +119,7 @@ class MariaDB:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop the server at once, also while somebody is connected, as in a crash."""
+        """Stop the server immediately, even with open connections, as in a crash."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(20)

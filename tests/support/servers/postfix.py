@@ -288,7 +288,7 @@ class Postfix:
 
 
 def _free_ports() -> tuple[int, int]:
-    """Two ports nobody listens on now."""
+    """Return two unused ports."""
     with (
         socket.create_server(("127.0.0.1", 0)) as one,
         socket.create_server(("127.0.0.1", 0)) as other,

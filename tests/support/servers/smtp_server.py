@@ -135,7 +135,7 @@ class SMTPServer:
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
+    """Return an unused port."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:

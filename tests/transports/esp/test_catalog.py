@@ -1,4 +1,4 @@
-"""Providers: each over HTTPS to a server that answers as documented, down to the last octet."""
+"""Email providers: each API call over HTTPS is compared byte by byte with the documented one."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What reaches the server is, octet by octet, what Django's own backend would send."""
+"""The server receives exactly the bytes that Django's own backend would send."""
 
 import inspect
 import random

@@ -1,7 +1,7 @@
-"""Well-known servers: what a preset fills into the form, and what its users should know.
+"""Server presets: the form values and a hint for well-known servers.
 
-Port 465 with SSL/TLS stands where the provider offers it (RFC 8314 3.3). The values are those of
-the providers' own documentation.
+The values are from the providers' documentation. Port 465 with SSL/TLS is preferred where it is
+available (RFC 8314 3.3).
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from wagtail_smtp.config.values import Authentication, Encryption
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A server to begin with. ``username`` is what the provider prescribes for everybody.
+    """The values for a server. ``username`` is set if it is the same for all customers.
 
-    ``oauth_provider`` is its identity provider, if it has OAuth 2, with ``oauth_hint`` instead of
-    ``hint``; ``prefers_oauth``: a password is on its way out there.
+    ``oauth_provider`` is its identity provider if it supports OAuth 2; ``oauth_hint`` then replaces
+    ``hint``. ``prefers_oauth`` is true if password logins are being phased out.
     """
 
     slug: str
@@ -34,7 +34,7 @@ class Preset:
     prefers_oauth: bool = False
 
     def fields(self) -> dict[str, str]:
-        """The form's fields with their values."""
+        """The values by form field."""
         return {
             "host": self.host,
             "port": str(self.port),
@@ -44,7 +44,7 @@ class Preset:
         }
 
     def for_form(self) -> dict[str, str]:
-        """All that the form's script fills in and shows."""
+        """Everything that the form's script fills in or shows."""
         shown = {"oauth_provider": self.oauth_provider, "hint": str(self.hint)}
         shown["oauth_hint"] = str(self.oauth_hint or self.hint)
         if self.prefers_oauth and oauth.is_installed(self.oauth_provider):

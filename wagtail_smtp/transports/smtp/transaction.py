@@ -196,15 +196,15 @@ class Transaction:
         self.in_step = self.in_step and is_reset and is_mail
         recipients = tuple(map(self._recipient, addresses, answers))
         is_all = whole or len(recipients) == len(addresses)
-        nobody = is_all and all(item.state != "sent" for item in recipients)
-        if final is not None and is_yes(final) and (not is_mail or nobody):
+        all_refused = is_all and all(item.state != "sent" for item in recipients)
+        if final is not None and is_yes(final) and (not is_mail or all_refused):
             # Refusing the sender but accepting the message proves nothing.
             raise self._unknown("the server's replies contradict each other")
         if not is_reset and final is None:
             raise error_for(self._name, "reset", replies[0])
         if not is_mail:
             raise error_for(self._name, "mail", mail[0])
-        if nobody:
+        if all_refused:
             raise self._no_recipient(recipients)
         return recipients
 
