@@ -131,7 +131,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
     @sensitive_variables()
     def _save(self, address):
         DeliverySettings.lock()
-        self.__dict__.pop("item", None)  # as it is now that nobody else changes it
+        self.__dict__.pop("item", None)  # read it again now that it is locked
         if "renew" in self.request.POST:
             return self._renew(address)
         return self._keep_key()
