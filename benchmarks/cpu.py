@@ -73,11 +73,31 @@ class _Swallowing:
 
 
 class _SwallowingAtOnce(_Swallowing):
-    """The same for the plugin's session, which writes a message in one go."""
+    """The same for the plugin's session: the first message goes the plain way, a probe follows,
+    and then each message is one write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_data = False
 
     def send(self, data: Any) -> int:
-        if bytes(data[:5]) == b"MAIL ":
+        start = bytes(data[:256])
+        if self._is_data:
+            if bytes(data[-5:]).endswith(b".\r\n"):
+                self._is_data = False
+                self._answers += b"250 OK\r\n"
+        elif start.startswith(b"RSET\r\nBDAT"):
+            self._answers += b"250 OK\r\n503 MAIL first\r\n250 OK\r\n250 OK\r\n"
+        elif start.startswith(b"MAIL ") and b"\r\nBDAT " in start:
             self._answers += b"250 OK\r\n" * 3
+        elif start.startswith(b"MAIL ") and start.endswith(b"DATA\r\n"):
+            self._answers += b"250 OK\r\n250 OK\r\n354 Go ahead\r\n"
+            self._is_data = True
+        elif start.startswith(b"DATA"):
+            self._answers += b"354 Go ahead\r\n"
+            self._is_data = True
+        elif start.startswith((b"MAIL ", b"RCPT ", b"RSET", b"NOOP")):
+            self._answers += b"250 OK\r\n"
         return len(data)
 
     def recv(self, size: int) -> bytes:

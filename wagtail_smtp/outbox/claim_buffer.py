@@ -17,8 +17,8 @@ from wagtail_smtp.outbox import claims
 
 logger = logging.getLogger(__name__)
 
-#: Messages claimed at a time, and of these *sending* at a time in each thread, if sending is fast:
-#: so many become *unknown* at the most when a worker dies.
+#: Messages claimed at a time, and how many of these each thread marks as *sending* if the server is
+#: fast. When a worker dies, at most this many messages of a thread become *unknown*.
 CLAIM = 100
 WINDOW = 10
 

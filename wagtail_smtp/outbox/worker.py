@@ -157,7 +157,7 @@ class Worker:
         return window
 
     def _adapt(self, number: int, seconds: float) -> None:
-        """Choose how many messages are *sending* next, after ``number`` took so many seconds.
+        """Choose how many messages to mark as *sending* next: ``number`` took ``seconds``.
 
         With a slow server it is one at a time: the commit costs little beside the sending, and a
         worker that dies there leaves no more than that one *unknown*.

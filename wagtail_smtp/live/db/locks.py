@@ -1,6 +1,7 @@
 """How long statements wait for locks on MySQL and MariaDB, where the default is 50 seconds.
 
-Nothing is set for the session: a pool would hand that on to the project.
+MariaDB takes the bound with each statement. MySQL has one for the session only: it is set back
+afterwards, so that no one else meets it on a connection that is used again.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 def bounded(
     connection: BaseDatabaseWrapper, seconds: int, statement: int | None = None
 ) -> Iterator[None]:
-    """Let statements wait so many seconds for a lock at most; nothing on other databases.
+    """Limit how many seconds a statement waits for a lock; other databases are left alone.
 
     Args:
         statement: seconds that a whole statement may take, which only MariaDB can bound.
