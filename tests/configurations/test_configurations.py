@@ -70,10 +70,10 @@ def test_on_postgresql(changes):
     if "database" in changes and find_spec("psycopg_pool") is None:
         pytest.skip("psycopg_pool is not installed")
     with postgres.PostgreSQL(postgres.required_programs()) as server:
-        walk(changes, server.create_database("walk"))
+        walk(changes, server.create_database())
 
 
 @pytest.mark.timeout(300)
 def test_on_mariadb():
     with mariadb.MariaDB(mariadb.required_programs()) as server:
-        walk(NO_TIME_ZONES, server.create_database("walk"))
+        walk(NO_TIME_ZONES, server.create_database())

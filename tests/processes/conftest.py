@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -22,7 +21,7 @@ def postgresql() -> Iterator[PostgreSQL]:
 @pytest.fixture
 def postgresql_database(postgresql: PostgreSQL) -> Environment:
     """The environment that selects a new, empty database."""
-    return postgresql.create_database(f"test_{uuid4().hex}")
+    return postgresql.create_database()
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +33,7 @@ def mariadb() -> Iterator[MariaDB]:
 @pytest.fixture
 def mariadb_database(mariadb: MariaDB) -> Environment:
     """The environment that selects a new, empty database."""
-    return mariadb.create_database(f"test_{uuid4().hex}")
+    return mariadb.create_database()
 
 
 #: The databases that the project promises to work on.

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -28,7 +27,7 @@ def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Environment:
         path = str(tmp_path / "database.sqlite3")
         return {"WAGTAIL_SMTP_TEST_DATABASE": "", "WAGTAIL_SMTP_TEST_SQLITE": path}
     server = request.getfixturevalue(request.param)
-    made: Environment = server.create_database(f"test_{uuid4().hex}")
+    made: Environment = server.create_database()
     return made
 
 

@@ -47,13 +47,13 @@ def sqlite_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def postgresql_site(postgresql: PostgreSQL) -> Iterator[Site]:
-    with site(postgresql.create_database("outbox_deaths")) as made:
+    with site(postgresql.create_database()) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def mariadb_site(mariadb: MariaDB) -> Iterator[Site]:
-    with site(mariadb.create_database("outbox_deaths")) as made:
+    with site(mariadb.create_database()) as made:
         yield made
 
 

@@ -6,11 +6,11 @@ credentials are needed for it.
 
 import http.client
 import re
-import ssl
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.smtp.tls import ssl_context
 
 #: arn:partition:sns:region:account:name
 _TOPIC = re.compile(
@@ -31,7 +31,7 @@ def confirm(message: Mapping[str, str]) -> None:
     host = _host(topic)
     asked = {"Action": "ConfirmSubscription", "TopicArn": topic, "Token": token}
     connection = http.client.HTTPSConnection(host, timeout=_TIMEOUT)
-    context = ssl.create_default_context()
+    context = ssl_context("")
     connection.sock = guard.open_first(
         guard.resolve(host, 443),
         _TIMEOUT,

@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -108,8 +109,12 @@ class PostgreSQL:
             self._process.wait(20)
             self._process = None
 
-    def create_database(self, name: str) -> dict[str, str]:
-        """A new empty database; returns the environment that selects it."""
+    def create_database(self) -> dict[str, str]:
+        """Create an empty database; returns the environment that selects it.
+
+        Its name is new each time: tests that run in parallel may set up a module twice.
+        """
+        name = f"test_{uuid4().hex}"
         self.execute(f'CREATE DATABASE "{name}"')
         return self.environment | {"PGDATABASE": name}
 

@@ -2,7 +2,10 @@
 
 import datetime
 import gc
+import os
+import socket
 import ssl
+import struct
 from contextlib import contextmanager
 
 import pytest
@@ -193,3 +196,19 @@ def test_sets_with_the_same_authorities_share_a_context(make_set):
         context = tls.shared_context("smtp", authorities)
         assert tls.shared_context("smtp", authorities) is context
         assert tls.shared_context("http", authorities) is not context
+
+
+def test_no_socket_is_left_open_if_the_server_resets_the_connection():
+    """Just before the handshake: Python before 3.13 leaves it to the garbage collector."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sock = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+    number = sock.fileno()
+
+    with pytest.raises(ConnectionResetError):
+        tls.ssl_context("").wrap_socket(sock, server_hostname="mail.example.com")
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)

@@ -1,10 +1,27 @@
 """TLS contexts that verify certificates."""
 
+import errno
 import ssl
 import weakref
-from typing import Literal
+from typing import Any, Literal
 
 from wagtail_smtp.exceptions import TransportUnavailable
+
+
+class _Socket(ssl.SSLSocket):
+    """Is closed if the server resets the connection just before the handshake.
+
+    Python before 3.13 then raises an error and leaves the socket open until its traceback is gone.
+    """
+
+    def getpeername(self) -> Any:
+        """Return the server's address. This is the first thing that ``wrap_socket()`` asks for."""
+        try:
+            return super().getpeername()
+        except OSError as error:
+            self.close()
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer") from error
+
 
 #: The contexts in use, by protocol and authorities. Each takes time to create and about 0.6 MB.
 #: Mail servers get their own: urllib3 changes its context, for example to use ALPN.
@@ -40,6 +57,7 @@ def ssl_context(ca_certificates: str) -> ssl.SSLContext:
     """
     context = ssl.create_default_context(cadata=ca_certificates or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _Socket
     if ca_certificates:
         trust_as_given(context)
     return context
