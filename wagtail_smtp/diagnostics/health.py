@@ -25,7 +25,7 @@ def problems(tolerated: int = 0) -> tuple[str, ...]:
     try:
         if not schema.is_migrated():
             return ("The database tables of wagtail-smtp are missing or out of date.",)
-        return tuple(filter(None, (_configuration(), _outbox(), _failures(tolerated))))
+        return tuple(filter(None, (_configuration(), _outbox(), _recent_failures(tolerated))))
     except Error:
         return ("The database can't be used.",)
 
@@ -52,7 +52,7 @@ def _outbox() -> str:
     )
 
 
-def _failures(tolerated: int) -> str:
+def _recent_failures(tolerated: int) -> str:
     entries = LogEntry.objects.using(write_alias())
     since = timezone.now() - RECENT
     failed = entries.filter(created_at__gte=since, state__in=(State.FAILED, State.UNKNOWN))

@@ -1,6 +1,6 @@
 """Find backups that send from another domain than the set they replace."""
 
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_lazy
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address, effective_sender
@@ -41,7 +41,7 @@ def _is_foreign(one: str, other: str) -> bool:
 
 
 def _hint(first: SettingsSetConfig, backup: SettingsSetConfig) -> Problem:
-    text = _(
+    text = gettext_lazy(
         "This backup sends from %(domain)s, but the set it replaces, “%(first)s”, sends from "
         "%(first_domain)s. Recipients then see a different sender. Email may be treated as spam "
         "unless SPF, DKIM and DMARC for %(domain)s allow this server. If this server may send for "

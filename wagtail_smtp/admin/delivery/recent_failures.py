@@ -19,7 +19,7 @@ from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
 
 #: How far back failures count, here and on the home page.
-RECENT = timedelta(hours=24)
+LAST_DAY = timedelta(hours=24)
 #: The states of failures.NOT_SENT that affect more than one message or recipient. Messages that
 #: are too large have their own notification.
 STATES = (State.FAILED, State.UNKNOWN, State.BLOCKED)
@@ -56,7 +56,7 @@ def latest_failure():
 
 
 def _find():
-    since = timezone.now() - RECENT
+    since = timezone.now() - LAST_DAY
     numbers = [
         number
         for state in STATES
@@ -88,4 +88,4 @@ class FailedEmailItem(SummaryItem):
         return self.request.user.has_perm(permissions.VIEW_LOG) and schema.is_migrated()
 
     def get_context_data(self, parent_context):
-        return {"failed": count_since(timezone.now() - RECENT)}
+        return {"failed": count_since(timezone.now() - LAST_DAY)}

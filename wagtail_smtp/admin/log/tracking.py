@@ -7,12 +7,9 @@ from wagtail.admin.ui.tables import Column, DateColumn, StatusTagColumn, Table
 from wagtail_smtp.models.choices import RANKS, Reported
 from wagtail_smtp.models.log import REPORTS
 
-#: Events listed on a page.
-LISTED = 200
 #: Successful events, and events that need attention.
 WELL = frozenset({Reported.DELIVERED, Reported.OPENED, Reported.CLICKED})
 BAD = frozenset({Reported.BOUNCED, Reported.COMPLAINED, Reported.REJECTED, Reported.FAILED})
-#: Choices of the listing's filter: the highest-ranked event of a message.
 CHOICES = [
     (state, label)
     for state, label in reversed(REPORTS)
@@ -43,9 +40,6 @@ _COLUMNS = [
     ),
 ]
 
-
-def _foreign(value):
-    return format_html("<bdi>{}</bdi>", value) if value else ""
 
 
 def of_entry(entry):

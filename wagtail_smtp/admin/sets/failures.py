@@ -6,7 +6,7 @@ from django.utils import timezone
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.caching import cached
 from wagtail_smtp.admin.delivery.failures import of_sets
-from wagtail_smtp.admin.delivery.recent_failures import RECENT
+from wagtail_smtp.admin.delivery.recent_failures import LAST_DAY
 from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.models import SettingsSet
 
@@ -24,7 +24,7 @@ def failing(request, item=None):
     may_see_log = user.has_perm(permissions.VIEW_LOG)
     if not (may_see_log or permissions.may_see(user)):
         return {"notes": []}
-    since = timezone.now() - RECENT
+    since = timezone.now() - LAST_DAY
     found = cached("wagtail_smtp.failing", _KEPT, lambda: of_sets(Overview.now().live, since))
     sets = SettingsSet.objects.filter(key__in=found) if item is None else [item]
     notes = [(each, found[str(each.key)]) for each in sets if str(each.key) in found]

@@ -34,7 +34,7 @@ def is_migrated() -> bool:
     return alias in _complete
 
 
-def forget() -> None:
+def forget_tables() -> None:
     """Ask again, as a new process would."""
     _complete.clear()
 
