@@ -89,7 +89,7 @@ class Databases:
             return None
         if self._server is None:
             self._server = self._stack.enter_context(PostgreSQL(found))
-        return self._server.create_database(name)
+        return self._server.create_database()
 
 
 def _answers(question: str, environment: dict[str, str]) -> Iterator[Table]:

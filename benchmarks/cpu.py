@@ -14,9 +14,9 @@ from benchmarks.report import Goal, Table, rows
 from benchmarks.services import Around
 from wagtail_smtp.config.values import TransportConfig
 from wagtail_smtp.transports.base import OutgoingMessage
-from wagtail_smtp.transports.smtp.extensions import Extensions
 from wagtail_smtp.transports.smtp.session import SMTPSession
 from wagtail_smtp.transports.smtp.stream import SMTPStream
+from wagtail_smtp.transports.smtp.transaction import Extensions
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 STOCK = "stock Django, _send()"

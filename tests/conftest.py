@@ -10,11 +10,11 @@ from wagtail.models import Collection, Locale, Page
 
 from tests.support.servers.smtp_server import CA_PEM, SMTPServer
 from wagtail_smtp import alerts, live
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.live import lookup
 from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
 from wagtail_smtp.runtime import once
-from wagtail_smtp.transports import registry
+from wagtail_smtp.transports import base
 
 pytest_plugins = ["tests.support.leftovers"]
 
@@ -23,13 +23,13 @@ pytest_plugins = ["tests.support.leftovers"]
 def _as_a_new_process() -> Iterator[None]:
     """Nothing loaded, and nobody alerted, in an earlier test is known."""
     lookup.forget()
-    message_store.forget()
+    stored_message.forget()
     cache.clear()
     once.forget()
     alerts.clear_pending()
     yield
     lookup.forget()
-    registry.close_all()
+    base.close_all()
 
 
 @pytest.fixture(autouse=True)

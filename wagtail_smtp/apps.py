@@ -17,13 +17,13 @@ class WagtailSMTPConfig(AppConfig):
         """Register the system checks and connect the signals."""
         from wagtail_smtp import alerts, checks, signals
         from wagtail_smtp.live import consents
-        from wagtail_smtp.live.db import request_thread
+        from wagtail_smtp.live.db import deferred
         from wagtail_smtp.maintenance import retention
 
         checks.register_all()
-        request_started.connect(request_thread.begin_request, dispatch_uid="wagtail_smtp")
-        request_finished.connect(request_thread.end_request, dispatch_uid="wagtail_smtp")
-        request_thread.warn_if_stopped()
+        request_started.connect(deferred.begin_request, dispatch_uid="wagtail_smtp")
+        request_finished.connect(deferred.end_request, dispatch_uid="wagtail_smtp")
+        deferred.warn_if_stopped()
         alerts.connect()
         retention.connect()
         signals.outbox_idle.connect(consents.renew_when_idle, dispatch_uid="wagtail_smtp.consents")

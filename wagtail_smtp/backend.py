@@ -14,7 +14,7 @@ from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live.db.connections import borrowed_connection
 from wagtail_smtp.outbox.enqueue import accept, recorder
-from wagtail_smtp.runtime import forks
+from wagtail_smtp.runtime import once
 
 #: Constructor arguments that MAILERS adds and the project's backend must not get twice.
 _DJANGOS_OWN = ("alias", "_ignore_unknown_kwargs")
@@ -93,7 +93,7 @@ class EmailBackend(BaseEmailBackend):
             EmailDeliveryError: or what the project's own backend raises.
             ValueError: a message can't be written down; also with ``fail_silently``.
         """
-        forks.notice()
+        once.notice()
         sent = 0
         with self._lock, borrowed_connection():
             self._line.begin()

@@ -24,7 +24,6 @@ from wagtail_smtp.conf import DEFAULTS, NUMBERS, conf
 from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.delivery import call_sites
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.live.db import schema
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.transports import standard
 
@@ -322,7 +321,7 @@ def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) ->
     if db_connections.write_alias() not in (databases or ()):
         return []
     try:
-        if schema.is_migrated():
+        if db_connections.is_migrated():
             return []
     except DatabaseFault as error:
         what, hint = f"The database can't be used: {error}", "Correct DATABASES."

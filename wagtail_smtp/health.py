@@ -8,7 +8,7 @@ import dataclasses
 from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 
-from wagtail_smtp.diagnostics.health import problems
+from wagtail_smtp.diagnostics.status import problems
 from wagtail_smtp.live.db.connections import borrowed_connection
 
 

@@ -19,7 +19,7 @@ from django.core import mail
 from django.core.mail import EmailMessage
 
 from wagtail_smtp import signals
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.live import lookup
 from wagtail_smtp.models import LogEntry
 
@@ -120,4 +120,4 @@ def email_delivery(settings: Any, db: None) -> Iterator[EmailDelivery]:
 
 def _as_a_new_process() -> None:
     lookup.forget()
-    message_store.forget()
+    stored_message.forget()

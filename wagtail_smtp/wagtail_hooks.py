@@ -4,16 +4,39 @@ from django.contrib.auth.models import Permission
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from wagtail import hooks
+from wagtail.admin.viewsets.base import ViewSetGroup
 from wagtail.log_actions import LogFormatter
 from wagtail.snippets.models import register_snippet
 
-from wagtail_smtp.admin.delivery.recent_failures import FailedEmailItem
+from wagtail_smtp.admin.delivery.failures import FailedEmailItem
+from wagtail_smtp.admin.delivery.page import DeliveryViewSet
 from wagtail_smtp.admin.log.actions import ResendSelected
-from wagtail_smtp.admin.menu import EmailGroup
+from wagtail_smtp.admin.log.viewset import LogViewSet
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
+from wagtail_smtp.admin.reload import ReloadViewSet
 from wagtail_smtp.admin.sets import consent
-from wagtail_smtp.admin.sets.viewset import NoBulkDelete
+from wagtail_smtp.admin.sets.viewset import NoBulkDelete, SettingsSetViewSet
 from wagtail_smtp.admin.sets.webhook import ReportsViewSet
+from wagtail_smtp.admin.troubleshooting import TroubleshootingViewSet
+from wagtail_smtp.admin.versions import VersionsViewSet
+
+
+class EmailGroup(ViewSetGroup):
+    """All pages of the plugin."""
+
+    items = (
+        DeliveryViewSet,
+        SettingsSetViewSet,
+        LogViewSet,
+        VersionsViewSet,
+        ReloadViewSet,
+        TroubleshootingViewSet,
+    )
+    menu_label = gettext_lazy("Email")
+    menu_name = "email"
+    menu_icon = "mail"
+    menu_order = 8000
+
 
 register_snippet(EmailGroup)
 # After Wagtail's own, which it replaces.

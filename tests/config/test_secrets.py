@@ -16,7 +16,7 @@ from django.views.debug import ExceptionReporter
 from tests.support.servers.smtp_server import SMTPServer
 from tests.transports.test_guard import scripted
 from wagtail_smtp.config import crypto
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import EmailDeliveryError, SecretBoundElsewhere, SecretUnreadable
 from wagtail_smtp.live import current, lookup
 from wagtail_smtp.management.commands import smtp_rotate_keys
@@ -160,7 +160,7 @@ def test_stored_messages_rotate_too(db, settings, monkeypatch):
     _keys(settings, old)
     entries = [LogEntry.objects.create(state="failed", category="other") for _ in range(5)]
     for number, entry in enumerate(entries):
-        message_store.keep(entry, b"message %d" % number)
+        stored_message.keep(entry, b"message %d" % number)
     broken = StoredMessage.objects.get(entry=entries[1])
     StoredMessage.objects.filter(pk=broken.pk).update(content=b"?")
     _keys(settings, new, old)
@@ -177,12 +177,12 @@ def test_stored_messages_rotate_too(db, settings, monkeypatch):
 
 def test_a_message_that_goes_while_keys_rotate(db, settings, monkeypatch):
     for _ in range(3):
-        message_store.keep(LogEntry.objects.create(state="failed", category="other"), b"message")
+        stored_message.keep(LogEntry.objects.create(state="failed", category="other"), b"message")
     reseal = crypto.reseal
 
     def reseal_while_a_worker_works(token):
         StoredMessage.objects.order_by("pk").last().delete()
-        message_store.keep(LogEntry.objects.create(state="queued", category="other"), b"new")
+        stored_message.keep(LogEntry.objects.create(state="queued", category="other"), b"new")
         monkeypatch.setattr(crypto, "reseal", reseal)
         return reseal(token)
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from wagtail_smtp.config.values import Outcome, Recipient
-from wagtail_smtp.delivery.attempts import Attempts
+from wagtail_smtp.delivery.pipeline import Attempts
 from wagtail_smtp.delivery.routing import Route
-from wagtail_smtp.transports.availability import Availability
+from wagtail_smtp.transports.pool import Availability
 
 
 def _attempts(*results):

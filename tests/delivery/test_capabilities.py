@@ -20,9 +20,10 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category, live
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.delivery import capabilities, notices
+from wagtail_smtp.delivery import notices, routing
 from wagtail_smtp.delivery.classify import Classification
-from wagtail_smtp.delivery.log import entries, message_store, stored_message
+from wagtail_smtp.delivery.log import entries, stored_message
+from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.exceptions import MessageTooLarge
@@ -30,7 +31,7 @@ from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox.worker import Worker
 from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 
-MEGABYTE = capabilities.MEGABYTE
+MEGABYTE = routing.MEGABYTE
 
 
 def _mailed(octets):
@@ -46,8 +47,8 @@ def _sizes(message):
         stored_message.thaw(stored_message.freeze(prepared).content), Envelope("", ())
     )
     later.message.subject = "[Redirected]"
-    found = list(capabilities.attachments(now.content))
-    assert list(capabilities.attachments(later.content)) == found
+    found = list(routing.attachments(now.content))
+    assert list(routing.attachments(later.content)) == found
     return found
 
 
@@ -116,11 +117,11 @@ def test_texts_to_be_read_do_not_count():
     ],
 )
 def test_odd_messages(content):
-    assert len(list(capabilities.attachments(content))) <= 1
+    assert len(list(routing.attachments(content))) <= 1
 
 
 def _check(message, max_size):
-    capabilities.check(
+    routing.check(
         OutgoingMessage(message, Envelope("", ())),
         SettingsSetConfig("k", "Main", max_size=max_size),
     )
@@ -190,7 +191,7 @@ def test_it_is_kept_and_one_mail_tells_the_notify_user(limited):
         assert part in body
     assert re.search(rf"http://testserver/\S+/{entry.pk}/|entry {entry.pk} ", body)
     assert (entry.state, entry.recipients.first().state) == ("too_large", "not_sent")
-    assert message_store.load(entry).to == ["real@example.org"]
+    assert log_stored_message.load(entry).to == ["real@example.org"]
     assert LogEntry.objects.get(category="alert").state == "sent"
 
 
@@ -281,7 +282,7 @@ def test_in_the_outbox_it_is_final_and_told_once(limited, configure, settings):
     assert [recipients for recipients, _mail in _told(limited)] == [["office@example.com"]]
     entry = LogEntry.objects.get(category="other")
     assert entry.state == "too_large"
-    assert message_store.load(entry).to == ["real@example.org"]
+    assert log_stored_message.load(entry).to == ["real@example.org"]
     assert not OutboxMessage.objects.exists()
     [(_recipients, mail)] = _told(limited)
     assert "It is kept" in mail.get_payload(decode=True).decode()
@@ -401,23 +402,23 @@ def test_each_process_oversteps_the_quota_by_what_others_store_in_a_minute(
     db, configure, monkeypatch
 ):
     configure(MAX_STORED=1000)
-    here, there = message_store._Usage(), message_store._Usage()
+    here, there = log_stored_message._Usage(), log_stored_message._Usage()
 
     def keep(usage, octets):
-        monkeypatch.setattr(message_store, "_usage", usage)
-        message_store.keep(_entry(), b"x" * octets)
+        monkeypatch.setattr(log_stored_message, "_usage", usage)
+        log_stored_message.keep(_entry(), b"x" * octets)
 
     keep(here, 200)  # 356 as stored
     keep(there, 200)
     keep(here, 200)  # it knows of none but its own
-    with pytest.raises(message_store.StorageFull):
+    with pytest.raises(log_stored_message.StorageFull):
         keep(here, 200)
     stored = [message.size for message in StoredMessage.objects.all()]
     assert sum(stored) > 1000
     # After a minute both know, and until there is room nobody stores any more.
     for usage in (here, there):
         usage._known_until = 0
-        with pytest.raises(message_store.StorageFull):
+        with pytest.raises(log_stored_message.StorageFull):
             keep(usage, 1)
     StoredMessage.objects.all().delete()
     # Whoever was refused asks again at the next message.

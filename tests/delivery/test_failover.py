@@ -11,7 +11,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category, signals
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import (
     MessageDeferred,
     MessageOutcomeUnknown,
@@ -161,7 +161,7 @@ def test_too_large_for_all_is_kept(make_set, reload):
         assert _send() == 1
     entry = LogEntry.objects.get()
     assert entry.state == "too_large"
-    assert message_store.load(entry).body == ""
+    assert stored_message.load(entry).body == ""
 
 
 def test_too_large_for_all_and_for_the_store(make_set, reload, configure):

@@ -19,8 +19,7 @@ from wagtail_smtp.diagnostics.check_set import NOT_ASKED, try_set
 from wagtail_smtp.exceptions import RedirectError, SecretUnreadable
 from wagtail_smtp.models import LogEntry, Secret
 from wagtail_smtp.transports.smtp.connect import _scrubbed
-from wagtail_smtp.transports.smtp.replies import response_text
-from wagtail_smtp.transports.smtp.stream import Reply
+from wagtail_smtp.transports.smtp.stream import Reply, response_text
 
 CANARY = "canary-of-the-password-5f1e"
 

@@ -18,15 +18,14 @@ from tests.support.servers.provider_server import PROVIDERS, ProviderServer
 from tests.support.servers.smtp_server import CA, CA_PEM, free_port
 from wagtail_smtp.diagnostics.causes.base import Failure
 from wagtail_smtp.diagnostics.check_set import try_set
-from wagtail_smtp.diagnostics.explain import CAUSES, GROUPS, explain
-from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.explain import CAUSES, GROUPS, cause_of, explain
 from wagtail_smtp.diagnostics.send_email import send_test_email
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred, MessageUnsupported
 from wagtail_smtp.live import current
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import LogEntry, Secret
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.registry import close_all
+from wagtail_smtp.transports.base import close_all
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 #: Timeout where only a timeout ends the wait.

@@ -16,8 +16,7 @@ from wagtail_smtp import signals
 from wagtail_smtp.config.values import Attempt, Configuration
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.diagnostics.causes.base import Failure
-from wagtail_smtp.diagnostics.explain import explain
-from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.explain import cause_of, explain
 from wagtail_smtp.diagnostics.send_email import _listening_for, send_test_email
 from wagtail_smtp.exceptions import (
     DestinationRefused,
@@ -27,7 +26,7 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.live import current
 from wagtail_smtp.models import LogAttempt, LogEntry, Secret
-from wagtail_smtp.transports.smtp.replies import connection_lost
+from wagtail_smtp.transports.smtp.stream import connection_lost
 
 
 def _unverified(code, words):

@@ -9,10 +9,10 @@ from django.test import RequestFactory
 
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
-from wagtail_smtp.diagnostics.health import problems
+from wagtail_smtp.diagnostics.status import problems
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import lookup
-from wagtail_smtp.live.db import schema
+from wagtail_smtp.live.db import connections
 from wagtail_smtp.models import ConfigurationVersion, LogEntry, OutboxMessage, Secret
 
 
@@ -53,7 +53,7 @@ def test_a_password_that_can_not_be_read(make_set, reload):
 
 @pytest.mark.usefixtures("db")
 def test_tables_that_are_missing(monkeypatch):
-    monkeypatch.setattr(schema, "is_migrated", lambda: False)
+    monkeypatch.setattr(connections, "is_migrated", lambda: False)
     [problem] = problems()
     assert "tables" in problem
 

@@ -3,7 +3,7 @@
 import pytest
 
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
-from wagtail_smtp.diagnostics.senders import sender_hints
+from wagtail_smtp.diagnostics.check_set import sender_hints
 
 
 def config(name, sender="", **values):

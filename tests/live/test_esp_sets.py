@@ -16,7 +16,7 @@ from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.diagnostics.check_set import try_set
-from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
@@ -26,7 +26,7 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.live import current
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, Secret
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.registry import close_all
+from wagtail_smtp.transports.base import close_all
 
 pytestmark = pytest.mark.filterwarnings("ignore:django-anymail has dropped official support")
 

@@ -31,7 +31,7 @@ from wagtail_smtp.models import (
 )
 from wagtail_smtp.runtime import project
 from wagtail_smtp.transports.oauth import client as oauth_client
-from wagtail_smtp.transports.oauth import http, token_manager
+from wagtail_smtp.transports.oauth import token_manager
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_refusal_ahead_of_the_end_is_told_while_mail_leaves(
 
 
 def test_a_provider_that_hangs_is_bounded(make_oauth_set, provider, monkeypatch):
-    monkeypatch.setattr(http, "LONGEST", 0.5)
+    monkeypatch.setattr(oauth_client, "LONGEST", 0.5)
     make_oauth_set()
     live.reload()
     provider.hang.set()
@@ -242,7 +242,7 @@ def test_a_provider_that_hangs_is_bounded(make_oauth_set, provider, monkeypatch)
 def test_a_provider_that_hangs_costs_no_mail_while_the_token_is_valid(
     make_oauth_set, provider, mail_server, monkeypatch
 ):
-    monkeypatch.setattr(http, "LONGEST", 0.5)
+    monkeypatch.setattr(oauth_client, "LONGEST", 0.5)
     make_oauth_set("consent")
     live.reload()
     spend(3300)

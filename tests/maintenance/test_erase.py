@@ -9,7 +9,7 @@ from django.utils import timezone
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import live
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.maintenance import erase
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.outbox import claims
@@ -54,7 +54,7 @@ def _is_gone():
         for row in model.objects.values():
             assert not any(name in str(row).lower() for name in names), row
     for stored in StoredMessage.objects.all():
-        message = message_store.opened(stored.content)
+        message = stored_message.opened(stored.content)
         head, _separator, _body = message.frozen_content.partition(b"\r\n\r\n")
         assert b"anna" not in head.lower(), head
         assert "anna" not in str(message.wagtail_smtp_frozen[0]).lower()
@@ -158,8 +158,8 @@ def test_whose_address_only_ends_alike_is_left_alone(server, erased, configure):
     LogEntry.objects.filter(pk=to_both.pk).update(reason=said)
     assert "messages cancelled: 0" in erased("brien@example.com")
     assert {e.subject for e in LogEntry.objects.all()} == {answer.subject, to_both.subject}
-    assert message_store.load(answer).reply_to == others
-    assert message_store.load(to_both).to == others
+    assert stored_message.load(answer).reply_to == others
+    assert stored_message.load(to_both).to == others
     to_both.refresh_from_db()
     assert to_both.reason == "550 'erased' isn't o'brien@example.com"
 
@@ -168,7 +168,7 @@ def test_her_address_is_known_in_whatever_form(server, erased, configure):
     configure(DELIVERY="queued")
     entry = _send("Anna <anna@BÜCHER。example>", "bob@example.org")
     erased()
-    assert message_store.load(entry).to == ["bob@example.org"]
+    assert stored_message.load(entry).to == ["bob@example.org"]
 
 
 def test_what_providers_and_own_headers_name_goes_too(server, erased, configure):
@@ -190,7 +190,7 @@ def test_what_providers_and_own_headers_name_goes_too(server, erased, configure)
     message.send()
     erased()
     _is_gone()
-    thawed = message_store.load(LogEntry.objects.get())
+    thawed = stored_message.load(LogEntry.objects.get())
     assert (thawed.metadata, thawed.tags) == ({"order": 7}, ["order"])
     assert Worker().drain() == 1
     [received] = server.received
@@ -208,7 +208,7 @@ def test_data_of_her_own_goes_too(server, erased, configure):
     message.send()
     erased()
     _is_gone()
-    thawed = message_store.load(LogEntry.objects.get())
+    thawed = stored_message.load(LogEntry.objects.get())
     assert thawed.merge_data == {"bob@example.org": {"code": 2}}
     assert thawed.merge_metadata == {"bob@example.org": {"id": 2}}
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from tests.support.servers.hostile import HostileServer
 from wagtail_smtp import signals
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.maintenance import retention
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox.worker import Worker
@@ -137,13 +137,13 @@ def test_octets_bound_a_step_too(db, monkeypatch):
 def test_room_in_the_quota_is_known_at_once(db, configure, capsys):
     configure(MAX_STORED=400)
     [old, new] = _entries(2, days=20)
-    message_store.keep(old, b"x" * 100)
-    with pytest.raises(message_store.StorageFull):
-        message_store.keep(new, b"x" * 200)
+    stored_message.keep(old, b"x" * 100)
+    with pytest.raises(stored_message.StorageFull):
+        stored_message.keep(new, b"x" * 200)
     StoredMessage.objects.update(created_at=old.created_at)
-    message_store._usage._known_until = float("inf")  # however lately it was asked
+    stored_message._usage._known_until = float("inf")  # however lately it was asked
     _prune(capsys)
-    message_store.keep(new, b"x" * 100)
+    stored_message.keep(new, b"x" * 100)
 
 
 @pytest.fixture

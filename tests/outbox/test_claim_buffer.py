@@ -10,10 +10,10 @@ from django.core.mail import EmailMessage
 from django.db import IntegrityError, connections
 from django.utils import timezone
 
-from wagtail_smtp.live.db import sqlite_writer
+from wagtail_smtp.live.db import bulk_sql
 from wagtail_smtp.models import OutboxMessage
 from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.claim_buffer import ClaimBuffer
+from wagtail_smtp.outbox.claims import ClaimBuffer
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ class Writers:
         for name, work in works.items():
             threads.append(threading.Thread(target=self._take, args=(name, work)))
             threads[-1].start()
-            while len(sqlite_writer._turns._jobs) < len(threads) - 1:
+            while len(bulk_sql._turns._jobs) < len(threads) - 1:
                 time.sleep(0.001)
         go.set()
         for thread in threads:
@@ -122,7 +122,7 @@ class Writers:
         connection = connections[self.alias]
         try:
             with connection.execute_wrapper(self._note):
-                self.results[name] = sqlite_writer.take(work, connection)
+                self.results[name] = bulk_sql.take(work, connection)
         except IntegrityError as error:
             self.results[name] = error
         finally:
@@ -178,12 +178,12 @@ def test_who_gives_up_waiting_has_nothing_done(alias):
         return 0
 
     def others():
-        sqlite_writer.take(hold, connections[alias])
-        sqlite_writer.take(_insert("other"), connections[alias])
+        bulk_sql.take(hold, connections[alias])
+        bulk_sql.take(_insert("other"), connections[alias])
         connections[alias].close()
 
     def interrupt_main():
-        while not sqlite_writer._turns._jobs:
+        while not bulk_sql._turns._jobs:
             time.sleep(0.001)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
@@ -193,7 +193,7 @@ def test_who_gives_up_waiting_has_nothing_done(alias):
         assert begun.wait(10)
         threads[1].start()
         with pytest.raises(Interrupted):
-            sqlite_writer.take(_insert("mine"), connections[alias])
+            bulk_sql.take(_insert("mine"), connections[alias])
     finally:
         go.set()
         for thread in threads:

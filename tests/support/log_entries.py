@@ -5,7 +5,8 @@ from datetime import timedelta
 from django.core.mail import EmailMultiAlternatives
 from django.utils import timezone
 
-from wagtail_smtp.delivery.log import message_store, stored_message
+from wagtail_smtp.delivery.log import stored_message
+from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.log.entries import recipient
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
@@ -28,7 +29,7 @@ def make_entry(
         row.entry = entry
         row.save()
     if message is not None:
-        message_store.keep(entry, stored_message.freeze(prepare(message)).content)
+        log_stored_message.keep(entry, stored_message.freeze(prepare(message)).content)
     return LogEntry.objects.get(pk=entry.pk)
 
 

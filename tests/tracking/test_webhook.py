@@ -13,8 +13,8 @@ from tests.support.payloads import sns
 from wagtail_smtp import live
 from wagtail_smtp.live.publish import revoke
 from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient, Secret, SettingsSet
+from wagtail_smtp.tracking import esps as sns_module
 from wagtail_smtp.tracking import secrets, webhook
-from wagtail_smtp.tracking import sns as sns_module
 
 pytestmark = pytest.mark.django_db
 TO = "recipient@example.com"

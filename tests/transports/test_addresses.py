@@ -14,12 +14,12 @@ from tests.support.servers.provider_server import Answer, ProviderServer
 from tests.support.servers.smtp_server import CA_PEM, SMTPServer, server_context
 from wagtail_smtp.diagnostics.check_set import try_set
 from wagtail_smtp.exceptions import DestinationRefused, MessageDeferred
-from wagtail_smtp.tracking import sns
+from wagtail_smtp.tracking import esps
 from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.esp.catalog import ESPConfig
 from wagtail_smtp.transports.esp.check import check_esp
-from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.http import Adapter, guarded
-from wagtail_smtp.transports.oauth import http
+from wagtail_smtp.transports.oauth import client
 from wagtail_smtp.transports.smtp.tls import ssl_context
 
 # aiosmtpd advises TLS for AUTH; ours is TLS from the first byte, or meant to do without.
@@ -233,8 +233,8 @@ def test_providers_and_identity_providers(lead_to, monkeypatch, bad):
         url = {"api_url": "https://localhost"}
         config = ESPConfig("Set", "postal", url, {}, ca_certificates=CA_PEM, timeout=2)
         stages = list(check_esp(config))
-        monkeypatch.setattr(http, "LONGEST", 4)
-        with http.Session("https://localhost/", CA_PEM) as session:
+        monkeypatch.setattr(client, "LONGEST", 4)
+        with client.Session("https://localhost/", CA_PEM) as session:
             assert session.get("https://localhost/").json() == {"fine": True}
     assert [stage.name for stage in stages] == ["resolve", "connect", "tls"]
     assert [stage.error for stage in stages] == [None] * 3
@@ -259,7 +259,7 @@ def test_amazon_sns(lead_to, monkeypatch, tmp_path, configure, bad):
     with ProviderServer(Answer()) as server, _bad(bad) as address:
         lead_to(host, address, found("127.0.0.1", server.port))
         topic = "arn:aws:sns:eu-west-1:123456789012:reports"
-        sns.confirm({"TopicArn": topic, "Token": "t"})
+        esps.confirm({"TopicArn": topic, "Token": "t"})
         [request] = server.requests
     assert request.host == host
 

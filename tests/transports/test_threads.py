@@ -14,7 +14,8 @@ from django.db import connection, transaction
 
 from tests.support.servers.smtp_server import free_port
 from wagtail_smtp.exceptions import EmailDeliveryError
-from wagtail_smtp.live.db import autonomous, connections, deferred, request_thread
+from wagtail_smtp.live.db import autonomous, connections, deferred
+from wagtail_smtp.live.db import deferred as db_deferred
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.transports import guard
 
@@ -149,6 +150,6 @@ def test_uwsgi_without_threads_is_told(monkeypatch, caplog, has_threads, warning
         uwsgi.has_threads = has_threads
         monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
     with caplog.at_level(logging.WARNING, "wagtail_smtp"):
-        request_thread.warn_if_stopped()
+        db_deferred.warn_if_stopped()
     assert len(caplog.records) == warnings
     assert all("enable-threads" in record.message for record in caplog.records)

@@ -10,9 +10,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.caching import cached
-from wagtail_smtp.admin.delivery import store_usage
-from wagtail_smtp.admin.delivery.recent_failures import latest_failure
+from wagtail_smtp.admin.base import cached
+from wagtail_smtp.admin.delivery import status_lines
+from wagtail_smtp.admin.delivery.failures import latest_failure
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.delivery.active_redirect import active_redirect
@@ -129,7 +129,7 @@ def _store(request):
         return None  # its status lines show this
     if not (user.has_perm(permissions.VIEW_LOG) or permissions.may_see(user)):
         return None
-    usage = store_usage.warning()
+    usage = status_lines.store_warning()
     if usage is None:
         return None
     status = "critical" if usage.is_full else "warning"

@@ -14,7 +14,7 @@ from wagtail.admin.views.generic import chooser
 from wagtail.admin.viewsets.chooser import ChooserViewSet
 from wagtail.admin.widgets import BaseChooser
 
-from wagtail_smtp.admin.missing_tables import requires_tables
+from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.admin.permissions import ADD_SETS, CHANGE_SETS
 from wagtail_smtp.runtime.project import address_of
 

@@ -16,8 +16,8 @@ from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp import live
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.admin.labels import category_label
-from wagtail_smtp.admin.missing_tables import requires_tables
 from wagtail_smtp.admin.sets import notices
 from wagtail_smtp.delivery.explain import RouteChange, compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused

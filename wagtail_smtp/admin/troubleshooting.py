@@ -8,7 +8,7 @@ from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.missing_tables import requires_tables
+from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.diagnostics.explain import GROUPS, GUIDES
 
 

@@ -14,7 +14,7 @@ from wagtail.admin.views import generic
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.missing_tables import requires_tables
+from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.live.diff import difference
 from wagtail_smtp.live.resolve import version_configuration
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet

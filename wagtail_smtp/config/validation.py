@@ -144,7 +144,7 @@ def is_host(value: str) -> bool:
 def problems(item: SettingsSetConfig) -> list[Problem]:
     """Return the problems of a set, each with its field.
 
-    :mod:`wagtail_smtp.transports.esp.config` validates an email provider's options.
+    :mod:`wagtail_smtp.transports.esp.catalog` validates an email provider's options.
     """
     of_smtp = () if item.uses_esp else (*_server(item), *_credentials(item))
     found = [*_common(item), *of_smtp, *_sender(item), *_use(item)]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
-from wagtail_smtp.config.secret_binding import destination_binding, provider_binding
+from wagtail_smtp.config.crypto import destination_binding, provider_binding
 
 #: Version of the JSON format. Versions with a newer format are refused.
 FORMAT = 1

@@ -1,7 +1,8 @@
-"""Email the person that a set names when a message is too large for it."""
+"""Announce what became of a message: log lines, signals, and a report if it is too large."""
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -11,10 +12,10 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from wagtail_smtp import alerts
+from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import ALERT, SECURITY
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.delivery import capabilities
+from wagtail_smtp.delivery import routing
 from wagtail_smtp.delivery.log.entries import clip
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import MessageTooLarge
@@ -28,6 +29,33 @@ logger = logging.getLogger(__name__)
 
 #: How many recipients and attachments the email lists.
 _NAMED = 20
+
+
+def announce(delivery: DeliveryResult, entry: LogEntry | None) -> None:
+    """Log what became of a message and send the signal; called once its entry is written."""
+    message = delivery.message
+    about: dict[str, Any] = {
+        "message": message,
+        "category": delivery.classification.category,
+        "route": delivery.route,
+        "attempts": delivery.attempts,
+        "entry": entry,
+    }
+    if delivery.outcome is None:
+        failure = delivery.failure
+        logger.info("Message of category %s not sent: %r", about["category"], type(failure))
+        signals.send_robustly(signals.message_failed, type(message), error=failure, **about)
+        report_too_large(delivery, entry)
+        return
+    for item in delivery.outcome.not_sent:
+        logger.warning(
+            "%s took the message, but not for %s: %s %s",
+            delivery.outcome.via,
+            item.address,
+            item.code,
+            item.reply,
+        )
+    signals.send_robustly(signals.message_sent, type(message), outcome=delivery.outcome, **about)
 
 
 def report_too_large(result: DeliveryResult, entry: LogEntry | None) -> None:
@@ -87,7 +115,7 @@ def _text(
     recipients: Sequence[str] = message.envelope.recipients if message else ()
     yield _("Subject: %s") % entry.subject
     yield _("Recipients: %s") % _some([clip(address) for address in recipients])
-    sizes = capabilities.attachments(message.content) if message else ()
+    sizes = routing.attachments(message.content) if message else ()
     unnamed = _("no name")
     yield _("Attachments (size in the email): %s") % _some(
         [f"{clip(name, 100) or unnamed} ({_megabytes(size)})" for name, size in sizes]
@@ -103,7 +131,7 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / capabilities.MEGABYTE:.1f} MB"
+    return f"{size / routing.MEGABYTE:.1f} MB"
 
 
 def _link(entry: LogEntry) -> str:

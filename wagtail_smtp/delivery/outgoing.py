@@ -17,10 +17,9 @@ from wagtail_smtp.config.validation import (
     mailbox,
 )
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.delivery.capabilities import is_black_box
 from wagtail_smtp.delivery.classify import HEADER
 from wagtail_smtp.delivery.redirect import FIELDS, apply, copied
-from wagtail_smtp.delivery.routing import Redirect
+from wagtail_smtp.delivery.routing import Redirect, is_black_box
 from wagtail_smtp.transports import mime, standard
 from wagtail_smtp.transports.base import Envelope
 

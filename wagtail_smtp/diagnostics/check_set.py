@@ -11,7 +11,9 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.categories import TEST
-from wagtail_smtp.config.values import Configuration, SettingsSetConfig, TransportConfig
+from wagtail_smtp.conf import conf
+from wagtail_smtp.config.validation import ascii_address, effective_sender
+from wagtail_smtp.config.values import Configuration, Problem, SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.outgoing import prepare, shape
 from wagtail_smtp.delivery.redirect import require_held
 from wagtail_smtp.delivery.routing import Redirect, redirect_for
@@ -19,11 +21,12 @@ from wagtail_smtp.diagnostics.causes.base import Cause, Failure
 from wagtail_smtp.diagnostics.explain import explain
 from wagtail_smtp.exceptions import DestinationRefused
 from wagtail_smtp.live import current
+from wagtail_smtp.live.diff import every_category
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import ReportEmail, SettingsSet
 from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.esp.catalog import ESPConfig
 from wagtail_smtp.transports.esp.check import check_esp
-from wagtail_smtp.transports.esp.config import ESPConfig
 from wagtail_smtp.transports.smtp.check import Stage, check
 
 #: Labels of the stages.
@@ -168,3 +171,45 @@ def build_test_message(
     shaped, envelope = shape(prepare(message), item, redirect, username)
     verify = partial(require_held, redirect=redirect) if redirect is not None else None
     return OutgoingMessage(shaped, envelope, verify)
+
+
+def sender_hints(configuration: Configuration) -> tuple[Problem, ...]:
+    """Hints about the senders of backups, each with its set and field.
+
+    They don't prevent a reload, because both domains may be set up correctly.
+    """
+    found: dict[str, Problem] = {}
+    for category in every_category(configuration):
+        if category in conf.STANDARD_CATEGORIES:
+            continue
+        first, *backups = configuration.carriers(category) or (None,)
+        for backup in backups:
+            if first is not None and _is_foreign(_domain(first), _domain(backup)):
+                found.setdefault(backup.key, _hint(first, backup))
+    return tuple(found[item.key] for item in configuration.sets if item.key in found)
+
+
+def _domain(item: SettingsSetConfig) -> str:
+    """The domain a set sends from; empty if the message decides it."""
+    try:
+        return ascii_address(effective_sender(item)).rpartition("@")[2].lower()
+    except ValueError:
+        return ""
+
+
+def _is_foreign(one: str, other: str) -> bool:
+    # DMARC (RFC 7489 3.1.1) compares organisational domains. Without a list of public suffixes,
+    # treat domains as related if they are equal or one is a subdomain of the other.
+    if not one or not other or one == other:
+        return False
+    return not (one.endswith(f".{other}") or other.endswith(f".{one}"))
+
+
+def _hint(first: SettingsSetConfig, backup: SettingsSetConfig) -> Problem:
+    text = gettext_lazy(
+        "This backup sends from %(domain)s, but the set it replaces, “%(first)s”, sends from "
+        "%(first_domain)s. Recipients then see a different sender. Email may be treated as spam "
+        "unless SPF, DKIM and DMARC for %(domain)s allow this server. If this server may send for "
+        "%(first_domain)s, enter a sender address from that domain."
+    ) % {"domain": _domain(backup), "first": first.name, "first_domain": _domain(first)}
+    return Problem(text, "sender_address", backup.name)

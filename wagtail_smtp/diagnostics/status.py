@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from django.db import Error
 from django.db.models import Count
 from django.utils import timezone
 
@@ -12,9 +13,10 @@ from wagtail_smtp import live
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
 from wagtail_smtp.delivery.active_redirect import Notice, is_used, notices, redirecting
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
+from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
 from wagtail_smtp.live import consents
-from wagtail_smtp.live.db import clock
+from wagtail_smtp.live.db import clock, connections
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.models.choices import State
@@ -142,8 +144,8 @@ def _alarms(
         minutes = f"{overdue / 60:.0f} minutes"
         yield f"Queued email is not being sent: the oldest message is {minutes} overdue."
     yield from _unsendable()
-    percent = message_store.percent_used()
-    if percent >= message_store.WARN_AT:
+    percent = stored_message.percent_used()
+    if percent >= stored_message.WARN_AT:
         yield (
             f"The message store is {percent}% full. Once it is full, undelivered messages are no "
             "longer kept and email can't be queued."
@@ -213,3 +215,52 @@ def _failures() -> tuple[FailedMessage, ...]:
         FailedMessage(entry.pk, entry.created_at, entry.state, entry.via, entry.reason)
         for entry in recent.order_by("-id")[:100]
     )
+
+
+def problems(tolerated: int = 0) -> tuple[str, ...]:
+    """List what is wrong; empty if all is well.
+
+    Args:
+        tolerated: how many messages may have failed in the last hour, or waited longer than that.
+    """
+    try:
+        if not connections.is_migrated():
+            return ("The database tables of wagtail-smtp are missing or out of date.",)
+        return tuple(filter(None, (_configuration(), _outbox(), _recent_failures(tolerated))))
+    except Error:
+        return ("The database can't be used.",)
+
+
+def _configuration() -> str:
+    try:
+        current = live.current()
+        for item in current.configuration.sets:
+            if is_used(current.configuration, item):
+                current.transport(item)
+    except ConfigurationUnavailable:
+        return "The email configuration can't be read."
+    except SecretError:
+        return "A stored password can't be read."
+    return ""
+
+
+def _outbox() -> str:
+    _counts, overdue = outbox()
+    if overdue <= OVERDUE.total_seconds():
+        return ""
+    return (
+        f"Queued email is not being sent: the oldest message is {overdue / 60:.0f} minutes overdue."
+    )
+
+
+def _recent_failures(tolerated: int) -> str:
+    entries = LogEntry.objects.using(write_alias())
+    since = timezone.now() - RECENT
+    failed = entries.filter(created_at__gte=since, state__in=(State.FAILED, State.UNKNOWN))
+    waiting = entries.filter(
+        created_at__lt=since, state=State.DEFERRED, outbox__state=OutboxMessage.State.WAITING
+    )
+    number = failed.not_made_up_for().count() + waiting.count()
+    if number <= tolerated:
+        return ""
+    return f"{number} messages failed in the last hour or have been waiting for longer."

@@ -14,12 +14,12 @@ from wagtail_smtp.config import values
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.live.db import request_thread
+from wagtail_smtp.live.db import deferred
 from wagtail_smtp.live.resolve import transport_config, transport_of
 from wagtail_smtp.models import ConfigurationVersion, Secret
-from wagtail_smtp.runtime import forks
+from wagtail_smtp.runtime import once
+from wagtail_smtp.transports.base import close_all
 from wagtail_smtp.transports.esp.transport import AnymailTransport
-from wagtail_smtp.transports.registry import close_all
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class _Memory:
 
 
 _memory = _Memory()
-forks.after_in_child(_memory.after_fork)
+once.after_in_child(_memory.after_fork)
 
 
 def forget() -> None:
@@ -144,7 +144,7 @@ def current() -> LiveConfiguration:
         ConfigurationUnavailable: it can't be read, and none was loaded before.
     """
     # Django refuses queries on a running event loop.
-    return _look_up_elsewhere() if request_thread.runs_event_loop() else _look_up()
+    return _look_up_elsewhere() if deferred.runs_event_loop() else _look_up()
 
 
 def _look_up_elsewhere() -> LiveConfiguration:

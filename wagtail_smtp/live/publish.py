@@ -40,7 +40,7 @@ from wagtail_smtp.live.resolve import (
     version_configuration,
 )
 from wagtail_smtp.models import ConfigurationVersion, DeliverySettings, Secret, SettingsSet
-from wagtail_smtp.transports.esp import config as esp_config
+from wagtail_smtp.transports.esp import catalog as esp_config
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,7 @@ from wagtail_smtp.models import (
     SettingsSet,
 )
 from wagtail_smtp.transports import standard
-from wagtail_smtp.transports.esp.catalog import PROVIDERS
-from wagtail_smtp.transports.esp.config import ESPConfig
+from wagtail_smtp.transports.esp.catalog import PROVIDERS, ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 

@@ -19,7 +19,8 @@ from django.db.models import F, Q
 
 from wagtail_smtp.config import crypto
 from wagtail_smtp.config.validation import is_email_address, mailbox, unicode_host
-from wagtail_smtp.delivery.log import entries, message_store, stored_message, tracking_events
+from wagtail_smtp.delivery.log import entries, stored_message, tracking_events
+from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.live.db import connections, retry
@@ -34,7 +35,7 @@ from wagtail_smtp.models import (
     SettingsSet,
     StoredMessage,
 )
-from wagtail_smtp.outbox import actions, claims
+from wagtail_smtp.outbox import claims, outcomes
 
 #: What stands where the address stood.
 ERASED = "erased"
@@ -84,7 +85,7 @@ class Erasure:
             self._erase(entry, is_about=True)
         if not self._dry_run:
             tracking_events.erase(self._stored_as, ERASED, self._clean, None)
-        message_store.forget()
+        log_stored_message.forget()
 
     def configured(self) -> Iterator[str]:
         """Where the address stands in the configuration, in words."""
@@ -151,7 +152,7 @@ class Erasure:
                 if stored is None:
                     continue
                 try:
-                    message = message_store.opened(stored.content)
+                    message = log_stored_message.opened(stored.content)
                 except MessageUnreadable:
                     self.counts["unreadable"] += 1
                     continue
@@ -207,7 +208,7 @@ class Erasure:
             return False
         rest = None if is_whole else self._without(entry)
         if rest is None:
-            actions.cancel(entry)
+            outcomes.cancel(entry)
             self.counts["cancelled"] += 1
             return True
         content = crypto.seal(stored_message.freeze(rest).content)
@@ -218,7 +219,7 @@ class Erasure:
     def _without(self, entry: LogEntry) -> FrozenMessage | None:
         """The message without the recipient; None if nobody is left, or it can't be read."""
         try:
-            message = message_store.load(entry)
+            message = log_stored_message.load(entry)
         except MessageUnreadable:
             return None
         recipients = [each for each in message.recipients() if not self._is_it(each)]

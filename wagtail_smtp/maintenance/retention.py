@@ -22,8 +22,8 @@ from django.db import connections, models
 
 from wagtail_smtp import signals
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.log import message_store, tracking_events
-from wagtail_smtp.live.db import clock, request_thread, retry
+from wagtail_smtp.delivery.log import stored_message, tracking_events
+from wagtail_smtp.live.db import clock, deferred, retry
 from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.models import (
     DeliveryEvent,
@@ -33,7 +33,7 @@ from wagtail_smtp.models import (
     OutboxMessage,
     StoredMessage,
 )
-from wagtail_smtp.runtime import forks
+from wagtail_smtp.runtime import once
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Sweep:
         some = _within_bytes(messages)
         if some:
             _delete(StoredMessage.objects.filter(pk__in=some))
-            message_store.forget()
+            stored_message.forget()
         entries, more_entries = self._next(LogEntry, keep_log)
         dropped = _drop(entries)
         left_out = len(some) < len(messages) or dropped < len(entries)
@@ -161,7 +161,7 @@ class _Turn:
 
 
 _turn = _Turn()
-forks.after_in_child(lambda: _turn.__init__())  # type: ignore[misc]
+once.after_in_child(lambda: _turn.__init__())  # type: ignore[misc]
 
 
 def connect() -> None:
@@ -193,7 +193,7 @@ def _prune_in_turn(**kwargs: Any) -> None:
 
 def _is_busy() -> bool:
     """Whether this thread's connection is in a transaction, or may not be touched."""
-    if request_thread.runs_event_loop():
+    if deferred.runs_event_loop():
         return True
     connection = connections[db_connections.write_alias()]
     return connection.in_atomic_block or (
@@ -203,7 +203,7 @@ def _is_busy() -> bool:
 
 def _make_up_for_it(**kwargs: Any) -> None:
     """At the end of a request, whose transaction is over."""
-    if not _turn.missed or request_thread.runs_event_loop():
+    if not _turn.missed or deferred.runs_event_loop():
         return
     connection = connections[db_connections.write_alias()]
     was_closed = connection.connection is None

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
-from wagtail_smtp.live.db import schema
+from wagtail_smtp.live.db import connections
 
 
 class EmailCommand(BaseCommand):
@@ -18,7 +18,7 @@ class EmailCommand(BaseCommand):
             CommandError: the database can't be used, or ``migrate`` hasn't been run.
         """
         try:
-            is_migrated = schema.is_migrated()
+            is_migrated = connections.is_migrated()
         except Error as error:
             raise CommandError(f"The database can't be used: {error}") from error
         if not is_migrated:

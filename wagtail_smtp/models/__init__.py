@@ -1,12 +1,10 @@
 """What is stored: saved sets and method, secrets, and the live versions."""
 
-from wagtail_smtp.models.delivery_settings import DeliverySettings
+from wagtail_smtp.models.delivery_settings import DeliverySettings, ReportEmail
 from wagtail_smtp.models.log import DeliveryEvent, LogAttempt, LogEntry, LogRecipient, StoredMessage
 from wagtail_smtp.models.outbox import OutboxMessage
-from wagtail_smtp.models.report_email import ReportEmail
-from wagtail_smtp.models.secret import Secret
+from wagtail_smtp.models.secret import OAuthToken, Secret
 from wagtail_smtp.models.settings_set import SettingsSet
-from wagtail_smtp.models.token import OAuthToken
 from wagtail_smtp.models.version import ConfigurationVersion
 
 __all__ = [

@@ -21,9 +21,6 @@ class OnPrimary(models.Manager):
         return rows if self._db else rows.using(router.db_for_write(self.model))
 
 
-# MOVED
-
-
 class StagedModel(models.Model):
     """A row that is edited now and takes effect with the next reload."""
 

@@ -7,14 +7,15 @@ from django.db import transaction
 
 from wagtail_smtp.categories import ALERT, ERROR, SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.classify import Classification
-from wagtail_smtp.delivery.log import entries, message_store, stored_message, writer
+from wagtail_smtp.delivery.log import entries, stored_message, writer
+from wagtail_smtp.delivery.log import stored_message as log_stored_message
+from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.delivery.pipeline import Recorder
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import StorageFull
-from wagtail_smtp.live.db import autonomous, bulk_sql, clock, connections, request_thread
+from wagtail_smtp.live.db import autonomous, bulk_sql, clock, connections, deferred
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.outbox import outcomes, tasks
@@ -47,7 +48,7 @@ def accept(
         raise
     if entry is None:
         return None
-    if request_thread.runs_event_loop():
+    if deferred.runs_event_loop():
         # Not there: a task that runs where it is enqueued would keep the log waiting, and the
         # caller would not know that the message is accepted.
         tasks.run_apart()
@@ -73,10 +74,10 @@ def _accepted(
     def put() -> None:
         with transaction.atomic(using=alias):
             bulk_sql.insert_all(entry, recipients)
-            message_store.keep(entry, frozen.content)
+            log_stored_message.keep(entry, frozen.content)
             _add(entry, classification)
 
-    is_on_loop = request_thread.runs_event_loop()
+    is_on_loop = deferred.runs_event_loop()
     writer.as_held(
         lambda: autonomous.write(put, alias) if is_on_loop else put(), [entry, *recipients]
     )
@@ -125,7 +126,7 @@ def recorder(resend_of: LogEntry | None = None) -> Recorder:
 
 def _retry(entry: LogEntry, delivery: DeliveryResult, wait: timedelta) -> None:
     """In the transaction that writes the entry."""
-    message_store.keep(entry, stored_message.freeze(delivery.message).content)
+    log_stored_message.keep(entry, stored_message.freeze(delivery.message).content)
     _add(entry, delivery.classification, tries=1, wait=wait)
 
 

@@ -26,11 +26,11 @@ from wagtail_smtp.exceptions import (
     SecretError,
     TransportUnavailable,
 )
-from wagtail_smtp.live.db import bulk_sql, connections, retry
+from wagtail_smtp.live.db import bulk_sql, clock, connections, retry
 from wagtail_smtp.live.db.bulk_sql import Statement
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.models.choices import RecipientState, State
-from wagtail_smtp.outbox import claims
+from wagtail_smtp.outbox import claims, tasks
 
 logger = logging.getLogger(__name__)
 
@@ -277,3 +277,32 @@ def _forget(
     gone = [entry.pk for entry in entries if entry.category == SECURITY or not is_stored]
     if gone:
         yield bulk_sql.delete(StoredMessage, "entry_id", gone)
+
+
+@retry.in_transaction
+def try_now(entry: LogEntry) -> bool:
+    """Make a waiting message due; False if it isn't waiting any more."""
+    waiting = claims.rows().filter(entry=entry, state=OutboxMessage.State.WAITING)
+    is_waiting = bool(waiting.update(due_at=clock.now()))
+    if is_waiting:
+        tasks.run_after_commit()
+    return is_waiting
+
+
+@retry.in_transaction
+def cancel(entry: LogEntry) -> bool:
+    """Take a message out of the outbox; False if it is on its way or through already."""
+    held = claims.rows().filter(entry=entry).exclude(state=OutboxMessage.State.SENDING)
+    if not held.delete()[0]:
+        return False
+    recipients = entry.recipients.using(connections.write_alias())
+    got = recipients.filter(state=RecipientState.SENT).exists()
+    entry.state = State.PARTLY_SENT if got else State.CANCELLED
+    entry.changed_at = timezone.now()
+    entry.save(update_fields=["state", "changed_at"])
+    recipients.filter(state=RecipientState.WAITING).update(
+        state=RecipientState.NOT_SENT, changed_at=entry.changed_at
+    )
+    if entry.category == SECURITY or not conf.stores(entry.state):
+        StoredMessage.objects.filter(entry=entry).delete()
+    return True

@@ -2,9 +2,10 @@
 
 import logging
 import queue
+import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -15,9 +16,9 @@ from django.utils import timezone
 from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.announce import announce
 from wagtail_smtp.delivery.classify import Classification
-from wagtail_smtp.delivery.log import message_store, writer
+from wagtail_smtp.delivery.log import stored_message, writer
+from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError
@@ -25,7 +26,7 @@ from wagtail_smtp.live.db import bulk_sql, connections, retry
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.claim_buffer import WINDOW, ClaimBuffer, Window
+from wagtail_smtp.outbox.claims import WINDOW, ClaimBuffer, Window
 from wagtail_smtp.outbox.outcomes import (
     SETTLED,
     Result,
@@ -239,7 +240,7 @@ class Worker:
             late = EmailDeliveryError("It could not be sent in time.")
             return DeliveryResult.of_nothing(classification, late)
         try:
-            message = message_store.opened(content)
+            message = stored_message.opened(content)
         except Exception as error:
             # Whatever it is, the other messages have nothing to do with it.
             return DeliveryResult.of_nothing(classification, error)
@@ -324,3 +325,59 @@ def _give_up(row: OutboxMessage) -> bool:
 
 def _alert(entry: LogEntry) -> None:
     alerts.given_up(entry.pk, entry.subject, is_unknown=entry.state == State.UNKNOWN)
+
+
+class WorkerPool:
+    """``number`` workers: the first in the caller's thread, each other in its own."""
+
+    def __init__(self, number: int) -> None:
+        buffer = ClaimBuffer()
+        self._workers = [Worker(buffer) for _ in range(number)]
+
+    def stop(self) -> None:
+        """Stop after the current messages; safe in a signal handler or another thread."""
+        for worker in self._workers:
+            worker.stop()
+
+    def work(self) -> None:
+        """Work until stopped."""
+        self._together(_work)
+
+    def drain(self) -> int:
+        """Deliver all due messages and return their number."""
+        return self._together(Worker.drain)
+
+    def _together(self, task: Callable[[Worker], int]) -> int:
+        done: list[int] = []
+        failures: list[BaseException] = []
+
+        def run(worker: Worker) -> None:
+            try:
+                done.append(task(worker))
+            except BaseException as error:
+                failures.append(error)
+                self.stop()
+            finally:
+                worker.close()
+
+        def run_apart(worker: Worker) -> None:
+            try:
+                run(worker)
+            finally:
+                connections.close_all()
+
+        first, *others = self._workers
+        threads = [threading.Thread(target=run_apart, args=(worker,)) for worker in others]
+        for thread in threads:
+            thread.start()
+        run(first)
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+        return sum(done)
+
+
+def _work(worker: Worker) -> int:
+    worker.work()
+    return 0

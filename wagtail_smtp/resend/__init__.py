@@ -1,5 +1,5 @@
 """Sending messages of the delivery log again: one, or everything that failed."""
 
-from wagtail_smtp.resend.message import can_resend, resend
+from wagtail_smtp.resend.once import can_resend, resend
 
 __all__ = ["can_resend", "resend"]

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State

@@ -1,14 +1,19 @@
 """Which providers report, and what proves that it is them."""
 
 import base64
+import http.client
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
+
+from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.smtp.tls import ssl_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +217,48 @@ PROVIDERS: Mapping[str, Provider] = {item.slug: item for item in _PROVIDERS}
 def basic_auth(request: Any) -> str | None:
     """User name and password that came with a request, as ``user:password``."""
     return cast("str | None", import_string("anymail.utils.get_request_basic_auth")(request))
+
+
+#: arn:partition:sns:region:account:name
+_TOPIC = re.compile(
+    r"arn:(aws|aws-cn|aws-us-gov):sns:([a-z]{2}(?:-[a-z]+)+-\d):\d{12}:[\w.-]{1,256}"
+)
+#: Seconds for each step.
+_TIMEOUT = 10
+
+
+def confirm(message: Mapping[str, str]) -> None:
+    """Confirm the subscription that ``message`` asks for.
+
+    Raises:
+        ValueError: it names no topic.
+        OSError: Amazon can't be reached, or doesn't confirm.
+    """
+    topic, token = str(message.get("TopicArn")), str(message.get("Token"))
+    host = _host(topic)
+    asked = {"Action": "ConfirmSubscription", "TopicArn": topic, "Token": token}
+    connection = http.client.HTTPSConnection(host, timeout=_TIMEOUT)
+    context = ssl_context("")
+    connection.sock = guard.open_first(
+        guard.resolve(host, 443),
+        _TIMEOUT,
+        lambda plain: context.wrap_socket(plain, server_hostname=host),
+    )
+    try:
+        connection.sock.settimeout(_TIMEOUT)
+        connection.request("GET", f"/?{urlencode(asked)}")
+        status = connection.getresponse().status
+    except http.client.HTTPException as error:
+        raise OSError("Amazon SNS gave no answer that can be read") from error
+    finally:
+        connection.close()
+    if status != 200:
+        raise OSError(f"Amazon SNS answered {status}")
+
+
+def _host(topic: str) -> str:
+    found = _TOPIC.fullmatch(topic)
+    if found is None:
+        raise ValueError("no topic of Amazon SNS")
+    partition, region = found.groups()
+    return f"sns.{region}.amazonaws.com" + (".cn" if partition == "aws-cn" else "")

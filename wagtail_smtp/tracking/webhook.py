@@ -29,7 +29,7 @@ from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.models.choices import Reported
 from wagtail_smtp.runtime import once
 from wagtail_smtp.runtime.project import as_kept
-from wagtail_smtp.tracking import sns
+from wagtail_smtp.tracking import esps
 from wagtail_smtp.tracking.esps import PROVIDERS, Provider, basic_auth
 from wagtail_smtp.tracking.secrets import WebhookSecret, wanted
 from wagtail_smtp.transports.esp.catalog import METADATA
@@ -130,7 +130,7 @@ def _view(provider: Provider, proof: WebhookSecret, key: uuid.UUID) -> Any:
 
     view.run_validators, view.parse_events = run_validators, parse_events
     if provider.slug == "amazon_ses":
-        view.auto_confirm_sns_subscription = sns.confirm
+        view.auto_confirm_sns_subscription = esps.confirm
     return view
 
 

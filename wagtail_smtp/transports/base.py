@@ -1,6 +1,8 @@
 """The contract of a transport."""
 
+import atexit
 import functools
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,8 +10,39 @@ from typing import Protocol
 from django.core.mail import EmailMessage
 
 from wagtail_smtp.config.values import Outcome
+from wagtail_smtp.runtime import once
 from wagtail_smtp.transports import mime
-from wagtail_smtp.transports.availability import Availability
+from wagtail_smtp.transports.pool import Availability
+
+
+class Pooling(Protocol):
+    """A transport that keeps connections open."""
+
+    def close(self) -> None: ...
+    def after_fork(self) -> None: ...
+
+
+_transports: "weakref.WeakSet[Pooling]" = weakref.WeakSet()
+
+
+def register(transport: Pooling) -> None:
+    """Track ``transport`` for as long as it is referenced."""
+    _transports.add(transport)
+
+
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport.after_fork()
+
+
+@atexit.register
+def close_all() -> None:
+    """Close all sessions of this process."""
+    for transport in list(_transports):
+        transport.close()
+
+
+once.after_in_child(_after_fork)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from wagtail_smtp.exceptions import (
     MessageRefused,
     RedirectError,
 )
-from wagtail_smtp.transports.availability import Availability
 from wagtail_smtp.transports.base import OutgoingMessage
 from wagtail_smtp.transports.esp.transport import enforce_redirect
+from wagtail_smtp.transports.pool import Availability
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from wagtail.models import ModelLogEntry
 
 from tests.admin.connection_check.test_views import CONNECTION, lines
 from tests.support.servers.hostile import HostileServer
-from wagtail_smtp.admin.connection_check import rate_limit
+from wagtail_smtp.admin.connection_check import stream
 from wagtail_smtp.runtime import once
 
 
@@ -32,7 +32,7 @@ def ask(make_set):
 def _clock_stands(monkeypatch):
     """No minute ends during the test."""
     now = time.time() // 3600 * 3600 + 10
-    monkeypatch.setattr(rate_limit.time, "time", lambda: now)
+    monkeypatch.setattr(stream.time, "time", lambda: now)
 
 
 @pytest.mark.usefixtures("_clock_stands")
@@ -44,7 +44,7 @@ def _clock_stands(monkeypatch):
     ],
 )
 def test_too_many(admin_client, make_user, ask, monkeypatch, limits, wait, words):
-    monkeypatch.setattr(rate_limit, "LIMITS", limits)
+    monkeypatch.setattr(stream, "LIMITS", limits)
     for _again in range(2):
         assert lines(ask(admin_client))[-1]["ok"]
     connections = ask.server.connections
@@ -62,8 +62,8 @@ def test_too_many(admin_client, make_user, ask, monkeypatch, limits, wait, words
 
 
 def test_the_limits_are_those_that_are_documented():
-    assert rate_limit.LIMITS == ((60, 10), (3600, 60))
-    assert rate_limit.EMAIL_LIMITS == ((60, 5),)
+    assert stream.LIMITS == ((60, 10), (3600, 60))
+    assert stream.EMAIL_LIMITS == ((60, 5),)
 
 
 def test_one_at_a_time(admin_client, ask):
@@ -90,7 +90,7 @@ def test_a_test_that_is_given_up_ends(admin_client, ask, read, monkeypatch):
 
 
 def test_a_form_with_errors_does_not_count(admin_client, ask, monkeypatch):
-    monkeypatch.setattr(rate_limit, "LIMITS", ((3600, 1),))
+    monkeypatch.setattr(stream, "LIMITS", ((3600, 1),))
     url = reverse("wagtailsnippets_wagtail_smtp_settingsset:test_new")
     for _again in range(3):
         assert admin_client.post(url, {}).status_code == 422

@@ -300,7 +300,7 @@ def test_an_export_of_another_kind(admin_client):
 
 
 def test_an_export_looks_through_everything(admin_client, monkeypatch):
-    from wagtail_smtp.admin.log import query as log_query
+    from wagtail_smtp.admin.log import filters as log_query
 
     monkeypatch.setattr(log_query, "SPAN", 5)
     rows = fill(40)

@@ -12,9 +12,9 @@ from django.utils import timezone
 from wagtail.admin.ui.tables import BaseColumn
 
 from tests.support.log_entries import fill, make_entry
-from wagtail_smtp.admin.log import query as log_query
+from wagtail_smtp.admin.log import filters as log_query
+from wagtail_smtp.admin.log.filters import Criteria, find
 from wagtail_smtp.admin.log.listing import LogView
-from wagtail_smtp.admin.log.query import Criteria, find
 from wagtail_smtp.models import LogEntry
 
 INDEX = "wagtail_smtp_log:index"

@@ -7,8 +7,8 @@ from django.db import connection
 from django.utils import timezone
 
 from tests.support.log_entries import fill
-from wagtail_smtp.admin.log import query
-from wagtail_smtp.admin.log.query import Criteria, find
+from wagtail_smtp.admin.log import filters
+from wagtail_smtp.admin.log.filters import Criteria, find
 from wagtail_smtp.models import LogEntry, LogRecipient
 
 pytestmark = [
@@ -47,9 +47,9 @@ CASES = {
 @pytest.fixture
 def small(monkeypatch):
     """Lower the limits of a search."""
-    monkeypatch.setattr(query, "SPAN", 200)
-    monkeypatch.setattr(query, "CANDIDATES", 200)
-    monkeypatch.setattr(query, "_SLACK", 20)
+    monkeypatch.setattr(filters, "SPAN", 200)
+    monkeypatch.setattr(filters, "CANDIDATES", 200)
+    monkeypatch.setattr(filters, "_SLACK", 20)
 
 
 def _fill(count):

@@ -12,8 +12,7 @@ from django.utils import timezone
 from tests.admin.log.test_actions import audit, bulk_url, shown, url
 from tests.support.log_entries import fill, make_entry, make_message
 from wagtail_smtp.admin.delivery import chart
-from wagtail_smtp.admin.delivery.failures import count_since, last_failures
-from wagtail_smtp.admin.delivery.recent_failures import latest_failure
+from wagtail_smtp.admin.delivery.failures import count_since, last_failures, latest_failure
 from wagtail_smtp.admin.log import actions
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.diagnostics.status import status

@@ -324,7 +324,7 @@ class TestWithoutAnymail:
         from django.core.mail import EmailMessage
 
         from wagtail_smtp.exceptions import MessageDeferred
-        from wagtail_smtp.transports.esp import config
+        from wagtail_smtp.transports.esp import catalog as esp_catalog
 
         item = make_set(transport="brevo", authentication="none", ca_certificates="")
         item.secret = Secret.store(
@@ -332,7 +332,7 @@ class TestWithoutAnymail:
         )
         item.save()
         with monkeypatch.context() as patched:
-            patched.setattr(config, "problems", lambda item: ())
+            patched.setattr(esp_catalog, "problems", lambda item: ())
             live.reload()
         with pytest.raises(MessageDeferred, match="anymail"):
             EmailMessage("Hi", "Body", None, ["to@example.com"]).send()

@@ -161,10 +161,11 @@ def test_the_form_of_a_set_says_whether_reports_are_taken(
 
 
 def test_a_site_without_the_address_says_what_is_missing(admin_client, make_provider, monkeypatch):
-    from wagtail_smtp.admin.sets import webhook, webhook_panel
+    from wagtail_smtp.admin.sets import webhook
+    from wagtail_smtp.admin.sets import webhook as sets_webhook
 
     item = make_provider("postmark", secret=False)
-    for module in (webhook, webhook_panel):
+    for module in (webhook, sets_webhook):
         monkeypatch.setattr(module, "address_of", lambda item, request: "")
     assert "include(&quot;wagtail_smtp.urls&quot;)" in admin_client.get(page(item)).text.replace(
         '"wagtail_smtp.urls"', "&quot;wagtail_smtp.urls&quot;"

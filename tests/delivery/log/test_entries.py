@@ -9,7 +9,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category
-from wagtail_smtp.delivery.log import entries, message_store
+from wagtail_smtp.delivery.log import entries, stored_message
 from wagtail_smtp.exceptions import (
     EmailDeliveryError,
     MessageOutcomeUnknown,
@@ -109,7 +109,7 @@ def test_a_message_that_did_not_leave(make_set, reload, fault, state, is_stored)
     assert entry.attempts.get().state in ("unknown", "refused", "deferred")
     assert hasattr(entry, "stored") is is_stored
     if is_stored:
-        message = message_store.load(entry)
+        message = stored_message.load(entry)
         assert message.to == ["real@example.org"]
         assert b"Body" in message.message().as_bytes()
 
@@ -169,7 +169,7 @@ def test_what_is_stored_can_be_read_by_its_key_alone(make_set, reload, configure
     assert b"Canary" not in bytes(entry.stored.content)
     configure(ENCRYPTION_KEYS=["b" * 43 + "="])
     with pytest.raises(MessageUnreadable, match="key"):
-        message_store.load(entry)
+        stored_message.load(entry)
 
 
 @pytest.mark.parametrize("name", ["entry", "recipients", "attempts"])

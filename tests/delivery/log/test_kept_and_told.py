@@ -8,7 +8,7 @@ from django.utils import translation
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.diagnostics.status import status
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageRefused, StorageFull
 from wagtail_smtp.models import LogEntry, OutboxMessage
@@ -170,12 +170,12 @@ def test_the_notify_user_reads_their_own_language(
 def test_a_store_that_fills_is_told_of(db, configure, admins):
     configure(DELIVERY="queued")
     _send()
-    used = message_store.percent_used()
+    used = stored_message.percent_used()
     assert used == 0
     assert not any("store" in alarm for alarm in status().alarms)
     size = LogEntry.objects.get().stored.size
     configure(MAX_STORED=int(size * 2.2))
-    message_store.forget()
+    stored_message.forget()
     _send()
     assert any("store" in alarm for alarm in status().alarms)
     subjects = [entry.subject for entry in LogEntry.objects.filter(category="alert")]

@@ -12,7 +12,7 @@ from tests.support.broken_tables import ENDS, HANGS, full
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import resend
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageTooLarge, StorageFull
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 
@@ -168,11 +168,11 @@ def test_just_below_and_above_a_packet(monkeypatch, filler, beyond):
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@max_allowed_packet")
         [limit] = cursor.fetchone()
-    monkeypatch.setattr(message_store.crypto, "seal", lambda content: content)
+    monkeypatch.setattr(stored_message.crypto, "seal", lambda content: content)
     content = filler * ((limit + beyond) // (2 if filler == b"'" else 1))
     entry = LogEntry.objects.create(state="queued", category="other")
     with transaction.atomic():
         with nullcontext() if beyond < 0 else pytest.raises(StorageFull):
-            message_store.keep(entry, content)
+            stored_message.keep(entry, content)
         is_kept = StoredMessage.objects.filter(entry=entry).exists()
     assert is_kept == (beyond < 0)

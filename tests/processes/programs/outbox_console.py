@@ -152,7 +152,7 @@ def age(seconds: float) -> None:
 
 def drain() -> tuple[int, float]:
     """Deliver what is due with the threads of ``smtp_outbox --once``; how many, and seconds."""
-    from wagtail_smtp.outbox.worker_pool import WorkerPool
+    from wagtail_smtp.outbox.worker import WorkerPool
 
     began = time.monotonic()
     return WorkerPool(4).drain(), time.monotonic() - began

@@ -19,8 +19,8 @@ from tests.support.servers.smtp_server import CA_PEM, server_context
 from wagtail_smtp.config import oauth
 from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.exceptions import DestinationRefused, TokenRefused
+from wagtail_smtp.transports.oauth import client as http
 from wagtail_smtp.transports.oauth import client as oauth_client
-from wagtail_smtp.transports.oauth import http as http
 from wagtail_smtp.transports.oauth.client import Client
 
 LOGIN = "https://login.microsoftonline.com/contoso.example"

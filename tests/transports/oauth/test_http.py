@@ -13,7 +13,7 @@ import trustme
 from tests.support.servers.identity_provider import IdentityProvider
 from tests.support.servers.smtp_server import CA_PEM, server_context
 from wagtail_smtp.transports import http
-from wagtail_smtp.transports.oauth import http as oauth_http
+from wagtail_smtp.transports.oauth import client as oauth_http
 
 
 @contextmanager

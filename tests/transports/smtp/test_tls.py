@@ -22,7 +22,7 @@ from tests.support.servers.smtp_server import CA_PEM, server_context
 from tests.transports.conftest import send
 from wagtail_smtp import live
 from wagtail_smtp.exceptions import TransportUnavailable
-from wagtail_smtp.transports.oauth import http
+from wagtail_smtp.transports.oauth import client as oauth_client
 from wagtail_smtp.transports.smtp import tls
 
 
@@ -112,7 +112,7 @@ def test_the_systems_authorities_are_checked_as_python_does():
 
 def test_so_are_those_of_tokens(tmp_path):
     authority = Authority()
-    with http.Session("https://localhost/", _pem(authority.middle)) as session:
+    with oauth_client.Session("https://localhost/", _pem(authority.middle)) as session:
         context = session._adapter._context
     assert _handshake(authority.context(tmp_path), context) == ""
 

@@ -12,13 +12,13 @@ from wagtail_smtp.diagnostics.check_set import (
     NOT_ASKED,
     build_test_message,
     redirect_for_test,
+    sender_hints,
     try_server,
 )
-from wagtail_smtp.diagnostics.senders import sender_hints
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.transports.base import OutgoingMessage
-from wagtail_smtp.transports.esp.config import ESPConfig
+from wagtail_smtp.transports.esp.catalog import ESPConfig
 
 TYPED, STORED = "typed", "stored"
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import get_language_bidi
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.admin.caching import cached
+from wagtail_smtp.admin.base import cached
 from wagtail_smtp.admin.delivery.failures import NOT_SENT
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry

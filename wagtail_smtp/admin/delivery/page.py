@@ -19,13 +19,13 @@ from wagtail.admin.viewsets.base import ViewSet
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.connection_check.rate_limit import NotNow, count_email
+from wagtail_smtp.admin.base import requires_tables
+from wagtail_smtp.admin.connection_check.stream import NotNow, count_email
 from wagtail_smtp.admin.delivery.chart import volume
 from wagtail_smtp.admin.delivery.failures import RECENT, last_failures
 from wagtail_smtp.admin.delivery.status_lines import status_lines
 from wagtail_smtp.admin.delivery.test_email import TestEmailForm, last_result, remember
 from wagtail_smtp.admin.labels import category_choices
-from wagtail_smtp.admin.missing_tables import requires_tables
 from wagtail_smtp.admin.sets import notices
 from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.conf import conf

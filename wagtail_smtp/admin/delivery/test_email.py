@@ -15,7 +15,7 @@ from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.delivery.explain import explain
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.diagnostics.causes.base import Cause
-from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.models.choices import State

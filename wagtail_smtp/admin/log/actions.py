@@ -1,5 +1,8 @@
 """Actions on log entries: resend a message, or try or cancel a waiting one."""
 
+from dataclasses import dataclass
+from datetime import datetime
+
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
 from django.urls import reverse
@@ -10,17 +13,102 @@ from wagtail.admin import messages
 from wagtail.admin.views.bulk_action import BulkAction
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.log import resends
-from wagtail_smtp.admin.log.content import log_action
+from wagtail_smtp.admin.delivery.failures import NOT_SENT
 from wagtail_smtp.admin.log.entry import LogObject
-from wagtail_smtp.admin.log.filters import LogFilterSet, number, search
-from wagtail_smtp.admin.log.query import find_further
+from wagtail_smtp.admin.log.filters import LogFilterSet, find_further, number, search
+from wagtail_smtp.admin.log.message import log_action
 from wagtail_smtp.live.db import connections
+from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
-from wagtail_smtp.models.choices import State
-from wagtail_smtp.outbox.actions import cancel, try_now
+from wagtail_smtp.models.choices import PENDING, RecipientState, State
+from wagtail_smtp.outbox.outcomes import cancel, try_now
 from wagtail_smtp.resend import can_resend, once
+from wagtail_smtp.resend.once import family, first_of
 from wagtail_smtp.resend.several import REASONS, ResendFilter, ResendSummary, resend_several
+
+#: Outcomes, the most important first, with their label at the original.
+_OUTCOMES = (
+    ({State.SENT}, gettext_lazy("Resent – sent")),
+    ({State.PARTLY_SENT}, gettext_lazy("Resent – partly sent")),
+    ({State.UNKNOWN}, gettext_lazy("Resent – unknown")),
+    (PENDING, gettext_lazy("Resent – in the outbox")),
+)
+#: Resends listed on a page.
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Resends:
+    """The later resends of a message.
+
+    ``best`` has the most important outcome, ``original`` is the message that this one repeats, and
+    ``began`` is the time at which a resend without a known outcome began.
+    """
+
+    best: LogEntry | None = None
+    newest_first: tuple[LogEntry, ...] = ()
+    original: LogEntry | None = None
+    began: datetime | None = None
+
+    @property
+    def label(self):
+        """The label of the best resend."""
+        return label(self.best.state) if self.best else ""
+
+    @property
+    def is_sent(self):
+        return self.best is not None and self.best.state == State.SENT
+
+
+def label(state):
+    """Return the label of a resend in this state, shown at the original."""
+    found = (text for states, text in _OUTCOMES if state in states)
+    return str(next(found, _("Resent – not sent")))
+
+
+def _rank(state):
+    found = (place for place, (states, _text) in enumerate(_OUTCOMES) if state in states)
+    return next(found, len(_OUTCOMES))
+
+
+def of_entry(entry):
+    """Return the :class:`Resends` of an entry."""
+    later = family(entry).filter(pk__gt=entry.pk).order_by("-pk")
+    listed = tuple(later[:LISTED])
+    # With many resends, the one that was sent may not be among those listed.
+    sent = later.filter(state=State.SENT).first()
+    best = sent or min(listed, key=lambda each: _rank(each.state), default=None)
+    original = None
+    if entry.resend_of_id:
+        rows = LogEntry.objects.using(write_alias())
+        original = rows.filter(pk=entry.resend_of_id).first()
+    return Resends(best, listed, original, entry.resend_began)
+
+
+def already_sent_to(entry):
+    """Return the addresses that this message, its original or a resend was sent to."""
+    members = family(entry).values_list("pk", flat=True)
+    rows = LogRecipient.objects.using(write_alias()).filter(entry__in=list(members))
+    got = rows.filter(role=LogRecipient.Role.ENVELOPE, state=RecipientState.SENT)
+    return set(got.values_list("address", flat=True))
+
+
+def outcomes(entries):
+    """Map the number of each unsent entry to number and state of its best resend."""
+    unsent = [entry for entry in entries if entry.state in NOT_SENT]
+    if not unsent:
+        return {}
+    copies = LogEntry.objects.filter(resend_of_id__in={first_of(entry) for entry in unsent})
+    families = {}
+    for key, first, state in copies.values_list("pk", "resend_of_id", "state"):
+        families.setdefault(first, []).append((key, state))
+    found = {}
+    for entry in unsent:
+        later = [each for each in families.get(first_of(entry), ()) if each[0] > entry.pk]
+        if later:
+            found[entry.pk] = min(later, key=lambda each: (_rank(each[1]), -each[0]))
+    return found
+
 
 #: Most entries that "select all" covers.
 ALL = 50_000
@@ -123,8 +211,8 @@ class ResendView(ActionView):
     def get_context_data(self, **kwargs):
         return super().get_context_data(**kwargs) | {
             "seen": once.newest_resend(self.entry),
-            "resends": resends.of_entry(self.entry),
-            "already_sent_to": resends.already_sent_to(self.entry),
+            "resends": of_entry(self.entry),
+            "already_sent_to": already_sent_to(self.entry),
         }
 
     def post(self, request, *args, **kwargs):

@@ -7,26 +7,60 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.generic import TemplateView
-from wagtail.admin.ui.tables import Column, Table
+from wagtail.admin.ui.tables import Column, DateColumn, StatusTagColumn, Table
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.delivery.failures import NOT_SENT, Failure
 from wagtail_smtp.admin.labels import category_label, via_label
-from wagtail_smtp.admin.log import resends, states, tracking
+from wagtail_smtp.admin.log import actions, states
 from wagtail_smtp.admin.log.listing import INDEX
 from wagtail_smtp.admin.log.message import KeptMessage
 from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.categories import SECURITY
-from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.models.choices import State
 from wagtail_smtp.resend import can_resend
 
-#: Recipients that the page lists.
+#: Recipients, and tracking events, that the page lists.
 LISTED = 200
+
+RECIPIENT_COLUMN = StatusTagColumn(
+    "reported",
+    accessor="get_reported_display",
+    label=gettext_lazy("Tracking"),
+    primary=lambda row: row.reported in states.TRACKED_WELL,
+)
+_COLUMNS = [
+    DateColumn("happened_at", label=gettext_lazy("Time"), classname="w-whitespace-nowrap"),
+    Column("address", label=gettext_lazy("Address"), accessor=lambda row: _foreign(row.address)),
+    StatusTagColumn(
+        "type",
+        accessor="get_type_display",
+        label=gettext_lazy("Tracking"),
+        primary=lambda row: row.type in states.TRACKED_WELL,
+    ),
+    Column(
+        "reason",
+        label=gettext_lazy("Reason"),
+        width="180",
+        accessor=lambda row: _foreign(row.reason),
+    ),
+]
+
+
+def of_entry(entry):
+    """Return the context of an entry's page: its events by recipient and time."""
+    rows = list(entry.events.order_by("address", "happened_at", "pk")[: LISTED + 1])
+    return {
+        "events": Table(_COLUMNS, rows[:LISTED]) if rows else None,
+        "events_are_cut": len(rows) > LISTED,
+        "bad_event": entry.get_reported_display() if entry.reported in states.TRACKED_BADLY else "",
+    }
+
 
 #: How the category was determined, see :class:`~wagtail_smtp.delivery.classify.Classification`.
 SOURCES = {
@@ -118,12 +152,12 @@ class EntryView(LogObject):
             **self._cause(),
             "facts": list(self._facts()),
             "waiting": [*self._waiting()],
-            "resends": resends.of_entry(entry),
+            "resends": actions.of_entry(entry),
             "recipients": CardTable(_columns(_recipient_columns(entry), listed), listed),
             "is_cut": len(recipients) > LISTED,
             "listed": LISTED,
             "attempts": CardTable(_columns(_attempt_columns(entry), attempts), attempts),
-            **tracking.of_entry(entry),
+            **of_entry(entry),
             **self._message(),
         }
 
@@ -229,7 +263,7 @@ def _recipient_columns(entry):
         Column("address", label=_("Address"), accessor=lambda row: _foreign(row.address)),
         Column("state", label=_("State"),
                accessor=lambda row: states.of_recipient(row, entry)),
-        tracking.RECIPIENT_COLUMN,
+        RECIPIENT_COLUMN,
         Column("role", label=_("Role"), accessor=_role),
         Column("reply", label=_("Server response"), width="180",
                accessor=lambda row: _foreign(_response(row))),

@@ -11,8 +11,8 @@ from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.log.filters import find_further
 from wagtail_smtp.admin.log.listing import SearchedLog
-from wagtail_smtp.admin.log.query import find_further
 from wagtail_smtp.models import LogEntry, LogRecipient
 
 #: Rows of an export, and entries read at a time.

@@ -1,24 +1,84 @@
 """The listing of the delivery log."""
 
 from django.urls import reverse
+from django.utils.formats import date_format, get_format
 from django.utils.functional import cached_property
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.timezone import template_localtime
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
 from wagtail.admin.forms.search import SearchForm
 from wagtail.admin.paginator import WagtailPaginator
+from wagtail.admin.templatetags.wagtailadmin_tags import timesince_simple
+from wagtail.admin.ui import tables
 from wagtail.admin.ui.tables import Table
 from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import static_file
 from wagtail_smtp.admin.labels import category_label, via_label
-from wagtail_smtp.admin.log import resends, states, tracking
-from wagtail_smtp.admin.log.columns import Checkbox, Text, Time, Title
-from wagtail_smtp.admin.log.filters import DAYS, LogFilterSet, search
-from wagtail_smtp.admin.log.query import CAP, SPAN
-from wagtail_smtp.admin.static_files import static_file
+from wagtail_smtp.admin.log import actions, states
+from wagtail_smtp.admin.log.filters import CAP, DAYS, SPAN, LogFilterSet, search
 from wagtail_smtp.models import LogEntry
+
+
+class Text(tables.Column):
+    """Plain text from the accessor."""
+
+    def render_cell_html(self, instance, parent_context):
+        return format_html("<td{}>{}</td>", _class(self.classname), self.get_value(instance))
+
+
+class Title(tables.TitleColumn):
+    """A link with an id that labels the row's checkbox."""
+
+    def render_cell_html(self, instance, parent_context):
+        return format_html(
+            '<td class="title"><div class="title-wrapper">'
+            '<a href="{}"><span id="{}">{}</span></a></div></td>',
+            self.get_link_url(instance, parent_context),
+            self.get_title_id(instance, parent_context),
+            self.get_value(instance),
+        )
+
+
+class Time(tables.DateColumn):
+    """The time since then; the exact time is in a tooltip."""
+
+    def render_cell_html(self, instance, parent_context):
+        at = template_localtime(self.get_value(instance))
+        return format_html(
+            '<td{}><button type="button" class="w-human-readable-date"'
+            ' data-controller="w-tooltip" data-w-tooltip-content-value="{}"'
+            ' data-w-tooltip-placement-value="top">'
+            '<time class="w-human-readable-date__date" datetime="{}">{}</time></button></td>',
+            _class(self.classname),
+            date_format(at, get_format("DATETIME_FORMAT") or "N j, Y, P"),
+            at.isoformat(),
+            capfirst(timesince_simple(at)),
+        )
+
+
+class Checkbox(tables.BulkActionsCheckboxColumn):
+    """The checkbox that selects the row."""
+
+    def render_cell_html(self, instance, parent_context):
+        return format_html(
+            '<td class="bulk-action-checkbox-cell"><input type="checkbox" data-object-id="{}"'
+            ' data-bulk-action-checkbox class="bulk-action-checkbox" aria-label="{}"'
+            ' aria-describedby="{}"></td>',
+            str(instance.pk),
+            gettext("Select"),
+            self.get_aria_describedby(instance),
+        )
+
+
+def _class(name):
+    return format_html(' class="{}"', name) if name else SafeString("")
+
 
 INDEX = "wagtail_smtp_log:index"
 RESULTS = "wagtail_smtp_log:results"
@@ -150,7 +210,7 @@ class LogView(SearchedLog):
         found, criteria = self.searched
         has_older = found.older is not None and not context["page_obj"].has_next()
         if context["object_list"]:
-            resent = resends.outcomes(context["object_list"])
+            resent = actions.outcomes(context["object_list"])
             for entry in context["object_list"]:
                 entry.resent = resent.get(entry.pk)
             context["table"].render_ahead(self.request)
@@ -178,7 +238,7 @@ def _recipients(entry):
         shown = format_html("{} +{}", shown, entry.more)
     if entry.redirected_by:
         shown = format_html("{} ({})", shown, _("redirected"))
-    return tracking.marked(shown, entry)
+    return states.marked(shown, entry)
 
 
 def _state(entry):
@@ -187,7 +247,7 @@ def _state(entry):
     if resent is None:
         return shown
     key, state = resent
-    label = resends.label(state)
+    label = actions.label(state)
     return format_html(
         '{}<br><a class="smtp-log-resent" href="{}">{}</a>',
         shown,

@@ -4,13 +4,15 @@ The state of a recipient or an attempt never contradicts its entry: once a messa
 of its recipients is waiting.
 """
 
+from typing import Any
+
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from wagtail_smtp.models.choices import RecipientState, State
-from wagtail_smtp.models.log import RECIPIENT_STATES, STATES
+from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
+from wagtail_smtp.models.log import RECIPIENT_STATES, REPORTS, STATES
 
 _LABELS = dict(STATES)
 _RECIPIENT_LABELS = dict(RECIPIENT_STATES)
@@ -32,6 +34,18 @@ _LOOKS = {
 _NEUTRAL = ("neutral", "minus")
 #: Recipient states that imply further attempts, if the message has any.
 _OPEN = frozenset({RecipientState.DEFERRED, RecipientState.WAITING, RecipientState.NOT_SENT})
+
+#: Successful events, and events that need attention.
+TRACKED_WELL = frozenset({Reported.DELIVERED, Reported.OPENED, Reported.CLICKED})
+TRACKED_BADLY = frozenset(
+    {Reported.BOUNCED, Reported.COMPLAINED, Reported.REJECTED, Reported.FAILED}
+)
+TRACKING_CHOICES: list[tuple[Any, Any]] = [
+    (state, label)
+    for state, label in reversed(REPORTS)
+    if RANKS.get(state, 0) >= RANKS[Reported.DEFERRED]
+]
+_TRACKING_LABELS = dict(REPORTS)
 
 #: Label of the step at which an attempt ended, by the phase in the log.
 PHASES = {
@@ -102,3 +116,12 @@ def phase(row):
 def seconds(row):
     """Return an attempt's duration, with the language's decimal separator."""
     return _("%s s") % number_format(row.seconds, 2)
+
+
+def marked(shown, entry):
+    """Return ``shown``, with a mark if tracking reported a failure."""
+    if entry.reported not in TRACKED_BADLY:
+        return shown
+    return format_html(
+        '{} <span class="w-status">{}</span>', shown, _TRACKING_LABELS[entry.reported]
+    )

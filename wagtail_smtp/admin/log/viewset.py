@@ -6,17 +6,17 @@ from wagtail.admin.menu import MenuItem
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.log import actions, content
+from wagtail_smtp.admin.base import requires_tables
+from wagtail_smtp.admin.log import actions, message
 from wagtail_smtp.admin.log.entry import EntryView
 from wagtail_smtp.admin.log.export import ExportView
 from wagtail_smtp.admin.log.listing import LogView
-from wagtail_smtp.admin.missing_tables import requires_tables
 
 #: Pages about one entry, by name.
 _OF_ENTRY = {
-    "frame": content.FrameView,
-    "source": content.SourceView,
-    "download": content.DownloadView,
+    "frame": message.FrameView,
+    "source": message.SourceView,
+    "download": message.DownloadView,
     "resend": actions.ResendView,
     "try_now": actions.TryNowView,
     "cancel": actions.CancelView,
@@ -43,7 +43,7 @@ class LogViewSet(ViewSet):
 
     def get_urlpatterns(self):
         view = self.construct_view
-        file_view = content.AttachmentView
+        file_view = message.AttachmentView
         return [
             path("", view(LogView), name="index"),
             path("results/", view(LogView, results_only=True), name="results"),

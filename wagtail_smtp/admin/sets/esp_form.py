@@ -11,10 +11,10 @@ from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.forms import WagtailAdminModelForm
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 
-from wagtail_smtp.admin.static_files import static_file
+from wagtail_smtp.admin.base import static_file
 from wagtail_smtp.exceptions import SecretError
 from wagtail_smtp.models import Secret
-from wagtail_smtp.transports.esp import config
+from wagtail_smtp.transports.esp import catalog
 from wagtail_smtp.transports.esp.catalog import INSTALL, PROVIDERS, field_name
 
 SMTP = "smtp"
@@ -158,7 +158,7 @@ class ESPForm(WagtailAdminModelForm):
         super()._post_clean()
         if not self.uses_provider:
             return
-        for problem in config.problems(self.instance.frozen(())):
+        for problem in catalog.problems(self.instance.frozen(())):
             if problem.field not in self.errors:
                 self.add_error(problem.field, str(problem.message))
         if self.uses_provider:  # False once an error removed the field

@@ -13,12 +13,12 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.log_actions import registry
 
+from wagtail_smtp.admin.base import static_file
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.sets.esp_form import SECRET_FIELDS as KEY_FIELDS
 from wagtail_smtp.admin.sets.esp_form import SMTP, ESPForm
 from wagtail_smtp.admin.sets.oauth_form import SECRET_FIELDS as OAUTH_FIELDS
 from wagtail_smtp.admin.sets.oauth_form import OAuthFields
-from wagtail_smtp.admin.static_files import static_file
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config import crypto

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 from django.urls import reverse
+from django.utils import timezone
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import cached
+from wagtail_smtp.admin.delivery.failures import LAST_DAY, of_sets
 from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.delivery.active_redirect import Notice, notices
 from wagtail_smtp.models import SettingsSet
@@ -56,3 +60,30 @@ def _shown(notice: Notice, pk, user, fixed: bool) -> Shown:
     if notice.first_would_help:
         return Shown(text, status, "first", put_first_url=reverse(f"{URLS}:put_first", args=[pk]))
     return Shown(text, status, "order", url=reverse(f"{URLS}:list"))
+
+
+#: Seconds that the result is cached, as for the banner.
+_KEPT = 30
+
+
+def failing(request, item=None):
+    """The context of the note about ``item``, or about each set that fails.
+
+    Args:
+        item: a settings set; None: all of them.
+    """
+    user = request.user
+    may_see_log = user.has_perm(permissions.VIEW_LOG)
+    if not (may_see_log or permissions.may_see(user)):
+        return {"notes": []}
+    since = timezone.now() - LAST_DAY
+    found = cached("wagtail_smtp.failing", _KEPT, lambda: of_sets(Overview.now().live, since))
+    sets = SettingsSet.objects.filter(key__in=found) if item is None else [item]
+    notes = [(each, found[str(each.key)]) for each in sets if str(each.key) in found]
+    return {
+        "notes": notes,
+        "is_listing": item is None,
+        "may_see_log": may_see_log,
+        "may_change": user.has_perm(permissions.CHANGE_SETS),
+        "log_url": reverse("wagtail_smtp_log:index"),
+    }

@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 
-from wagtail_smtp.admin.sets.consent_panel import ConsentPanel
-from wagtail_smtp.admin.static_files import static_file
+from wagtail_smtp.admin.base import static_file
+from wagtail_smtp.admin.sets.consent import ConsentPanel
 from wagtail_smtp.config.oauth import CHOICES, LABELS, OAuth
 
 #: Posted fields that must not appear in error reports.

@@ -23,17 +23,18 @@ from wagtail.snippets.side_panels import SnippetStatusSidePanel
 from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.admin.connection_check import views
-from wagtail_smtp.admin.connection_check.buttons import OffersTests, check_buttons
-from wagtail_smtp.admin.missing_tables import requires_tables
+from wagtail_smtp.admin.connection_check.views import OffersTests, check_buttons
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
-from wagtail_smtp.admin.sets import cells, notices
-from wagtail_smtp.admin.sets.consent_panel import token_notices
+from wagtail_smtp.admin.sets import notices
+from wagtail_smtp.admin.sets import overview as sets_overview
+from wagtail_smtp.admin.sets.consent import token_notices
 from wagtail_smtp.admin.sets.esp_form import FOR, FOR_SMTP, OWN_SERVERS, PANEL, SMTP
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.admin.sets.oauth_form import OAUTH_PANEL
 from wagtail_smtp.admin.sets.overview import Overview
-from wagtail_smtp.admin.sets.webhook_panel import ReportsPanel
+from wagtail_smtp.admin.sets.webhook import ReportsPanel
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.live.publish import free_name, revoke
@@ -261,9 +262,9 @@ class IndexView(snippets.IndexView):
             StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
             Column("changes", label=_("Changes"), accessor=overview.changes),
             RedirectColumn("redirect", label=_("Redirect"), accessor=overview.redirect),
-            Column("transport", label=_("Send with"), accessor=cells.transport),
-            Column("host", label=_("Host"), accessor=cells.host),
-            Column("sender", label=_("Sender"), accessor=cells.sender),
+            Column("transport", label=_("Send with"), accessor=sets_overview.transport),
+            Column("host", label=_("Host"), accessor=sets_overview.host),
+            Column("sender", label=_("Sender"), accessor=sets_overview.sender),
         ]
 
     def get_list_more_buttons(self, instance):

@@ -12,12 +12,13 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.generic import TemplateView
 from wagtail.admin import messages
+from wagtail.admin.panels import Panel
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.missing_tables import requires_tables
+from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.tracking import secrets
@@ -175,3 +176,36 @@ class ReportsViewSet(ViewSet):
 
     def get_urlpatterns(self):
         return [path("<int:pk>/", self.construct_view(ReportsView), name="set")]
+
+
+class ReportsPanel(Panel):
+    """Shows whether tracking is on, and links to its page."""
+
+    class BoundPanel(Panel.BoundPanel):
+        """The panel of one set."""
+
+        template_name = "wagtail_smtp/reports/panel.html"
+
+        @cached_property
+        def item(self):
+            """The set as it is stored: after a mistake the form's holds what was typed."""
+            return SettingsSet.objects.filter(pk=self.instance.pk).first()
+
+        def is_shown(self):
+            return (
+                super().is_shown()
+                and self.item is not None
+                and self.item.transport in PROVIDERS
+                and self.request.user.has_perm(permissions.CHANGE_SETS)
+            )
+
+        def get_context_data(self, parent_context=None):
+            provider = PROVIDERS[self.item.transport]
+            known = secrets.of_set(self.item)
+            return super().get_context_data(parent_context) | {
+                "provider": provider,
+                "address": address_of(self.item, self.request),
+                "is_ready": known is not None,
+                "lacks_key": known is not None and provider.needs_key and not known.key,
+                "page": reverse(PAGE, args=[self.item.pk]),
+            }

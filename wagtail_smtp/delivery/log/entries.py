@@ -17,7 +17,8 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address
 from wagtail_smtp.config.values import Attempt, Recipient
-from wagtail_smtp.delivery.log import message_store, stored_message, tracking_events, writer
+from wagtail_smtp.delivery.log import stored_message, tracking_events, writer
+from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.result import STATES, DeliveryResult
 from wagtail_smtp.exceptions import (
     AttemptFailed,
@@ -106,7 +107,7 @@ def _ways(
 
     def keep() -> None:
         _insert(described, rows)
-        message_store.keep(described, frozen)
+        log_stored_message.keep(described, frozen)
 
     if frozen:
         is_small = len(frozen) <= _HELD

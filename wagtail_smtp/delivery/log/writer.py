@@ -14,7 +14,7 @@ from typing import TypeVar
 from django.db import DataError, Error, IntegrityError, OperationalError
 from django.db.models import CharField, Model
 
-from wagtail_smtp.delivery.log import message_store
+from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live.db import autonomous, connections, deferred
 from wagtail_smtp.models import LogEntry
@@ -75,7 +75,7 @@ def write(ways: Sequence[WriteAttempt]) -> LogEntry | None:
         except Exception as error:
             failure = error
             if way is not ways[-1]:
-                message_store.forget()
+                stored_message.forget()
                 logger.warning(
                     "The message of entry %s is not stored: %.200s", way.entry.key, error
                 )

@@ -16,9 +16,10 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from wagtail_smtp.live.db import bulk_sql, locks, request_thread, retry
+from wagtail_smtp.live.db import bulk_sql, deferred, retry
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.runtime import forks
+from wagtail_smtp.live.db import retry as db_retry
+from wagtail_smtp.runtime import once
 
 #: Seconds that a caller waits for its turn and for a connection, and that a statement or a lock
 #: may take over there.
@@ -53,7 +54,7 @@ def write(work: Callable[[], T], alias: str) -> T:
         RuntimeError: no thread could be started for it; it is not done.
         django.db.Error: as ``work`` does.
     """
-    if request_thread.runs_event_loop() or _needs_another(connections[alias]):
+    if deferred.runs_event_loop() or _needs_another(connections[alias]):
         return _side.call(lambda: _apart(lambda: _bounded_again(work, alias), alias), alias)
     if connections[alias].in_atomic_block:
         with transaction.atomic(using=alias):
@@ -71,7 +72,7 @@ def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
     def work() -> None:
         bulk_sql.insert_all(parent, rows, before=_LOCAL.get(connections[alias].vendor, ""))
 
-    if request_thread.runs_event_loop() or _needs_another(connections[alias]):
+    if deferred.runs_event_loop() or _needs_another(connections[alias]):
         _side.call(lambda: _apart(work, alias), alias)
     elif connections[alias].in_atomic_block and connections[alias].vendor == "postgresql":
         # In a test. Elsewhere it has a savepoint of its own, and no bounds.
@@ -82,7 +83,7 @@ def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
 
 def rides_along(alias: str) -> bool:
     """Whether what :func:`write` writes now is undone if the caller's transaction is."""
-    if request_thread.runs_event_loop():
+    if deferred.runs_event_loop():
         return False
     connection = connections[alias]
     is_inside = connection.in_atomic_block and connection.vendor == "sqlite"
@@ -94,12 +95,12 @@ def _apart(work: Callable[[], T], alias: str) -> T:
     connection = connections[alias]
     was_open = connection.connection is not None
     try:
-        with locks.bounded(connection, _STATEMENT, _STATEMENT):
+        with db_retry.bounded(connection, _STATEMENT, _STATEMENT):
             return work()
     except (OperationalError, InterfaceError):
         if not was_open or not db_connections.was_lost(connection):
             raise
-    with locks.bounded(connection, _STATEMENT, _STATEMENT):
+    with db_retry.bounded(connection, _STATEMENT, _STATEMENT):
         return work()
 
 
@@ -224,4 +225,4 @@ def _after_fork() -> None:
     _side.__init__()  # type: ignore[misc]
 
 
-forks.after_in_child(_after_fork)
+once.after_in_child(_after_fork)

@@ -3,12 +3,16 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from pkgutil import iter_modules
 
+from django.conf import settings
 from django.core import mail
 from django.db import InterfaceError, OperationalError, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.recorder import MigrationRecorder
 
-from wagtail_smtp.live.db import request_thread
+from wagtail_smtp.live.db import deferred
 from wagtail_smtp.models import ConfigurationVersion
 
 _UNCOMMITTED = "_wagtail_smtp_uncommitted"
@@ -77,7 +81,7 @@ def borrowed_connection() -> Iterator[None]:
     that the project started would stay until the thread's end or longer. Where an event
     loop runs, Django lets nobody touch one, and a thread of the plugin uses its own.
     """
-    if request_thread.runs_event_loop():
+    if deferred.runs_event_loop():
         yield
         return
     connection = connections[write_alias()]
@@ -85,7 +89,7 @@ def borrowed_connection() -> Iterator[None]:
     try:
         yield
     finally:
-        if was_closed and not request_thread.is_managed() and not connection.in_atomic_block:
+        if was_closed and not deferred.is_managed() and not connection.in_atomic_block:
             close_for_good(connection)
 
 
@@ -126,3 +130,36 @@ def is_in_test(connection: BaseDatabaseWrapper) -> bool:
     ``atomic(durable=True)``; there is no public way to ask.
     """
     return any(block._from_testcase for block in connection.atomic_blocks[:1])
+
+
+APP = "wagtail_smtp"
+
+#: Databases that were complete. They stay so while this process runs.
+_complete: set[str] = set()
+
+
+def is_migrated() -> bool:
+    """Whether the last migration of the plugin is applied: one query, until it is.
+
+    Raises:
+        django.db.Error: the database can't be asked.
+    """
+    alias = write_alias()
+    # Test runners and projects may create the tables in another way.
+    if alias in _complete or APP in settings.MIGRATION_MODULES:
+        return True
+    applied = MigrationRecorder(connections[alias]).applied_migrations()
+    if (APP, _last()) in applied:
+        _complete.add(alias)
+    return alias in _complete
+
+
+def forget_tables() -> None:
+    """Ask again, as a new process would."""
+    _complete.clear()
+
+
+def _last() -> str:
+    """The name of the last migration; the plugin's migrations form a chain."""
+    package = import_module(f"{APP}.migrations")
+    return max(module.name for module in iter_modules(package.__path__))

@@ -9,13 +9,56 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import Error, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.live.db import locks
+
+
+@contextmanager
+def bounded(
+    connection: BaseDatabaseWrapper, seconds: int, statement: int | None = None
+) -> Iterator[None]:
+    """Limit how many seconds a statement waits for a lock; other databases are left alone.
+
+    Args:
+        statement: seconds that a whole statement may take, which only MariaDB can bound.
+    """
+    if connection.vendor != "mysql":
+        yield
+    elif connection.mysql_is_mariadb:
+        bounds = f"innodb_lock_wait_timeout={seconds}"
+        if statement is not None:
+            bounds += f", max_statement_time={statement}"
+
+        def bound(execute: Any, sql: str, *args: Any) -> Any:
+            if sql.startswith(("INSERT", "UPDATE", "DELETE", "SELECT")):
+                sql = f"SET STATEMENT {bounds} FOR {sql}"
+            return execute(sql, *args)
+
+        with connection.execute_wrapper(bound):
+            yield
+    else:
+        before = _lock_wait(connection, seconds)
+        try:
+            yield
+        finally:
+            if connection.connection is not None:
+                _lock_wait(connection, before)
+
+
+def _lock_wait(connection: BaseDatabaseWrapper, seconds: int) -> int:
+    """Set how long a statement of this session waits for a lock; how long it was before."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@SESSION.innodb_lock_wait_timeout")
+        [before] = cursor.fetchone()
+        cursor.execute("SET SESSION innodb_lock_wait_timeout = %s", [seconds])
+    return int(before)
+
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +147,7 @@ def patiently(work: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(work)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         alias = db_connections.write_alias()
-        with locks.bounded(connections[alias], _LOCK_WAIT):
+        with bounded(connections[alias], _LOCK_WAIT):
             return repeated(lambda: work(*args, **kwargs), alias, is_patient=True)
 
     return wrapper

@@ -9,7 +9,7 @@ from django.db.models import Count, Min
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import OutboxMessage
 from wagtail_smtp.outbox.claims import rows
-from wagtail_smtp.outbox.worker_pool import WorkerPool
+from wagtail_smtp.outbox.worker import WorkerPool
 
 
 class Command(EmailCommand):

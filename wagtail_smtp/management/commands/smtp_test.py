@@ -9,7 +9,7 @@ from django.utils.formats import date_format
 from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.diagnostics.causes.base import Cause
 from wagtail_smtp.diagnostics.check_set import CONNECTED, FAST, NOT_ASKED, StageResult, try_set
-from wagtail_smtp.diagnostics.from_log import cause_of
+from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.diagnostics.send_email import send_test_email
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import current

@@ -10,7 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.base import OutgoingMessage
-from wagtail_smtp.transports.esp.config import ESPConfig
+from wagtail_smtp.transports.esp.catalog import ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.smtp.check import LONGEST, Stage, certificate
 from wagtail_smtp.transports.smtp.connect import StageName

@@ -30,7 +30,7 @@ from wagtail_smtp.exceptions import (
     SendCancelled,
 )
 from wagtail_smtp.transports.base import OutgoingMessage
-from wagtail_smtp.transports.esp.config import ESPConfig
+from wagtail_smtp.transports.esp.catalog import ESPConfig
 from wagtail_smtp.transports.http import Progress
 
 logger = logging.getLogger(__name__)

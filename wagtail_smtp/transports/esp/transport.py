@@ -5,6 +5,7 @@ django-anymail is imported when the first message is sent, so that only these se
 
 import logging
 import math
+import os
 import ssl
 import threading
 import time
@@ -13,6 +14,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import botocore.session
+import requests
+from botocore.awsrequest import AWSResponse
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.utils.module_loading import import_string
@@ -22,12 +26,10 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_host
 from wagtail_smtp.config.values import Outcome
 from wagtail_smtp.exceptions import TransportUnavailable
-from wagtail_smtp.transports import registry
-from wagtail_smtp.transports.availability import Availability
+from wagtail_smtp.transports import base
 from wagtail_smtp.transports.base import OutgoingMessage
-from wagtail_smtp.transports.esp.catalog import INSTALL, METADATA
-from wagtail_smtp.transports.esp.config import ESPConfig
-from wagtail_smtp.transports.pool import Pool
+from wagtail_smtp.transports.esp.catalog import INSTALL, METADATA, ESPConfig
+from wagtail_smtp.transports.pool import Availability, Pool
 from wagtail_smtp.transports.smtp.tls import shared_context
 
 logger = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ class AnymailTransport:
         self._keep_alive: AnymailTransport | None = self
         this = weakref.proxy(self)
         self._pool: Pool[AnymailSession] = Pool(lambda: this._open(), config.name)
-        registry.register(self)
+        base.register(self)
 
     @sensitive_variables()
     def _open(self) -> "AnymailSession":
@@ -186,8 +188,6 @@ def _backend(config: ESPConfig) -> Any:
     for option in provider.options:
         arguments[option.name] = given.get(option.name) or option.default or None
     if config.slug == "amazon_ses":
-        from wagtail_smtp.transports.esp.ses import parameters
-
         arguments |= parameters(arguments, config.url)
     else:
         arguments |= {"api_url": config.url, "timeout": config.timeout}
@@ -204,8 +204,6 @@ def _route_through(backend: Any, adapter: Any) -> None:
 
         guarded(backend.session, adapter)
     else:
-        from wagtail_smtp.transports.esp.ses import send_by
-
         send_by(backend.client, adapter)
 
 
@@ -271,3 +269,48 @@ def _forget_request(message: EmailMessage) -> None:
     response: Any = getattr(getattr(message, "anymail_status", None), "esp_response", None)
     if hasattr(response, "request"):
         response.request = None
+
+
+#: Ignore this machine's profiles and files: only the set's options apply.
+_NOTHING = (None, None, None, None)
+_NO_FILE = (None, None, os.devnull, None)
+
+
+@sensitive_variables()
+def parameters(arguments: dict[str, Any], url: str) -> dict[str, Any]:
+    """Move the set's options from ``arguments`` into the parameters that the backend needs."""
+    session = botocore.session.Session(
+        {"profile": _NOTHING, "config_file": _NO_FILE, "credentials_file": _NO_FILE}
+    )
+    session.set_config_variable("metadata_service_num_attempts", 0)
+    names = ("region_name", "aws_access_key_id", "aws_secret_access_key")
+    client = {name: arguments.pop(name) for name in names}
+    client |= {
+        "endpoint_url": url.rstrip("/"),
+        "verify": True,
+        "config": {
+            "ignore_configured_endpoint_urls": True,
+            "proxies": {},
+            "retries": {"total_max_attempts": 1},
+            "signature_version": "v4",
+        },
+    }
+    return {"session_params": {"botocore_session": session}, "client_params": client}
+
+
+def send_by(client: Any, adapter: Any) -> None:
+    """Send the client's requests through ``adapter``, an HTTP adapter for requests."""
+
+    @sensitive_variables()
+    def send(request: Any, **kwargs: Any) -> AWSResponse:
+        headers = {
+            name: value.decode("latin-1") if isinstance(value, bytes) else str(value)
+            for name, value in request.headers.items()
+        }
+        prepared = requests.Request(
+            request.method, request.url, headers=headers, data=request.body
+        ).prepare()
+        response = adapter.send(prepared)
+        return AWSResponse(request.url, response.status_code, response.headers, response.raw)
+
+    client.meta.events.register("before-send.sesv2", send)

@@ -13,12 +13,17 @@ from wagtail_smtp.config.values import Recipient, TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports.base import OutgoingMessage
 from wagtail_smtp.transports.smtp.connect import Connector, StageName
-from wagtail_smtp.transports.smtp.extensions import Extensions
 from wagtail_smtp.transports.smtp.fast_sending import PROBE_WAIT, FastSending, Verdict
-from wagtail_smtp.transports.smtp.replies import connection_lost, error_for, is_yes, response_text
 from wagtail_smtp.transports.smtp.session import SMTPSession
-from wagtail_smtp.transports.smtp.stream import Reply
+from wagtail_smtp.transports.smtp.stream import (
+    Reply,
+    connection_lost,
+    error_for,
+    is_yes,
+    response_text,
+)
 from wagtail_smtp.transports.smtp.tls import ssl_context
+from wagtail_smtp.transports.smtp.transaction import Extensions
 
 #: Maximum seconds of one check; the interface promises 20.
 LONGEST = 19.0

@@ -6,13 +6,15 @@ smtplib does the greeting, STARTTLS and AUTH, but
 
 import base64
 import binascii
+import hashlib
+import hmac
 import math
 import re
 import smtplib
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -23,15 +25,91 @@ from wagtail_smtp.config.validation import ascii_host, may_log_in_without_tls
 from wagtail_smtp.config.values import TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.smtp import auth
-from wagtail_smtp.transports.smtp.replies import (
+from wagtail_smtp.transports.smtp.stream import (
+    Reply,
+    SMTPStream,
+    UnreadableReply,
     connection_lost,
     error_for,
     is_no,
     is_yes,
     response_text,
 )
-from wagtail_smtp.transports.smtp.stream import Reply, SMTPStream, UnreadableReply
+
+Encoder = Callable[[bytes | None], bytes | None]
+#: Returns an encoder for a username and a password or token.
+Mechanism = Callable[[str, str], Encoder]
+
+
+@sensitive_variables()
+def plain(username: str, password: str) -> Encoder:
+    """RFC 4616, without an authorization identity."""
+    message = b"\0".join((b"", username.encode(), password.encode()))
+    return lambda challenge: message
+
+
+@sensitive_variables()
+def login(username: str, password: str) -> Encoder:
+    """draft-murchison-sasl-login: send the name, then the password, when asked."""
+    answers = iter((username.encode(), password.encode()))
+    return lambda challenge: None if challenge is None else next(answers, b"")
+
+
+@sensitive_variables()
+def login_with_initial_response(username: str, password: str) -> Encoder:
+    """The same with the name as the initial response, for servers that expect it there."""
+    answers = iter((username.encode(), password.encode()))
+    return lambda challenge: next(answers, b"")
+
+
+@sensitive_variables()
+def cram_md5(username: str, password: str) -> Encoder:
+    """RFC 2195."""
+
+    @sensitive_variables()
+    def answer(challenge: bytes | None) -> bytes | None:
+        if challenge is None:
+            return None
+        digest = hmac.new(password.encode(), challenge, hashlib.md5).hexdigest()
+        return f"{username} {digest}".encode()
+
+    return answer
+
+
+@sensitive_variables()
+def xoauth2(username: str, token: str) -> Encoder:
+    """Google's and Microsoft's mechanism; an error as the challenge gets an empty answer."""
+    message = f"user={username}\1auth=Bearer {token}\1\1".encode()
+    return lambda challenge: message if not challenge else b""
+
+
+@sensitive_variables()
+def oauthbearer(username: str, token: str) -> Encoder:
+    """RFC 7628; an error as the challenge gets a single control-A (3.2.3)."""
+    name = username.replace("=", "=3D").replace(",", "=2C")
+    message = f"n,a={name},\1auth=Bearer {token}\1\1".encode()
+    return lambda challenge: message if not challenge else b"\1"
+
+
+#: Mechanisms for a password, in order of preference. CRAM-MD5 is last: TLS protects the password
+#: already, and CRAM-MD5 makes servers store it in plain text.
+FOR_PASSWORDS: dict[str, tuple[Mechanism, ...]] = {
+    "PLAIN": (plain,),
+    "LOGIN": (login, login_with_initial_response),
+    "CRAM-MD5": (cram_md5,),
+}
+#: Mechanisms for an OAuth 2 access token.
+FOR_TOKENS: dict[str, tuple[Mechanism, ...]] = {
+    "XOAUTH2": (xoauth2,),
+    "OAUTHBEARER": (oauthbearer,),
+}
+
+
+def mechanisms(known: Mapping[str, object], offered: Collection[str]) -> list[str]:
+    """Return the ``known`` mechanisms that the server offers, in order of preference."""
+    upper = {name.upper() for name in offered}
+    return [name for name in known if name in upper]
+
 
 StageName = Literal[
     "resolve", "connect", "tls", "greeting", "auth", "fast", "sender", "recipient", "message"
@@ -238,8 +316,8 @@ class Connector(smtplib.SMTP):
         if config.encryption == "none" and not may_log_in_without_tls(config.host):
             raise smtplib.SMTPNotSupportedError("logging in without TLS is not allowed")
         offered = self.esmtp_features.get("auth", "").split()
-        known = auth.FOR_PASSWORDS if config.tokens is None else auth.FOR_TOKENS
-        names = auth.mechanisms(known, offered)
+        known = FOR_PASSWORDS if config.tokens is None else FOR_TOKENS
+        names = mechanisms(known, offered)
         if not names:
             raise smtplib.SMTPNotSupportedError(
                 "the server offers no supported login method "
@@ -268,7 +346,7 @@ class Connector(smtplib.SMTP):
 
     @sensitive_variables()
     def _try(
-        self, known: Mapping[str, Sequence[auth.Mechanism]], names: Sequence[str], proof: str
+        self, known: Mapping[str, Sequence[Mechanism]], names: Sequence[str], proof: str
     ) -> Reply:
         """Try the mechanisms; return the most informative reply."""
         replies: list[Reply] = []
@@ -288,7 +366,7 @@ class Connector(smtplib.SMTP):
         return min(replies, key=lambda reply: reply.code in _NOT_KNOWN)
 
     @sensitive_variables()
-    def _authenticate(self, mechanism: str, encode: auth.Encoder) -> Reply:
+    def _authenticate(self, mechanism: str, encode: Encoder) -> Reply:
         first = encode(None)
         line = f"AUTH {mechanism}"
         if first is not None:
@@ -327,7 +405,7 @@ def _scrubbed(reply: Reply, username: str, password: str) -> Reply:
     """Remove secrets that the server echoes from a reply to AUTH, before it is shortened."""
     secrets = {password, password.strip(), ascii(password)[1:-1]}
     # The pattern below can't tell short base64 from a word.
-    made = [auth.plain, auth.xoauth2, auth.oauthbearer]
+    made = [plain, xoauth2, oauthbearer]
     for sent in (
         password.encode(),
         username.encode(),

@@ -13,10 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wagtail_smtp.exceptions import AttemptFailed, MessageOutcomeUnknown, MessageRefused
-from wagtail_smtp.transports.smtp.extensions import Extensions
-from wagtail_smtp.transports.smtp.replies import is_yes
-from wagtail_smtp.transports.smtp.stream import SMTPStream, UnreadableReply
-from wagtail_smtp.transports.smtp.transaction import ChunkingRefused
+from wagtail_smtp.transports.smtp.stream import SMTPStream, UnreadableReply, is_yes
+from wagtail_smtp.transports.smtp.transaction import ChunkingRefused, Extensions
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,9 @@ from wagtail_smtp.config.values import Recipient, TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError
 from wagtail_smtp.transports.base import Envelope
 from wagtail_smtp.transports.smtp.connect import Connector
-from wagtail_smtp.transports.smtp.extensions import Extensions
 from wagtail_smtp.transports.smtp.fast_sending import FastSending, Probe, Verdict
 from wagtail_smtp.transports.smtp.stream import SMTPStream
-from wagtail_smtp.transports.smtp.transaction import Transaction
+from wagtail_smtp.transports.smtp.transaction import Extensions, Transaction
 
 
 class SMTPSession:

@@ -11,7 +11,8 @@ refused, or a 421.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from wagtail_smtp.config.values import Recipient
@@ -23,15 +24,17 @@ from wagtail_smtp.exceptions import (
     MessageTooLarge,
 )
 from wagtail_smtp.transports.base import Envelope
-from wagtail_smtp.transports.smtp.extensions import Extensions
-from wagtail_smtp.transports.smtp.replies import (
+from wagtail_smtp.transports.smtp.stream import (
+    IncompleteWrite,
+    Reply,
+    SMTPStream,
+    UnreadableReply,
     connection_lost,
     error_for,
     is_no,
     is_yes,
     response_text,
 )
-from wagtail_smtp.transports.smtp.stream import IncompleteWrite, Reply, SMTPStream, UnreadableReply
 
 #: Seconds to wait for a reply after the server stopped reading.
 _LAST_WORDS = 1.0
@@ -41,6 +44,39 @@ _NOT_CHUNKING = (500, 501, 502, 503, 504, 555)
 
 class ChunkingRefused(MessageDeferred):
     """The server offers CHUNKING but refuses BDAT."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """The extensions that the server offers, from the EHLO after TLS.
+
+    ``size`` is in bytes; 0: no limit is announced.
+    """
+
+    pipelining: bool = False
+    chunking: bool = False
+    eight_bit: bool = False
+    sizes: bool = False
+    size: int = 0
+
+    @classmethod
+    def offered(cls, features: Mapping[str, str], ignored: Collection[str] = ()) -> "Extensions":
+        """From smtplib's ``esmtp_features``: parameters by lower-case keyword.
+
+        Args:
+            ignored: EHLO keywords not to use even if the server offers them; see
+                :data:`wagtail_smtp.config.values.EXTENSIONS`.
+        """
+        without = {keyword.lower() for keyword in ignored}
+        features = {name: value for name, value in features.items() if name not in without}
+        size = features.get("size", "").strip()
+        return cls(
+            pipelining="pipelining" in features,
+            chunking="chunking" in features,
+            eight_bit="8bitmime" in features,
+            sizes="size" in features,
+            size=int(size) if size.isascii() and size.isdigit() else 0,
+        )
 
 
 class Transaction:

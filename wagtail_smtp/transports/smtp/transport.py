@@ -15,10 +15,9 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
 )
-from wagtail_smtp.transports import registry
-from wagtail_smtp.transports.availability import Availability
+from wagtail_smtp.transports import base
 from wagtail_smtp.transports.base import Envelope, OutgoingMessage
-from wagtail_smtp.transports.pool import Pool
+from wagtail_smtp.transports.pool import Availability, Pool
 from wagtail_smtp.transports.smtp.fast_sending import FastSending
 from wagtail_smtp.transports.smtp.session import SMTPSession, is_before_acceptance, open_session
 from wagtail_smtp.transports.smtp.tls import shared_context
@@ -38,7 +37,7 @@ class SMTPTransport:
         self._keep_alive: SMTPTransport | None = self
         this = weakref.proxy(self)
         self._pool: Pool[SMTPSession] = Pool(lambda: this._open(), config.name)
-        registry.register(self)
+        base.register(self)
 
     def _context(self) -> ssl.SSLContext | None:
         if self.config.encryption == "none":
