@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import cached
+from wagtail_smtp.admin.base import DELIVERY, LOG, RELOAD, SETS, cached
 from wagtail_smtp.admin.delivery import status_lines
 from wagtail_smtp.admin.delivery.failures import latest_failure
 from wagtail_smtp.conf import conf
@@ -24,11 +24,6 @@ from wagtail_smtp.live.publish import changes_to
 from wagtail_smtp.models import DeliverySettings
 
 logger = logging.getLogger(__name__)
-
-DELIVERY = "wagtail_smtp_delivery:index"
-RELOAD = "wagtail_smtp_reload:index"
-LOG = "wagtail_smtp_log:index"
-SETS = "wagtailsnippets_wagtail_smtp_settingsset:list"
 
 #: Report emails the banner names; the *Email delivery* page names all of them.
 NAMED = 3

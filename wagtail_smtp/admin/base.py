@@ -1,21 +1,94 @@
-"""What the plugin's pages show while its database tables are missing or out of date."""
+"""What all admin pages of the plugin share: URL names, permissions, breadcrumbs, menu items."""
 
 import logging
 from functools import wraps
 
+from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.core.cache import cache
 from django.shortcuts import render
 from django.utils.functional import lazy
 from django.utils.translation import gettext as _
+from wagtail.admin.menu import MenuItem
 from wagtail.admin.staticfiles import versioned_static
+from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
+from wagtail.admin.viewsets.base import ViewSet
 from wagtail.utils.urlpatterns import decorate_urlpatterns
 
+from wagtail_smtp.admin import permissions
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.runtime import error_logging
 
+#: Names of the URLs that pages of other folders link to.
+DELIVERY = "wagtail_smtp_delivery:index"
+LOG = "wagtail_smtp_log:index"
+LOG_ENTRY = "wagtail_smtp_log:entry"
+RELOAD = "wagtail_smtp_reload:index"
+MAKE_LIVE = "wagtail_smtp_reload:make_live"
+VERSIONS = "wagtail_smtp_versions:index"
+TROUBLESHOOTING = "wagtail_smtp_troubleshooting:index"
+SETS = "wagtailsnippets_wagtail_smtp_settingsset:list"
+ADD_SET = "wagtailsnippets_wagtail_smtp_settingsset:add"
+EDIT_SET = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+
+
+class RequiresPermission(PermissionRequiredMixin):
+    """View mixin for a page that needs permissions.
+
+    Attributes:
+        permission_required: a permission, or a tuple of permissions that are all needed.
+        any_permission_required: permissions of which one is enough, in addition to the above.
+    """
+
+    permission_required: str | tuple[str, ...] = ()
+    any_permission_required: tuple[str, ...] = ()
+
+    def has_permission(self):
+        user = self.request.user
+        return super().has_permission() and permissions.has_any(user, self.any_permission_required)
+
+
+class AdminPage(RequiresPermission, WagtailAdminTemplateMixin):
+    """Base of the plugin's pages; combine it with ``TemplateView`` or a generic view of Wagtail."""
+
+    def get_parents(self):
+        """Return label and URL of each page above this one, for the breadcrumbs."""
+        return []
+
+    def get_breadcrumbs_items(self):
+        trail = [*self.get_parents(), (self.get_page_title(), "")]
+        return [*self.breadcrumbs_items, *({"label": label, "url": url} for label, url in trail)]
+
+
+class RequiresTables:
+    """Viewset mixin: explain what to do while tables are missing, instead of failing with a 500."""
+
+    def construct_view(self, view_class, **kwargs):
+        return explain_missing_tables(super().construct_view(view_class, **kwargs))
+
+
+class EmailViewSet(RequiresTables, ViewSet):
+    """Base of the plugin's viewsets.
+
+    Attributes:
+        any_permission_required: the menu item is shown to users with one of these. The views have
+            permissions of their own.
+    """
+
+    any_permission_required: tuple[str, ...] = ()
+
+    @property
+    def menu_item_class(self):
+        needed = self.any_permission_required
+
+        class EmailMenuItem(MenuItem):
+            def is_shown(self, request):
+                return permissions.has_any(request.user, needed)
+
+        return EmailMenuItem
+
 
 def requires_tables(viewset):
-    """Class decorator for a viewset: explain what to do instead of failing with a 500 error."""
+    """Class decorator with the effect of :class:`RequiresTables`, for all URLs of a viewset."""
     own = viewset.get_urlpatterns
 
     @wraps(own)
@@ -27,7 +100,7 @@ def requires_tables(viewset):
 
 
 def explain_missing_tables(view):
-    """The same as :func:`requires_tables`, as a decorator for one view."""
+    """Decorator for one view, see :class:`RequiresTables`."""
 
     @wraps(view)
     def wrapped(request, *args, **kwargs):

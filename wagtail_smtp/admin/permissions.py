@@ -1,5 +1,6 @@
 """The plugin's permissions by name, and who has them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
@@ -20,18 +21,21 @@ VIEW_CONTENT = "wagtail_smtp.view_message_content"
 RESEND = "wagtail_smtp.resend_message"
 EXPORT_LOG = "wagtail_smtp.export_log"
 
-#: Any of these lets a user see what is configured.
+#: Any of these lets a user see sets, versions and what is live.
 SEE = (VIEW_SETS, CHANGE_SETS, RELOAD, CHANGE_METHOD, VIEW_VERSIONS)
+#: Any of these lets a user see at least part of the *Email delivery* page.
+SEE_DELIVERY = (*SEE, SEND_TEST, VIEW_LOG)
+
+
+def has_any(user: Any, names: Iterable[str]) -> bool:
+    """Whether the user has one of the permissions, or none is needed."""
+    names = tuple(names)
+    return not names or any(map(user.has_perm, names))
 
 
 def may_see(user: Any) -> bool:
     """Whether the user may see sets, versions and what is live."""
-    return any(user.has_perm(permission) for permission in SEE)
-
-
-def may_see_delivery(user: Any) -> bool:
-    """Whether the user may see at least part of the *Email delivery* page."""
-    return may_see(user) or user.has_perm(SEND_TEST) or user.has_perm(VIEW_LOG)
+    return has_any(user, SEE)
 
 
 def may_send_through(user: Any) -> bool:
@@ -53,18 +57,6 @@ class RequirePermission(View):
         user = request.user
         allowed = user.has_perm(self.permission) if self.permission else may_see(user)
         if not allowed:
-            raise PermissionDenied
-        return super().dispatch(request, *args, **kwargs)
-
-
-class RequireLog(View):
-    """View mixin: requires the delivery log and, if it is set, ``permission``."""
-
-    permission: str | None = None
-
-    def dispatch(self, request, *args, **kwargs):
-        needed = filter(None, (VIEW_LOG, self.permission))
-        if not all(request.user.has_perm(each) for each in needed):
             raise PermissionDenied
         return super().dispatch(request, *args, **kwargs)
 

@@ -13,13 +13,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.generic import TemplateView
 from wagtail.admin import messages
-from wagtail.admin.menu import MenuItem
-from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
-from wagtail.admin.viewsets.base import ViewSet
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import requires_tables
+from wagtail_smtp.admin.base import DELIVERY, RELOAD, AdminPage, EmailViewSet
 from wagtail_smtp.admin.connection_check.stream import NotNow, count_email
 from wagtail_smtp.admin.delivery.chart import volume
 from wagtail_smtp.admin.delivery.failures import RECENT, last_failures
@@ -36,8 +33,6 @@ from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.live.lookup import NO_VERSION
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports import standard
-
-INDEX = "wagtail_smtp_delivery:index"
 
 
 class MethodForm(forms.ModelForm):
@@ -96,7 +91,7 @@ def routing_table(overview):
     return [Row(label, explain(category, config)) for category, label in category_choices()]
 
 
-class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
+class DeliveryView(AdminPage, TemplateView):
     """The overview page with the form for the delivery method.
 
     The configuration is shown to users who may see it; messages and failures also to users who may
@@ -106,14 +101,7 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
     template_name = "wagtail_smtp/delivery.html"
     page_title = gettext_lazy("Email delivery")
     header_icon = "mail"
-
-    def dispatch(self, request, *args, **kwargs):
-        if not permissions.may_see_delivery(request.user):
-            raise PermissionDenied
-        return super().dispatch(request, *args, **kwargs)
-
-    def get_breadcrumbs_items(self):
-        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
+    any_permission_required = permissions.SEE_DELIVERY
 
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
@@ -166,9 +154,7 @@ class DeliveryView(WagtailAdminTemplateMixin, TemplateView):
             return self.render_to_response(self.get_context_data(form=form))
         buttons = []
         if request.user.has_perm(permissions.RELOAD):
-            buttons = [
-                messages.button(reverse("wagtail_smtp_reload:index"), _("Review and reload"))
-            ]
+            buttons = [messages.button(reverse(RELOAD), _("Review and reload"))]
         messages.success(
             request,
             _("Saved, but not live yet. Email is sent as before until you reload."),
@@ -208,11 +194,7 @@ class SendTestView(DeliveryView):
     """Sends the test email; the page then shows how it was sent."""
 
     http_method_names = ["post", "options"]
-
-    def dispatch(self, request, *args, **kwargs):
-        if not request.user.has_perm(permissions.SEND_TEST):
-            raise PermissionDenied
-        return super().dispatch(request, *args, **kwargs)
+    permission_required = permissions.SEND_TEST
 
     def post(self, request, *args, **kwargs):
         form = TestEmailForm(request.POST)
@@ -230,22 +212,14 @@ class SendTestView(DeliveryView):
         result = last_result(request, Overview.now().live)
         show = {"info": messages.success, "warning": messages.warning, "critical": messages.error}
         show[result.status](request, result.headline)
-        return HttpResponseRedirect(f"{reverse(INDEX)}?tested#test-section")
+        return HttpResponseRedirect(f"{reverse(DELIVERY)}?tested#test-section")
 
     def _refuse(self, text, form):
         messages.validation_error(self.request, text, form)
         return self.render_to_response(self.get_context_data(test_form=form))
 
 
-class DeliveryMenuItem(MenuItem):
-    """Shown to users who may see a part of the page."""
-
-    def is_shown(self, request):
-        return permissions.may_see_delivery(request.user)
-
-
-@requires_tables
-class DeliveryViewSet(ViewSet):
+class DeliveryViewSet(EmailViewSet):
     """Registers the page."""
 
     name = "wagtail_smtp_delivery"
@@ -253,7 +227,7 @@ class DeliveryViewSet(ViewSet):
     icon = "mail"
     menu_label = gettext_lazy("Email delivery")
     menu_name = "smtp-delivery"
-    menu_item_class = DeliveryMenuItem
+    any_permission_required = permissions.SEE_DELIVERY
 
     def get_urlpatterns(self):
         return [

@@ -14,7 +14,7 @@ from wagtail.admin.views.bulk_action import BulkAction
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.delivery.failures import NOT_SENT
-from wagtail_smtp.admin.log.entry import LogObject
+from wagtail_smtp.admin.log.entry import EntryPage
 from wagtail_smtp.admin.log.filters import LogFilterSet, find_further, number, search
 from wagtail_smtp.admin.log.message import log_action
 from wagtail_smtp.live.db import connections
@@ -118,10 +118,10 @@ SHOWN = 25
 SECONDS = 20.0
 
 
-class ActionView(LogObject):
+class ActionView(EntryPage):
     """Base view: asks for confirmation and acts on POST."""
 
-    permission = permissions.RESEND
+    permission_required = (permissions.VIEW_LOG, permissions.RESEND)
     template_name = "wagtail_smtp/log/confirm.html"
     action = ""
     question = explanation = button = ""
@@ -135,8 +135,7 @@ class ActionView(LogObject):
         return outbox is not None and outbox.state != OutboxMessage.State.SENDING
 
     def dispatch(self, request, *args, **kwargs):
-        may = request.user.has_perm
-        if may(permissions.VIEW_LOG) and may(self.permission) and not self.is_possible():
+        if self.has_permission() and not self.is_possible():
             messages.error(request, _("You can no longer do this with this message."))
             return self.back()
         return super().dispatch(request, *args, **kwargs)

@@ -8,14 +8,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.generic import TemplateView
 from wagtail.admin.ui.tables import Column, DateColumn, StatusTagColumn, Table
-from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import EDIT_SET, LOG, LOG_ENTRY, VERSIONS, AdminPage
 from wagtail_smtp.admin.delivery.failures import NOT_SENT, Failure
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.admin.log import actions, states
-from wagtail_smtp.admin.log.listing import INDEX
 from wagtail_smtp.admin.log.message import KeptMessage
 from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.categories import SECURITY
@@ -73,10 +72,11 @@ SOURCES = {
 }
 
 
-class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView):
+class EntryPage(AdminPage, TemplateView):
     """Base of the pages about one entry."""
 
     header_icon = "list-ul"
+    permission_required: str | tuple[str, ...] = permissions.VIEW_LOG
 
     @cached_property
     def entry(self):
@@ -86,14 +86,11 @@ class LogObject(permissions.RequireLog, WagtailAdminTemplateMixin, TemplateView)
         """The log without the content of messages, which may be megabytes."""
         return LogEntry.objects.select_related("stored", "outbox").defer("stored__content")
 
-    def get_breadcrumbs_items(self):
-        entry_url = reverse("wagtail_smtp_log:entry", args=[self.entry.pk])
-        trail = [(reverse(INDEX), _("Delivery log")), (entry_url, str(self.entry))]
-        if self.request.path == entry_url:
-            trail[-1] = ("", str(self.entry))
-        else:
-            trail.append(("", self.get_page_title()))
-        return [*self.breadcrumbs_items, *({"url": url, "label": label} for url, label in trail)]
+    def get_parents(self):
+        return [
+            (_("Delivery log"), reverse(LOG)),
+            (str(self.entry), reverse(LOG_ENTRY, args=[self.entry.pk])),
+        ]
 
 
 class CardTable(Table):
@@ -102,13 +99,16 @@ class CardTable(Table):
     classname = "listing wsmtp-cards"
 
 
-class EntryView(LogObject):
+class EntryView(EntryPage):
     """Everything the log has about a message."""
 
     template_name = "wagtail_smtp/log/entry.html"
 
     def get_page_title(self):
         return str(self.entry)
+
+    def get_parents(self):
+        return super().get_parents()[:1]
 
     @cached_property
     def may_see_content(self):
@@ -174,8 +174,7 @@ class EntryView(LogObject):
         if not (self.entry.set_key and self.request.user.has_perm(permissions.CHANGE_SETS)):
             return ""
         item = SettingsSet.objects.filter(key=self.entry.set_key).only("pk").first()
-        name = "wagtailsnippets_wagtail_smtp_settingsset:edit"
-        return reverse(name, args=[item.pk]) if item is not None else ""
+        return reverse(EDIT_SET, args=[item.pk]) if item is not None else ""
 
     def _facts(self):
         """Yield label and value of each line about the message."""
@@ -209,7 +208,7 @@ class EntryView(LogObject):
             return ""
         label = _("Version %d") % self.entry.version
         if permissions.may_see(self.request.user):
-            return _link("wagtail_smtp_versions:index", label)
+            return _link(VERSIONS, label)
         return label
 
     def _message(self):

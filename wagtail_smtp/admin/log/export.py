@@ -43,19 +43,15 @@ _HEADINGS = {
 class ExportView(SpreadsheetExportMixin, SearchedLog):
     """Shows what will be exported; POST returns the file."""
 
-    permission = permissions.EXPORT_LOG
+    permission_required = (permissions.VIEW_LOG, permissions.EXPORT_LOG)
     template_name = "wagtail_smtp/log/export.html"
     page_title = gettext_lazy("Export")
     list_export = [*_HEADINGS]
     export_headings = _HEADINGS
     export_filename = "delivery-log"
 
-    def get_breadcrumbs_items(self):
-        items = [
-            {"url": self.index_url, "label": _("Delivery log")},
-            {"url": "", "label": self.get_page_title()},
-        ]
-        return [*self.breadcrumbs_items, *items]
+    def get_parents(self):
+        return [(_("Delivery log"), self.index_url)]
 
     @property
     def header_more_buttons(self):

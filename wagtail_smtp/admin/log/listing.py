@@ -18,7 +18,7 @@ from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import static_file
+from wagtail_smtp.admin.base import LOG, LOG_ENTRY, AdminPage, static_file
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.admin.log import actions, states
 from wagtail_smtp.admin.log.filters import CAP, DAYS, SPAN, LogFilterSet, search
@@ -80,11 +80,6 @@ def _class(name):
     return format_html(' class="{}"', name) if name else SafeString("")
 
 
-INDEX = "wagtail_smtp_log:index"
-RESULTS = "wagtail_smtp_log:results"
-ENTRY = "wagtail_smtp_log:entry"
-EXPORT = "wagtail_smtp_log:export"
-
 PER_PAGE = 25
 
 
@@ -120,15 +115,16 @@ class LogTable(Table):
         return self.rendered or super().render_html(parent_context)
 
 
-class SearchedLog(permissions.RequireLog, generic.BaseListingView):
+class SearchedLog(AdminPage, generic.BaseListingView):
     """Base view: the entries that match the filters and the search, newest first."""
 
     model = LogEntry
     is_searchable = True
     filterset_class = LogFilterSet
-    index_url_name = INDEX
-    index_results_url_name = RESULTS
+    index_url_name = LOG
+    index_results_url_name = "wagtail_smtp_log:results"
     header_icon = "list-ul"
+    permission_required: str | tuple[str, ...] = permissions.VIEW_LOG
 
     @cached_property
     def searched(self):
@@ -160,9 +156,6 @@ class LogView(SearchedLog):
     table_class = LogTable
     verbose_name_plural = LogEntry._meta.verbose_name_plural
 
-    def get_breadcrumbs_items(self):
-        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
-
     @cached_property
     def may_resend(self):
         return self.request.user.has_perm(permissions.RESEND)
@@ -171,13 +164,13 @@ class LogView(SearchedLog):
     def header_buttons(self):
         if not self.request.user.has_perm(permissions.EXPORT_LOG):
             return []
-        url = reverse(EXPORT) + self.query_string()
+        url = reverse("wagtail_smtp_log:export") + self.query_string()
         return [HeaderButton(_("Export"), url=url, icon_name="download")]
 
     @cached_property
     def columns(self):
         columns = [
-            Title("subject", accessor=_subject, label=_("Subject"), url_name=ENTRY,
+            Title("subject", accessor=_subject, label=_("Subject"), url_name=LOG_ENTRY,
                   get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="30%"),
             Text("state", accessor=_state, label=_("State")),
             Time("created_at", label=_("Time"), classname="w-whitespace-nowrap"),
@@ -251,7 +244,7 @@ def _state(entry):
     return format_html(
         '{}<br><a class="smtp-log-resent" href="{}">{}</a>',
         shown,
-        reverse(ENTRY, args=[key]),
+        reverse(LOG_ENTRY, args=[key]),
         label,
     )
 

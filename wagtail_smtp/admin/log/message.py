@@ -17,6 +17,7 @@ from django.views import View
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import RequiresPermission
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import MessageUnreadable
@@ -127,10 +128,10 @@ _POLICY = "sandbox; default-src 'none'"
 _PAGES = ("document", "object", "embed")
 
 
-class ContentView(permissions.RequireLog, View):
+class ContentView(RequiresPermission, View):
     """Base view; ``response_for`` returns the response."""
 
-    permission = permissions.VIEW_CONTENT
+    permission_required = (permissions.VIEW_LOG, permissions.VIEW_CONTENT)
     action = ""
     policy = _POLICY
 

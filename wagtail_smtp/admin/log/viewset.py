@@ -2,11 +2,9 @@
 
 from django.urls import path
 from django.utils.translation import gettext_lazy
-from wagtail.admin.menu import MenuItem
-from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import requires_tables
+from wagtail_smtp.admin.base import EmailViewSet
 from wagtail_smtp.admin.log import actions, message
 from wagtail_smtp.admin.log.entry import EntryView
 from wagtail_smtp.admin.log.export import ExportView
@@ -23,15 +21,7 @@ _OF_ENTRY = {
 }
 
 
-class LogMenuItem(MenuItem):
-    """Shown to users who may see the log."""
-
-    def is_shown(self, request):
-        return request.user.has_perm(permissions.VIEW_LOG)
-
-
-@requires_tables
-class LogViewSet(ViewSet):
+class LogViewSet(EmailViewSet):
     """The URLs below ``email/log/``."""
 
     name = "wagtail_smtp_log"
@@ -39,7 +29,7 @@ class LogViewSet(ViewSet):
     icon = "list-ul"
     menu_label = gettext_lazy("Delivery log")
     menu_name = "smtp-log"
-    menu_item_class = LogMenuItem
+    any_permission_required = (permissions.VIEW_LOG,)
 
     def get_urlpatterns(self):
         view = self.construct_view
