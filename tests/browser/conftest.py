@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def browser_path() -> str:
 
 
 def free_ports(count: int) -> int:
-    """The first of ``count`` ports in a row that nobody listens on."""
+    """The first of ``count`` ports in a row that are free."""
     for first in range(20000 + os.getpid() % 5000, 32000, count):
         try:
             for port in range(first, first + count):
@@ -46,6 +47,20 @@ def free_ports(count: int) -> int:
             continue
         return first
     raise RuntimeError("no free ports in a row")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Show the page on which a test failed."""
+    report = yield
+    person = getattr(item, "funcargs", {}).get("person")
+    if report.when == "call" and report.failed and person is not None:
+        try:
+            page = person.page
+            report.sections.append(("The page", f"{page.url}\n{page.inner_text('body')}"))
+        except Exception as error:  # the browser may be what failed
+            report.sections.append(("The page", repr(error)))
+    return report
 
 
 @pytest.fixture(scope="session")

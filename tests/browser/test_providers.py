@@ -31,7 +31,7 @@ def test_the_form_shows_the_fields_of_the_chosen_transport(person):
     page.get_by_role("button", name="Save").first.click()
     expect(page.get_by_text("“By Mailgun” saved.")).to_be_visible()
     row = page.get_by_role("row").filter(has_text="By Mailgun")
-    expect(row).to_contain_text("Provider")
+    expect(row).to_contain_text("Email provider")
     row.get_by_role("link", name="By Mailgun").click()
     expect(page.locator("#id_provider_mailgun_api_key")).to_have_value("")
     assert "key-of-the-demo" not in page.content()

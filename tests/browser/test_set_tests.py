@@ -211,7 +211,7 @@ def test_it_works_again_after_a_network_error(person):
         page.context.set_offline(True)
         button(page, "Test & save").click()
         title(page, "Not tested")
-        expect(page.get_by_role("alert")).to_contain_text("Check the network and try again")
+        expect(page.get_by_role("alert")).to_contain_text("Check your network connection")
         page.context.set_offline(False)
         page.context.clear_cookies()
         button(page, "Test & save").click()
@@ -240,7 +240,7 @@ def test_errors_stand_at_their_fields_and_what_is_changed_meanwhile_is_not_saved
         fill(page, sender_name="typed while it ran")
         held.release()
         title(page, "Test passed")
-        expect(page.get_by_role("alert")).to_contain_text("Something was changed")
+        expect(page.get_by_role("alert")).to_contain_text("You changed the form")
         expect(field).not_to_have_attribute("aria-invalid", "true")
         assert "/add/" in page.url
         button(page, "Test & save").click()

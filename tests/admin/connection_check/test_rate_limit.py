@@ -1,5 +1,6 @@
 """A user's tests: not too many, and one at a time."""
 
+import json
 import time
 
 import pytest
@@ -73,6 +74,15 @@ def test_one_at_a_time(admin_client, ask):
     assert "already running" in lines(second)[0]["text"]
     assert lines(first)[-1]["ok"]
     assert lines(ask(admin_client))[-1]["ok"]
+
+
+def test_the_next_one_can_begin_when_the_result_is_there(admin_client, ask):
+    """Even if the response isn't closed yet: a user who reads the result may click again at once."""
+    first = iter(ask(admin_client).streaming_content)
+    while json.loads(next(first))["kind"] != "end":
+        pass
+    assert lines(ask(admin_client))[-1]["ok"]
+    assert list(first) == []
 
 
 @pytest.mark.parametrize("read", [0, 1])

@@ -51,11 +51,12 @@ def stream(request, trial, running):
         running: ended when the test is, or the response is closed.
     """
     kind = AsyncLines if isinstance(request, ASGIRequest) else Lines
-    lines = kind(_lines(trial), running)
+    lines = kind(_lines(trial, running), running)
     return StreamingHttpResponse(lines, content_type=CONTENT_TYPE, headers=_HEADERS)
 
 
-def _lines(trial):
+def _lines(trial, running):
+    # A test has ended before its last line is read: the user may then start the next one.
     ended_at, reached = None, set()
     try:
         for report in trial.reports():
@@ -70,9 +71,12 @@ def _lines(trial):
             "The test could not run because of an error on this site. "
             "Ask a developer to check the site's log."
         )
+        running.end()
         yield _line({"kind": "end", "ok": False, "text": text, "notes": []})
         return
-    yield _line({"kind": "end", **_end(trial, ended_at, reached)})
+    last = _line({"kind": "end", **_end(trial, ended_at, reached)})
+    running.end()
+    yield last
 
 
 def _stage(report):
