@@ -77,7 +77,7 @@ def test_one_at_a_time(admin_client, ask):
 
 
 def test_the_next_one_can_begin_when_the_result_is_there(admin_client, ask):
-    """Even if the response isn't closed yet: a user who reads the result may click again at once."""
+    """Even if the response isn't closed yet: the user may click again at once."""
     first = iter(ask(admin_client).streaming_content)
     while json.loads(next(first))["kind"] != "end":
         pass
