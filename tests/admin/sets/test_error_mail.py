@@ -50,7 +50,7 @@ BROKEN = {
     "SettingsSetForm.clean": SettingsSetForm,
     "SettingsSetForm._enabled_report_emails": SettingsSetForm,
     "SettingsSetForm._refuse_if_stale": SettingsSetForm,
-    "SettingsSetForm._uses_password": SettingsSetForm,
+    "SettingsSetForm._secret_fields": SettingsSetForm,
     "SettingsSetForm._clean_fields": SettingsSetForm,
     "SettingsSetForm.changed_labels": SettingsSetForm,
     "CharField.clean": forms.CharField,
@@ -91,13 +91,13 @@ def test_the_mail_to_admins_has_no_password(
 
 @pytest.mark.parametrize("slug", PROVIDERS)
 @pytest.mark.parametrize(
-    "broken", ["Secret.store", "ProviderForm.clean", "ProviderForm._check_keys", "CharField.clean"]
+    "broken", ["Secret.store", "ESPForm.clean", "ESPForm.typed_keys", "CharField.clean"]
 )
 def test_the_mail_to_admins_has_no_key(admin_client, error_mails, monkeypatch, broken, slug):
     def fail(*args, **kwargs):
         raise RuntimeError("the disk is full")
 
-    kinds = {"Secret": Secret, "ProviderForm": ESPForm, "CharField": forms.CharField}
+    kinds = {"Secret": Secret, "ESPForm": ESPForm, "CharField": forms.CharField}
     kind, _dot, name = broken.partition(".")
     monkeypatch.setattr(kinds[kind], name, fail)
     admin_client.raise_request_exception = False

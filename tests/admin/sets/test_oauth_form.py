@@ -11,7 +11,6 @@ from wagtail.models import ModelLogEntry
 
 from tests.admin.conftest import form_data
 from tests.admin.sets import test_error_mail
-from wagtail_smtp.admin.sets import form
 from wagtail_smtp.admin.sets.form import SettingsSetForm
 from wagtail_smtp.config import oauth
 from wagtail_smtp.models import OAuthToken, Secret, SettingsSet
@@ -249,9 +248,9 @@ BROKEN = {
     "SettingsSet.frozen": SettingsSet,
     "SettingsSetForm.clean": SettingsSetForm,
     "SettingsSetForm.oauth_values": SettingsSetForm,
-    "SettingsSetForm.typed_proof": SettingsSetForm,
+    "SettingsSetForm.typed_secret": SettingsSetForm,
     "SettingsSetForm.clean_oauth_service_account": SettingsSetForm,
-    "set_form._enter": form,
+    "SettingsSetForm._ask_for": SettingsSetForm,
     "oauth.problems": oauth,
 }
 
@@ -264,7 +263,7 @@ def test_the_mail_to_admins_has_no_secret(
     values = MICROSOFT
     if kind == "key":
         values = values | GOOGLE | {"oauth_service_account": json.dumps(key_file)}
-    if broken == "set_form._enter":
+    if broken == "SettingsSetForm._ask_for":
         # Typed in the field that isn't meant.
         values = values | {"oauth_flow": "client" if kind == "key" else "service_account"}
         values |= {"oauth_provider": "microsoft" if kind == "key" else "google"}

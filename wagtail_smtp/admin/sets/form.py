@@ -15,14 +15,12 @@ from wagtail.log_actions import registry
 
 from wagtail_smtp.admin.base import static_file
 from wagtail_smtp.admin.labels import category_label
-from wagtail_smtp.admin.sets.esp_form import SECRET_FIELDS as KEY_FIELDS
-from wagtail_smtp.admin.sets.esp_form import SMTP, ESPForm
-from wagtail_smtp.admin.sets.oauth_form import SECRET_FIELDS as OAUTH_FIELDS
-from wagtail_smtp.admin.sets.oauth_form import OAuthFields
+from wagtail_smtp.admin.sets import esp_form, oauth_form
+from wagtail_smtp.admin.sets.esp_form import SMTP
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config import crypto
-from wagtail_smtp.config import values as config_values
+from wagtail_smtp.config.values import EXTENSIONS, ReportEmail
 from wagtail_smtp.exceptions import SecretError
 from wagtail_smtp.live import consents
 from wagtail_smtp.live.publish import revoke
@@ -30,11 +28,18 @@ from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.smtp.presets import PRESETS
 
+Authentication = SettingsSet.Authentication
+_KEY_UNUSABLE = gettext_lazy(
+    "The saved key can't be read, or belongs to another email provider, account or address. Enter "
+    "it again."
+)
 #: Fields whose values must not appear in error reports.
-SECRET_FIELDS = ("password", *KEY_FIELDS, *OAUTH_FIELDS)
+SECRET_FIELDS = ("password", *esp_form.SECRET_FIELDS, *oauth_form.SECRET_FIELDS)
+#: The fields of default credentials; the project's settings contain the values.
+_STANDARD = ("host", "port", "encryption", "ca_certificates", "username")
 
 
-class SettingsSetForm(OAuthFields, ESPForm):
+class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
     """Add, copy or edit one settings set."""
 
     preset = forms.ChoiceField(
@@ -74,7 +79,7 @@ class SettingsSetForm(OAuthFields, ESPForm):
     ignored_extensions = forms.MultipleChoiceField(
         label=gettext_lazy("Extensions to ignore"),
         required=False,
-        choices=[(keyword, keyword) for keyword in config_values.EXTENSIONS],
+        choices=[(keyword, keyword) for keyword in EXTENSIONS],
         widget=forms.CheckboxSelectMultiple,
         help_text=SettingsSet._meta.get_field("ignored_extensions").help_text,
     )
@@ -99,9 +104,8 @@ class SettingsSetForm(OAuthFields, ESPForm):
         has_any = self.instance.secret_id is not None or consents.has_any(self.instance.key)
         if not (is_smtp and has_any):
             del self.fields["remove_password"]
-        default = SettingsSet.Authentication.DEFAULT
-        is_offered = default in [value for value, _label in self.fields["authentication"].choices]
-        if is_offered and self.data.get("authentication") == default:
+        is_default = self.data.get("authentication") == Authentication.DEFAULT
+        if is_default and self.fields["authentication"].valid_value(Authentication.DEFAULT):
             # Locked fields are not posted.
             self.fields["port"].required = self.fields["encryption"].required = False
 
@@ -113,20 +117,22 @@ class SettingsSetForm(OAuthFields, ESPForm):
                 "“Default credentials” uses the server and login of standard delivery: "
                 "%(host)s:%(port)s, user %(user)s."
             ) % {"host": server.host, "port": server.port, "user": server.username}
-            shown = {"host": server.host, "port": server.port, "encryption": server.encryption}
-            shown |= {"ca_certificates": "", "username": server.username}
+            shown = {name: getattr(server, name, "") for name in _STANDARD}
             field.widget.attrs["data-standard"] = json.dumps(shown)
-        elif self.instance.authentication != SettingsSet.Authentication.DEFAULT:
+        elif self.instance.authentication != Authentication.DEFAULT:
             field.choices = [
-                choice
-                for choice in field.choices
-                if choice[0] != SettingsSet.Authentication.DEFAULT
+                choice for choice in field.choices if choice[0] != Authentication.DEFAULT
             ]
 
     @sensitive_variables()
     def full_clean(self):
         # The decorator also covers everything called from here, including Django's own code.
         super().full_clean()
+        if self.is_bound:
+            # Both need the instance, which Django fills last.
+            if self.uses_esp:
+                self.check_options()
+            self._check_secret()
 
     def clean(self):
         cleaned = super().clean()
@@ -136,21 +142,19 @@ class SettingsSetForm(OAuthFields, ESPForm):
             self.add_error(
                 "redirect", _("Add and enable at least one report email to redirect to.")
             )
-        if cleaned.get("authentication") == SettingsSet.Authentication.DEFAULT:
+        if cleaned.get("authentication") == Authentication.DEFAULT:
             # The project's password must not be combined with a server that an editor chose.
-            cleaned |= {"host": "", "port": 587, "encryption": "starttls", "username": ""}
-            cleaned["ca_certificates"] = ""
+            cleaned |= {name: SettingsSet._meta.get_field(name).get_default() for name in _STANDARD}
         self.instance.oauth = self.oauth_values(cleaned)
-        self.overlook(*self.unused_oauth(cleaned))
-        if self.uses_provider or self.instance.oauth:
-            self.overlook("password")
+        self.ignore(*self.unused_oauth(cleaned))
+        if self.uses_esp or self.instance.oauth:
+            self.ignore("password")
         return cleaned
 
     def _enabled_report_emails(self):
-        forms_of_reports = self.formsets["report_emails"].forms
         return [
             form
-            for form in forms_of_reports
+            for form in self.formsets["report_emails"].forms
             if form.is_valid()
             and form.cleaned_data.get("address")
             and form.cleaned_data.get("enabled")
@@ -184,39 +188,66 @@ class SettingsSetForm(OAuthFields, ESPForm):
                 names += entry.data.get("fields", [])
         return dict.fromkeys(names)
 
-    def _post_clean(self):
-        super()._post_clean()
-        if "authentication" not in self.cleaned_data or not self._uses_password():
+    def _secret_fields(self):
+        """The fields for the secret that the chosen transport and login use."""
+        if self.uses_esp:
+            return self.key_fields()
+        authentication = self.cleaned_data.get("authentication")
+        if authentication == Authentication.OAUTH2:
+            return [self.oauth_secret_field()]
+        return ["password"] if authentication == Authentication.PASSWORD else []
+
+    @sensitive_variables()
+    def _check_secret(self):
+        """Require a secret, unless the saved one was entered for the same server and login."""
+        fields = self._secret_fields()
+        missing = [name for name in fields if not self.cleaned_data.get(name)]
+        if not missing or self.removes_secret:
             return
-        typed, field = self.typed_proof()
-        if typed or self.cleaned_data.get("remove_password"):
-            return
-        is_other = self._is_of_other_kind()
-        # Not through the foreign key, which may read from a replica.
-        stored = None if is_other else Secret.objects.filter(pk=self.instance.secret_id).first()
-        if stored is None:
-            # An edited set without a password stays editable; a reload of it is refused.
-            is_due = is_other or self.instance.pk is None
-            if is_due and self.needs_proof() and field not in self.errors:
-                self.add_error(field, _enter(field))
+        stored = self._stored_secret()
+        is_incomplete = len(missing) < len(fields)
+        if stored is None or is_incomplete:
+            # A saved set without a password can still be edited, but not made live.
+            is_due = self.instance.pk is None or self._has_other_kind() or is_incomplete
+            if is_due and (self.uses_esp or self.oauth_needs_secret()):
+                self._ask_for(missing)
             return
         try:
             stored.reveal(self.instance.frozen(()).binding())
         except SecretError as error:
-            self.add_error(field, str(error))
+            self._ask_for(missing, error)
 
-    def _uses_password(self):
-        """Whether the set has a secret of its own: a password, or OAuth 2's."""
-        kinds = SettingsSet.Authentication
-        return self.cleaned_data["authentication"] in (kinds.PASSWORD, kinds.OAUTH2)
+    def _ask_for(self, fields, error=None):
+        """Add an error to empty fields; ``error`` says why the saved secret can't be used."""
+        for name in fields:
+            if name in self.errors:
+                continue
+            if self.uses_esp:
+                text = _KEY_UNUSABLE if error else _("This email provider requires this field.")
+            elif error:
+                text = str(error)
+            elif name == "password":
+                text = _("Enter the password.")
+            elif name == "oauth_client_secret":
+                text = _("Enter the client secret.")
+            else:
+                text = _("Paste the key.")
+            self.add_error(name, text)
 
-    def _is_of_other_kind(self):
-        """Whether the stored secret is of another kind than the form now needs."""
-        kinds = [
+    def _has_other_kind(self):
+        """Whether the form now needs another kind of secret than when it was opened."""
+        old, new = (
             values.get("authentication") if values.get("transport", SMTP) == SMTP else "keys"
             for values in (self.initial, self.cleaned_data)
-        ]
-        return self.instance.secret_id is not None and kinds[0] != kinds[1]
+        )
+        return old != new
+
+    def _stored_secret(self):
+        """The saved secret, or None if there is none of the kind that is needed."""
+        if self.instance.secret_id is None or self._has_other_kind():
+            return None
+        # Not through the foreign key, which may read from a replica.
+        return Secret.objects.filter(pk=self.instance.secret_id).first()
 
     @sensitive_variables()
     def typed(self):
@@ -226,22 +257,17 @@ class SettingsSetForm(OAuthFields, ESPForm):
         """
         reports = [form.cleaned_data for form in self._enabled_report_emails()]
         reports.sort(key=lambda values: values.get("ORDER") or 0)
-        item = self.instance.frozen(
-            [config_values.ReportEmail(values["address"]) for values in reports]
-        )
-        secret = None
+        item = self.instance.frozen([ReportEmail(values["address"]) for values in reports])
         if value := self.typed_secret():
-            secret = Secret(ciphertext=crypto.encrypt(value, item.binding()))
-        elif not self.removes_secret and not self._is_of_other_kind():
-            secret = Secret.objects.filter(pk=self.instance.secret_id).first()
-        return item, secret
+            return item, Secret(ciphertext=crypto.encrypt(value, item.binding()))
+        return item, None if self.removes_secret else self._stored_secret()
 
     @sensitive_variables()
     def typed_secret(self):
         """Return the typed password, keys or OAuth 2 secret as stored; empty if none was typed."""
-        if self.uses_provider:
+        if self.uses_esp:
             return self.typed_keys()
-        return self.typed_proof()[0] if self._uses_password() else ""
+        return "".join(self.cleaned_data.get(name) or "" for name in self._secret_fields())
 
     @property
     def removes_secret(self):
@@ -252,11 +278,10 @@ class SettingsSetForm(OAuthFields, ESPForm):
     def save(self, commit=True):
         item = self.instance
         typed, removed = self.typed_secret(), self.removes_secret
-        is_used = self.uses_provider or self._uses_password()
         if typed:
             item.secret = Secret.store(typed, item.frozen(()).binding(), item.key)
             consents.try_again(item.key)
-        elif removed or not is_used or self._is_of_other_kind():
+        elif removed or not self._secret_fields() or self._has_other_kind():
             item.secret = None
         item.stamp(self.for_user)
         saved = super().save(commit)
@@ -277,10 +302,3 @@ class SettingsSetForm(OAuthFields, ESPForm):
         if self.formsets["report_emails"].has_changed():
             labels.append(_("Report emails"))
         return labels
-
-
-def _enter(field):
-    """The error for a missing secret."""
-    if field == "password":
-        return _("Enter the password.")
-    return _("Enter the client secret.") if "secret" in field else _("Paste the key.")

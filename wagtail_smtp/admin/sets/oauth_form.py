@@ -129,7 +129,7 @@ class OAuthFields(forms.Form):
             return set()
         settings = OAuth(*chosen)
         used = {f"oauth_{name}" for name in ("provider", "flow", *settings.used())}
-        return every - used - {_proof_field(settings)}
+        return every - used - {_secret_field(settings)}
 
     def oauth_values(self, cleaned):
         """The typed values for ``SettingsSet.oauth``."""
@@ -138,22 +138,16 @@ class OAuthFields(forms.Form):
         typed = {name: cleaned.get(f"oauth_{name}") or "" for name in OAuth.__slots__}
         return OAuth(**typed).as_dict()
 
-    @sensitive_variables()
-    def typed_proof(self):
-        """The typed password, client secret or key that the chosen options use, and its field."""
-        if self.cleaned_data.get("authentication") != "oauth2":
-            return self.cleaned_data.get("password") or "", "password"
-        field = _proof_field(OAuth.of(self.instance.oauth))
-        return self.cleaned_data.get(field) or "", field
+    def oauth_secret_field(self):
+        """The field for the secret that the chosen login method uses."""
+        return _secret_field(OAuth.of(self.instance.oauth))
 
-    def needs_proof(self):
-        """Whether the set needs a password, client secret or key."""
-        if self.cleaned_data.get("authentication") != "oauth2":
-            return True
-        return OAuth.of(self.instance.oauth).needs_secret
+    def oauth_needs_secret(self):
+        """Whether a login needs a secret; only a public client with a consent doesn't."""
+        return not self.instance.oauth or OAuth.of(self.instance.oauth).needs_secret
 
 
-def _proof_field(settings):
+def _secret_field(settings):
     is_account = settings.flow == "service_account"
     return "oauth_service_account" if is_account else "oauth_client_secret"
 

@@ -30,7 +30,7 @@ from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
 from wagtail_smtp.admin.sets import notices
 from wagtail_smtp.admin.sets import overview as sets_overview
 from wagtail_smtp.admin.sets.consent import token_notices
-from wagtail_smtp.admin.sets.esp_form import FOR, FOR_SMTP, OWN_SERVERS, PANEL, SMTP
+from wagtail_smtp.admin.sets.esp_form import ESP_PANEL, FOR, FOR_SMTP, SELF_HOSTED, SMTP
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.admin.sets.oauth_form import OAUTH_PANEL
 from wagtail_smtp.admin.sets.overview import Overview
@@ -336,7 +336,7 @@ EDIT_HANDLER = ObjectList(
             ],
             heading=gettext_lazy("Server"),
         ),
-        PANEL,
+        ESP_PANEL,
         MultiFieldPanel(
             [
                 FieldPanel("authentication"),
@@ -369,7 +369,7 @@ EDIT_HANDLER = ObjectList(
         ),
         MultiFieldPanel(
             [
-                FieldPanel("ca_certificates", attrs={FOR: " ".join((SMTP, *OWN_SERVERS))}),
+                FieldPanel("ca_certificates", attrs={FOR: " ".join((SMTP, *SELF_HOSTED))}),
                 FieldPanel("ehlo_name", attrs=FOR_SMTP),
                 FieldPanel("ignored_extensions", attrs=FOR_SMTP),
                 FieldPanel("bounce_address", attrs=FOR_SMTP),
