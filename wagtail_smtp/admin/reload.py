@@ -18,7 +18,7 @@ from wagtail_smtp import live
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.admin.labels import category_label
-from wagtail_smtp.admin.sets import notices
+from wagtail_smtp.admin.sets.overview import notices
 from wagtail_smtp.delivery.explain import RouteChange, compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
 from wagtail_smtp.live.diff import field_label
@@ -77,9 +77,7 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
                 for change in compare(plan.before, plan.target)
             ],
             # Moving a set doesn't change an earlier version, so that isn't offered.
-            "notices": notices.shown(
-                plan.target, AnonymousUser() if version else self.request.user
-            ),
+            "notices": notices(plan.target, AnonymousUser() if version else self.request.user),
             "version": version,
             "action_url": self.request.path,
             "sets_url": self._sets_url(),

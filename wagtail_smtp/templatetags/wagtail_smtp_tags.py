@@ -6,7 +6,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 
 from wagtail_smtp.admin.banner import banner_for
-from wagtail_smtp.admin.sets.notices import failing
+from wagtail_smtp.admin.sets.overview import failing
 
 register = template.Library()
 

@@ -23,8 +23,7 @@ from wagtail_smtp.admin.delivery.failures import RECENT, last_failures
 from wagtail_smtp.admin.delivery.status_lines import status_lines
 from wagtail_smtp.admin.delivery.test_email import TestEmailForm, last_result, remember
 from wagtail_smtp.admin.labels import category_choices
-from wagtail_smtp.admin.sets import notices
-from wagtail_smtp.admin.sets.overview import Overview
+from wagtail_smtp.admin.sets.overview import Overview, notices
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import Explanation, explain
 from wagtail_smtp.diagnostics.send_email import send_test_email
@@ -131,7 +130,7 @@ class DeliveryView(AdminPage, TemplateView):
             "may_add": self.request.user.has_perm(permissions.ADD_SETS),
             "rows": routing_table(overview),
             "forced": conf.forced_redirect(),
-            "notices": notices.shown(
+            "notices": notices(
                 overview.live,
                 self.request.user,
                 saved=overview.plan.target if overview.plan else None,

@@ -1,19 +1,27 @@
-"""What the listing shows for each set: its part in the live configuration, and changes."""
+"""What the admin says about saved sets: how they are used, what changes, and what has no effect."""
 
 from dataclasses import dataclass
 
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
+from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import cached
+from wagtail_smtp.admin.delivery.failures import LAST_DAY, of_sets
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
+from wagtail_smtp.delivery import active_redirect
 from wagtail_smtp.delivery.active_redirect import is_used, redirecting
 from wagtail_smtp.exceptions import ReloadRefused
 from wagtail_smtp.live.diff import UNNAMED, every_category
 from wagtail_smtp.live.publish import Preview, preview
 from wagtail_smtp.models import SettingsSet
 from wagtail_smtp.transports.esp.catalog import label
+
+URLS = "wagtailsnippets_wagtail_smtp_settingsset"
 
 
 @dataclass(frozen=True)
@@ -64,12 +72,11 @@ class Overview:
     def in_use(self, item: SettingsSet) -> str:
         """The part the set plays in the live configuration."""
         live = self.live
-        key = str(item.key)
-        if key not in live.by_key():
+        config = live.by_key().get(str(item.key))
+        if config is None:
             return _("Not live") if item.enabled else _("Off")
         if live.method == "standard":
             return _("Not used: standard delivery")
-        config = live.by_key()[key]
         categories = set(every_category(live)) - conf.STANDARD_CATEGORIES
         carriers = {category: live.carriers(category) for category in categories}
         first = sorted(c for c in categories if carriers[c] and carriers[c][0] == config)
@@ -78,8 +85,7 @@ class Overview:
         if first:
             is_all = len(first) == len(categories)
             return _("First choice") if is_all else _("First choice for all other email")
-        is_backup = any(config in items for items in carriers.values())
-        if is_backup:
+        if any(config in items for items in carriers.values()):
             return _("Backup")
         # The first set redirects all email, whichever set sends it.
         return _("Only redirects") if is_used(live, config) else _("Not used")
@@ -125,17 +131,18 @@ class Overview:
         """What a reload would change about the set; empty if nothing."""
         if self.plan is None:
             return ""
-        if any(p.field == "password" and p.set_name == item.name for p in self.plan.problems):
+        problems = {p.field for p in self.plan.problems if p.set_name == item.name}
+        if "password" in problems:
             return _("Secret unreadable")
-        if any(p.field == "oauth_consent" and p.set_name == item.name for p in self.plan.problems):
+        if "oauth_consent" in problems:
             return _("Consent missing")
         kinds = {change.key: change.kind for change in self.plan.changes}
-        kind = kinds.get(str(item.key))
-        if kind is None:
-            return ""
-        if kind in ("added", "on"):
-            return _("Not live yet")
-        return _("Switched off, not live yet") if kind == "off" else _("Changed")
+        return {
+            None: "",
+            "added": _("Not live yet"),
+            "on": _("Not live yet"),
+            "off": _("Switched off, not live yet"),
+        }.get(kinds.get(str(item.key)), _("Changed"))
 
 
 def transport(item):
@@ -157,3 +164,73 @@ def sender(item):
     name, address = item.sender_name, item.sender_address
     shown = f"{name} <{address}>" if name and address else name or address
     return format_html("<bdi>{}</bdi>", shown) if shown else ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A notice about a setting without effect, and where to fix it.
+
+    Attributes:
+        kind: where ``url`` leads to: ``reload``, ``method`` (the delivery method), ``order`` (the
+            list of sets); ``first`` with ``put_first_url``; empty: nowhere.
+        put_first_url: a POST to it moves the set to the first position.
+    """
+
+    text: str
+    status: str
+    kind: str = ""
+    put_first_url: str = ""
+    url: str = ""
+
+
+def notices(configuration: Configuration, user, *, saved: Configuration | None = None, key=""):
+    """Return the notices of a configuration, with the links that ``user`` may follow.
+
+    Args:
+        saved: the saved sets, if ``configuration`` is something else. A notice that doesn't apply
+            to them only needs a reload.
+        key: of the only set to return notices of.
+    """
+    unfixed = active_redirect.notices(configuration if saved is None else saved)
+    found = [
+        notice
+        for notice in active_redirect.notices(configuration)
+        if not key or notice.key in ("", key)
+    ]
+    pks = {}
+    if found and user.has_perm(permissions.CHANGE_SETS):
+        pks = {str(k): pk for k, pk in SettingsSet.objects.values_list("key", "pk")}
+    return [_notice(each, pks.get(each.key), user, each not in unfixed) for each in found]
+
+
+def _notice(notice: active_redirect.Notice, pk, user, is_fixed: bool) -> Notice:
+    text = notice.text(category_label)
+    status = "critical" if notice.kind == "redirect" else "warning"
+    if is_fixed and user.has_perm(permissions.RELOAD):
+        return Notice(text, status, "reload", url=reverse("wagtail_smtp_reload:index"))
+    if notice.reason == "method" and user.has_perm(permissions.CHANGE_METHOD):
+        url = reverse("wagtail_smtp_delivery:index") + "#method"
+        return Notice(text, status, "method", url=url)
+    if notice.reason == "method" or pk is None:
+        return Notice(text, status)
+    if notice.first_would_help:
+        return Notice(text, status, "first", put_first_url=reverse(f"{URLS}:put_first", args=[pk]))
+    return Notice(text, status, "order", url=reverse(f"{URLS}:list"))
+
+
+def failing(request, item=None):
+    """Return the context for the failures of the settings set ``item``, or of all sets."""
+    user = request.user
+    may_see_log = user.has_perm(permissions.VIEW_LOG)
+    if not (may_see_log or permissions.may_see(user)):
+        return {"notes": []}
+    since = timezone.now() - LAST_DAY
+    found = cached("wagtail_smtp.failing", 30, lambda: of_sets(Overview.now().live, since))
+    sets = SettingsSet.objects.filter(key__in=found) if item is None else [item]
+    return {
+        "notes": [(each, found[str(each.key)]) for each in sets if str(each.key) in found],
+        "is_listing": item is None,
+        "may_see_log": may_see_log,
+        "may_change": user.has_perm(permissions.CHANGE_SETS),
+        "log_url": reverse("wagtail_smtp_log:index"),
+    }

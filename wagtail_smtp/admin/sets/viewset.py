@@ -27,13 +27,12 @@ from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.admin.connection_check.views import OffersTests, check_buttons
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
-from wagtail_smtp.admin.sets import notices
 from wagtail_smtp.admin.sets import overview as sets_overview
 from wagtail_smtp.admin.sets.consent import token_notices
 from wagtail_smtp.admin.sets.esp_form import ESP_PANEL, FOR, FOR_SMTP, SELF_HOSTED, SMTP
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.admin.sets.oauth_form import OAUTH_PANEL
-from wagtail_smtp.admin.sets.overview import Overview
+from wagtail_smtp.admin.sets.overview import Overview, notices
 from wagtail_smtp.admin.sets.webhook import ReportsPanel
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.db.retry import in_transaction
@@ -43,7 +42,7 @@ from wagtail_smtp.transports import standard
 
 
 class NoBulkDelete(SnippetBulkAction):
-    """Replaces Wagtail's action, which would show the names of sets to every user."""
+    """Replace Wagtail's action, which would show the names of sets to every user."""
 
     display_name = aria_label = ""
     action_type = "delete"
@@ -53,12 +52,18 @@ class NoBulkDelete(SnippetBulkAction):
         raise Http404
 
 
-RELOAD_URL = "wagtail_smtp_reload:index"
 URLS = "wagtailsnippets_wagtail_smtp_settingsset"
 
 
+def _reload_buttons(request):
+    """The link to the reload page in a message, for users who may open it."""
+    if not request.user.has_perm(permissions.RELOAD):
+        return []
+    return [messages.button(reverse("wagtail_smtp_reload:index"), _("Review and reload"))]
+
+
 class StatusPanel(SnippetStatusSidePanel):
-    """What the set does in the live version; Wagtail calls every snippet without drafts "Live"."""
+    """How the set is used; Wagtail calls every snippet without drafts "Live"."""
 
     def get_status_templates(self, context):
         return ["wagtail_smtp/settings_sets/status.html"]
@@ -73,7 +78,7 @@ class StatusPanel(SnippetStatusSidePanel):
 
 
 class LockedPost:
-    """Run changes one after the other, so that each is checked against the stored state."""
+    """View mixin: each change is checked against the result of the one before."""
 
     @in_transaction
     def post(self, request, *args, **kwargs):
@@ -81,14 +86,20 @@ class LockedPost:
         return super().post(request, *args, **kwargs)
 
 
-class NotInUseYet:
-    """After a save, say that the change is not live yet, and how to apply it."""
+class SetFormView(LockedPost, OffersTests):
+    """View mixin of the form's pages: the change is saved but not live, and the message says so."""
+
+    @method_decorator(sensitive_post_parameters(*SECRET_FIELDS))
+    def dispatch(self, *args, **kwargs):
+        return super().dispatch(*args, **kwargs)
+
+    def get_side_panels(self):
+        return MediaContainer([])
 
     def get_success_message(self, instance=None):
-        item = instance or self.object
         text = _(
             "“%(name)s” saved. It is not live yet: email is still sent with the previous settings."
-        ) % {"name": item}
+        ) % {"name": instance or self.object}
         if not self.request.user.has_perm(permissions.RELOAD):
             names = permissions.names_of_those_who_may(permissions.RELOAD)
             if names:
@@ -96,54 +107,43 @@ class NotInUseYet:
         return text
 
     def get_success_buttons(self):
-        if self.request.user.has_perm(permissions.RELOAD):
-            return [messages.button(reverse(RELOAD_URL), _("Review and reload"))]
-        return []
+        return _reload_buttons(self.request)
 
     def save_instance(self):
-        creating = self.form.instance.pk is None
-        if creating:
+        """Save the form, with an audit entry that names the changed fields."""
+        is_new = self.form.instance.pk is None
+        if is_new:
             last = SettingsSet.objects.order_by("-sort_order").first()
             self.form.instance.sort_order = (last.sort_order or 0) + 1 if last else 0
-        labels = [] if creating else self.form.changed_labels()
+        labels = [] if is_new else self.form.changed_labels()
         item = self.form.save()
         self.has_content_changes = True
         log(
             instance=item,
-            action="wagtail.create" if creating else "wagtail.edit",
+            action="wagtail.create" if is_new else "wagtail.edit",
             content_changed=True,
             data={"revision": item.revision, "fields": labels},
         )
         return item
 
 
-@method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
-class AddView(LockedPost, NotInUseYet, OffersTests, snippets.CreateView):
-    """A new set."""
-
-    def get_side_panels(self):
-        return MediaContainer([])
+class AddView(SetFormView, snippets.CreateView):
+    """Add a set."""
 
 
-@method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
-class CopyView(LockedPost, NotInUseYet, OffersTests, snippets.CopyView):
-    """A new set with another's values, except its password and name."""
-
-    def get_side_panels(self):
-        return MediaContainer([])
+class CopyView(SetFormView, snippets.CopyView):
+    """Add a set with another's values, except its name, secrets and whether it is enabled."""
 
     def get_initial_form_instance(self):
         original = self.get_object()
-        copied = SettingsSet(name=free_name(original.name))
-        name = copied.name
+        copied = SettingsSet()
         copied.thaw(original.frozen(original.report_emails.all()))
-        copied.name, copied.enabled = name, False
+        copied.name, copied.enabled = free_name(original.name), False
         copied.secret_id = copied.webhook_secret_id = None
         return copied
 
 
-@method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
-class EditView(LockedPost, NotInUseYet, OffersTests, snippets.EditView):
+class EditView(SetFormView, snippets.EditView):
     """Edit a set."""
 
     def get_side_panels(self):
@@ -159,16 +159,13 @@ class EditView(LockedPost, NotInUseYet, OffersTests, snippets.EditView):
         )
 
     def get_context_data(self, **kwargs):
-        context = super().get_context_data(**kwargs)
-        # As it is stored: after a mistake the form's instance holds what was typed.
-        key = str(self.object.key)
-        return context | {
-            "notices": notices.shown(draft_configuration(), self.request.user, key=key)
-        }
+        # As it is stored: after a mistake, the form's instance contains what was typed.
+        shown = notices(draft_configuration(), self.request.user, key=str(self.object.key))
+        return super().get_context_data(**kwargs) | {"notices": shown}
 
 
 class DeleteView(LockedPost, snippets.DeleteView):
-    """Delete a set; what is live stays live until the next reload, and the page says so."""
+    """Delete a set. If it is live, it stays live until the next reload, and the page says so."""
 
     @property
     def confirmation_message(self):
@@ -190,7 +187,7 @@ class DeleteView(LockedPost, snippets.DeleteView):
 
 @in_transaction
 def move(pk, position):
-    """Move a set to this position, or to the end if there is no such position; return it."""
+    """Move a set to a position, or to the end if the position doesn't exist; return the set."""
     DeliverySettings.lock()
     item = get_object_or_404(SettingsSet, pk=pk)
     others = list(SettingsSet.objects.exclude(pk=item.pk).order_by("sort_order", "pk"))
@@ -202,7 +199,7 @@ def move(pk, position):
 
 
 class ReorderView(snippets.ReorderView):
-    """Move one set and renumber all, since numbers may repeat or be missing."""
+    """Move one set and renumber all, because numbers may repeat or be missing."""
 
     def post(self, request, *args, **kwargs):
         try:
@@ -220,11 +217,8 @@ class PutFirstView(permissions.RequirePermission, View):
 
     def post(self, request, pk):
         item = move(pk, 0)
-        buttons = []
-        if request.user.has_perm(permissions.RELOAD):
-            buttons = [messages.button(reverse(RELOAD_URL), _("Review and reload"))]
         text = _("“%s” is now first. This is not live yet: email is still sent as before.") % item
-        messages.success(request, text, buttons=buttons)
+        messages.success(request, text, buttons=_reload_buttons(request))
         back = get_valid_next_url_from_request(request) or reverse(f"{URLS}:list")
         return HttpResponseRedirect(back)
 
@@ -255,10 +249,10 @@ class IndexView(snippets.IndexView):
 
     @cached_property
     def columns(self):
-        # No checkbox column: sets are deleted one by one.
+        # Without Wagtail's checkboxes: sets are deleted one by one.
         overview = self.overview
         return [
-            self._get_title_column("name"),
+            *(column for column in super().columns if column.name == "name"),
             StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
             Column("changes", label=_("Changes"), accessor=overview.changes),
             RedirectColumn("redirect", label=_("Redirect"), accessor=overview.redirect),
@@ -276,36 +270,35 @@ class IndexView(snippets.IndexView):
         buttons = list(super().header_buttons)
         if self.request.user.has_perm(permissions.RELOAD):
             buttons.append(
-                HeaderButton(_("Reload application"), url=reverse(RELOAD_URL), icon_name="rotate")
+                HeaderButton(
+                    _("Reload application"),
+                    url=reverse("wagtail_smtp_reload:index"),
+                    icon_name="rotate",
+                )
             )
         return buttons
 
     def get_context_data(self, *args, **kwargs):
-        context = super().get_context_data(*args, **kwargs)
-        overview = self.overview
-        waiting = overview.waiting
-        context["notice"] = (
-            ngettext("%d change is not live yet.", "%d changes are not live yet.", waiting)
-            % waiting
-            if waiting
-            else ""
+        overview, user = self.overview, self.request.user
+        waiting = ngettext(
+            "%d change is not live yet.", "%d changes are not live yet.", overview.waiting
         )
         saved = overview.plan.target if overview.plan else draft_configuration()
-        context["notices"] = notices.shown(saved, self.request.user)
-        context["may_reload"] = self.request.user.has_perm(permissions.RELOAD)
-        context["deleted_but_live"] = overview.deleted_but_live
-        context["refusal"] = overview.refusal
-        context["tokens"] = token_notices()
-        context["may_add"] = self.request.user.has_perm(permissions.ADD_SETS)
-        context["empty_text"] = (
-            _("Email is sent by standard delivery (%s). Add a settings set to change that.")
-            % standard.description()
-        )
-        return context
+        empty = _("Email is sent by standard delivery (%s). Add a settings set to change that.")
+        return super().get_context_data(*args, **kwargs) | {
+            "notice": waiting % overview.waiting if overview.waiting else "",
+            "notices": notices(saved, user),
+            "may_reload": user.has_perm(permissions.RELOAD),
+            "deleted_but_live": overview.deleted_but_live,
+            "refusal": overview.refusal,
+            "tokens": token_notices(),
+            "may_add": user.has_perm(permissions.ADD_SETS),
+            "empty_text": empty % standard.description(),
+        }
 
 
-class NeededPanel(FieldPanel):
-    """A field that is required wherever it is shown; another choice in the form may hide it."""
+class RequiredPanel(FieldPanel):
+    """Mark a field as required, although the form doesn't require it while it is hidden."""
 
     class BoundPanel(FieldPanel.BoundPanel):
         def is_required(self):
@@ -325,7 +318,7 @@ EDIT_HANDLER = ObjectList(
             [
                 FieldPanel("transport"),
                 FieldPanel("preset", attrs=FOR_SMTP),
-                NeededPanel("host", attrs=FOR_SMTP),
+                RequiredPanel("host", attrs=FOR_SMTP),
                 FieldRowPanel(
                     [
                         FieldPanel("port", attrs=FOR_SMTP),
@@ -340,7 +333,7 @@ EDIT_HANDLER = ObjectList(
         MultiFieldPanel(
             [
                 FieldPanel("authentication"),
-                NeededPanel("username"),
+                RequiredPanel("username"),
                 FieldPanel("password"),
                 FieldPanel("remove_password"),
             ],
@@ -397,6 +390,7 @@ class SettingsSetViewSet(snippets.SnippetViewSet):
     """Registers the snippet."""
 
     model = SettingsSet
+    list_display = ["name"]
     icon = "mail"
     menu_label = gettext_lazy("SMTP settings")
     menu_name = "smtp-settings"
