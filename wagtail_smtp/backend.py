@@ -13,7 +13,7 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live.db.connections import borrowed_connection
-from wagtail_smtp.outbox.enqueue import accept, recorder
+from wagtail_smtp.outbox.enqueue import enqueue, recorder
 from wagtail_smtp.runtime import once
 
 #: Constructor arguments that MAILERS adds and the project's backend must not get twice.
@@ -114,7 +114,7 @@ class EmailBackend(BaseEmailBackend):
             return self._line.deliver(message)
         classification = self._line.classify(message)
         try:
-            return accept(message, classification) is not None
+            return enqueue(message, classification) is not None
         except StorageFull:
             # What tells of it must not need room itself.
             if classification.category not in (ALERT, ERROR):

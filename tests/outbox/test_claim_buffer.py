@@ -1,71 +1,13 @@
-"""What workers of one process share: claims, and on SQLite their turns to write."""
+"""On SQLite, threads of one process write in turn."""
 
 import signal
 import threading
 import time
-from datetime import timedelta
 
 import pytest
-from django.core.mail import EmailMessage
 from django.db import IntegrityError, connections
-from django.utils import timezone
 
 from wagtail_smtp.live.db import bulk_sql
-from wagtail_smtp.models import OutboxMessage
-from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.claims import ClaimBuffer
-
-
-@pytest.fixture
-def _queued(db, configure, settings):
-    configure(DELIVERY="queued")
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
-    for number in range(25):
-        EmailMessage(str(number), "Body", "shop@example.com", ["real@example.org"]).send()
-
-
-def _states():
-    return sorted(OutboxMessage.objects.values_list("state", flat=True))
-
-
-@pytest.mark.usefixtures("_queued")
-def test_one_claim_is_handed_out_in_windows():
-    buffer = ClaimBuffer()
-    windows = [buffer.next(), buffer.next(), buffer.next()]
-    assert [len(window.rows) for window in windows] == [10, 10, 5]
-    assert len({window.token for window in windows}) == 1
-    subjects = [row.entry.subject for window in windows for row in window.rows]
-    assert subjects == [str(number) for number in range(25)]
-    assert buffer.next() is None
-
-
-@pytest.mark.usefixtures("_queued")
-def test_what_is_not_begun_is_given_back():
-    buffer = ClaimBuffer()
-    first, second = buffer.next(), buffer.next()
-    claims.begin(first.token, first.rows)
-    buffer.begun(first)
-    buffer.give_back()
-    assert _states() == ["sending"] * 10 + ["waiting"] * 15
-    # Whoever has a window already finds it empty.
-    assert claims.begin(second.token, second.rows) == []
-
-
-@pytest.mark.usefixtures("_queued")
-def test_what_is_begun_is_not_given_back(django_assert_num_queries):
-    buffer = ClaimBuffer()
-    while window := buffer.next():
-        claims.begin(window.token, window.rows)
-        buffer.begun(window)
-    with django_assert_num_queries(0):
-        buffer.give_back()
-
-
-@pytest.mark.usefixtures("_queued")
-def test_a_window_whose_lease_ran_out_begins_empty():
-    window = ClaimBuffer().next()
-    OutboxMessage.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert claims.begin(window.token, window.rows) == []
 
 
 @pytest.fixture

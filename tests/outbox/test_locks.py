@@ -10,8 +10,8 @@ from django.db import OperationalError, connection, connections, transaction
 from wagtail_smtp.live.db import retry
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.outcomes import Result
-from wagtail_smtp.outbox.worker import Worker, _written
+from wagtail_smtp.outbox.outcomes import Result, write_and_begin
+from wagtail_smtp.outbox.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,7 +58,7 @@ class _Locked:
 
 
 def _begin(token, row):
-    assert _written(token, [], [row], is_first=True) == [row]
+    assert write_and_begin(token, [], [row]) == [row]
 
 
 def _extend(token, row):
@@ -67,12 +67,12 @@ def _extend(token, row):
     assert OutboxMessage.objects.get().lease_until > before
 
 
-def _give_back(token, row):
-    claims.give_back(token)
+def _release(token, row):
+    claims.release(token)
     assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
 
 
-@pytest.mark.parametrize("write", [_begin, _extend, _give_back])
+@pytest.mark.parametrize("write", [_begin, _extend, _release])
 def test_a_lock_is_waited_for_again(claimed, write):
     with _Locked(1.6):
         write(*claimed)
@@ -82,7 +82,7 @@ def test_what_has_begun_is_taken_back_in_spite_of_a_lock(claimed):
     token, row = claimed
     claims.begin(token, [row])
     with _Locked(1.6):
-        claims.take_back(token, [row])
+        claims.release(token, [row])
     assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
 
 
@@ -91,7 +91,7 @@ def test_an_outcome_is_written_in_spite_of_a_lock(claimed, make_set, reload):
     token, row = claimed
     claims.begin(token, [row])
     worker = Worker()
-    delivery = worker._try_deliver(row, None)
+    delivery = worker._try_deliver(row)
     worker.close()
     with _Locked(1.6):
         worker._write(token, [Result(row, delivery)], ())

@@ -20,6 +20,7 @@ from wagtail_smtp import email_category, live
 from wagtail_smtp.exceptions import MessageOutcomeUnknown
 from wagtail_smtp.live.db import autonomous
 from wagtail_smtp.models import LogEntry, OutboxMessage, SettingsSet, StoredMessage
+from wagtail_smtp.outbox import outcomes
 from wagtail_smtp.outbox import worker as outbox_worker
 from wagtail_smtp.outbox.worker import Worker
 from wagtail_smtp.resend import resend
@@ -115,15 +116,14 @@ def test_a_code_that_is_none_is_no_trouble(db, configure):
 
 
 def test_an_outcome_that_the_database_refuses_keeps_no_other_back(make_set, reload, monkeypatch):
-    settle, calls = outbox_worker.settle, []
+    statements = outcomes.statements
 
     def fail_for_all_at_once(results):
-        calls.append(len(results))
         if len(results) > 1:
             raise IntegrityError("no")
-        return settle(results)
+        return statements(results)
 
-    monkeypatch.setattr(outbox_worker, "settle", fail_for_all_at_once)
+    monkeypatch.setattr(outcomes, "statements", fail_for_all_at_once)
     with HostileServer() as server:
         make_set(server)
         reload()
@@ -139,23 +139,23 @@ def test_an_outcome_that_the_database_refuses_keeps_no_other_back(make_set, relo
 def test_a_database_that_fails_while_it_takes_them_one_by_one_is_waited_for(
     make_set, reload, monkeypatch
 ):
-    settle, settle_alone, calls = outbox_worker.settle, outbox_worker.settle_alone, []
+    write_and_begin, write_one, calls = outcomes.write_and_begin, outcomes.write_one, []
 
-    def refuse(results):
+    def refuse(token, results, claimed):
         if results:
             raise IntegrityError("no")
-        return settle(results)
+        return write_and_begin(token, results, claimed)
 
     def fail_twice(result):
         calls.append(result)
         if len(calls) == 1:
             raise OperationalError("Deadlock found")
-        settle_alone(result)
+        write_one(result)
         if len(calls) == 2:
             raise OperationalError("the connection was lost, with the answer")
 
-    monkeypatch.setattr(outbox_worker, "settle", refuse)
-    monkeypatch.setattr(outbox_worker, "settle_alone", fail_twice)
+    monkeypatch.setattr(outbox_worker, "write_and_begin", refuse)
+    monkeypatch.setattr(outbox_worker, "write_one", fail_twice)
     sleep = time.sleep
     monkeypatch.setattr(outbox_worker.time, "sleep", lambda seconds: sleep(0.01))
     with HostileServer(faults=[Fault("mail", "close", times=1)]) as server:

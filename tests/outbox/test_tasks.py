@@ -13,7 +13,7 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import tasks
-from wagtail_smtp.outbox.tasks import deliver_outbox, moments
+from wagtail_smtp.outbox.tasks import deliver_outbox, run_times
 from wagtail_smtp.transports.base import close_all
 
 _NATIVE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
@@ -184,6 +184,6 @@ def test_what_immediate_delivery_hands_over_is_looked_after(system, make_set, re
 def test_few_moments_and_none_too_early():
     now = timezone.now()
     due = [now + timedelta(seconds=s) for s in (48, 50, 70, 100, 140, 1000)]
-    looks = list(moments(due))
+    looks = list(run_times(due))
     assert looks == [due[2], due[4], due[5]]
-    assert list(moments([])) == []
+    assert list(run_times([])) == []

@@ -49,16 +49,16 @@ def _states():
 def test_a_commit_whose_answer_is_lost(make_set, reload, monkeypatch, reply):
     """It is not settled twice: neither deferred and then failed, nor an attempt too many."""
     lost = []
-    write = outbox_worker._written
+    write = outbox_worker.write_and_begin
 
-    def write_(token, results, rows, **options):
-        held = write(token, results, rows, **options)
+    def write_(token, results, claimed):
+        sending = write(token, results, claimed)
         if results and not lost:
             lost.append(True)
             raise OperationalError("the connection was lost")
-        return held
+        return sending
 
-    monkeypatch.setattr(outbox_worker, "_written", write_)
+    monkeypatch.setattr(outbox_worker, "write_and_begin", write_)
     faults = [Fault("rcpt", "refuse", reply, times=1)] if reply else []
     with HostileServer(faults=faults) as server:
         make_set(server, timeout=2)
@@ -86,7 +86,7 @@ def test_a_lease_that_cannot_be_renewed(server, configure, monkeypatch):
     token, rows = claims.claim(10)
     claims.begin(token, rows)
     results = []
-    worker._send(token, rows, claims.load(rows), results)
+    worker._send(rows, results)
     worker.close()
     assert [result.delivery.state for result in results] == ["sent"] * 3
 
@@ -100,10 +100,10 @@ def test_a_signal_between_two_messages(server, monkeypatch):
     _queue(5)
     try_deliver = Worker._try_deliver
 
-    def interrupted(worker, row, content):
+    def interrupted(worker, row):
         if row.entry.subject == "2":
             raise Killed
-        return try_deliver(worker, row, content)
+        return try_deliver(worker, row)
 
     monkeypatch.setattr(Worker, "_try_deliver", interrupted)
     with pytest.raises(Killed):
@@ -152,13 +152,14 @@ def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(claims, "begin", fail)
-        patch.setattr(claims, "give_back", fail)
+        patch.setattr(claims, "release", fail)
         configure(OUTBOX_LEASE=0.001)  # after which it doesn't try any more
         with pytest.raises(OperationalError):
             worker.drain()
     configure(OUTBOX_LEASE=60)
     OutboxMessage.objects.update(lease_until="2100-01-01T00:00:00Z")
-    assert set(OutboxMessage.objects.values_list("state", flat=True)) == {"claimed"}
+    states = OutboxMessage.objects.order_by("id").values_list("state", flat=True)
+    assert list(states) == ["claimed", "waiting", "waiting"]
     assert worker.drain() == 3
     worker.close()
     assert _states() == ["sent"] * 3

@@ -1,1 +1,1 @@
-"""Messages accepted now and delivered later, and those tried again."""
+"""Messages that are delivered later, or tried again."""

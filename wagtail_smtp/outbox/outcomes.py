@@ -1,7 +1,8 @@
-"""What follows from an attempt at an outbox message: done, given up, or again later."""
+"""What follows from an attempt to deliver an outbox message: done, given up, or again later."""
 
 import logging
 import random
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,33 +35,52 @@ from wagtail_smtp.outbox import claims, tasks
 
 logger = logging.getLogger(__name__)
 
-#: Failures after which a later try may succeed and can't deliver twice.
-PASSING = (MessageDeferred, ConfigurationUnavailable, SecretError, DestinationRefused)
-#: Failures of this process or of the settings, none of the message's.
+#: After these errors, another attempt may succeed and can't deliver the message twice.
+_RETRYABLE = (MessageDeferred, ConfigurationUnavailable, SecretError, DestinationRefused)
+#: Errors of this process or of the configuration, not of the message.
 _OF_PROCESS = (ConfigurationUnavailable, SecretError, MessageLocked, TransportUnavailable)
-#: Failures that may be the message's own, where nothing else is known.
+#: Errors that may be the message's fault.
 _OF_MESSAGE = (EmailDeliveryError, ValueError, MessageError)
-#: Seconds that the wait between two tries never exceeds.
-_LONGEST = 3600
-#: The same while only this process, or the settings, keep the message from being sent.
-_LONGEST_OF_PROCESS = 900
-#: States of recipients for whom nothing more is to be done.
-SETTLED = (RecipientState.SENT, RecipientState.REFUSED, RecipientState.UNKNOWN)
+#: Maximum seconds between two attempts; the second if only this process or the configuration keeps
+#: the message from being sent.
+_MAX_WAIT = 3600
+_MAX_WAIT_FOR_PROCESS = 900
+#: Final states of a recipient.
+FINAL_STATES = (RecipientState.SENT, RecipientState.REFUSED, RecipientState.UNKNOWN)
 
 
-def is_passing(delivery: DeliveryResult) -> bool:
-    """Whether a later attempt may succeed for a recipient and can't deliver twice."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An outbox message and the result of its delivery."""
+
+    row: OutboxMessage
+    delivery: DeliveryResult
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether all recipients got it at the first try, without redirect or provider ids."""
+        outcome = self.delivery.outcome
+        return (
+            outcome is not None
+            and not outcome.not_sent
+            and not any(item.provider_id for item in outcome.recipients)
+            and self.row.tries == 0
+            and self.delivery.route.redirect is None
+        )
+
+
+def is_retryable(delivery: DeliveryResult) -> bool:
+    """Whether another attempt may succeed for a recipient and can't deliver twice."""
     if delivery.outcome is not None:
         return any(item.state == "deferred" for item in delivery.outcome.recipients)
-    return isinstance(delivery.failure, PASSING)
+    return isinstance(delivery.failure, _RETRYABLE)
 
 
 def is_of_process(delivery: DeliveryResult) -> bool:
-    """Whether this process or the settings are at fault, so that another process may send it.
+    """Whether this process or the configuration is at fault, so another process may succeed.
 
-    Wrong keys, packages that are missing, a database that is away: the message can't help any of
-    them, whatever the exception. So of what is raised before anything was handed over, all that is
-    not known to be the message's counts.
+    Examples are wrong keys, missing packages and an unavailable database. So every error counts
+    that was raised before sending began, unless it may be the message's fault.
     """
     failure = delivery.failure
     if failure is None or isinstance(failure, _OF_PROCESS):
@@ -68,40 +88,81 @@ def is_of_process(delivery: DeliveryResult) -> bool:
     return not delivery.was_handed_over and not isinstance(failure, _OF_MESSAGE)
 
 
-def _wait_of_process(row: OutboxMessage, left: timedelta) -> timedelta:
-    """How long a message waits for a process that can send it: longer, the longer it waits."""
+def _wait_for_process(row: OutboxMessage, left: timedelta) -> timedelta:
+    """The wait for a process that can send a message: a quarter of the time it has waited."""
     age = conf.SECURITY_MAX_AGE if row.category == SECURITY else conf.OUTBOX_MAX_AGE
     waited = age - left.total_seconds()
-    wait = max(min(waited / 4, _LONGEST_OF_PROCESS), conf.OUTBOX_RETRY_AFTER)
-    return timedelta(seconds=wait * random.uniform(0.8, 1.2))  # noqa: S311
+    return _spread(max(min(waited / 4, _MAX_WAIT_FOR_PROCESS), conf.OUTBOX_RETRY_AFTER))
 
 
 def wait_after(tries: int) -> timedelta:
-    """How long a message waits that was tried ``tries`` times: ever longer, not all at once."""
-    wait = min(conf.OUTBOX_RETRY_AFTER * 2 ** min(tries - 1, 16), _LONGEST)
-    return timedelta(seconds=wait * random.uniform(0.8, 1.2))  # noqa: S311
+    """The wait after so many tries; it doubles with each."""
+    return _spread(min(conf.OUTBOX_RETRY_AFTER * 2 ** min(tries - 1, 16), _MAX_WAIT))
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One message of a window and what became of it."""
-
-    row: OutboxMessage
-    delivery: DeliveryResult
+def _spread(seconds: float) -> timedelta:
+    """Up to 20 % more or less, so that messages aren't all due at the same time."""
+    return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311
 
 
-def settle(results: Sequence[Result]) -> list[Statement]:
-    """What is to be run to write down what became of a window.
+@retry.patiently
+def write_and_begin(
+    token: uuid.UUID, results: Sequence[Result], claimed: Sequence[OutboxMessage]
+) -> list[OutboxMessage]:
+    """Write outcomes and mark ``claimed`` as *sending*, all or nothing; return those still ours."""
+    if all(result.is_simple for result in results):
+        return claims.begin(token, claimed, statements(results))
+    with transaction.atomic(using=connections.write_alias()):
+        # A write comes first: on SQLite, only then does the transaction wait for others.
+        sending = claims.begin(token, claimed)
+        if not claimed:
+            claims.extend(token)
+        bulk_sql.run(*statements(results))
+    return sending
 
-    What takes more than statements is written at once: unless all are plain, to be called in the
-    transaction in which they are run.
+
+def write_one(result: Result) -> None:
+    """Write one outcome, unless it is in the database already.
+
+    If the database refuses a value, it is written without that value.
     """
-    plain = [result for result in results if is_plain(result)]
+    alias = connections.write_alias()
+
+    @retry.patiently
+    def write() -> None:
+        with transaction.atomic(using=alias):
+            claims.extend(result.row.token)
+            if not claims.with_outcome([result.row]):
+                bulk_sql.run(*statements([result]))
+
+    try:
+        writer.as_plain_as_needed(write)
+    except Exception as error:
+        if not writer.is_of_value(error):
+            raise
+        logger.exception("The outcome of entry %s is logged without details.", result.row.entry_id)
+        with transaction.atomic(using=alias):
+            entry = result.row.entry
+            entry.state = log_entries.entry(result.delivery).state
+            values = {"state": entry.state, "changed_at": timezone.now()}
+            update = bulk_sql.update(LogEntry, "id", [entry.pk], values)
+            bulk_sql.run(update, *_delete([entry], entry.state))
+
+
+def statements(results: Sequence[Result]) -> list[Statement]:
+    """The statements that write outcomes.
+
+    Outcomes that aren't simple need more than statements and are written immediately, so the
+    caller needs an open transaction for them.
+    """
+    simple = []
     for result in results:
-        if not is_plain(result):
-            _settle_one(result)
+        if result.is_simple:
+            simple.append(result)
+        else:
+            _write_outcome(result)
     attempts = list(_attempts(results))
-    return [*_sent(plain), *([bulk_sql.insert(attempts)] if attempts else [])]
+    return [*_simple_outcomes(simple), *([bulk_sql.insert(attempts)] if attempts else [])]
 
 
 def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
@@ -111,56 +172,17 @@ def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
             yield attempt
 
 
-@retry.patiently
-def settle_alone(result: Result) -> None:
-    """Write down one outcome, if need be without what the database doesn't take of it."""
-    alias = connections.write_alias()
-
-    def write() -> None:
-        with transaction.atomic(using=alias):
-            # A statement that writes comes first: SQLite waits for its turn only then.
-            claims.extend(result.row.token)
-            bulk_sql.run(*settle([result]))
-
-    try:
-        writer.as_plain_as_needed(write)
-    except Exception as error:
-        if not writer.is_of_value(error):
-            raise
-        logger.exception("The outcome of entry %s is kept without details.", result.row.entry_id)
-        with transaction.atomic(using=alias):
-            result.row.entry.state = log_entries.entry(result.delivery).state
-            values = {"state": result.row.entry.state, "changed_at": timezone.now()}
-            told = bulk_sql.update(LogEntry, "id", [result.row.entry_id], values)
-            bulk_sql.run(told, *_forget([result.row.entry], result.row.entry.state))
-
-
-def is_plain(result: Result) -> bool:
-    """Whether everybody got the message at the first try, and no redirect changed who that is.
-
-    And nothing is to be noted of each: a provider gives its messages names.
-    """
-    outcome = result.delivery.outcome
-    return (
-        outcome is not None
-        and not outcome.not_sent
-        and not any(item.provider_id for item in outcome.recipients)
-        and result.row.tries == 0
-        and result.delivery.route.redirect is None
-    )
-
-
-def _sent(results: Sequence[Result]) -> Iterator[Statement]:
-    """All those that left the same way at once."""
-    ways: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+def _simple_outcomes(results: Sequence[Result]) -> Iterator[Statement]:
+    """Update the entries of each carrier, version and sender with one statement."""
+    groups: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for result in results:
         delivery, entry = result.delivery, result.row.entry
         last = delivery.attempts[-1]
-        way = (last.via, last.key or None, delivery.version, log_entries.sender(delivery))
-        ways[way].append(entry.pk)
+        group = (last.via, last.key or None, delivery.version, log_entries.sender(delivery))
+        groups[group].append(entry.pk)
         entry.state, entry.via = State.SENT, last.via
     now = timezone.now()
-    for (via, set_key, version, sender), keys in ways.items():
+    for (via, set_key, version, sender), keys in groups.items():
         values: dict[str, object] = {
             "state": State.SENT,
             "via": log_entries.clip(via, 100),
@@ -171,66 +193,65 @@ def _sent(results: Sequence[Result]) -> Iterator[Statement]:
             "changed_at": now,
         }
         yield bulk_sql.update(LogEntry, "id", keys, values)
-        got = {"state": RecipientState.SENT, "changed_at": now}
-        yield bulk_sql.update(LogRecipient, "entry_id", keys, got)
-    yield from _forget([result.row.entry for result in results], State.SENT)
+        recipient_values = {"state": RecipientState.SENT, "changed_at": now}
+        yield bulk_sql.update(LogRecipient, "entry_id", keys, recipient_values)
+    yield from _delete([result.row.entry for result in results], State.SENT)
 
 
-def _settle_one(result: Result) -> None:
-    """One message, for which more is to be known than that it was sent."""
+def _write_outcome(result: Result) -> None:
+    """Write any outcome of one message, in the open transaction."""
     row, delivery, entry = result.row, result.delivery, result.row.entry
-    told = log_entries.entry(delivery)
-    known = ["via", "set_key", "version", "redirected_by", "reason"]
+    described = log_entries.entry(delivery)
+    names = ["via", "set_key", "version", "redirected_by", "reason"]
     if delivery.outgoing is not None:
-        known.append("sender")
-    for name in known:
-        setattr(entry, name, getattr(told, name))
+        names.append("sender")
+    for name in names:
+        setattr(entry, name, getattr(described, name))
     left = claims.time_left(row)
+    will_retry = False
     if is_of_process(delivery) and (left > timedelta() or row.category != SECURITY):
-        # No try of the message: it is not given up for that, however long it takes.
-        again = claims.postpone(row, _wait_of_process(row, left), tries=0)
-    elif is_passing(delivery) and left > timedelta():
-        # False: the lease ran out meanwhile, and the message was given up.
-        again = claims.postpone(row, min(wait_after(row.tries + 1), left))
-    else:
-        again = False
-    recipients = _settle_recipients(entry, delivery, again)
-    entry.state = State.DEFERRED if again else _whole(told.state, recipients)
+        # This doesn't count as a try: the message isn't given up, however long it takes.
+        will_retry = claims.postpone(row, _wait_for_process(row, left), tries=0)
+    elif is_retryable(delivery) and left > timedelta():
+        # False if the lease has expired and the message was given up.
+        will_retry = claims.postpone(row, min(wait_after(row.tries + 1), left))
+    recipients = _update_recipients(entry, delivery, will_retry)
+    entry.state = State.DEFERRED if will_retry else _final_state(described.state, recipients)
     entry.changed_at = timezone.now()
-    # Not all: somebody may have been erased from the rest meanwhile.
-    entry.save(using=connections.write_alias(), update_fields=[*known, "state", "changed_at"])
+    # Not the other fields: an address may have been erased from them.
+    entry.save(using=connections.write_alias(), update_fields=[*names, "state", "changed_at"])
     tracking_events.catch_up(entry, recipients)
-    if not again:
+    if not will_retry:
         is_kept = log_entries.is_kept(delivery, entry.state)
-        bulk_sql.run(*_forget([entry], entry.state, is_kept=is_kept))
+        bulk_sql.run(*_delete([entry], entry.state, is_kept=is_kept))
 
 
 def recipients_of(entry: LogEntry) -> "QuerySet[LogRecipient]":
-    """The recipients of an entry, read where they are written."""
+    """The recipients of an entry, on the database they are written to."""
     return LogRecipient.objects.using(connections.write_alias()).filter(entry=entry)
 
 
-def _settle_recipients(
-    entry: LogEntry, delivery: DeliveryResult, again: bool
+def _update_recipients(
+    entry: LogEntry, delivery: DeliveryResult, will_retry: bool
 ) -> list[LogRecipient]:
-    """Bring the recipients up to date; all of the envelope's."""
+    """Update the recipients after an attempt and return those of the envelope."""
     stored = _numbered(recipients_of(entry).filter(role=LogRecipient.Role.ENVELOPE))
-    told = _numbered(log_entries.recipients(delivery, kept_from=False))
-    waits = RecipientState.WAITING if again else RecipientState.NOT_SENT
+    attempted = _numbered(log_entries.recipients(delivery, kept_from=False))
+    undecided = RecipientState.WAITING if will_retry else RecipientState.NOT_SENT
     now = timezone.now()
-    for which, item in told.items():
-        kept = stored.setdefault(which, item)
-        if kept is not item and kept.state in SETTLED:
+    for key, new in attempted.items():
+        item = stored.setdefault(key, new)
+        if item is not new and item.state in FINAL_STATES:
             continue
-        undecided = item.state in (RecipientState.NOT_SENT, RecipientState.DEFERRED)
-        kept.state = waits if undecided else item.state
-        kept.code, kept.reply, kept.changed_at = item.code, item.reply, now
-        kept.provider_id = item.provider_id
+        is_undecided = new.state in (RecipientState.NOT_SENT, RecipientState.DEFERRED)
+        item.state = undecided if is_undecided else new.state
+        item.code, item.reply, item.changed_at = new.code, new.reply, now
+        item.provider_id = new.provider_id
     if delivery.route.redirect is not None:
-        for which, item in stored.items():
-            if which not in told and item.state not in SETTLED:
+        for key, item in stored.items():
+            if key not in attempted and item.state not in FINAL_STATES:
                 item.role, item.state = LogRecipient.Role.TO, RecipientState.REDIRECTED
-    elif not again:
+    elif not will_retry:
         for item in stored.values():
             if item.state == RecipientState.WAITING:
                 item.state = RecipientState.NOT_SENT
@@ -239,15 +260,15 @@ def _settle_recipients(
         ["role", "state", "code", "reply", "changed_at", "provider_id"],
         batch_size=200,
     )
-    new = [item for item in stored.values() if item.pk is None]
-    for item in new:
+    added = [item for item in stored.values() if item.pk is None]
+    for item in added:
         item.entry_id = entry.pk
-    bulk_sql.insert_rows(new)
+    bulk_sql.insert_rows(added)
     return [item for item in stored.values() if item.role == LogRecipient.Role.ENVELOPE]
 
 
 def _numbered(items: Iterable[LogRecipient]) -> dict[tuple[str, int], LogRecipient]:
-    """By address and its occurrence: ``A@x`` and ``a@x`` are two to the server."""
+    """Recipients by address and its occurrence: a server may tell ``A@x`` from ``a@x``."""
     found: dict[tuple[str, int], LogRecipient] = {}
     counts: Counter[str] = Counter()
     for item in items:
@@ -256,8 +277,8 @@ def _numbered(items: Iterable[LogRecipient]) -> dict[tuple[str, int], LogRecipie
     return found
 
 
-def _whole(state: State, recipients: Iterable[LogRecipient]) -> State:
-    """The state of a message for good, over all its tries."""
+def _final_state(state: State, recipients: Iterable[LogRecipient]) -> State:
+    """The final state of a message after all its tries."""
     states = {item.state for item in recipients}
     if RecipientState.UNKNOWN in states:
         return State.UNKNOWN
@@ -266,17 +287,29 @@ def _whole(state: State, recipients: Iterable[LogRecipient]) -> State:
     return state
 
 
-def _forget(
+def _delete(
     entries: Sequence[LogEntry], state: str, *, is_kept: bool = False
 ) -> Iterator[Statement]:
-    """Take messages that are through out of the outbox, and out of the store where that is due."""
+    """Delete finished messages from the outbox, and their stored content if it isn't kept."""
     if not entries:
         return
     yield bulk_sql.delete(OutboxMessage, "entry_id", [entry.pk for entry in entries])
     is_stored = is_kept or conf.stores(state)
-    gone = [entry.pk for entry in entries if entry.category == SECURITY or not is_stored]
-    if gone:
-        yield bulk_sql.delete(StoredMessage, "entry_id", gone)
+    unstored = [entry.pk for entry in entries if entry.category == SECURITY or not is_stored]
+    if unstored:
+        yield bulk_sql.delete(StoredMessage, "entry_id", unstored)
+
+
+@retry.patiently
+@retry.in_transaction
+def give_up_lost(row: OutboxMessage) -> bool:
+    """Make a message of :func:`claims.lost` *unknown*; False if its worker has come back."""
+    if not claims.is_still_lost(row):
+        return False
+    claims.rows().filter(pk=row.pk).delete()
+    reason = "The process that was sending the message ended."
+    _end(row.entry, State.UNKNOWN, RecipientState.UNKNOWN, reason)
+    return True
 
 
 @retry.in_transaction
@@ -291,18 +324,24 @@ def try_now(entry: LogEntry) -> bool:
 
 @retry.in_transaction
 def cancel(entry: LogEntry) -> bool:
-    """Take a message out of the outbox; False if it is on its way or through already."""
-    held = claims.rows().filter(entry=entry).exclude(state=OutboxMessage.State.SENDING)
-    if not held.delete()[0]:
+    """Remove a message from the outbox; False if it is being sent or is finished."""
+    rows = claims.rows().filter(entry=entry).exclude(state=OutboxMessage.State.SENDING)
+    if not rows.delete()[0]:
         return False
-    recipients = entry.recipients.using(connections.write_alias())
-    got = recipients.filter(state=RecipientState.SENT).exists()
-    entry.state = State.PARTLY_SENT if got else State.CANCELLED
-    entry.changed_at = timezone.now()
-    entry.save(update_fields=["state", "changed_at"])
-    recipients.filter(state=RecipientState.WAITING).update(
-        state=RecipientState.NOT_SENT, changed_at=entry.changed_at
-    )
-    if entry.category == SECURITY or not conf.stores(entry.state):
-        StoredMessage.objects.filter(entry=entry).delete()
+    was_sent = recipients_of(entry).filter(state=RecipientState.SENT).exists()
+    _end(entry, State.PARTLY_SENT if was_sent else State.CANCELLED, RecipientState.NOT_SENT)
     return True
+
+
+def _end(entry: LogEntry, state: State, waiting: RecipientState, reason: str | None = None) -> None:
+    """Give an entry its final state, and its waiting recipients the state ``waiting``."""
+    values = {"state": state, "changed_at": timezone.now()}
+    if reason is not None:
+        values["reason"] = reason
+    for name, value in values.items():
+        setattr(entry, name, value)
+    entry.save(update_fields=[*values])
+    recipients = recipients_of(entry).filter(state=RecipientState.WAITING)
+    recipients.update(state=waiting, changed_at=entry.changed_at)
+    if entry.category == SECURITY or not conf.stores(state):
+        StoredMessage.objects.filter(entry=entry).delete()

@@ -14,15 +14,15 @@ from wagtail_smtp.runtime import error_logging
 
 try:
     from django.tasks import task
-except ImportError:  # Django 5.2; Wagtail brings the backport
+except ImportError:  # Django 5.2; Wagtail installs the backport
     from django_tasks import task
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that one run of the task may take; what is left is the next one's.
+#: Maximum seconds of one run of the task; the next run does the rest.
 _SECONDS = 50
-#: How much later than a message is due the task looks after it. Too early it would find nothing,
-#: and nobody would look again: the message is due by the database's clock, read a bit later.
+#: The task runs this much later than a message is due. If it ran too early, it would find nothing
+#: and no later run would be enqueued: the database's clock is read a bit later than this one.
 _MARGIN = timedelta(seconds=1)
 
 _thread = threading.local()
@@ -30,100 +30,96 @@ _thread = threading.local()
 
 @task()
 def deliver_outbox() -> int:
-    """Deliver what is due, and return how many messages that were."""
+    """Deliver due messages and return their number."""
     from wagtail_smtp.outbox.worker import Worker
 
     worker = Worker()
     try:
-        done = worker.drain(seconds=_SECONDS)
+        count = worker.drain(seconds=_SECONDS)
     finally:
         worker.close()
-        for due in moments(worker.again_at):
-            _run_at(due)
+        for at in run_times(worker.again_at):
+            _enqueue_at(at)
     # A task that runs where it is enqueued would never end.
-    if not worker.is_through and not _is_enqueueing():
-        _run()
-    return done
+    if not worker.is_through and not getattr(_thread, "is_enqueueing", False):
+        _enqueue()
+    return count
 
 
 def run_after_commit() -> None:
-    """Have the task run once the open transaction is committed, once for all its messages."""
+    """Enqueue the task after the open transaction is committed, once for all its messages."""
     alias = db_connections.write_alias()
     connection = connections[alias]
-    # A savepoint that is rolled back takes its callbacks along.
-    open_now = set(connection.savepoint_ids)
+    # The callbacks of a savepoint are dropped when it is rolled back.
+    open_savepoints = set(connection.savepoint_ids)
     for savepoints, callback, *_rest in connection.run_on_commit:
-        if callback is _run and savepoints <= open_now:
+        if callback is _enqueue and savepoints <= open_savepoints:
             return
-    transaction.on_commit(_run, using=alias, robust=True)
+    transaction.on_commit(_enqueue, using=alias, robust=True)
 
 
-def run_apart() -> None:
-    """Have the task run, enqueued in a thread of its own, which ends with that."""
+def run_in_thread() -> None:
+    """Enqueue the task in a new thread."""
 
     def run() -> None:
         try:
-            _run()
+            _enqueue()
         finally:
             db_connections.close_all()
 
     try:
         threading.Thread(target=run, name="wagtail_smtp outbox").start()
-    except RuntimeError:
-        # There are too many. The message is accepted anyway, so its sender gets no error.
+    except RuntimeError:  # too many threads
+        # The message is in the outbox, so this is no error for its sender.
         error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")
 
 
 def run_later(wait: timedelta) -> None:
-    """Have the task run after ``wait``, where the project's task system can wait.
+    """Enqueue the task to run after ``wait``, if the project's task system can do so.
 
-    Beside the caller's transaction, whose rollback doesn't concern it.
+    This doesn't depend on the caller's transaction, even if it is rolled back.
     """
-    due = timezone.now() + wait
+    at = timezone.now() + wait
     try:
-        autonomous.write(lambda: _run_at(due), db_connections.write_alias())
+        autonomous.write(lambda: _enqueue_at(at), db_connections.write_alias())
     except Exception:
         error_logging.failure(
             logger, "The task that delivers the outbox later could not be enqueued."
         )
 
 
-def moments(due: Iterable[datetime]) -> Iterator[datetime]:
-    """When to look after messages that are due then: few moments, and each a bit later at most."""
+def run_times(due: Iterable[datetime]) -> Iterator[datetime]:
+    """Choose a few times for messages due at ``due``; each is the latest due time of a group."""
     now = timezone.now()
     latest: datetime | None = None
     until = now
-    for moment in sorted(due):
-        if latest is not None and moment > until:
+    for at in sorted(due):
+        if latest is not None and at > until:
             yield latest
             latest = None
         if latest is None:
-            # The waits of one batch differ by half, see settle.wait_after().
-            until = now + (moment - now) * 1.5
-        latest = moment
+            # Waits after the same try differ by up to half, see outcomes.wait_after().
+            until = now + (at - now) * 1.5
+        latest = at
     if latest is not None:
         yield latest
 
 
-def _is_enqueueing() -> bool:
-    return getattr(_thread, "is_enqueueing", False)
-
-
-def _run() -> None:
+def _enqueue() -> None:
     _thread.is_enqueueing = True
     try:
         deliver_outbox.enqueue()
     except Exception:
-        # The message is in the outbox anyway; a worker or the next task delivers it.
+        # The message is in the outbox; a worker or the next task delivers it.
         error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")
     finally:
         _thread.is_enqueueing = False
 
 
-def _run_at(due: datetime) -> None:
+def _enqueue_at(at: datetime) -> None:
     try:
         if deliver_outbox.get_backend().supports_defer:
-            deliver_outbox.using(run_after=due + _MARGIN).enqueue()
+            deliver_outbox.using(run_after=at + _MARGIN).enqueue()
     except Exception:
         error_logging.failure(
             logger, "The task that delivers the outbox later could not be enqueued."

@@ -34,7 +34,7 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.live.db import autonomous, connections
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.outbox.enqueue import accept, recorder
+from wagtail_smtp.outbox.enqueue import enqueue, recorder
 
 #: What the log says of how a resent message came to its category.
 SOURCE = "resent"
@@ -80,7 +80,7 @@ def resend(entry: LogEntry) -> LogEntry | None:
     }
     classification = Classification(entry.category, SOURCE)
     if conf.DELIVERY == "queued":
-        return accept(message, classification, resend_of=original(entry))
+        return enqueue(message, classification, resend_of=original(entry))
     written: list[LogEntry | None] = []
     write = recorder(resend_of=original(entry))
 

@@ -280,15 +280,16 @@ def _work(
     from django.conf import settings
     from django.core.management import call_command
 
-    from wagtail_smtp.outbox import claims
+    from wagtail_smtp.outbox import claims, outcomes
     from wagtail_smtp.outbox import worker as outbox_worker
 
     settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | conf
     _set_clock(skew)
-    begin, send, settle = claims.begin, outbox_worker.Worker._send, outbox_worker.settle
+    begin, send = claims.begin, outbox_worker.Worker._send
+    statements = outcomes.statements
     waited: list[bool] = []
     if window:
-        outbox_worker._AT_A_TIME = 60
+        outbox_worker._SECONDS_OF_WINDOW = 60
 
     def once(here: str, messages: Any) -> None:
         is_due = len(messages) == window if window else messages
@@ -300,17 +301,18 @@ def _work(
         once("claimed", rows)
         return begin(token, rows, *along)
 
-    def send_(worker: Any, token: Any, held: Any, *more: Any) -> None:
-        once("sending", held)
-        send(worker, token, held, *more)
+    def send_(worker: Any, sending: Any, results: Any) -> None:
+        once("sending", sending)
+        send(worker, sending, results)
 
-    def settle_(results: Any) -> Any:
+    def statements_(results: Any) -> Any:
         once("answered", results)
-        told = settle(results)
+        made = statements(results)
         once("settled", results)
-        return told
+        return made
 
-    claims.begin, outbox_worker.Worker._send, outbox_worker.settle = begin_, send_, settle_  # type: ignore[method-assign]
+    claims.begin, outcomes.statements = begin_, statements_
+    outbox_worker.Worker._send = send_  # type: ignore[method-assign]
     call_command("smtp_outbox", work=True, threads=1)
 
 
