@@ -13,7 +13,7 @@ PACKAGE = Path(wagtail_smtp.__file__).parent
 FORBIDDEN = re.compile(r"""<script(?![^>]*\bsrc=)|<style|\bstyle=["']|\son[a-z]+=["']""")
 #: Code that makes one of them, or runs text.
 IN_SCRIPTS = re.compile(
-    r"innerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|'style'"
+    r"innerHTML|document\.write|insertAdjacentHTML|\beval\(|new Function|'style'"
 )
 #: The text of a logged message, in a sandboxed frame with a policy of its own that allows styles.
 FRAME = "message.html"
