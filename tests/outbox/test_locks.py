@@ -91,7 +91,7 @@ def test_an_outcome_is_written_in_spite_of_a_lock(claimed, make_set, reload):
     token, row = claimed
     claims.begin(token, [row])
     worker = Worker()
-    delivery = worker._try_deliver(row)
+    delivery = worker._try_deliver(row, None)
     worker.close()
     with _Locked(1.6):
         worker._write(token, [Result(row, delivery)], ())

@@ -86,7 +86,7 @@ def test_a_lease_that_cannot_be_renewed(server, configure, monkeypatch):
     token, rows = claims.claim(10)
     claims.begin(token, rows)
     results = []
-    worker._send(rows, results)
+    worker._send(rows, claims.load(rows), results)
     worker.close()
     assert [result.delivery.state for result in results] == ["sent"] * 3
 
@@ -100,10 +100,10 @@ def test_a_signal_between_two_messages(server, monkeypatch):
     _queue(5)
     try_deliver = Worker._try_deliver
 
-    def interrupted(worker, row):
+    def interrupted(worker, row, content):
         if row.entry.subject == "2":
             raise Killed
-        return try_deliver(worker, row)
+        return try_deliver(worker, row, content)
 
     monkeypatch.setattr(Worker, "_try_deliver", interrupted)
     with pytest.raises(Killed):

@@ -16,7 +16,7 @@ from django.utils import timezone
 from wagtail_smtp.conf import conf
 from wagtail_smtp.live.db import bulk_sql, clock, retry
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.models import LogEntry, OutboxMessage
+from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.models.choices import State
 
 _State = OutboxMessage.State
@@ -35,15 +35,13 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
     Times are the database's, so a worker's own clock may be wrong.
 
     Returns:
-        The token and the messages, with ``entry``, ``claimed_at`` (a datetime) and ``content``
-        (the stored message; None if there is none).
+        The token and the messages, with ``entry`` and ``claimed_at`` (a datetime).
     """
     token = token or uuid.uuid4()
     if not retry.repeated(lambda: _mark_due(limit, token)):
         return token, []
-    claimed = rows().filter(token=token, state=_State.CLAIMED).select_related("entry")
-    claimed = claimed.annotate(claimed_at=clock.now(), content=F("entry__stored__content"))
-    return token, list(claimed.order_by("priority", "due_at", "id"))
+    claimed = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=clock.now())
+    return token, list(claimed.select_related("entry").order_by("priority", "due_at", "id"))
 
 
 def _mark_due(limit: int, token: uuid.UUID) -> int:
@@ -74,6 +72,13 @@ def _mark_due(limit: int, token: uuid.UUID) -> int:
         lease = clock.now(conf.OUTBOX_LEASE)
         # Without SKIP LOCKED, another worker may have claimed some of them since.
         return free.filter(pk__in=keys).update(state=_State.CLAIMED, token=token, lease_until=lease)
+
+
+def load(window: Sequence[OutboxMessage]) -> dict[int, bytes]:
+    """The stored messages of a few rows by entry; they may be large."""
+    stored = StoredMessage.objects.using(db_connections.write_alias())
+    found = stored.filter(entry__in=[row.entry_id for row in window])
+    return {key: bytes(content) for key, content in found.values_list("entry_id", "content")}
 
 
 def begin(

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -29,9 +29,11 @@ from wagtail_smtp.outbox.outcomes import FINAL_STATES, Result, write_and_begin, 
 
 logger = logging.getLogger(__name__)
 
-#: Maximum number of messages claimed and marked as *sending* together. If a worker dies, at most
-#: this many of each thread become *unknown*.
+#: Maximum number of messages marked as *sending* together. If a worker dies, at most this many of
+#: each thread become *unknown*.
 WINDOW = 10
+#: Messages that a thread claims together while servers are fast: each claim is a commit.
+CLAIM = 50
 #: Seconds of sending after which a worker writes outcomes.
 _SECONDS_OF_WINDOW = 1
 
@@ -39,8 +41,8 @@ _SECONDS_OF_WINDOW = 1
 class Worker:
     """Delivers the outbox in one thread, a window of messages at a time.
 
-    Each window is claimed, marked as *sending*, sent, and its outcomes are written together with
-    the start of the next one.
+    Each message is claimed, marked as *sending* and sent, and its outcome is written. The outcomes
+    of a window are written together with the start of the next one.
 
     Attributes:
         again_at: when the messages that it postponed are due (aware datetimes).
@@ -52,7 +54,8 @@ class Worker:
         # Not an Event: a signal handler that sets one can block if the thread is waiting for it.
         self._stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_stopped = False
-        #: The claim that may have messages not marked as *sending* yet.
+        #: Messages not marked as *sending* yet, and the token of their claim.
+        self._claimed: list[OutboxMessage] = []
         self._claim_token: uuid.UUID | None = None
         self._window = 1
         self._cleaned_up_at = self._renewed_at = 0.0
@@ -105,17 +108,19 @@ class Worker:
         count = 0
         results: list[Result] = []
         try:
-            while claimed := self._claim(deadline, is_first=not count):
-                token = claimed[0].token
+            while window := self._next_window(deadline, is_first=not count):
+                token = window[0].token
+                contents = claims.load(window)
                 previous, results = results, []
-                sending = self._write(token, previous, claimed)
-                self._claim_token = None
-                if len(sending) < len(claimed):
+                sending = self._write(token, previous, window)
+                if not self._claimed:
+                    self._claim_token = None
+                if len(sending) < len(window):
                     # Cancelled, or their lease expired: release those before the next claim.
                     self._cleaned_up_at = 0.0
                 began = time.monotonic()
                 try:
-                    self._send(sending, results)
+                    self._send(sending, contents, results)
                 except BaseException:
                     # Raised by a signal handler, for example a task system's time limit. Only the
                     # current message may have been sent.
@@ -129,25 +134,34 @@ class Worker:
                 self._write(results[0].row.token, results, ())
         return count
 
-    def _claim(self, deadline: float | None, *, is_first: bool) -> Sequence[OutboxMessage]:
-        """Claim the next window; empty if nothing is due, or the worker has to stop."""
+    def _next_window(self, deadline: float | None, *, is_first: bool) -> list[OutboxMessage]:
+        """The next claimed messages; empty if nothing is due, or the worker has to stop."""
         # At least one window, however little time there is.
         is_over = not is_first and deadline is not None and time.monotonic() > deadline
         if self._is_stopped or is_over:
-            return ()
+            return []
         if time.monotonic() - self._cleaned_up_at > conf.OUTBOX_POLL:
             give_up_lost()
             claims.release_abandoned()
             self._cleaned_up_at = time.monotonic()
-        # Kept first: the claim may succeed although the connection is lost during it.
-        self._claim_token = uuid.uuid4()
-        _token, claimed = claims.claim(self._window, self._claim_token)
-        self.is_through = not claimed
-        return claimed
+        if self._claimed and self._window < WINDOW:
+            self._release_claim()  # other workers may reach faster servers
+        if not self._claimed:
+            # Kept first: the claim may succeed although the connection is lost during it.
+            self._claim_token = token = uuid.uuid4()
+            limit = self._window if self._window < WINDOW else CLAIM
+            self._claimed = claims.claim(limit, token)[1]
+            if not self._claimed:
+                self._claim_token = None
+        window, self._claimed = self._claimed[: self._window], self._claimed[self._window :]
+        self.is_through = not window
+        return window
 
     def _release_claim(self) -> None:
+        """Return messages to the outbox that were claimed and not marked as *sending*."""
         if self._claim_token is None:
             return
+        self._claimed = []
         try:
             claims.release(self._claim_token)
             self._claim_token = None
@@ -211,7 +225,12 @@ class Worker:
             if entry.state == State.FAILED:
                 _alert(entry)
 
-    def _send(self, sending: Sequence[OutboxMessage], results: list[Result]) -> None:
+    def _send(
+        self,
+        sending: Sequence[OutboxMessage],
+        contents: Mapping[int, bytes],
+        results: list[Result],
+    ) -> None:
         """Send messages and append their results, until stopped or a second is over.
 
         At least one message is sent.
@@ -229,15 +248,14 @@ class Worker:
                     # Only this process knows what was sent, so it must go on.
                     logger.exception("The lease of outbox messages can't be renewed.")
                     close_old_connections()
-            results.append(Result(row, self._try_deliver(row)))
+            results.append(Result(row, self._try_deliver(row, contents.get(row.entry_id))))
 
-    def _try_deliver(self, row: OutboxMessage) -> DeliveryResult:
+    def _try_deliver(self, row: OutboxMessage, content: bytes | None) -> DeliveryResult:
         classification = Classification(row.category, row.category_source)
         if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
             # Only others could use a reset link that is late.
             late = EmailDeliveryError("It could not be sent in time.")
             return DeliveryResult.of_nothing(classification, late)
-        content, row.content = row.content, None  # may be large
         try:
             message = stored_message.opened(content)
         except Exception as error:

@@ -301,9 +301,9 @@ def _work(
         once("claimed", rows)
         return begin(token, rows, *along)
 
-    def send_(worker: Any, sending: Any, results: Any) -> None:
+    def send_(worker: Any, sending: Any, *more: Any) -> None:
         once("sending", sending)
-        send(worker, sending, results)
+        send(worker, sending, *more)
 
     def statements_(results: Any) -> Any:
         once("answered", results)
