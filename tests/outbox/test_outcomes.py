@@ -19,11 +19,11 @@ from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category, live
 from wagtail_smtp.exceptions import MessageOutcomeUnknown
 from wagtail_smtp.live.db import autonomous
+from wagtail_smtp.maintenance.resend import resend
 from wagtail_smtp.models import LogEntry, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.outbox import outcomes
 from wagtail_smtp.outbox import worker as outbox_worker
 from wagtail_smtp.outbox.worker import Worker
-from wagtail_smtp.resend import resend
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ def test_one_of_many_clicks_is_first(database: Environment) -> None:
         console("migrate")
         for _round in range(3):
             assert console("claim_at_once", count=8, atomic=False) == [1, 1]
-            assert console("claim_at_once", count=8, atomic=False, unasked=True) == [1, 1]
+            assert console("claim_at_once", count=8, atomic=False, in_bulk=True) == [1, 1]
 
 
 @pytest.mark.postgres
@@ -19,4 +19,4 @@ def test_a_claim_outlives_the_transaction_of_its_request(postgresql_database: En
     with ResendConsole(postgresql_database) as console:
         console("migrate")
         assert console("claim_at_once", count=4, atomic=True) == [1, 1]
-        assert console("claim_at_once", count=8, atomic=False, unasked=True) == [1, 1]
+        assert console("claim_at_once", count=8, atomic=False, in_bulk=True) == [1, 1]

@@ -1,8 +1,8 @@
-"""Everything that log and outbox hold about one address, removed or made anonymous.
+"""Erase an email address from the delivery log and the outbox.
 
-Entry by entry, each in a transaction of its own: an erasure that was interrupted is simply begun
-again. Every entry and every stored message is read once, since senders, server words and what is
-encrypted stand in no index. Configuration is only named: people change that, not a command.
+Entries are erased one by one, each in its own transaction, so after an interruption the erasure can
+simply be run again. Every entry and stored message is read, because senders, responses and
+encrypted messages have no index. Settings sets and versions are only listed: people change these.
 """
 
 import json
@@ -17,10 +17,8 @@ from typing import Any
 from django.db import models, transaction
 from django.db.models import F, Q
 
-from wagtail_smtp.config import crypto
-from wagtail_smtp.config.validation import is_email_address, mailbox, unicode_host
+from wagtail_smtp.config.validation import is_email_address, unicode_host
 from wagtail_smtp.delivery.log import entries, stored_message, tracking_events
-from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.live.db import connections, retry
@@ -30,46 +28,48 @@ from wagtail_smtp.models import (
     LogAttempt,
     LogEntry,
     LogRecipient,
-    OutboxMessage,
     ReportEmail,
     SettingsSet,
     StoredMessage,
 )
 from wagtail_smtp.outbox import claims, outcomes
 
-#: What stands where the address stood.
+#: Replaces the address in texts.
 ERASED = "erased"
 
-#: Rows that are looked through at a time.
+#: Rows read together.
 _BATCH = 500
-#: What may stand in a local part: one that only ends like the address is another's.
+#: Characters of a local part: an address preceded by one of them is another address.
 _LOCAL = r"[\w.!#$%&'*+/=?^`{|}~-]"
 
 
 class Erasure:
-    """One address and what was done about it.
+    """Erases one address.
+
+    Entries only to the address, from it, or whose message names it in a header such as Reply-To
+    are deleted; the outbox doesn't send them any more. Entries with other recipients are kept
+    without the address and without the message.
 
     Attributes:
-        counts: ``entries``, ``recipients``, ``messages`` deleted, messages ``cancelled`` in the
-            outbox or sent without that recipient (``rewritten``), and stored messages that are
-            ``unreadable``.
-        sending: numbers of entries that were left alone because they are being sent.
+        counts: ``deleted`` and ``kept`` entries, deleted stored ``messages``, ``cancelled`` outbox
+            messages, and ``unreadable`` stored messages.
+        remaining: the numbers of entries that can't be erased yet: the outbox is sending the
+            message, or has to send it to other recipients too.
     """
 
     def __init__(self, address: str, *, dry_run: bool = False) -> None:
-        """Raises ValueError if ``address`` is none."""
+        """Raises ValueError if ``address`` is not an email address."""
         if not is_email_address(address):
             raise ValueError(f"{address!r} is not an email address.")
         self.counts: Counter[str] = Counter()
-        self.sending: list[int] = []
+        self.remaining: list[int] = []
         self._dry_run = dry_run
-        self._seen: set[int] = set()
-        self._stored_as = entries.recipient(address, "").address
-        local, _at, domain = self._stored_as.rpartition("@")
-        self._local = local
-        forms = {address, self._stored_as, f"{local}@{unicode_host(domain)}"}
+        self._done: set[int] = set()
+        self._address = entries.recipient(address, "").address
+        self._local, _at, domain = self._address.rpartition("@")
+        forms = {address, self._address, f"{self._local}@{unicode_host(domain)}"}
         either = "|".join(map(re.escape, forms))
-        # In quotes, which a local part may begin with too, it must be closed by one.
+        # A quotation mark may begin a local part too, so there must be one on both sides.
         self._named = re.compile(
             rf"(?<!{_LOCAL})(?:{either})(?![\w-]|\.\w)"
             rf"|(?<=(?<!{_LOCAL})['`*{{|])(?:{either})(?=['`*}}|])",
@@ -78,17 +78,17 @@ class Erasure:
         self._clean = partial(self._named.sub, ERASED)
 
     def run(self) -> None:
-        """Erase; or find out what would be erased."""
-        for entry in chain(self._entries_to(), self._entries_naming()):
-            self._erase(entry, is_about=False)
-        for entry in self._messages_naming():
-            self._erase(entry, is_about=True)
+        """Erase the address, or find out what would be erased."""
+        for key in chain(self._entries_to(), self._entries_naming()):
+            self._erase(key)
+        for key in self._entries_of_messages_naming():
+            self._erase(key, is_personal=True)
         if not self._dry_run:
-            tracking_events.erase(self._stored_as, ERASED, self._clean, None)
-        log_stored_message.forget()
+            tracking_events.erase(self._address, self._clean, None)
+        stored_message.forget()
 
     def configured(self) -> Iterator[str]:
-        """Where the address stands in the configuration, in words."""
+        """Describe where the configuration contains the address."""
         for item in SettingsSet.objects.all():
             for name in ("username", "sender_name", "sender_address", "bounce_address"):
                 if self._names(getattr(item, name)):
@@ -101,25 +101,23 @@ class Erasure:
                 yield f"Version {version.number}"
 
     def _names(self, text: str) -> bool:
-        """Whether text, or an address in it, is or names the address."""
+        """Whether a text contains the address."""
         if self._named.search(text):
             return True
         return any(self._is_it(address) for _name, address in getaddresses([text]))
 
     def _is_it(self, address: str) -> bool:
-        """Whether one recipient or key, with or without a name, is the address."""
+        """Whether an address, with or without a name, is the one to erase."""
         try:
-            return entries.recipient(address, "").address == self._stored_as
+            return entries.recipient(address, "").address == self._address
         except ValueError:
-            return False  # a domain that can't be written
+            return False  # an invalid domain
 
     def _entries_to(self) -> Iterator[int]:
-        to_it = LogRecipient.objects.using(connections.write_alias()).filter(
-            same("address", self._stored_as)
-        )
+        recipients = _rows(LogRecipient).filter(same("address", self._address))
         last = 0
         while True:
-            found = to_it.filter(entry__gt=last).order_by("entry_id")
+            found = recipients.filter(entry__gt=last).order_by("entry_id")
             keys = list(found.values_list("entry_id", flat=True)[:_BATCH])
             yield from dict.fromkeys(keys)
             if len(keys) < _BATCH:
@@ -127,24 +125,24 @@ class Erasure:
             last = keys[-1]
 
     def _entries_naming(self) -> Iterator[int]:
-        """Those from it, and those whose subject or server words name it."""
-        rows = LogEntry.objects.using(connections.write_alias()).order_by("pk")
+        """Entries whose sender, subject or reason contains the address."""
+        rows = _rows(LogEntry).order_by("pk")
         columns = ("sender", "subject", "reason")
-        # No database but compares ASCII letters as they are needed here; the rest is done below.
-        is_near = Q()
+        # Every database ignores the case of ASCII letters; the rest is compared here.
+        is_candidate = Q()
         for name in columns:
-            is_near |= Q(**{f"{name}__icontains": f"{self._local}@"})
+            is_candidate |= Q(**{f"{name}__icontains": f"{self._local}@"})
         last = 0
         while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:_BATCH]):
-            near = rows.filter(is_near, pk__gt=last, pk__lte=keys[-1])
-            for key, *texts in list(near.values_list("pk", *columns)):
+            found = rows.filter(is_candidate, pk__gt=last, pk__lte=keys[-1])
+            for key, *texts in list(found.values_list("pk", *columns)):
                 if any(map(self._names, texts)):
                     yield key
             last = keys[-1]
 
-    def _messages_naming(self) -> Iterator[int]:
-        """Entries of stored messages with the address in a header, Reply-To for example."""
-        rows = StoredMessage.objects.using(connections.write_alias()).order_by("pk")
+    def _entries_of_messages_naming(self) -> Iterator[int]:
+        """Entries whose stored message contains the address in a header."""
+        rows = _rows(StoredMessage).order_by("pk")
         last = 0
         while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:_BATCH]):
             for key in keys:
@@ -152,157 +150,86 @@ class Erasure:
                 if stored is None:
                     continue
                 try:
-                    message = log_stored_message.opened(stored.content)
+                    message = stored_message.opened(stored.content)
                 except MessageUnreadable:
                     self.counts["unreadable"] += 1
                     continue
-                if self._names(_head(message)):
+                if self._names(_headers(message)):
                     yield stored.entry_id
             last = keys[-1]
 
-    def _erase(self, key: int, *, is_about: bool) -> None:
-        """One entry. ``is_about``: its message is the person's own, whoever it went to."""
-        if key in self._seen:
+    def _erase(self, key: int, *, is_personal: bool = False) -> None:
+        """Erase one entry. ``is_personal``: its message names the address in a header."""
+        if key in self._done:
             return
-        self._seen.add(key)
+        self._done.add(key)
         before = self.counts.copy()
 
+        @retry.in_transaction
         def work() -> bool:
-            # Not what a transaction had counted that the database wants again.
-            self.counts = before.copy()
-            return self._erase_entry(key, is_about)
+            self.counts = before.copy()  # the transaction may be repeated
+            is_erased = self._erase_entry(key, is_personal)
+            if self._dry_run:
+                transaction.set_rollback(True, using=connections.write_alias())
+            return is_erased
 
-        if not retry.in_transaction(work)():
-            self.sending.append(key)
+        if not work():
+            self.remaining.append(key)
 
-    def _erase_entry(self, key: int, is_about: bool) -> bool:
-        """In its transaction; False: it is being sent."""
-        # Locked by writing, which SQLite wants to come first.
-        rows = LogEntry.objects.using(connections.write_alias()).filter(pk=key)
+    def _erase_entry(self, key: int, is_personal: bool) -> bool:
+        """Erase one entry in the open transaction; False: the outbox still needs it."""
+        # Lock it by writing, because on SQLite that must come first.
+        rows = _rows(LogEntry).filter(pk=key)
         if not rows.update(changed_at=F("changed_at")):
             return True
         entry = rows.get()
-        is_about = is_about or self._names(entry.sender)
         others = [
             item
-            for item in _of(entry, LogRecipient)
-            if item.address != self._stored_as and not _is_stand_in(entry, item)
+            for item in _rows(LogRecipient).filter(entry=entry)
+            if item.address != self._address and not _is_report_email(entry, item)
         ]
-        waits = claims.rows().filter(entry=entry).exists()
-        if waits and not self._out_of_the_outbox(entry, is_about or not others):
-            return False
-        if not claims.rows().filter(entry=entry).exists():
-            count, _by_model = StoredMessage.objects.filter(entry=entry).delete()
-            self.counts["messages"] += count
-        self._anonymise(entry, waits, is_about or not others)
-        self.counts["entries"] += 1
-        if self._dry_run:
-            transaction.set_rollback(True, using=connections.write_alias())
-        return True
-
-    def _out_of_the_outbox(self, entry: LogEntry, is_whole: bool) -> bool:
-        """Cancel the message, or take the recipient out of it; False: it is being sent."""
-        waiting = claims.rows().filter(entry=entry).exclude(state=OutboxMessage.State.SENDING)
-        # Whoever has claimed it finds it in another state, and leaves it alone.
-        if not waiting.update(state=OutboxMessage.State.WAITING, lease_until=None):
-            return False
-        rest = None if is_whole else self._without(entry)
-        if rest is None:
-            outcomes.cancel(entry)
+        is_personal = is_personal or not others or self._names(entry.sender)
+        stored = _rows(StoredMessage).filter(entry=entry)
+        messages = stored.count()
+        if claims.rows().filter(entry=entry).exists():
+            if not is_personal or not outcomes.cancel(entry):
+                return False
             self.counts["cancelled"] += 1
-            return True
-        content = crypto.seal(stored_message.freeze(rest).content)
-        StoredMessage.objects.filter(entry=entry).update(content=content, size=len(content))
-        self.counts["rewritten"] += 1
+        self.counts["messages"] += messages
+        if is_personal:
+            self.counts["deleted"] += 1
+            entry.delete()
+        else:
+            self.counts["kept"] += 1
+            stored.delete()
+            self._remove_address(entry)
         return True
 
-    def _without(self, entry: LogEntry) -> FrozenMessage | None:
-        """The message without the recipient; None if nobody is left, or it can't be read."""
-        try:
-            message = log_stored_message.load(entry)
-        except MessageUnreadable:
-            return None
-        recipients = [each for each in message.recipients() if not self._is_it(each)]
-        if not recipients:
-            return None
-        kept = {
-            name: [address for address in getattr(message, name) if not self._is_it(address)]
-            for name in ("to", "cc", "bcc", "reply_to")
-        }
-        for name, addresses in kept.items():
-            setattr(message, name, addresses)
-        message.subject = self._clean(message.subject)
-        message.extra_headers = dict(self._headers_without(message.extra_headers))
-        values, _content = message.wagtail_smtp_frozen
-        changed = {
-            **kept,
-            "recipients": recipients,
-            "subject": message.subject,
-            "headers": message.extra_headers,
-            "attributes": self._value_without(values["attributes"]),
-        }
-        return FrozenMessage({**values, **changed}, message.message().as_bytes())
-
-    def _headers_without(self, headers: dict[str, str]) -> Iterator[tuple[str, str]]:
-        """A message's own headers; one of addresses keeps the others', and goes with the last."""
-        for name, value in headers.items():
-            listed = getaddresses([value])
-            rest = [pair for pair in listed if not self._is_it(pair[1])]
-            is_list = all(is_email_address(address) for _name, address in listed)
-            if not is_list or len(rest) == len(listed):
-                yield name, self._clean(value)
-            elif rest:
-                yield name, self._clean(", ".join(mailbox(*pair) for pair in rest))
-
-    def _value_without(self, value: Any) -> Any:
-        """A provider's attribute without what is kept under the address, or is just that."""
-        if isinstance(value, dict):
-            return {
-                key: self._value_without(item)
-                for key, item in value.items()
-                if not self._is_it(key) and not (isinstance(item, str) and self._is_it(item))
-            }
-        if isinstance(value, list):
-            return [
-                self._value_without(item)
-                for item in value
-                if not (isinstance(item, str) and self._is_it(item))
-            ]
-        return self._clean(value) if isinstance(value, str) else value
-
-    def _anonymise(self, entry: LogEntry, waited: bool, is_whole: bool) -> None:
-        mine = _of(entry, LogRecipient).filter(same("address", self._stored_as))
-        # What still goes to others would count those without an address among them.
-        still_waits = waited and claims.rows().filter(entry=entry).exists()
-        if still_waits:
-            self.counts["recipients"] += mine.delete()[0]
-        else:
-            self.counts["recipients"] += mine.update(address=ERASED, domain="", reply="")
+    def _remove_address(self, entry: LogEntry) -> None:
+        """Remove the recipient, and the address from texts, of an entry that is kept."""
+        _rows(LogRecipient).filter(same("address", self._address), entry=entry).delete()
         for model in (LogRecipient, LogAttempt):
-            for row in _of(entry, model):
+            for row in _rows(model).filter(entry=entry):
                 if self._names(row.reply):
                     row.reply = self._clean(row.reply)
                     row.save(update_fields=["reply"])
-        tracking_events.erase(self._stored_as, ERASED, self._clean, entry.pk)
-        for name in ("sender", "subject", "reason"):
-            setattr(entry, name, self._clean(getattr(entry, name)))
-        if is_whole:
-            entry.sender = entry.subject = entry.message_id = ""
-        entry.save(update_fields=["sender", "subject", "reason", "message_id"])
+        tracking_events.erase(self._address, self._clean, entry.pk)
+        entry.subject, entry.reason = self._clean(entry.subject), self._clean(entry.reason)
+        entry.save(update_fields=["subject", "reason"])
 
 
-def _of(entry: LogEntry, model: type[models.Model]) -> "models.QuerySet[Any]":
-    """What belongs to an entry, never from a replica."""
-    return model._default_manager.using(connections.write_alias()).filter(entry=entry)
+def _rows(model: type[models.Model]) -> Any:
+    """The rows of a model on the database they are written to, never from a replica."""
+    return model._default_manager.using(connections.write_alias())
 
 
-def _is_stand_in(entry: LogEntry, item: LogRecipient) -> bool:
-    """Whether the recipient is one that a redirect put in the place of the real ones."""
+def _is_report_email(entry: LogEntry, item: LogRecipient) -> bool:
+    """Whether a redirect has put the recipient in the place of the original ones."""
     return bool(entry.redirected_by) and item.role == LogRecipient.Role.ENVELOPE
 
 
-def _head(message: FrozenMessage) -> str:
-    """All that the message's fields name."""
+def _headers(message: FrozenMessage) -> str:
+    """The values of a message's headers."""
     addresses = (*message.to, *message.cc, *message.bcc, *message.reply_to)
     fields = (message.from_email, message.subject, *addresses, *message.extra_headers.values())
     return "\n".join(map(str, fields))

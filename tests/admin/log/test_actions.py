@@ -79,12 +79,12 @@ def test_a_resend_that_fails_says_why(admin_client, make_set, reload):
 
 
 def test_of_what_a_backend_raises_the_kind_is_told(admin_client, monkeypatch):
-    from wagtail_smtp.resend import once
+    from wagtail_smtp.maintenance import resend
 
     def broken(entry):
         raise RuntimeError("the server said: canary")
 
-    monkeypatch.setattr(once, "resend", broken)
+    monkeypatch.setattr(resend, "resend", broken)
     entry = make_entry(message=make_message())
     response = admin_client.post(url("resend", entry), follow=True)
     assert "not sent: RuntimeError" in shown(response)

@@ -16,9 +16,9 @@ from wagtail_smtp.admin.delivery.failures import count_since, last_failures, lat
 from wagtail_smtp.admin.log import actions
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.diagnostics.status import status
+from wagtail_smtp.maintenance import bulk_resend, resend
+from wagtail_smtp.maintenance.bulk_resend import ResendSummary, resend_several
 from wagtail_smtp.models import LogEntry
-from wagtail_smtp.resend import once, several
-from wagtail_smtp.resend.several import ResendSummary, resend_several
 
 
 def _failed(**values):
@@ -52,8 +52,8 @@ def test_counts_forget_what_was_resent_successfully(admin_client):
     cache.clear()
     assert _counts() == (3, 3, 3, True, 3)
     # A resent copy also settles the original and the other copy.
-    once.claim(again, None, 0)
-    made = once.send_claimed(again).entry
+    resend.claim(again, None, 0)
+    made = resend.send_claimed(again).entry
     assert (made.resend_of_id, made.state) == (entry.pk, "sent")
     LogEntry.objects.filter(pk=other.pk).delete()
     cache.clear()
@@ -101,7 +101,7 @@ def test_several_never_means_twice(admin_client):
     entries = [plain, resent, twin, copy, waits, unsure, begun, partly, sent]
     path = bulk_url() + "?" + "&".join(f"id={entry.pk}" for entry in entries)
     assert 'data-resend-count="2"' in shown(admin_client.get(path))
-    page = shown(admin_client.post(path, {"seen": once.newest_resend()}, follow=True))
+    page = shown(admin_client.post(path, {"seen": resend.newest_resend()}, follow=True))
     assert len(mail.outbox) == 2
     assert page.count("(1)") >= 5  # each reason is shown
     done = {entry.resend_of_id for entry in LogEntry.objects.filter(category_source="resent")}
@@ -130,7 +130,7 @@ def test_what_takes_too_long_is_told_and_can_go_on(admin_client, monkeypatch):
         _failed()
     monkeypatch.setattr(actions, "SECONDS", 0.0)
     ticks = iter(range(100))
-    monkeypatch.setattr(several.time, "monotonic", lambda: next(ticks) / 2)
+    monkeypatch.setattr(bulk_resend.time, "monotonic", lambda: next(ticks) / 2)
     monkeypatch.setattr(actions, "SECONDS", 1.0)
     page = admin_client.post(_all(), {"seen": 0}, follow=True).content.decode()
     assert 0 < len(mail.outbox) < 5
@@ -151,13 +151,13 @@ def test_unknown_ones_are_resent_only_if_asked_for(admin_client):
 def test_what_turns_out_to_be_sent_meanwhile_is_not_resent(admin_client, monkeypatch):
     """A worker that seemed dead comes back with the better outcome."""
     first, second = _failed(state="unknown"), _failed(state="unknown")
-    send_claimed = several.send_claimed
+    send_claimed = bulk_resend.send_claimed
 
     def send(entry):
         LogEntry.objects.filter(pk=second.pk).update(state="sent")
         return send_claimed(entry)
 
-    monkeypatch.setattr(several, "send_claimed", send)
+    monkeypatch.setattr(bulk_resend, "send_claimed", send)
     account = ResendSummary()
     resend_several([first.pk, second.pk], account, unknown_too=True)
     assert (account.resent.total(), account.left_out) == (1, {"meanwhile": 1})
@@ -170,7 +170,7 @@ def test_a_process_that_died_leaves_the_message_to_a_person(admin_client, monkey
     def die(entry):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(once, "resend", die)
+    monkeypatch.setattr(resend, "resend", die)
     with pytest.raises(KeyboardInterrupt):
         resend_several([entry.pk], ResendSummary())
     monkeypatch.undo()

@@ -11,9 +11,9 @@ from wagtail_smtp import email_category
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.diagnostics.status import status
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageRefused, StorageFull
+from wagtail_smtp.maintenance.resend import can_resend
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox.worker import Worker
-from wagtail_smtp.resend import can_resend
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from django.db import DatabaseError, connection, transaction
 from tests.support.broken_tables import ENDS, HANGS, full
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
-from wagtail_smtp import resend
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageTooLarge, StorageFull
+from wagtail_smtp.maintenance import resend
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -27,20 +27,20 @@ class ResendConsole(Console):
         return self
 
 
-def claim_at_once(count: int, atomic: bool, unasked: bool = False) -> list[int]:
+def claim_at_once(count: int, atomic: bool, in_bulk: bool = False) -> list[int]:
     """How many of ``count`` were first, and how many claims the audit log has.
 
     Half of them claim the message, the others a resend of it.
 
     Args:
-        unasked: as runs over many messages do.
+        in_bulk: as runs over many messages do.
         atomic: each in a transaction, as with ATOMIC_REQUESTS, which is rolled back.
     """
     from django.db import connection, transaction
     from wagtail.models import ModelLogEntry
 
+    from wagtail_smtp.maintenance import resend
     from wagtail_smtp.models import LogEntry
-    from wagtail_smtp.resend import once
 
     entry = LogEntry.objects.create(state="failed", category="form")
     copy = LogEntry.objects.create(state="failed", category="form", resend_of=entry)
@@ -53,7 +53,7 @@ def claim_at_once(count: int, atomic: bool, unasked: bool = False) -> list[int]:
             stack.callback(connection.close)
             if atomic:
                 stack.enter_context(transaction.atomic())
-            was_first.append(once.claim(one, None, 0, unasked=unasked))
+            was_first.append(resend.claim(one, None, 0, in_bulk=in_bulk))
             if atomic:
                 transaction.set_rollback(True)
 

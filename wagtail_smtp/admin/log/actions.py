@@ -19,12 +19,17 @@ from wagtail_smtp.admin.log.filters import LogFilterSet, find_further, number, s
 from wagtail_smtp.admin.log.message import log_action
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.connections import write_alias
+from wagtail_smtp.maintenance import resend
+from wagtail_smtp.maintenance.bulk_resend import (
+    REASONS,
+    ResendFilter,
+    ResendSummary,
+    resend_several,
+)
+from wagtail_smtp.maintenance.resend import can_resend, family, first_of
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
 from wagtail_smtp.models.choices import PENDING, RecipientState, State
 from wagtail_smtp.outbox.outcomes import cancel, try_now
-from wagtail_smtp.resend import can_resend, once
-from wagtail_smtp.resend.once import family, first_of
-from wagtail_smtp.resend.several import REASONS, ResendFilter, ResendSummary, resend_several
 
 #: Outcomes, the most important first, with their label at the original.
 _OUTCOMES = (
@@ -209,7 +214,7 @@ class ResendView(ActionView):
 
     def get_context_data(self, **kwargs):
         return super().get_context_data(**kwargs) | {
-            "seen": once.newest_resend(self.entry),
+            "seen": resend.newest_resend(self.entry),
             "resends": of_entry(self.entry),
             "already_sent_to": already_sent_to(self.entry),
         }
@@ -217,13 +222,13 @@ class ResendView(ActionView):
     def post(self, request, *args, **kwargs):
         # The outbox or delivery tracking may have changed its state in the meantime.
         known, shown = seen(request.POST), request.POST.get("state", "")
-        if not once.claim(self.entry, request.user, known, shown=shown):
+        if not resend.claim(self.entry, request.user, known, shown=shown):
             text = _("Not sent: the message changed after you opened this page.")
-            if once.newest_resend(self.entry) > known:
+            if resend.newest_resend(self.entry) > known:
                 text = _("Not sent: the message has already been resent.")
             messages.warning(request, text)
             return self.back()
-        done = once.send_claimed(self.entry)
+        done = resend.send_claimed(self.entry)
         if done.problem:
             messages.error(request, _("The message was not sent: %s") % done.problem)
         else:
@@ -281,7 +286,7 @@ class ResendSelected(BulkAction):
     def get_context_data(self, **kwargs):
         kept, left_out, summary = [], [], ResendSummary()
         count = 0
-        for entry, reason in ResendFilter(unknown_too=self.unknown_too).look_at(self.numbers):
+        for entry, reason in ResendFilter(unknown_too=self.unknown_too).check(self.numbers):
             if reason:
                 summary.left_out[reason] += 1
                 if len(left_out) < SHOWN:
@@ -301,7 +306,7 @@ class ResendSelected(BulkAction):
             "why_left_out": summary.why_left_out(),
             "cap": ALL,
             "is_capped": self.is_all and len(self.numbers) >= ALL,
-            "seen": once.newest_resend(),
+            "seen": resend.newest_resend(),
             "next": self.next_url,
             "submit_url": f"{self.request.path}?{self.request.GET.urlencode()}",
         }

@@ -20,9 +20,9 @@ from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.exceptions import MessageUnreadable
+from wagtail_smtp.maintenance.resend import can_resend
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.resend import can_resend
 
 #: Recipients, and tracking events, that the page lists.
 LISTED = 200

@@ -133,27 +133,25 @@ def sweep(keep: timedelta) -> bool:
     return len(gone) >= _BATCH
 
 
-def erase(address: str, stand_in: str, clean: Callable[[str], str], entry: int | None) -> None:
-    """Take an address out of the reports of an entry; None: remove those that wait.
+def erase(address: str, clean: Callable[[str], str], entry: int | None) -> None:
+    """Erase an address from the events of an entry; None: from those without an entry yet.
 
     Args:
-        clean: takes it out of a text.
+        clean: removes it from a text.
     """
     if entry is None:
         waiting = _events().filter(entry=None)
         naming = [row.pk for row in waiting.iterator() if clean(row.reason) != row.reason]
         waiting.filter(Q(same("address", address)) | Q(pk__in=naming)).delete()
         return
-    _events().filter(same("address", address), entry=entry).update(address=stand_in, reason="")
+    _events().filter(same("address", address), entry=entry).delete()
     for row in _events().filter(entry=entry).exclude(reason=""):
         if clean(row.reason) != row.reason:
             _events().filter(pk=row.pk).update(reason=clean(row.reason))
-    told = _recipients().filter(entry=entry).exclude(reported_reason="")
-    its = Q(same("address", address)) | Q(same("address", stand_in))
-    told.filter(its).update(reported_reason="")
-    for item in told:
+    recipients = _recipients().filter(entry=entry)
+    for item in recipients.exclude(reported_reason=""):
         if clean(item.reported_reason) != item.reported_reason:
-            told.filter(pk=item.pk).update(reported_reason=clean(item.reported_reason))
+            recipients.filter(pk=item.pk).update(reported_reason=clean(item.reported_reason))
 
 
 def _events() -> Any:

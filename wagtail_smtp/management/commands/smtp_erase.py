@@ -12,8 +12,8 @@ class Command(EmailCommand):
     """Erase a person's data, as privacy laws require on request."""
 
     help = (
-        "Remove or anonymise all data about one email address in the delivery log, stored "
-        "messages and the outbox. Uses of the address in the configuration are only listed."
+        "Erase one email address from the delivery log, stored messages and the outbox. Uses of "
+        "the address in the configuration are only listed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,11 +31,10 @@ class Command(EmailCommand):
         done = erasure.counts
         self.stdout.write("Nothing was changed. This would be done:" if dry_run else "Done:")
         for line in (
-            f"Log entries anonymised: {done['entries']}",
-            f"Recipients in them: {done['recipients']}",
+            f"Log entries deleted: {done['deleted']}",
+            f"Log entries kept without the address, for their other recipients: {done['kept']}",
             f"Stored messages deleted: {done['messages']}",
             f"Outbox messages cancelled: {done['cancelled']}",
-            f"Outbox messages that will be sent without this recipient: {done['rewritten']}",
         ):
             self.stdout.write(f"- {line}")
         if done["unreadable"]:
@@ -47,9 +46,10 @@ class Command(EmailCommand):
             )
         for place in erasure.configured():
             self.stdout.write(self.style.WARNING(f"Still in the configuration: {place}"))
-        if erasure.sending:
-            numbers = ", ".join(map(str, erasure.sending))
+        if erasure.remaining:
+            numbers = ", ".join(map(str, erasure.remaining))
             raise CommandError(
-                f"Not erased because they are being sent now: entries {numbers}. Run this command "
-                "again in a few minutes."
+                f"Not erased yet: entries {numbers}. Their messages are being sent, or are in the "
+                "outbox for other recipients too. Cancel them in the delivery log or wait until "
+                "they are sent. Then run this command again."
             )

@@ -12,10 +12,10 @@ from django.utils.dateparse import parse_date, parse_datetime
 from wagtail_smtp import live
 from wagtail_smtp.diagnostics.explain import CAUSES
 from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.maintenance.bulk_resend import ResendSummary, Selection, preview, resend_several
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.resend.several import ResendSummary, Selection, preview, resend_several
 from wagtail_smtp.transports import standard
 
 #: States that --state accepts.

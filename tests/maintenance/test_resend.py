@@ -10,9 +10,9 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category
 from wagtail_smtp.exceptions import MessageOutcomeUnknown, MessageUnreadable, ResendRefused
+from wagtail_smtp.maintenance.resend import can_resend, resend
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox import claims, outcomes
-from wagtail_smtp.resend import can_resend, resend
 
 
 def _send(*to):

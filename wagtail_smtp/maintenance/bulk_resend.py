@@ -1,7 +1,7 @@
-"""Resending everything that failed, each message once.
+"""Resend many messages, each once.
 
-What is left out is counted by the reason, so that nobody believes more was sent than was. A run
-can be repeated and continued: what the one before has sent is left out by the next.
+Skipped messages are counted by reason, so that no one believes that more was sent. A run can be
+repeated or continued: it skips what an earlier one has sent.
 """
 
 import itertools
@@ -19,11 +19,18 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.live.db.connections import write_alias
+from wagtail_smtp.maintenance.resend import (
+    Member,
+    claim,
+    first_of,
+    newest_resend,
+    reason_to_skip,
+    send_claimed,
+)
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.resend.once import claim, first_of, newest_resend, send_claimed, why_not_again
 
-#: Why a message is left out.
+#: Why a message is skipped.
 REASONS: Mapping[str, Any] = {
     "sent": _("already sent"),
     "partly": _("some recipients have it already"),
@@ -35,28 +42,28 @@ REASONS: Mapping[str, Any] = {
     "security": _("security messages are never resent"),
     "gone": _("the message itself is no longer kept"),
 }
-#: States of a message itself that speak against resending it unasked.
-_OF_STATES = {State.SENT: "sent", State.PARTLY_SENT: "partly", State.UNKNOWN: "unknown"}
-#: Entries looked at together.
+#: States of a message for which it is skipped.
+_SKIPPED_STATES = {State.SENT: "sent", State.PARTLY_SENT: "partly", State.UNKNOWN: "unknown"}
+#: Entries read together.
 CHUNK = 200
-#: Entries of concurrent transactions may be numbered in another order than that of their times.
+#: Numbers and times of entries written at the same time may differ in their order.
 _SLACK = 1000
 
 
 class ResendFilter:
-    """Tells what of a selection may be resent unasked, and why the rest may not.
+    """Decides which entries of a selection are resent.
 
     Args:
-        unknown_too: messages whose outcome is unknown were asked for, so they aren't left out.
+        unknown_too: also resend messages whose outcome is unknown, because the user asked for it.
     """
 
     def __init__(self, *, unknown_too: bool = False) -> None:
         self.unknown_too = unknown_too
-        #: Originals of families with several members that were met already.
-        self._met: set[int] = set()
+        #: Originals of the families with several members that were seen.
+        self._seen: set[int] = set()
 
-    def look_at(self, numbers: Iterable[int]) -> Iterator[tuple[LogEntry, str]]:
-        """Each entry with the reason to leave it out, empty if there is none."""
+    def check(self, numbers: Iterable[int]) -> Iterator[tuple[LogEntry, str]]:
+        """Yield each entry with the reason to skip it, a key of ``REASONS``; empty: resend it."""
         rest = iter(numbers)
         while chunk := list(itertools.islice(rest, CHUNK)):
             rows = LogEntry.objects.using(write_alias()).filter(pk__in=chunk).order_by("pk")
@@ -65,30 +72,30 @@ class ResendFilter:
             for entry in entries:
                 yield entry, self._reason(entry, families[first_of(entry)])
 
-    def _reason(self, entry: LogEntry, family: Sequence[tuple[int, str, Any]]) -> str:
+    def _reason(self, entry: LogEntry, family: Sequence[Member]) -> str:
         if entry.category == SECURITY:
             return "security"
         if not entry.is_final:
             return "waits"
-        reason = _OF_STATES.get(State(entry.state), "")
+        reason = _SKIPPED_STATES.get(State(entry.state), "")
         if reason and not (reason == "unknown" and self.unknown_too):
             return reason
         if not hasattr(entry, "stored"):
             return "gone"
-        if reason := why_not_again(entry.pk, family):
+        if reason := reason_to_skip(entry.pk, family):
             return reason
         if len(family) > 1:
-            if first_of(entry) in self._met:
+            if first_of(entry) in self._seen:
                 return "copy"
-            self._met.add(first_of(entry))
+            self._seen.add(first_of(entry))
         return ""
 
 
-def _families(entries: Sequence[LogEntry]) -> dict[int, list[tuple[int, str, Any]]]:
-    """By the number of the original: number, state and ``resend_began`` of each member."""
-    found: dict[int, list[tuple[int, str, Any]]] = {first_of(entry): [] for entry in entries}
+def _families(entries: Sequence[LogEntry]) -> dict[int, list[Member]]:
+    """The members of each family by the number of its original."""
+    found: dict[int, list[Member]] = {first_of(entry): [] for entry in entries}
     rows = LogEntry.objects.using(write_alias()).order_by("pk")
-    # Two queries, each by an index of its own.
+    # Two queries, because each uses another index.
     for condition in (Q(pk__in=[*found]), Q(resend_of_id__in=[*found])):
         members = rows.filter(condition)
         for key, first, state, began in members.values_list(
@@ -100,12 +107,15 @@ def _families(entries: Sequence[LogEntry]) -> dict[int, list[tuple[int, str, Any
 
 @dataclass
 class ResendSummary:
-    """What a run did.
+    """The result of a run.
 
-    ``stopped_at`` is the number of the last entry it came to, if it did not come to the end.
+    Attributes:
+        resent: messages by the state of the new entry; empty if it could not be logged.
+        failed: messages that were not sent; ``problem`` is the first error.
+        left_out: skipped messages by reason.
+        stopped_at: the number of the last entry if the run was not finished.
     """
 
-    #: By the state of the new entry, those that went well; empty where the log has no entry.
     resent: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     problem: str = ""
@@ -113,26 +123,26 @@ class ResendSummary:
     stopped_at: int | None = None
 
     def why_left_out(self) -> list[tuple[int, str]]:
-        """Number and reason, in the reader's language."""
+        """The number of messages and the reason, in the reader's language."""
         return [
             (self.left_out[name], str(REASONS[name])) for name in REASONS if self.left_out[name]
         ]
 
 
 def preview(numbers: Iterable[int], *, unknown_too: bool = False) -> tuple[int, ResendSummary]:
-    """How many would be resent, and an account of what would be left out."""
-    account, count = ResendSummary(), 0
-    for _entry, reason in ResendFilter(unknown_too=unknown_too).look_at(numbers):
+    """Return how many messages would be resent, and a summary of those skipped."""
+    summary, count = ResendSummary(), 0
+    for _entry, reason in ResendFilter(unknown_too=unknown_too).check(numbers):
         if reason:
-            account.left_out[reason] += 1
+            summary.left_out[reason] += 1
         else:
             count += 1
-    return count, account
+    return count, summary
 
 
 def resend_several(
     numbers: Iterable[int],
-    account: ResendSummary,
+    summary: ResendSummary,
     *,
     user: Any = None,
     seen: int | None = None,
@@ -142,37 +152,37 @@ def resend_several(
     """Resend entries in the order of their numbers.
 
     Args:
-        account: is kept up to date, so that it is true when the run is interrupted.
-        seen: what :func:`newest_resend` was when it was confirmed; by default now.
-        seconds: after which no further message is begun.
+        summary: is updated after each message, so it is also true after an interruption.
+        seen: the value of :func:`newest_resend` when the user confirmed it; default: now.
+        seconds: after which no further message is sent.
     """
     began = time.monotonic()
     last_seen = newest_resend() if seen is None else seen
-    for entry, reason in ResendFilter(unknown_too=unknown_too).look_at(numbers):
+    for entry, reason in ResendFilter(unknown_too=unknown_too).check(numbers):
         if seconds is not None and time.monotonic() - began > seconds:
             return
-        account.stopped_at = entry.pk
-        if not reason and not claim(entry, user, last_seen, unasked=True):
+        summary.stopped_at = entry.pk
+        if not reason and not claim(entry, user, last_seen, in_bulk=True):
             reason = "meanwhile"
         if reason:
-            account.left_out[reason] += 1
+            summary.left_out[reason] += 1
             continue
         done = send_claimed(entry)
         if done.problem:
-            account.failed += 1
-            account.problem = account.problem or done.problem
+            summary.failed += 1
+            summary.problem = summary.problem or done.problem
         else:
-            account.resent[done.entry.state if done.entry else ""] += 1
-    account.stopped_at = None
+            summary.resent[done.entry.state if done.entry else ""] += 1
+    summary.stopped_at = None
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which entries of the log are meant, by everything but their numbers.
+    """Which entries to resend.
 
     Attributes:
-        via: a set's name or standard delivery's.
-        set_key: of the set, which may have had another name.
+        via: the name of a set or of standard delivery.
+        set_key: the set's key, because it may have had another name.
         cause: the slug of a cause.
     """
 
@@ -184,14 +194,14 @@ class Selection:
     cause: str = ""
 
     def numbers(self, configuration: Configuration) -> Iterator[int]:
-        """Of all that exist now, state by state, the oldest first; read in small pieces.
+        """Yield the numbers of the entries that exist now, by state, the oldest first.
 
         Args:
-            configuration: what is live, for the cause.
+            configuration: the live configuration, to find causes.
         """
         entries = LogEntry.objects.using(write_alias())
-        later = entries.filter(created_at__gte=self.since).order_by("created_at")
-        first = later.values_list("pk", flat=True).first()
+        since = entries.filter(created_at__gte=self.since).order_by("created_at")
+        first = since.values_list("pk", flat=True).first()
         newest = entries.order_by("-pk").values_list("pk", flat=True).first()
         if first is None or newest is None:
             return
