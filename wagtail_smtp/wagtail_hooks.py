@@ -11,7 +11,7 @@ from wagtail.snippets.models import register_snippet
 from wagtail_smtp.admin.delivery.failures import FailedEmailItem
 from wagtail_smtp.admin.delivery.page import DeliveryViewSet
 from wagtail_smtp.admin.log.actions import ResendSelected
-from wagtail_smtp.admin.log.viewset import LogViewSet
+from wagtail_smtp.admin.log.listing import LogViewSet
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
 from wagtail_smtp.admin.reload import ReloadViewSet
 from wagtail_smtp.admin.sets import consent

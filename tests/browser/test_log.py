@@ -94,16 +94,16 @@ def test_the_listing_on_a_phone(person):  # noqa: F811
     person.go(LOG)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     row = page.locator("#listing-results tbody tr").first
-    subject, recipients = row.locator(".title"), row.locator(".smtp-log-recipients")
+    subject, recipients = row.locator(".title"), row.locator(".wsmtp-log-recipients")
     assert subject.bounding_box()["width"] > 250
     for cell in (subject, recipients):
         box = cell.bounding_box()
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
     assert recipients.bounding_box()["y"] > subject.bounding_box()["y"]
-    assert not row.locator(".smtp-log-minor").first.is_visible()
+    assert not row.locator(".wsmtp-log-minor").first.is_visible()
     page.set_viewport_size({"width": 1280, "height": 900})
-    assert row.locator(".smtp-log-minor").first.is_visible()
+    assert row.locator(".wsmtp-log-minor").first.is_visible()
 
 
 def test_an_entry_and_its_resend_on_a_phone(person):  # noqa: F811

@@ -14,7 +14,6 @@ from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import cached
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.admin.log import states
-from wagtail_smtp.admin.log.filters import Criteria, find
 from wagtail_smtp.diagnostics.causes.base import Cause
 from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.live.db import connections
@@ -38,8 +37,6 @@ WORKS = (State.SENT, State.PARTLY_SENT)
 #: How many failures are listed, and how old they may be.
 LISTED = 10
 RECENT = timedelta(days=7)
-#: Concurrent transactions may number their entries in a different order than their times.
-_SLACK = 1000
 
 
 @dataclass(frozen=True)
@@ -115,11 +112,7 @@ def of_sets(configuration, since):
     Four queries, however many sets there are, and two more for each set that fails.
     """
     entries = LogEntry.objects.using(write_alias())
-    newer = entries.filter(created_at__gte=since).order_by("created_at")
-    first = newer.values_list("pk", flat=True).first()
-    if first is None:
-        return {}
-    rows = entries.filter(state__in=_OF_SERVERS, pk__gte=first - _SLACK, created_at__gte=since)
+    rows = entries.since(since).filter(state__in=_OF_SERVERS)
     rows = rows.exclude(set_key=None).not_made_up_for().order_by()
     counted = rows.values_list("set_key").annotate(count=Count("pk"), newest=Max("pk"))
     found = {newest: count for _key, count, newest in counted}
@@ -134,14 +127,8 @@ def of_sets(configuration, since):
 
 def count_since(since: datetime) -> int:
     """Count messages since then that failed and were not resent successfully."""
-    entries = LogEntry.objects.using(write_alias())
-    newer = entries.filter(created_at__gte=since).order_by("created_at")
-    first = newer.values_list("pk", flat=True).first()
-    if first is None:
-        return 0
-    # The index of states is ordered by number, not by time.
-    rows = entries.filter(state__in=NOT_SENT, pk__gte=first - _SLACK)
-    return rows.filter(created_at__gte=since).not_made_up_for().count()
+    entries = LogEntry.objects.using(write_alias()).since(since)
+    return entries.filter(state__in=NOT_SENT).not_made_up_for().count()
 
 
 #: How far back failures count, here and on the home page.
@@ -183,10 +170,11 @@ def latest_failure():
 
 def _find():
     since = timezone.now() - LAST_DAY
+    recent = LogEntry.objects.using(write_alias()).since(since).order_by("-pk")
     numbers = [
         number
         for state in STATES
-        for number in find(Criteria(state=state, since=since), _EXAMINED).numbers
+        for number in recent.filter(state=state).values_list("pk", flat=True)[:_EXAMINED]
     ]
     newest = {}
     entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers)

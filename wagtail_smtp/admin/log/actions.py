@@ -15,7 +15,7 @@ from wagtail.admin.views.bulk_action import BulkAction
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.delivery.failures import NOT_SENT
 from wagtail_smtp.admin.log.entry import EntryPage
-from wagtail_smtp.admin.log.filters import LogFilterSet, find_further, number, search
+from wagtail_smtp.admin.log.filters import LogFilterSet, number
 from wagtail_smtp.admin.log.message import log_action
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.connections import write_alias
@@ -275,13 +275,13 @@ class ResendSelected(BulkAction):
     def _all(self):
         if not self.filters.is_valid():
             return ()  # an invalid filter must not select everything
-        criteria = search(self.filters.criteria, self.request.GET.get("q", ""))[1]
-        return find_further(criteria, ALL).numbers
+        found = self.filters.search(self.request.GET.get("q", ""))
+        return found.values_list("pk", flat=True)[:ALL]
 
     @property
     def unknown_too(self):
         """Whether to resend unknown messages: for "select all", only if filtered by that state."""
-        return not self.is_all or self.filters.criteria.state == State.UNKNOWN
+        return not self.is_all or self.request.GET.get("state") == State.UNKNOWN
 
     def get_context_data(self, **kwargs):
         kept, left_out, summary = [], [], ResendSummary()

@@ -1,18 +1,22 @@
 """Export the delivery log as a spreadsheet."""
 
 import re
+from typing import Any
 
 from django.core.exceptions import BadRequest
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView
 from wagtail.admin.views.mixins import SpreadsheetExportMixin
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import LOG, AdminPage
 from wagtail_smtp.admin.labels import category_label, via_label
-from wagtail_smtp.admin.log.filters import find_further
-from wagtail_smtp.admin.log.listing import SearchedLog
+from wagtail_smtp.admin.log.filters import LogFilterSet
 from wagtail_smtp.models import LogEntry, LogRecipient
 
 #: Rows of an export, and entries read at a time.
@@ -40,47 +44,47 @@ _HEADINGS = {
 }
 
 
-class ExportView(SpreadsheetExportMixin, SearchedLog):
+class ExportView(AdminPage, SpreadsheetExportMixin, TemplateView):
     """Shows what will be exported; POST returns the file."""
 
     permission_required = (permissions.VIEW_LOG, permissions.EXPORT_LOG)
     template_name = "wagtail_smtp/log/export.html"
     page_title = gettext_lazy("Export")
+    header_icon = "list-ul"
+    header_more_buttons: list[Any] = []  # the mixin's buttons would export by GET
     list_export = [*_HEADINGS]
     export_headings = _HEADINGS
     export_filename = "delivery-log"
 
     def get_parents(self):
-        return [(_("Delivery log"), self.index_url)]
+        return [(_("Delivery log"), f"{reverse(LOG)}?{self.request.GET.urlencode()}")]
 
-    @property
-    def header_more_buttons(self):
-        return []  # the mixin's buttons would export by GET
-
-    def get_index_url(self):
-        return super().get_index_url() + self.query_string()
+    @cached_property
+    def entries(self):
+        """The entries that match the filters and the search."""
+        filters = LogFilterSet(self.request.GET, request=self.request)
+        return filters.search(self.request.GET.get("q", ""))
 
     def get_context_data(self, **kwargs):
-        found = self.searched[0]
+        count = self.entries[: ROWS + 1].count()
         return super().get_context_data(**kwargs) | {
-            "is_capped": found.older is not None,
-            "count": len(found),
+            "count": count,
+            "is_capped": count > ROWS,
             "rows": ROWS,
-            "index_results_url": None,  # the search box is on the previous page
         }
 
     def post(self, request, *args, **kwargs):
         wanted_format = request.POST.get("format")
         if wanted_format not in self.FORMATS:
             raise BadRequest
-        found = find_further(self.searched[1], ROWS)
+        numbers = list(self.entries.values_list("pk", flat=True)[:ROWS])
         log(
             instance=request.user,
             action="wagtail_smtp.export",
             title=_("Delivery log"),
-            data={"rows": len(found), "format": wanted_format},
+            data={"rows": len(numbers), "format": wanted_format},
         )
-        return self.as_spreadsheet(_rows(found.numbers), wanted_format)
+        return self.as_spreadsheet(_rows(numbers), wanted_format)
 
     def to_row_dict(self, item):
         return item
