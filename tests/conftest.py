@@ -14,7 +14,7 @@ from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.live import lookup
 from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
 from wagtail_smtp.runtime import once
-from wagtail_smtp.transports import base
+from wagtail_smtp.transports import pool
 
 pytest_plugins = ["tests.support.leftovers"]
 
@@ -29,7 +29,7 @@ def _as_a_new_process() -> Iterator[None]:
     alerts.clear_pending()
     yield
     lookup.forget()
-    base.close_all()
+    pool.close_all()
 
 
 @pytest.fixture(autouse=True)

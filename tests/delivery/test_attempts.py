@@ -7,7 +7,7 @@ import pytest
 from wagtail_smtp.config.values import Outcome, Recipient
 from wagtail_smtp.delivery.pipeline import Attempts
 from wagtail_smtp.delivery.routing import Route
-from wagtail_smtp.transports.pool import Availability
+from wagtail_smtp.transports.base import Availability
 
 
 def _attempts(*results):

@@ -25,7 +25,7 @@ from wagtail_smtp.live import current
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import LogEntry, Secret
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.base import close_all
+from wagtail_smtp.transports.pool import close_all
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 #: Timeout where only a timeout ends the wait.

@@ -26,7 +26,7 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.live import current
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, Secret
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.base import close_all
+from wagtail_smtp.transports.pool import close_all
 
 pytestmark = pytest.mark.filterwarnings("ignore:django-anymail has dropped official support")
 

@@ -15,7 +15,7 @@ from wagtail_smtp.exceptions import MessageDeferred, StorageFull
 from wagtail_smtp.models import LogEntry, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.outbox import claims
 from wagtail_smtp.outbox.worker import Worker, give_up_lost
-from wagtail_smtp.transports.base import close_all
+from wagtail_smtp.transports.pool import close_all
 
 
 @pytest.fixture(autouse=True)

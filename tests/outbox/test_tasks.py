@@ -14,7 +14,7 @@ from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import tasks
 from wagtail_smtp.outbox.tasks import deliver_outbox, run_times
-from wagtail_smtp.transports.base import close_all
+from wagtail_smtp.transports.pool import close_all
 
 _NATIVE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
 

@@ -9,7 +9,8 @@ from django.core.mail import EmailMessage
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.smtp_server import CA_PEM
 from wagtail_smtp.config.values import Outcome, TransportConfig
-from wagtail_smtp.transports.base import Envelope, OutgoingMessage, close_all
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
+from wagtail_smtp.transports.pool import close_all
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 MakeTransport = Callable[..., SMTPTransport]

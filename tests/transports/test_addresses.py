@@ -17,10 +17,10 @@ from wagtail_smtp.exceptions import DestinationRefused, MessageDeferred
 from wagtail_smtp.tracking import esps
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.esp.catalog import ESPConfig
-from wagtail_smtp.transports.esp.check import check_esp
+from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.http import Adapter, guarded
 from wagtail_smtp.transports.oauth import client
-from wagtail_smtp.transports.smtp.tls import ssl_context
+from wagtail_smtp.transports.tls import ssl_context
 
 # aiosmtpd advises TLS for AUTH; ours is TLS from the first byte, or meant to do without.
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
@@ -232,7 +232,7 @@ def test_providers_and_identity_providers(lead_to, monkeypatch, bad):
             assert len(server.requests) == 1
         url = {"api_url": "https://localhost"}
         config = ESPConfig("Set", "postal", url, {}, ca_certificates=CA_PEM, timeout=2)
-        stages = list(check_esp(config))
+        stages = list(AnymailTransport(config).check())
         monkeypatch.setattr(client, "LONGEST", 4)
         with client.Session("https://localhost/", CA_PEM) as session:
             assert session.get("https://localhost/").json() == {"fine": True}

@@ -20,8 +20,9 @@ from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.delivery.classify import HEADER
 from wagtail_smtp.delivery.redirect import FIELDS, apply, copied
 from wagtail_smtp.delivery.routing import Redirect, is_black_box
-from wagtail_smtp.transports import mime, standard
+from wagtail_smtp.transports import mime
 from wagtail_smtp.transports.base import Envelope
+from wagtail_smtp.transports.standard import StandardTransport
 
 #: What a header may be called (RFC 5322 2.2). Anything else could end the name, or the line.
 _HEADER_NAME = re.compile(r"[!-9;-~]+")
@@ -100,7 +101,7 @@ def shape(
     # Under a redirect, bounces must not reach the original sender.
     sender = own or (settings.DEFAULT_FROM_EMAIL if redirect is not None else shaped.from_email)
     if redirect is not None:
-        in_from = item is None and standard.takes_envelope_sender()
+        in_from = item is None and StandardTransport().uses_from_email_as_sender
         apply(
             shaped,
             redirect,

@@ -41,8 +41,7 @@ from wagtail_smtp.live.db import deferred
 from wagtail_smtp.live.lookup import NO_VERSION
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.runtime import error_logging, project
-from wagtail_smtp.transports.base import Envelope, OutgoingMessage, Transport
-from wagtail_smtp.transports.pool import UNREACHABLE
+from wagtail_smtp.transports.base import UNREACHABLE, Envelope, OutgoingMessage, Transport
 from wagtail_smtp.transports.standard import NAME as STANDARD
 from wagtail_smtp.transports.standard import StandardTransport
 
@@ -347,8 +346,7 @@ class DeliveryPipeline:
                 return self._standard if item is None else live.transport(item)
 
         def send(item: Candidate, by: Transport, attempts: Attempts) -> Outcome:
-            username = getattr(getattr(by, "config", None), "username", "")
-            shaped, envelope = shape(tried.prepared, item, way.redirect, username)
+            shaped, envelope = shape(tried.prepared, item, way.redirect, by.username)
             with project.of_site():
                 routing.require(tried.prepared, item, way)
             hold = partial(require_held, redirect=way.redirect) if way.redirect else None
@@ -357,12 +355,9 @@ class DeliveryPipeline:
             if not outgoing.envelope.recipients:
                 return Outcome(by.name)  # every recipient has it already
             routing.check(outgoing, item)
-            if item is not None:
-                outgoing.content  # noqa: B018 rendered before sending begins
             if is_black_box(item) and isinstance(shaped, FrozenMessage):
                 shaped.unpack()
-            if item is None:
-                self._standard.prepare()
+            by.prepare(outgoing)
             tried.was_handed_over = True
             with handed_back(tried.message, shaped) if is_black_box(item) else nullcontext():
                 return by.send(outgoing, reply_timeout)

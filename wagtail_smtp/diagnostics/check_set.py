@@ -1,6 +1,7 @@
 """Check a settings set stage by stage, and explain the stage that fails."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,12 +23,10 @@ from wagtail_smtp.diagnostics.explain import explain
 from wagtail_smtp.exceptions import DestinationRefused
 from wagtail_smtp.live import current
 from wagtail_smtp.live.diff import every_category
-from wagtail_smtp.live.resolve import transport_config
+from wagtail_smtp.live.resolve import transport_class, transport_config, transport_of
 from wagtail_smtp.models import ReportEmail, SettingsSet
-from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.base import OutgoingMessage, Stage
 from wagtail_smtp.transports.esp.catalog import ESPConfig
-from wagtail_smtp.transports.esp.check import check_esp
-from wagtail_smtp.transports.smtp.check import Stage, check
 
 #: Labels of the stages.
 LABELS = {
@@ -65,6 +64,9 @@ CONNECTED = gettext_lazy(
 NOT_ASKED = gettext_lazy(
     "The server can be reached. The sender was not checked, because neither this settings set nor "
     "the project's settings have a valid sender address."
+)
+KEY_NOT_CHECKED = gettext_lazy(
+    "The email provider can be reached. Send a test email to check the key."
 )
 _ALLOWED = gettext_lazy("Permission to connect")
 
@@ -115,25 +117,26 @@ def try_server(
         message: the test email, from :func:`build_test_message`; None sends none.
     """
     sender = message.envelope.sender if message else envelope_sender(item, server.username)
-    for stage in _stages(server, sender, message):
-        if stage.name == "sender" and not item.uses_esp:
-            stage = replace(stage, details={**stage.details, "sender": sender})
-        if stage.error is None:
-            yield StageResult(stage)
-        else:
-            failure = Failure.of(stage.error, server.host, server.port, server.encryption)
-            uses_oauth = server.tokens is not None
-            failure = replace(failure, uses_esp=item.uses_esp, uses_oauth=uses_oauth)
-            yield StageResult(stage, explain(failure))
+    with closing(transport_of(server)) as transport:
+        for stage in transport.check(sender, message):
+            if stage.error is None:
+                yield StageResult(stage)
+            else:
+                failure = Failure.of(stage.error, server.host, server.port, server.encryption)
+                uses_oauth = server.tokens is not None
+                failure = replace(failure, uses_esp=item.uses_esp, uses_oauth=uses_oauth)
+                yield StageResult(stage, explain(failure))
 
 
-@sensitive_variables()
-def _stages(
-    server: TransportConfig | ESPConfig, sender: str, message: OutgoingMessage | None
-) -> Iterator[Stage]:
-    if isinstance(server, ESPConfig):
-        return check_esp(server, message)
-    return check(server, sender, message)
+def proved(item: SettingsSetConfig, reached: Collection[str]) -> str:
+    """What a successful check without a test email has proved.
+
+    Args:
+        reached: the names of its stages.
+    """
+    if not transport_class(item).supports_login_check:
+        return str(KEY_NOT_CHECKED)
+    return str(CONNECTED if "sender" in reached else NOT_ASKED)
 
 
 def envelope_sender(item: SettingsSetConfig, username: str) -> str:

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
+from typing import Any
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -18,9 +19,7 @@ from wagtail_smtp.live.db import deferred
 from wagtail_smtp.live.resolve import transport_config, transport_of
 from wagtail_smtp.models import ConfigurationVersion, Secret
 from wagtail_smtp.runtime import once
-from wagtail_smtp.transports.base import close_all
-from wagtail_smtp.transports.esp.transport import AnymailTransport
-from wagtail_smtp.transports.smtp.transport import SMTPTransport
+from wagtail_smtp.transports.pool import PooledTransport, close_all
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +46,9 @@ class LiveConfiguration:
         self.identity = identity
         self.configuration = configuration
         self._secrets = secrets or {}
-        self._transports: dict[str, SMTPTransport | AnymailTransport] = {}
+        self._transports: dict[str, PooledTransport[Any]] = {}
 
-    def transport(self, item: SettingsSetConfig) -> SMTPTransport | AnymailTransport:
+    def transport(self, item: SettingsSetConfig) -> PooledTransport[Any]:
         """The transport of one of this configuration's sets.
 
         Raises:

@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
@@ -23,6 +24,7 @@ from wagtail_smtp.models import (
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.esp.catalog import PROVIDERS, ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
+from wagtail_smtp.transports.pool import PooledTransport
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 
@@ -73,11 +75,14 @@ def _with_tokens(item: SettingsSetConfig, secret: Secret | None, is_test: bool) 
     )
 
 
-def transport_of(config: TransportConfig | ESPConfig) -> SMTPTransport | AnymailTransport:
-    """The transport that carries a set's messages."""
-    if isinstance(config, ESPConfig):
-        return AnymailTransport(config)
-    return SMTPTransport(config)
+def transport_class(item: SettingsSetConfig) -> type[PooledTransport[Any]]:
+    """The class of a set's transport, which has its capabilities."""
+    return AnymailTransport if item.uses_esp else SMTPTransport
+
+
+def transport_of(config: TransportConfig | ESPConfig) -> PooledTransport[Any]:
+    """The transport that sends a set's messages."""
+    return AnymailTransport(config) if isinstance(config, ESPConfig) else SMTPTransport(config)
 
 
 @sensitive_variables()

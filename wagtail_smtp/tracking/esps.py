@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.smtp.tls import ssl_context
+from wagtail_smtp.transports.tls import ssl_context
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,48 +1,19 @@
-"""The contract of a transport."""
+"""The contract of a transport: what it sends, how it is checked, and what it can do."""
 
-import atexit
 import functools
-import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from django.core.mail import EmailMessage
 
+from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Outcome
-from wagtail_smtp.runtime import once
+from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.transports import mime
-from wagtail_smtp.transports.pool import Availability
-
-
-class Pooling(Protocol):
-    """A transport that keeps connections open."""
-
-    def close(self) -> None: ...
-    def after_fork(self) -> None: ...
-
-
-_transports: "weakref.WeakSet[Pooling]" = weakref.WeakSet()
-
-
-def register(transport: Pooling) -> None:
-    """Track ``transport`` for as long as it is referenced."""
-    _transports.add(transport)
-
-
-def _after_fork() -> None:
-    for transport in list(_transports):
-        transport.after_fork()
-
-
-@atexit.register
-def close_all() -> None:
-    """Close all sessions of this process."""
-    for transport in list(_transports):
-        transport.close()
-
-
-once.after_in_child(_after_fork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +59,113 @@ class OutgoingMessage:
         return content if content.endswith(b"\r\n") else content + b"\r\n"
 
 
-class Transport(Protocol):
-    """Sends messages."""
+#: Phases of a failure in which the server was unreachable or refused the session.
+UNREACHABLE = frozenset({"connect", "banner", "ehlo", "starttls", "tls", "auth"})
 
-    #: Its name in outcomes and log lines.
+
+class Availability:
+    """Whether one server is reachable, cooling down or being tried again, in this process."""
+
+    def __init__(self) -> None:
+        self._is_failing = False
+        self._next_try = 0.0
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Replace the lock in a forked child: a thread of the parent may hold it."""
+        self._lock = threading.Lock()
+
+    def is_worth_trying(self) -> bool:
+        """Whether a message should try the server.
+
+        After the cool-down, only one message does, until its outcome is known.
+        """
+        if not self._is_failing:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if self._is_failing and now < self._next_try:
+                return False
+            # If that attempt never reports back, another is allowed after a second cool-down.
+            self._next_try = now + conf.COOL_DOWN
+            return True
+
+    def failed(self) -> None:
+        """Start a cool-down: the server could not be reached."""
+        with self._lock:
+            self._is_failing = True
+            self._next_try = time.monotonic() + conf.COOL_DOWN
+
+    def succeeded(self) -> bool:
+        """End the cool-down; return whether there was one."""
+        if not self._is_failing:
+            return False
+        with self._lock:
+            was_failing, self._is_failing = self._is_failing, False
+            return was_failing
+
+
+StageName = Literal[
+    "resolve", "connect", "tls", "greeting", "auth", "fast", "sender", "recipient", "message"
+]
+
+#: Maximum seconds of one check; the interface promises 20.
+LONGEST_CHECK = 19.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A finished or failed stage of a check.
+
+    Attributes:
+        seconds: how long it took.
+        response: the server's response, without control characters and echoed secrets.
+        details: depending on the stage: ``addresses``; ``issuer``, ``expires`` (aware datetime)
+            and ``protocol``; ``extensions``; ``with``, for a login with an access token; ``fast``,
+            see :meth:`wagtail_smtp.transports.smtp.check.SendingCheck.check_fast_sending`;
+            ``sender``; ``accepted`` recipients.
+        error: why it failed; no stage follows.
+    """
+
+    name: StageName
+    seconds: float
+    response: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    error: EmailDeliveryError | None = None
+
+
+class Transport(ABC):
+    """Sends messages. Callers ask for its capabilities, never for its class.
+
+    Attributes:
+        name: its name in outcomes and log lines.
+        username: what it logs in with, which may be the sender's address; empty without a login.
+        availability: whether it is worth trying now.
+    """
+
     name: str
-    #: Whether it is worth trying now.
+    username: str = ""
     availability: Availability
 
+    #: Whether it reads the recipients from the message itself. Then no recipient can be left out,
+    #: and it may set attributes of the message. Otherwise only the envelope counts.
+    is_black_box: bool = False
+    #: Whether it fills in templates and merge data.
+    supports_merge_data: bool = False
+    #: Whether the message's ``from_email`` becomes the envelope sender.
+    uses_from_email_as_sender: bool = False
+    #: Whether :meth:`check` tests login and sender even if no message is sent.
+    supports_login_check: bool = False
+
+    def prepare(self, outgoing: OutgoingMessage) -> None:
+        """Do what can fail before anything is sent. Call it before :meth:`send`.
+
+        Raises:
+            EmailDeliveryError, ValueError: the message was not sent.
+        """
+        outgoing.content  # noqa: B018 serialises the message
+
+    @abstractmethod
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
         """Send one message.
 
@@ -112,5 +182,17 @@ class Transport(Protocol):
             ValueError: the message can't be serialised.
         """
 
+    @abstractmethod
+    def check(self, sender: str = "", outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
+        """Check the connection over one of its own; yield each stage when it is done.
+
+        A failed stage is the last. Errors are in the stages, never raised.
+
+        Args:
+            sender: the bare address to offer as the sender; empty: skip this.
+            outgoing: a test email to send; its envelope is used instead of ``sender``.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Close idle connections; never raises."""

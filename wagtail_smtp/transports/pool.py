@@ -4,16 +4,23 @@ The lock is never held during I/O. Waiting threads are served first in, first ou
 are used last in, first out, so that surplus ones grow old and are closed.
 """
 
+import atexit
 import contextlib
 import random
+import ssl
 import threading
 import time
+import weakref
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import MessageDeferred
+from wagtail_smtp.runtime import once
+from wagtail_smtp.transports.base import Availability, Transport
+from wagtail_smtp.transports.tls import shared_context
 
 
 class Session(Protocol):
@@ -274,47 +281,60 @@ def _has_aged(session: Session) -> bool:
     return now >= session.expires_at or now - session.used_at >= conf.SESSION_MAX_IDLE
 
 
-#: Phases of a failure in which the server was unreachable or refused the session.
-UNREACHABLE = frozenset({"connect", "banner", "ehlo", "starttls", "tls", "auth"})
+_transports: "weakref.WeakSet[PooledTransport[Any]]" = weakref.WeakSet()
 
 
-class Availability:
-    """Whether one server is reachable, cooling down or being tried again, in this process."""
+class PooledTransport(Transport, Generic[S]):
+    """A transport that keeps sessions open. Shared by all threads of a process."""
 
-    def __init__(self) -> None:
-        self._is_failing = False
-        self._next_try = 0.0
-        self.after_fork()
+    supports_login_check = True
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.name = config.name
+        self.username = config.username
+        self.availability = Availability()
+        self._ssl_context: ssl.SSLContext | None = None
+        self._context_lock = threading.Lock()
+        # Keeps itself alive until closed, so that its sessions are closed when the process ends.
+        self._keep_alive: PooledTransport[S] | None = self
+        this = weakref.proxy(self)
+        self._pool: Pool[S] = Pool(lambda: this._open(), config.name)
+        _transports.add(self)
+
+    @abstractmethod
+    def _open(self) -> S:
+        """Open a session."""
+
+    def _context(self, use: Literal["smtp", "http"]) -> ssl.SSLContext:
+        # Created once: loading the system's authorities takes longer than sending a message.
+        with self._context_lock:
+            if self._ssl_context is None:
+                self._ssl_context = shared_context(use, self.config.ca_certificates)
+            return self._ssl_context
+
+    def close(self) -> None:
+        """Close idle sessions now, and those in use after their message."""
+        self._pool.retire()
+        self._ssl_context = self._keep_alive = None
 
     def after_fork(self) -> None:
-        """Replace the lock in a forked child: a thread of the parent may hold it."""
-        self._lock = threading.Lock()
+        """Replace locks and sessions in a forked child: they belong to the parent."""
+        self._context_lock = threading.Lock()
+        self.availability.after_fork()
+        self._pool.after_fork()
 
-    def is_worth_trying(self) -> bool:
-        """Whether a message should try the server.
 
-        After the cool-down, only one message does, until its outcome is known.
-        """
-        if not self._is_failing:
-            return True
-        with self._lock:
-            now = time.monotonic()
-            if self._is_failing and now < self._next_try:
-                return False
-            # If that attempt never reports back, another is allowed after a second cool-down.
-            self._next_try = now + conf.COOL_DOWN
-            return True
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport.after_fork()
 
-    def failed(self) -> None:
-        """Start a cool-down: the server could not be reached."""
-        with self._lock:
-            self._is_failing = True
-            self._next_try = time.monotonic() + conf.COOL_DOWN
 
-    def succeeded(self) -> bool:
-        """End the cool-down; return whether there was one."""
-        if not self._is_failing:
-            return False
-        with self._lock:
-            was_failing, self._is_failing = self._is_failing, False
-            return was_failing
+@atexit.register
+def close_all() -> None:
+    """Close all sessions of this process."""
+    for transport in list(_transports):
+        transport.close()
+
+
+once.after_in_child(_after_fork)

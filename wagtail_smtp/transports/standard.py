@@ -5,7 +5,8 @@ import logging
 import smtplib
 import socket
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,14 +21,21 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Encryption, Outcome, Recipient
 from wagtail_smtp.exceptions import (
     AttemptFailed,
+    EmailDeliveryError,
     MessageDeferred,
     MessageOutcomeUnknown,
     MessageRefused,
     RedirectError,
 )
-from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.base import (
+    LONGEST_CHECK,
+    Availability,
+    OutgoingMessage,
+    Stage,
+    StageName,
+    Transport,
+)
 from wagtail_smtp.transports.esp.transport import enforce_redirect
-from wagtail_smtp.transports.pool import Availability
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +58,7 @@ class StandardServer:
         return (self.host, self.port, self.username) != ("localhost", 25, "")
 
 
-class StandardTransport:
+class StandardTransport(Transport):
     """Sends messages through the project's own backend. Used by one thread at a time.
 
     The backend is a black box. Only errors that prove non-delivery count as such: those raised
@@ -59,27 +67,36 @@ class StandardTransport:
     """
 
     name = NAME
+    is_black_box = True
 
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
         self.availability = Availability()
         self._overrides = dict(overrides or {})
         self._backend: BaseEmailBackend | None = None
 
-    def prepare(self) -> BaseEmailBackend:
-        """Build and open the backend. If this raises, no message was sent.
+    @property
+    def supports_merge_data(self) -> bool:  # type: ignore[override]
+        """Whether the backend may fill in templates: Django's SMTP backend doesn't."""
+        return server() is None
+
+    @property
+    def uses_from_email_as_sender(self) -> bool:  # type: ignore[override]
+        """Whether ``from_email`` becomes the envelope sender; email providers choose their own."""
+        kinds = type(build_backend()).__mro__
+        return not any(kind.__module__.startswith("anymail.") for kind in kinds)
+
+    def prepare(self, outgoing: OutgoingMessage) -> None:
+        """Build and open the backend, which serialises the message itself.
 
         Raises:
             MessageDeferred: it can't connect.
             Exception: it can't be built, for example because of a wrong setting.
         """
-        try:
-            return self._opened()
-        except OSError as error:
-            raise _failure(MessageDeferred, error, "connect") from error
+        self._opened()
 
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
         """Send one message. A backend that returns 0 has failed."""
-        backend = self.prepare()
+        backend = self._opened()
         if hasattr(backend, "build_message_payload"):  # django-anymail's
             enforce_redirect(backend, outgoing)
         try:
@@ -96,10 +113,33 @@ class StandardTransport:
             )
         return Outcome(NAME, tuple(map(Recipient, outgoing.envelope.recipients)))
 
+    def check(self, sender: str = "", outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
+        """See :meth:`wagtail_smtp.transports.base.Transport.check`; ``sender`` is not used."""
+        at: StageName = "connect"
+        began = time.monotonic()
+        try:
+            self._opened()
+            yield Stage(at, time.monotonic() - began)
+            if outgoing is not None:
+                at, began = "message", time.monotonic()
+                self.send(outgoing, LONGEST_CHECK)
+                yield Stage(at, time.monotonic() - began)
+        except EmailDeliveryError as error:
+            yield Stage(at, time.monotonic() - began, getattr(error, "reply", ""), error=error)
+        except Exception as error:  # a project's own backend can raise anything
+            phase = "connect" if at == "connect" else "standard"
+            failed = MessageDeferred(f"{NAME}: {type(error).__name__}", phase=phase, original=error)
+            yield Stage(at, time.monotonic() - began, error=failed)
+        finally:
+            self.close()
+
     def _opened(self) -> BaseEmailBackend:
         if self._backend is None:
             backend = build_backend(self._overrides)
-            backend.open()
+            try:
+                backend.open()
+            except OSError as error:
+                raise _failure(MessageDeferred, error, "connect") from error
             self._backend = backend
         return self._backend
 
@@ -201,11 +241,6 @@ def server() -> StandardServer | None:
         username=str(backend.username or ""),
         password=str(backend.password or ""),
     )
-
-
-def takes_envelope_sender() -> bool:
-    """Whether ``from_email`` is the envelope sender; email providers choose their own."""
-    return not any(kind.__module__.startswith("anymail.") for kind in type(build_backend()).__mro__)
 
 
 def description() -> str:

@@ -21,9 +21,10 @@ from wagtail_smtp.exceptions import (
     SendCancelled,
 )
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.base import Envelope, OutgoingMessage, close_all
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 from wagtail_smtp.transports.esp.catalog import ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
+from wagtail_smtp.transports.pool import close_all
 
 pytestmark = pytest.mark.filterwarnings("ignore:django-anymail has dropped official support")
 

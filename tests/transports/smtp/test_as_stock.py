@@ -14,7 +14,7 @@ from tests.support.servers.dialects import DIALECTS, PRODUCTS
 from tests.support.servers.hostile import HostileServer
 from tests.transports.conftest import send
 from wagtail_smtp.exceptions import MessageDeferred
-from wagtail_smtp.transports.base import close_all
+from wagtail_smtp.transports.pool import close_all
 
 EVERY = DIALECTS | PRODUCTS
 

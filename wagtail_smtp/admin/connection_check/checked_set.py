@@ -8,15 +8,14 @@ from django.utils.translation import gettext_lazy
 from wagtail_smtp.config.values import SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.diagnostics.check_set import (
-    CONNECTED,
-    NOT_ASKED,
     build_test_message,
+    proved,
     redirect_for_test,
     sender_hints,
     try_server,
 )
 from wagtail_smtp.live import draft_configuration
-from wagtail_smtp.live.resolve import transport_config
+from wagtail_smtp.live.resolve import transport_class, transport_config
 from wagtail_smtp.transports.base import OutgoingMessage
 from wagtail_smtp.transports.esp.catalog import ESPConfig
 
@@ -78,10 +77,9 @@ class CheckedSet:
 
     def notes_after(self, reached):
         """What to know when these stages were reached; no login is claimed that wasn't tried."""
-        if self.item.uses_esp:
-            tried = {"recipient", "message"}
-        else:
-            tried = {"auth"} if self.server.username else {"sender", "recipient", "message"}
+        tried = {"recipient", "message"}
+        if transport_class(self.item).supports_login_check:
+            tried = {"auth"} if self.server.username else {"sender", *tried}
         return [*self.notes, self.login] if tried & reached else self.notes
 
     def success(self, reached):
@@ -89,9 +87,7 @@ class CheckedSet:
         if self.outgoing is not None:
             recipients = ", ".join(self.outgoing.envelope.recipients)
             return _("The server accepted the test email for %s. Check the inbox.") % recipients
-        if self.item.uses_esp:
-            return _("The email provider can be reached. Send a test email to check the key.")
-        return CONNECTED if "sender" in reached else NOT_ASKED
+        return proved(self.item, reached)
 
 
 def _login(item, password):

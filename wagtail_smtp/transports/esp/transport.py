@@ -6,17 +6,14 @@ django-anymail is imported when the first message is sent, so that only these se
 import logging
 import math
 import os
+import socket
 import ssl
-import threading
 import time
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-import botocore.session
-import requests
-from botocore.awsrequest import AWSResponse
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.utils.module_loading import import_string
@@ -25,15 +22,17 @@ from django.views.decorators.debug import sensitive_variables
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_host
 from wagtail_smtp.config.values import Outcome
-from wagtail_smtp.exceptions import TransportUnavailable
-from wagtail_smtp.transports import base
-from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred, TransportUnavailable
+from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.base import LONGEST_CHECK, OutgoingMessage, Stage, StageName
 from wagtail_smtp.transports.esp.catalog import INSTALL, METADATA, ESPConfig
-from wagtail_smtp.transports.pool import Availability, Pool
-from wagtail_smtp.transports.smtp.tls import shared_context
+from wagtail_smtp.transports.pool import PooledTransport
+from wagtail_smtp.transports.tls import certificate, ssl_context
 
 logger = logging.getLogger(__name__)
 
+#: Maximum seconds of one wait in a check, even if the set's timeout is longer.
+_CHECK_WAIT = 3.0
 #: Number of metadata that all providers accept; Postmark and Unisender Go set the limit.
 _MOST_METADATA = 10
 #: Headers with which some providers receive metadata. The caller's values are kept.
@@ -45,48 +44,106 @@ _METADATA_ATTRIBUTES = (
 )
 
 
-class AnymailTransport:
+class AnymailTransport(PooledTransport["AnymailSession"]):
     """Sends messages through one email provider. Shared by all threads of a process."""
 
-    def __init__(self, config: ESPConfig) -> None:
-        self.config = config
-        self.name = config.name
-        self.availability = Availability()
-        self._ssl_context: ssl.SSLContext | None = None
-        self._context_lock = threading.Lock()
-        # Keeps itself alive until closed, so that its sessions are closed when the process ends.
-        self._keep_alive: AnymailTransport | None = self
-        this = weakref.proxy(self)
-        self._pool: Pool[AnymailSession] = Pool(lambda: this._open(), config.name)
-        base.register(self)
+    config: ESPConfig
+    is_black_box = True
+    supports_merge_data = True
+    supports_login_check = False  # a key can only be checked by sending a message
 
     @sensitive_variables()
     def _open(self) -> "AnymailSession":
-        with self._context_lock:
-            if self._ssl_context is None:
-                self._ssl_context = shared_context("http", self.config.ca_certificates)
-        return AnymailSession(self.config, self._ssl_context)
-
-    def close(self) -> None:
-        """Close idle sessions now, and those in use after their message."""
-        self._pool.retire()
-        self._ssl_context = self._keep_alive = None
-
-    def after_fork(self) -> None:
-        """Replace locks and sessions in a forked child: they belong to the parent."""
-        self._context_lock = threading.Lock()
-        self.availability.after_fork()
-        self._pool.after_fork()
+        return AnymailSession(self.config, self._context("http"))
 
     @sensitive_variables()
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
-        """Send one message; see :class:`wagtail_smtp.transports.base.Transport`."""
+        """Send one message; see :meth:`wagtail_smtp.transports.base.Transport.send`."""
         with self._pool.lease() as (session, _is_reused):
             result = session.send(outgoing, reply_timeout)
         if isinstance(result, Outcome):
             return result
         # Raised here because django-anymail's stack frames and errors contain the keys.
         raise result
+
+    @sensitive_variables()
+    def check(self, sender: str = "", outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
+        """See :meth:`wagtail_smtp.transports.base.Transport.check`."""
+        config = replace(self.config, timeout=min(self.config.timeout, _CHECK_WAIT))
+        at: StageName = "resolve"
+        began = time.monotonic()
+        deadline = began + LONGEST_CHECK
+        sock: socket.socket | None = None
+        try:
+            addresses = guard.resolve(config.host, config.port, within=_CHECK_WAIT)
+            found = {"addresses": tuple(dict.fromkeys(item[4][0] for item in addresses))}
+            yield Stage(at, time.monotonic() - began, details=found)
+            at, began = "connect", time.monotonic()
+            opening = _Opening(config)
+            try:
+                sock = guard.open_first(addresses, config.timeout, opening)
+            except (OSError, ValueError) as error:
+                opening.failure = error
+            if opening.connected_at:
+                yield Stage(at, opening.connected_at - began)
+                at, began = "tls", opening.connected_at
+            if opening.failure is not None:
+                raise opening.failure
+            if config.encryption == "ssl":
+                yield Stage(at, time.monotonic() - began, details=certificate(sock))
+            if outgoing is not None:
+                at, began = "message", time.monotonic()
+                yield from _check_sending(config, outgoing, deadline - began)
+        except EmailDeliveryError as error:
+            said = getattr(error, "reply", "")
+            yield Stage(at, time.monotonic() - began, said, error=error)
+        except (OSError, ValueError) as error:
+            phase = "tls" if at == "tls" else "connect"
+            failed = MessageDeferred(f"{config.name}: failed at {phase}: {error}", phase=phase)
+            failed.__cause__ = error
+            yield Stage(at, time.monotonic() - began, error=failed)
+        finally:
+            if sock is not None:
+                sock.close()
+
+
+class _Opening:
+    """Called with each connected socket; encrypts it and records the progress.
+
+    Attributes:
+        connected_at: monotonic time of the last TCP connection; 0: none.
+        failure: why no address works.
+    """
+
+    def __init__(self, config: ESPConfig) -> None:
+        self._host = config.host
+        self._context = ssl_context(config.ca_certificates) if config.encryption == "ssl" else None
+        self.connected_at = 0.0
+        self.failure: Exception | None = None
+
+    def __call__(self, plain: socket.socket) -> socket.socket:
+        self.connected_at = time.monotonic()
+        if self._context is None:
+            return plain
+        return self._context.wrap_socket(plain, server_hostname=self._host)
+
+
+@sensitive_variables()
+def _check_sending(config: ESPConfig, outgoing: OutgoingMessage, within: float) -> Iterator[Stage]:
+    # Half of the time is for connecting again, which takes at most four waits.
+    config = replace(config, timeout=min(config.timeout, within / 8))
+    transport = AnymailTransport(config)
+    began = time.monotonic()
+    try:
+        outcome = transport.send(outgoing, within / 2)
+    finally:
+        transport.close()
+    seconds = time.monotonic() - began
+    refusals = "; ".join(f"{item.address}: {item.reply}" for item in outcome.not_sent)
+    accepted = tuple(item.address for item in outcome.recipients if item.state == "sent")
+    yield Stage("recipient", seconds, refusals, {"accepted": accepted})
+    named = next((item.provider_id for item in outcome.recipients if item.provider_id), "")
+    yield Stage("message", seconds, named)
 
 
 class AnymailSession:
@@ -279,6 +336,8 @@ _NO_FILE = (None, None, os.devnull, None)
 @sensitive_variables()
 def parameters(arguments: dict[str, Any], url: str) -> dict[str, Any]:
     """Move the set's options from ``arguments`` into the parameters that the backend needs."""
+    import botocore.session
+
     session = botocore.session.Session(
         {"profile": _NOTHING, "config_file": _NO_FILE, "credentials_file": _NO_FILE}
     )
@@ -300,6 +359,8 @@ def parameters(arguments: dict[str, Any], url: str) -> dict[str, Any]:
 
 def send_by(client: Any, adapter: Any) -> None:
     """Send the client's requests through ``adapter``, an HTTP adapter for requests."""
+    import requests
+    from botocore.awsrequest import AWSResponse
 
     @sensitive_variables()
     def send(request: Any, **kwargs: Any) -> AWSResponse:

@@ -22,7 +22,7 @@ from wagtail_smtp.config.oauth import OAuth, is_loopback
 from wagtail_smtp.exceptions import DestinationRefused, TokenRefused
 from wagtail_smtp.transports.http import Adapter, guarded
 from wagtail_smtp.transports.oauth import errors
-from wagtail_smtp.transports.smtp.tls import ssl_context, trust_as_given
+from wagtail_smtp.transports.tls import ssl_context, trust_as_given
 
 #: Maximum seconds for getting one token, with all the requests needed.
 LONGEST = 10.0

@@ -3,16 +3,15 @@
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any
 
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.config.values import Recipient, TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
-from wagtail_smtp.transports.base import OutgoingMessage
-from wagtail_smtp.transports.smtp.connect import Connector, StageName
+from wagtail_smtp.transports.base import LONGEST_CHECK, OutgoingMessage, Stage, StageName
+from wagtail_smtp.transports.smtp.connect import Connector
 from wagtail_smtp.transports.smtp.fast_sending import PROBE_WAIT, FastSending, Verdict
 from wagtail_smtp.transports.smtp.session import SMTPSession
 from wagtail_smtp.transports.smtp.stream import (
@@ -22,33 +21,11 @@ from wagtail_smtp.transports.smtp.stream import (
     is_yes,
     response_text,
 )
-from wagtail_smtp.transports.smtp.tls import ssl_context
 from wagtail_smtp.transports.smtp.transaction import Extensions
+from wagtail_smtp.transports.tls import certificate, ssl_context
 
-#: Maximum seconds of one check; the interface promises 20.
-LONGEST = 19.0
 #: Maximum seconds of one wait, even if the set's timeout is longer.
 _WAIT = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A finished or failed stage.
-
-    Attributes:
-        seconds: how long it took.
-        response: the server's response, without control characters and echoed secrets.
-        details: depending on the stage: ``addresses``; ``issuer``, ``expires`` (aware datetime)
-            and ``protocol``; ``extensions``; ``with``, for a login with an access token; ``fast``,
-            see :meth:`SendingCheck.check_fast_sending`; ``accepted`` recipients.
-        error: why it failed; no stage follows.
-    """
-
-    name: StageName
-    seconds: float
-    response: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
-    error: EmailDeliveryError | None = None
 
 
 @sensitive_variables()
@@ -64,7 +41,7 @@ def check(
     """
     config = replace(config, timeout=min(config.timeout, _WAIT))
     began = time.monotonic()
-    deadline = began + LONGEST
+    deadline = began + LONGEST_CHECK
     try:
         context = None if config.encryption == "none" else ssl_context(config.ca_certificates)
         client = Connector(config, context, deadline)
@@ -80,15 +57,17 @@ def check(
                 raise MessageDeferred(_too_slow(config), phase="connect")
         yield from _transmit(trial, sender, outgoing)
     except EmailDeliveryError as error:
-        said = getattr(error, "reply", "")
-        yield Stage(trial.client.at, time.monotonic() - began, said, error=error)
+        at, said = trial.client.at, getattr(error, "reply", "")
+        offered = outgoing.envelope.sender if outgoing is not None else sender
+        details = {"sender": offered} if at == "sender" else {}
+        yield Stage(at, time.monotonic() - began, said, details, error)
     finally:
         client.close()
         trial.client.close()
 
 
 def _too_slow(config: TransportConfig) -> str:
-    return f"{config.name}: the check took longer than {LONGEST:g} seconds."
+    return f"{config.name}: the check took longer than {LONGEST_CHECK:g} seconds."
 
 
 def _found(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
@@ -104,18 +83,6 @@ def _found(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
     if name == "auth" and client.has_tokens:
         return "", {"with": "access token"}
     return "", {}
-
-
-def certificate(sock: Any) -> dict[str, Any]:
-    """Details of an encrypted connection's certificate."""
-    found = sock.getpeercert() or {}
-    issuer = dict(pair for part in found.get("issuer", ()) for pair in part)
-    expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), UTC)
-    return {
-        "issuer": issuer.get("organizationName") or issuer.get("commonName", ""),
-        "expires": expires,
-        "protocol": sock.version(),
-    }
 
 
 class SendingCheck:
@@ -194,7 +161,7 @@ def _transmit(
         trial.client.at = "sender"
         began = time.monotonic()
         said = _ask_for(trial.client, trial.config, sender)
-        yield Stage("sender", time.monotonic() - began, said)
+        yield Stage("sender", time.monotonic() - began, said, {"sender": sender})
     trial.client.wire.say_goodbye()
 
 
@@ -218,7 +185,7 @@ def _send(trial: SendingCheck, outgoing: OutgoingMessage) -> Iterator[Stage]:
         trial.client.at = _STAGES.get(getattr(error, "phase", ""), "message")
         raise
     seconds = time.monotonic() - began
-    yield Stage("sender", seconds)
+    yield Stage("sender", seconds, details={"sender": outgoing.envelope.sender})
     accepted = tuple(item.address for item in recipients if item.state == "sent")
     yield Stage("recipient", seconds, _refusals(recipients), {"accepted": accepted})
     yield Stage("message", seconds, said)

@@ -16,7 +16,6 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 from django.core.mail.utils import DNS_NAME
 from django.views.decorators.debug import sensitive_variables
@@ -25,6 +24,7 @@ from wagtail_smtp.config.validation import ascii_host, may_log_in_without_tls
 from wagtail_smtp.config.values import TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
 from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.base import StageName
 from wagtail_smtp.transports.smtp.stream import (
     Reply,
     SMTPStream,
@@ -110,10 +110,6 @@ def mechanisms(known: Mapping[str, object], offered: Collection[str]) -> list[st
     upper = {name.upper() for name in offered}
     return [name for name in known if name in upper]
 
-
-StageName = Literal[
-    "resolve", "connect", "tls", "greeting", "auth", "fast", "sender", "recipient", "message"
-]
 
 #: The stages at one address. If one fails, the host's next address is tried.
 _ORDER: Sequence[StageName] = ("connect", "tls", "greeting")

@@ -1,11 +1,10 @@
 """The SMTP transport: pooled sessions, limited recipients per transaction, safe retries."""
 
 import re
-import ssl
-import threading
-import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
+
+from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Outcome, Recipient, TransportConfig
@@ -15,56 +14,38 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
 )
-from wagtail_smtp.transports import base
-from wagtail_smtp.transports.base import Envelope, OutgoingMessage
-from wagtail_smtp.transports.pool import Availability, Pool
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage, Stage
+from wagtail_smtp.transports.pool import PooledTransport
+from wagtail_smtp.transports.smtp.check import check
 from wagtail_smtp.transports.smtp.fast_sending import FastSending
 from wagtail_smtp.transports.smtp.session import SMTPSession, is_before_acceptance, open_session
-from wagtail_smtp.transports.smtp.tls import shared_context
 
 
-class SMTPTransport:
+class SMTPTransport(PooledTransport[SMTPSession]):
     """Sends messages through one server. Shared by all threads of a process."""
 
-    def __init__(self, config: TransportConfig) -> None:
-        self.config = config
-        self.name = config.name
-        self.availability = Availability()
-        self._fast = FastSending(config.name)
-        self._ssl_context: ssl.SSLContext | None = None
-        self._context_lock = threading.Lock()
-        # Keeps itself alive until closed, so that its sessions are closed when the process ends.
-        self._keep_alive: SMTPTransport | None = self
-        this = weakref.proxy(self)
-        self._pool: Pool[SMTPSession] = Pool(lambda: this._open(), config.name)
-        base.register(self)
+    config: TransportConfig
 
-    def _context(self) -> ssl.SSLContext | None:
-        if self.config.encryption == "none":
-            return None
-        # Created once: loading the system's authorities takes longer than sending a message.
-        with self._context_lock:
-            if self._ssl_context is None:
-                self._ssl_context = shared_context("smtp", self.config.ca_certificates)
-            return self._ssl_context
+    def __init__(self, config: TransportConfig) -> None:
+        self._fast = FastSending(config.name)
+        super().__init__(config)
 
     def _open(self) -> SMTPSession:
-        return open_session(self.config, self._context(), self._fast)
-
-    def close(self) -> None:
-        """Close idle sessions now, and those in use after their message."""
-        self._pool.retire()
-        self._ssl_context = self._keep_alive = None
+        context = None if self.config.encryption == "none" else self._context("smtp")
+        return open_session(self.config, context, self._fast)
 
     def after_fork(self) -> None:
         """Replace locks and sessions in a forked child: they belong to the parent."""
-        self._context_lock = threading.Lock()
-        self.availability.after_fork()
         self._fast.after_fork()
-        self._pool.after_fork()
+        super().after_fork()
+
+    @sensitive_variables()
+    def check(self, sender: str = "", outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
+        """See :meth:`wagtail_smtp.transports.base.Transport.check`."""
+        return check(self.config, sender, outgoing)
 
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
-        """Send one message; see :class:`wagtail_smtp.transports.base.Transport`."""
+        """Send one message; see :meth:`wagtail_smtp.transports.base.Transport.send`."""
         settled: list[Recipient] = []
         waiting = list(outgoing.envelope.recipients)
         failures: list[AttemptFailed] = []

@@ -3,6 +3,7 @@
 import errno
 import ssl
 import weakref
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from wagtail_smtp.exceptions import TransportUnavailable
@@ -71,3 +72,15 @@ def trust_as_given(context: ssl.SSLContext) -> None:
     """
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+
+
+def certificate(sock: Any) -> dict[str, Any]:
+    """Details of an encrypted connection's certificate."""
+    found = sock.getpeercert() or {}
+    issuer = dict(pair for part in found.get("issuer", ()) for pair in part)
+    expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), UTC)
+    return {
+        "issuer": issuer.get("organizationName") or issuer.get("commonName", ""),
+        "expires": expires,
+        "protocol": sock.version(),
+    }
