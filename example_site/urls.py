@@ -9,7 +9,7 @@ from example_site.home.views import invoice
 
 urlpatterns = [
     path("admin/", include(wagtailadmin_urls)),
-    path("email/reports/", include("wagtail_smtp.urls")),
+    path("email/webhooks/", include("wagtail_smtp.urls")),
     path("documents/", include(wagtaildocs_urls)),
     path("inbox/", include("example_site.inbox.urls")),
     path("invoice/", invoice, name="invoice"),

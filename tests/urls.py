@@ -6,6 +6,6 @@ from wagtail.admin import urls as wagtailadmin_urls
 
 urlpatterns = [
     path("admin/", include(wagtailadmin_urls)),
-    path("email/reports/", include("wagtail_smtp.urls")),
+    path("email/webhooks/", include("wagtail_smtp.urls")),
     path("", include(wagtail_urls)),
 ]

@@ -219,12 +219,12 @@ def check_report_urls(**kwargs: Any) -> list[CheckMessage]:
     if find_spec("anymail") is None:
         return []
     try:
-        reverse("wagtail_smtp:reports", args=[uuid.UUID(int=0), "provider"])
+        reverse("wagtail_smtp:webhook", args=[uuid.UUID(int=0), "provider"])
     except NoReverseMatch:
         return [
             Info(
                 "Email providers can't report deliveries, so delivery tracking is off.",
-                hint="Add path('email/reports/', include('wagtail_smtp.urls')) to the project's "
+                hint="Add path('email/webhooks/', include('wagtail_smtp.urls')) to the project's "
                 "URLs, outside the admin. Silence this if the site uses no email provider's API.",
                 id="wagtail_smtp.I001",
             )

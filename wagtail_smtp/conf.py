@@ -52,7 +52,7 @@ DEFAULTS: Mapping[str, Any] = {
     "KEEP_MESSAGES_DAYS": 14,
     "MAX_STORED": 10**9,
     "BANNERS": True,
-    "REPORTS_PER_MINUTE": 3000,
+    "WEBHOOK_REQUESTS_PER_MINUTE": 3000,
 }
 
 #: Keys whose value is a number above zero: seconds, or a count.
@@ -203,7 +203,7 @@ class Conf:
     #: Bytes that all stored messages may use.
     MAX_STORED = _Count()
     #: Requests with delivery reports that are taken for one set.
-    REPORTS_PER_MINUTE = _Count()
+    WEBHOOK_REQUESTS_PER_MINUTE = _Count()
 
     @property
     def DELIVERY(self) -> str:

@@ -1,6 +1,6 @@
-"""Where providers report deliveries to; the project includes it outside the admin:
+"""The webhook for delivery tracking. Include it in the project's URLs, outside the admin:
 
-path("email/reports/", include("wagtail_smtp.urls"))
+path("email/webhooks/", include("wagtail_smtp.urls"))
 """
 
 from django.urls import path
@@ -8,4 +8,4 @@ from django.urls import path
 from wagtail_smtp.tracking.webhook import receive
 
 app_name = "wagtail_smtp"
-urlpatterns = [path("<uuid:key>/<slug:transport>/", receive, name="reports")]
+urlpatterns = [path("<uuid:key>/<slug:transport>/", receive, name="webhook")]

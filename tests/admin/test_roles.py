@@ -207,7 +207,7 @@ TABLE = {
 #: What they allow depends on what is posted: test_set_test_permissions.py has their table.
 ELSEWHERE = {f"{SETS}:{name}" for name, _kind in TESTS}
 #: Not for people: providers prove themselves there, see tests/tracking.
-PUBLIC = {"wagtail_smtp:reports"}
+PUBLIC = {"wagtail_smtp:webhook"}
 CALLS = [(name, method) for name in TABLE for method in ("get", "post")]
 
 

@@ -385,7 +385,7 @@ def an_email_provider_reports():
     )
     browser.see(f"{SETS}:edit", item.pk)
     browser.see("wagtail_smtp_reports:set", item.pk)
-    path = reverse("wagtail_smtp:reports", args=[item.key, "postmark"])
+    path = reverse("wagtail_smtp:webhook", args=[item.key, "postmark"])
     secrets.renew(item, f"http://testserver{path}")
     asked, sample = secrets.of_set(item), SAMPLES["postmark"]
     address = "recipient@example.com"
@@ -400,7 +400,7 @@ def an_email_provider_reports():
         provider_id=sample.message_id,
     )
     post = sample.post(sample.delivered(address, sample.message_id), url=asked.url)
-    login = b64encode(f"reports:{asked.password}".encode()).decode()
+    login = b64encode(f"webhook:{asked.password}".encode()).decode()
     headers = {"Authorization": f"Basic {login}"} | post.headers
     reported = Visitor().post(path, data=post.body, content_type=post.content_type, headers=headers)
     assert reported.status_code == 200, reported.status_code

@@ -34,7 +34,7 @@ class Reporter:
 
     def post(self, post: Post, password: str | None = None, **values: Any) -> Any:
         known = self.secrets.password if password is None else password
-        auth = {"Authorization": "Basic " + b64encode(f"reports:{known}".encode()).decode()}
+        auth = {"Authorization": "Basic " + b64encode(f"webhook:{known}".encode()).decode()}
         headers = (auth if known else {}) | post.headers
         return self.client.post(
             self.url, data=post.body, content_type=post.content_type, headers=headers, **values
@@ -62,7 +62,7 @@ def reporter(db: None, client: Client) -> Callable[..., Reporter]:
         item = SettingsSet.objects.create(
             name=f"{slug} {uuid.uuid4().hex[:6]}", transport=slug, authentication="none"
         )
-        url = reverse("wagtail_smtp:reports", args=[item.key, slug])
+        url = reverse("wagtail_smtp:webhook", args=[item.key, slug])
         secrets.renew(item, f"http://testserver{url}")
         secrets.change_key(item, SAMPLES[slug].key)
         known = secrets.of_set(item)

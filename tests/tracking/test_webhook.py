@@ -13,8 +13,7 @@ from tests.support.payloads import sns
 from wagtail_smtp import live
 from wagtail_smtp.live.publish import revoke
 from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient, Secret, SettingsSet
-from wagtail_smtp.tracking import esps as sns_module
-from wagtail_smtp.tracking import secrets, webhook
+from wagtail_smtp.tracking import esps, secrets, webhook
 
 pytestmark = pytest.mark.django_db
 TO = "recipient@example.com"
@@ -34,7 +33,7 @@ def test_nobody_can_tell_which_sets_there_are(reporter):
         (SettingsSet.objects.create(name="Bare", transport="postmark").key, "postmark"),
         (SettingsSet.objects.create(name="SMTP").key, "smtp"),
     ):
-        it.url = reverse("wagtail_smtp:reports", args=[key, slug])
+        it.url = reverse("wagtail_smtp:webhook", args=[key, slug])
         for answer in (it.send(delivered(it)), it.client.head(it.url), it.client.get(it.url)):
             assert answer.status_code == 404
             answers.append(answer.content)
@@ -120,7 +119,7 @@ def test_secrets_copied_to_another_set_are_worth_nothing(reporter):
     other = SettingsSet.objects.create(
         name="Other", transport="postmark", webhook_secret=it.item.webhook_secret
     )
-    it.url = reverse("wagtail_smtp:reports", args=[other.key, "postmark"])
+    it.url = reverse("wagtail_smtp:webhook", args=[other.key, "postmark"])
     assert it.send(delivered(it)).status_code == 404
 
 
@@ -148,14 +147,14 @@ def test_a_stranger_is_not_read_at_all(reporter, monkeypatch):
 
 def test_a_batch_that_is_too_long_is_refused(reporter, monkeypatch):
     it = reporter("mailjet")
-    monkeypatch.setattr(webhook, "MAX_REPORTS", 3)
+    monkeypatch.setattr(webhook, "MAX_EVENTS", 3)
     assert it.send(delivered(it) * 4).status_code == 413
     assert not DeliveryEvent.objects.exists()
     assert it.send(delivered(it) * 3).status_code == 200
 
 
 def test_a_set_takes_so_many_requests_a_minute(reporter, configure):
-    configure(REPORTS_PER_MINUTE=2)
+    configure(WEBHOOK_REQUESTS_PER_MINUTE=2)
     it, other = reporter(), reporter()
     # Strangers use up nothing of it.
     for _ in range(4):
@@ -169,7 +168,7 @@ def test_a_set_takes_so_many_requests_a_minute(reporter, configure):
 
 def test_without_a_cache_that_counts_the_process_does(reporter, configure, settings):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
-    configure(REPORTS_PER_MINUTE=2)
+    configure(WEBHOOK_REQUESTS_PER_MINUTE=2)
     it = reporter()
     assert [it.send(delivered(it)).status_code for _ in range(3)] == [200, 200, 429]
 
@@ -242,12 +241,12 @@ def test_a_receiver_that_fails_loses_nothing_of_ours(reporter):
 
 def test_amazons_subscription_is_confirmed_where_the_topic_is(reporter, monkeypatch):
     asked = []
-    monkeypatch.setattr(sns_module.guard, "resolve", lambda host, port: asked.append((host, port)))
+    monkeypatch.setattr(esps.guard, "resolve", lambda host, port: asked.append((host, port)))
 
     def refuse(addresses, timeout, use):
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(sns_module.guard, "open_first", refuse)
+    monkeypatch.setattr(esps.guard, "open_first", refuse)
     it = reporter("amazon_ses")
 
     def subscribe(topic, **values):

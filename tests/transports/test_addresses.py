@@ -259,7 +259,7 @@ def test_amazon_sns(lead_to, monkeypatch, tmp_path, configure, bad):
     with ProviderServer(Answer()) as server, _bad(bad) as address:
         lead_to(host, address, found("127.0.0.1", server.port))
         topic = "arn:aws:sns:eu-west-1:123456789012:reports"
-        esps.confirm({"TopicArn": topic, "Token": "t"})
+        esps.confirm_sns_subscription({"TopicArn": topic, "Token": "t"})
         [request] = server.requests
     assert request.host == host
 

@@ -1,1 +1,1 @@
-"""Delivery reports: what providers tell by webhooks, checked by django-anymail's views."""
+"""Delivery tracking: events that email providers send to a webhook."""

@@ -152,11 +152,11 @@ def test_reports_of_what_is_live_are_taken_while_another_provider_is_set_up(save
     live.reload()
     assert save(posted("brevo")) == {}
     item.refresh_from_db()
-    known = secrets.wanted(item.key, "postmark")
+    known = secrets.accepted(item.key, "postmark")
     assert known is not None
     secrets.renew(item, "https://www.example.com/reports/")
-    assert secrets.wanted(item.key, "postmark") == known
-    assert secrets.wanted(item.key, "brevo") not in (None, known)
+    assert secrets.accepted(item.key, "postmark") == known
+    assert secrets.accepted(item.key, "brevo") not in (None, known)
     # What was made for the same provider is worth nothing at once.
     before = item.webhook_secret
     secrets.renew(item, "https://www.example.com/reports/")
@@ -174,7 +174,7 @@ def test_a_provider_that_is_put_back_goes_on_reporting(save, admin_client):
     secrets.renew(item, "https://www.example.com/reports/")
     live.reload()
     live.make_live(first)
-    assert secrets.wanted(item.key, "postmark") == known
+    assert secrets.accepted(item.key, "postmark") == known
 
 
 def test_the_reload_page_speaks_as_the_form_does(admin_client, save):

@@ -67,7 +67,7 @@ def test_the_secret_is_shown_once_and_works(admin_client, make_provider, client)
     known = secrets.of_set(item)
     assert known.url in response.text
     assert known.url == (
-        f"http://reports:{known.password}@testserver/email/reports/{item.key}/postmark/"
+        f"http://webhook:{known.password}@testserver/email/webhooks/{item.key}/postmark/"
     )
     assert "no-store" in response["Cache-Control"]
     edit = reverse("wagtailsnippets_wagtail_smtp_settingsset:edit", args=[item.pk])
@@ -148,7 +148,7 @@ def test_the_form_of_a_set_says_whether_reports_are_taken(
 
     ready, bare = make_provider("postmark"), make_provider("brevo", secret=False)
     assert "Events from Postmark are shown" in shown(ready)
-    assert f"/email/reports/{ready.key}/postmark/" in shown(ready)
+    assert f"/email/webhooks/{ready.key}/postmark/" in shown(ready)
     assert "Set up delivery tracking" in shown(bare)
     for none in (
         SettingsSet.objects.create(name="SMTP", host="smtp.example.com"),

@@ -38,7 +38,7 @@ def race(rounds: int, recipients: int, threads: int) -> dict[str, Any]:
     from wagtail_smtp.tracking import secrets
 
     item = SettingsSet.objects.create(name="Mailjet", transport="mailjet", authentication="none")
-    url = f"/email/reports/{item.key}/mailjet/"
+    url = f"/email/webhooks/{item.key}/mailjet/"
     password = secrets.renew(item, f"http://testserver{url}").password
     codes: list[int] = []
     for number in range(rounds):
@@ -93,7 +93,7 @@ def _post(
     from django.db import connection
     from django.test import Client
 
-    auth = b64encode(f"reports:{password}".encode()).decode()
+    auth = b64encode(f"webhook:{password}".encode()).decode()
     barrier.wait(30)
     try:
         answer = Client(raise_request_exception=False).post(

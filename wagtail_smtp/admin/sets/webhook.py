@@ -22,7 +22,8 @@ from wagtail_smtp.admin.base import requires_tables
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.tracking import secrets
-from wagtail_smtp.tracking.esps import PROVIDERS
+from wagtail_smtp.tracking.esps import check_key, normalize_key, webhook_of
+from wagtail_smtp.transports.esp.catalog import PROVIDERS
 
 PAGE = "wagtail_smtp_reports:set"
 INDEX = "wagtailsnippets_wagtail_smtp_settingsset:list"
@@ -32,7 +33,7 @@ EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
 def address_of(item, request):
     """The webhook address without the secret; empty if the project doesn't include the URLs."""
     try:
-        url = reverse("wagtail_smtp:reports", args=[item.key, item.transport])
+        url = reverse("wagtail_smtp:webhook", args=[item.key, item.transport])
     except NoReverseMatch:
         return ""
     return request.build_absolute_uri(url)
@@ -51,12 +52,12 @@ class KeyForm(forms.Form):
     def __init__(self, *args, provider, known, **kwargs):
         super().__init__(*args, **kwargs)
         self.provider = provider
-        self.fields["key"].label = provider.key_label
+        self.fields["key"].label = provider.webhook.key_label
         self.fields["key"].help_text = (
             _("Leave empty to keep the saved key, which is never shown.")
             if known.key
             else _("Without it, all tracking events are refused.")
-            if provider.needs_key
+            if provider.webhook.needs_key
             else _("Recommended: tracking events are then also checked by their signature.")
         )
         if not known.key:
@@ -64,10 +65,10 @@ class KeyForm(forms.Form):
 
     @sensitive_variables()
     def clean_key(self):
-        key = self.provider.bare_key(self.cleaned_data["key"])
+        key = normalize_key(self.provider.webhook, self.cleaned_data["key"])
         if key:
             try:
-                self.provider.check_key(key)
+                check_key(self.provider, key)
             except Exception:
                 # An exception of the provider's library may contain the key.
                 raise ValidationError(
@@ -87,7 +88,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
     @cached_property
     def item(self):
         item = get_object_or_404(SettingsSet, pk=self.kwargs["pk"])
-        if item.transport not in PROVIDERS:
+        if webhook_of(item.transport) is None:
             raise Http404
         return item
 
@@ -109,7 +110,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
     @sensitive_variables()
     def get_context_data(self, *, form=None, shown=None, **kwargs):
         known = secrets.of_set(self.item)
-        if form is None and known is not None and self.provider.key:
+        if form is None and known is not None and self.provider.webhook.key:
             form = KeyForm(provider=self.provider, known=known)
         return super().get_context_data(**kwargs) | {
             "item": self.item,
@@ -117,7 +118,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
             "address": address_of(self.item, self.request),
             "is_encrypted": self.request.is_secure(),
             "is_ready": known is not None,
-            "lacks_key": known is not None and self.provider.needs_key and not known.key,
+            "lacks_key": known is not None and self.provider.webhook.needs_key and not known.key,
             "key_form": form,
             "shown": shown,
             "user_name": secrets.USER,
@@ -150,7 +151,7 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
     @sensitive_variables()
     def _keep_key(self):
         known = secrets.of_set(self.item)
-        if known is None or not self.provider.key:
+        if known is None or not self.provider.webhook.key:
             return HttpResponseRedirect(self.request.path)
         form = KeyForm(self.request.POST, provider=self.provider, known=known)
         if not form.is_valid():
@@ -195,7 +196,7 @@ class ReportsPanel(Panel):
             return (
                 super().is_shown()
                 and self.item is not None
-                and self.item.transport in PROVIDERS
+                and webhook_of(self.item.transport) is not None
                 and self.request.user.has_perm(permissions.CHANGE_SETS)
             )
 
@@ -206,6 +207,6 @@ class ReportsPanel(Panel):
                 "provider": provider,
                 "address": address_of(self.item, self.request),
                 "is_ready": known is not None,
-                "lacks_key": known is not None and provider.needs_key and not known.key,
+                "lacks_key": known is not None and provider.webhook.needs_key and not known.key,
                 "page": reverse(PAGE, args=[self.item.pk]),
             }

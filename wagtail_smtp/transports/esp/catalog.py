@@ -1,4 +1,4 @@
-"""The email providers that django-anymail supports: their options and API URLs.
+"""The email providers that django-anymail supports: options, API URLs and delivery tracking.
 
 A table only: django-anymail is imported when it is used and need not be installed.
 """
@@ -43,6 +43,40 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Webhook:
+    """Delivery tracking of an email provider, by a webhook view of django-anymail.
+
+    Attributes:
+        view: the name of the view.
+        steps: what the user does at the provider.
+        key: the view's option for the provider's signing key; empty: it signs nothing.
+        key_label: the provider's name for it.
+        needs_key: whether events are refused without it.
+        is_public_key: whether it is a public key, entered without PEM header and footer.
+        url_option: the view's option for the address that was entered at the provider.
+        options: the view's other options. They are passed explicitly so that the project's
+            ``ANYMAIL`` setting doesn't apply.
+        unaddressed: the types of events that don't name one of several recipients; None: all.
+        test_methods: HTTP methods, besides HEAD, with which it tests the address.
+    """
+
+    view: str
+    steps: Any
+    key: str = ""
+    key_label: Any = ""
+    needs_key: bool = False
+    is_public_key: bool = False
+    url_option: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    unaddressed: frozenset[str] | None = frozenset()
+    test_methods: tuple[str, ...] = ()
+
+    def names_recipient(self, event_type: str) -> bool:
+        """Whether events of this type name their recipient."""
+        return self.unaddressed is not None and event_type not in self.unaddressed
+
+
+@dataclass(frozen=True, slots=True)
 class ESP:
     """An email provider.
 
@@ -53,6 +87,7 @@ class ESP:
         fixed: options of its backend that a set can't change. They are passed explicitly so that
             the project's ``ANYMAIL`` setting doesn't apply.
         returns_metadata: whether tracking events contain the message's metadata.
+        webhook: its delivery tracking, if it has any.
     """
 
     slug: str
@@ -62,6 +97,7 @@ class ESP:
     hint: Any = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     returns_metadata: bool = True
+    webhook: Webhook | None = None
 
     @property
     def backend(self) -> str:
@@ -122,6 +158,20 @@ PROVIDERS: Mapping[str, ESP] = {
                 "ses:SendBulkEmail."
             ),
             fixed={"message_tag_name": None},
+            webhook=Webhook(
+                "AmazonSESTrackingWebhookView",
+                _(
+                    "Create an Amazon SNS topic with an HTTPS subscription to this address, and "
+                    "publish the configuration set's events to it. The subscription is confirmed "
+                    "automatically."
+                ),
+                options={
+                    "auto_confirm_sns_subscriptions": True,
+                    "session_params": {},
+                    "client_params": {},
+                },
+                unaddressed=frozenset({"opened", "clicked"}),
+            ),
         ),
         ESP(
             "brevo",
@@ -129,6 +179,10 @@ PROVIDERS: Mapping[str, ESP] = {
             (_key("api_key", hint=_("Enter a version 3 API key, not the SMTP key.")),),
             url="https://api.brevo.com/v3/",
             fixed=_NO_WORKAROUND_CHANGES | {"prevent_header_encoding_bugs": True},
+            webhook=Webhook(
+                "BrevoTrackingWebhookView",
+                _("Transactional, Settings, Webhook: add this address, with the events you want."),
+            ),
         ),
         ESP(
             "mailersend",
@@ -137,6 +191,16 @@ PROVIDERS: Mapping[str, ESP] = {
             url="https://api.mailersend.com/v1/",
             fixed={"batch_send_mode": None},
             returns_metadata=False,
+            webhook=Webhook(
+                "MailerSendTrackingWebhookView",
+                _(
+                    "Domains, Manage, Webhooks: add this address, then enter its signing secret "
+                    "here."
+                ),
+                key="signing_secret",
+                key_label=_("Signing secret"),
+                needs_key=True,
+            ),
         ),
         ESP(
             "mailgun",
@@ -157,12 +221,30 @@ PROVIDERS: Mapping[str, ESP] = {
                     ),
                 ),
             ),
+            webhook=Webhook(
+                "MailgunTrackingWebhookView",
+                _(
+                    "Sending, Webhooks: add this address for each event you want. The key is under "
+                    "API security."
+                ),
+                key="webhook_signing_key",
+                key_label=_("HTTP webhook signing key"),
+                needs_key=True,
+                options={"api_key": None},
+            ),
         ),
         ESP(
             "mailjet",
             "Mailjet",
             (Option("api_key", _("API key")), _key("secret_key", _("Secret key"))),
             url="https://api.mailjet.com/v3.1/",
+            webhook=Webhook(
+                "MailjetTrackingWebhookView",
+                _(
+                    "Account settings, Event notifications: enter this address for each event you "
+                    "want."
+                ),
+            ),
         ),
         ESP(
             "mailtrap",
@@ -178,12 +260,32 @@ PROVIDERS: Mapping[str, ESP] = {
                     ),
                 ),
             ),
+            webhook=Webhook(
+                "MailtrapTrackingWebhookView",
+                _(
+                    "Settings, Webhooks: add this address in the JSON format, then enter its "
+                    "secret here."
+                ),
+                key="tracking_secret",
+                key_label=_("Signature secret"),
+            ),
         ),
         ESP(
             "mandrill",
             "Mailchimp Transactional (Mandrill)",
             (_key("api_key"),),
             url="https://mandrillapp.com/api/1.0",
+            webhook=Webhook(
+                "MandrillCombinedWebhookView",
+                _(
+                    "Settings, Webhooks: add this address, exactly as it was shown with its "
+                    "secret, then enter the key of the webhook here."
+                ),
+                key="webhook_key",
+                key_label=_("Webhook key"),
+                needs_key=True,
+                url_option="webhook_url",
+            ),
         ),
         ESP(
             "postal",
@@ -198,6 +300,17 @@ PROVIDERS: Mapping[str, ESP] = {
                 _key("api_key"),
             ),
             returns_metadata=False,
+            webhook=Webhook(
+                "PostalTrackingWebhookView",
+                _(
+                    "Webhooks: add this address. The public key is what follows p= in the server's "
+                    "DKIM record."
+                ),
+                key="webhook_key",
+                key_label=_("Public key"),
+                needs_key=True,
+                is_public_key=True,
+            ),
         ),
         ESP(
             "postmark",
@@ -213,6 +326,13 @@ PROVIDERS: Mapping[str, ESP] = {
             ),
             url="https://api.postmarkapp.com/",
             fixed={"use_bulk_api": False, "generate_message_id": False},
+            webhook=Webhook(
+                "PostmarkTrackingWebhookView",
+                _(
+                    "Servers, Message streams, Webhooks: add this address, with the events you "
+                    "want."
+                ),
+            ),
         ),
         ESP(
             "resend",
@@ -220,6 +340,13 @@ PROVIDERS: Mapping[str, ESP] = {
             (_key("api_key"),),
             url="https://api.resend.com/",
             fixed={"verify_attachment_extensions": True},
+            webhook=Webhook(
+                "ResendTrackingWebhookView",
+                _("Webhooks: add this address, then enter its signing secret here."),
+                key="signing_secret",
+                key_label=_("Signing secret"),
+                unaddressed=None,
+            ),
         ),
         ESP(
             "scaleway",
@@ -258,6 +385,16 @@ PROVIDERS: Mapping[str, ESP] = {
                 "generate_message_id": True,
                 "merge_field_format": None,
             },
+            webhook=Webhook(
+                "SendGridTrackingWebhookView",
+                _(
+                    "Settings, Mail settings, Event webhooks: add this address, turn on the signed "
+                    "event webhook, then enter its verification key here."
+                ),
+                key="tracking_webhook_verification_key",
+                key_label=_("Verification key"),
+                is_public_key=True,
+            ),
         ),
         ESP(
             "sparkpost",
@@ -269,6 +406,14 @@ PROVIDERS: Mapping[str, ESP] = {
                     ("https://api.eu.sparkpost.com/api/v1/", _("European Union")),
                 ),
                 Option("subaccount", _("Subaccount"), is_required=False),
+            ),
+            webhook=Webhook(
+                "SparkPostTrackingWebhookView",
+                _(
+                    "Webhooks: add this address with the events you want, and use the user name "
+                    "and password shown here for basic authentication."
+                ),
+                options={"track_initial_open_as_opened": False},
             ),
         ),
         ESP(
@@ -284,6 +429,14 @@ PROVIDERS: Mapping[str, ESP] = {
                 _key("api_key"),
             ),
             fixed=_NO_WORKAROUND_CHANGES | {"generate_message_id": True},
+            webhook=Webhook(
+                "UnisenderGoTrackingWebhookView",
+                _("Webhooks: add this address. Events are signed with the project's API key."),
+                key="api_key",
+                key_label=_("API key"),
+                needs_key=True,
+                test_methods=("GET",),
+            ),
         ),
     )
 }
