@@ -11,8 +11,8 @@ from django.utils.translation import ngettext
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import DELIVERY, LOG, RELOAD, SETS, cached
-from wagtail_smtp.admin.delivery import status_lines
 from wagtail_smtp.admin.delivery.failures import latest_failure
+from wagtail_smtp.admin.delivery.status_lines import store_warning, without_addresses
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.delivery.active_redirect import active_redirect
@@ -83,21 +83,6 @@ def _redirect(live, user):
     return Banner("redirect", text, status, reverse(DELIVERY), _("Details"))
 
 
-def without_addresses(redirect):
-    """Describe a redirect to users who may not see its addresses."""
-    if redirect.is_blocked:
-        if redirect.is_all and not redirect.addresses:
-            return _(
-                "No email is being sent: it is redirected, but there is no valid report email."
-            )
-        return _(
-            "Some email is not being sent: it is redirected, but there is no valid report email."
-        )
-    if redirect.is_all:
-        return _("All email is redirected. Nothing reaches its real recipients.")
-    return _("Some email is redirected and doesn't reach its real recipients.")
-
-
 def _with_addresses(redirect):
     shown = ", ".join(redirect.addresses[:NAMED])
     more = len(redirect.addresses) - NAMED
@@ -124,7 +109,7 @@ def _store(request):
         return None  # its status lines show this
     if not (user.has_perm(permissions.VIEW_LOG) or permissions.may_see(user)):
         return None
-    usage = status_lines.store_warning()
+    usage = store_warning()
     if usage is None:
         return None
     status = "critical" if usage.is_full else "warning"

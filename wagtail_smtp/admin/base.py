@@ -59,14 +59,14 @@ class AdminPage(RequiresPermission, WagtailAdminTemplateMixin):
         return [*self.breadcrumbs_items, *({"label": label, "url": url} for label, url in trail)]
 
 
-class RequiresTables:
+class RequiresTables(ViewSet):
     """Viewset mixin: explain what to do while tables are missing, instead of failing with a 500."""
 
     def construct_view(self, view_class, **kwargs):
         return explain_missing_tables(super().construct_view(view_class, **kwargs))
 
 
-class EmailViewSet(RequiresTables, ViewSet):
+class EmailViewSet(RequiresTables):
     """Base of the plugin's viewsets.
 
     Attributes:

@@ -1,12 +1,23 @@
-"""Labels of categories and of what sends email."""
+"""Labels, icons and colours of categories, transports, states and delivery tracking.
 
+The state of a recipient or an attempt never contradicts its entry: once a message is final, none
+of its recipients is waiting.
+"""
+
+from typing import Any
+
+from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
+from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
+from wagtail_smtp.models.log import RECIPIENT_STATES, REPORTS, STATES
 from wagtail_smtp.transports import standard
 
-_BUILT_IN = {
+_CATEGORIES = {
     "security": _("Security (password resets, codes)"),
     "notification": _("Notifications (workflow, comments)"),
     "form": _("Form pages"),
@@ -19,7 +30,7 @@ _BUILT_IN = {
 
 def category_label(slug: str) -> str:
     """Return the category's label; for an unknown category, the slug itself."""
-    return str(conf.CATEGORIES.get(slug) or _BUILT_IN.get(slug, slug))
+    return str(conf.CATEGORIES.get(slug) or _CATEGORIES.get(slug, slug))
 
 
 def category_choices():
@@ -30,3 +41,114 @@ def category_choices():
 def via_label(name: str) -> str:
     """Return the label of what sent a message: a set's name or *Standard delivery*."""
     return str(_("Standard delivery")) if name == standard.NAME else name
+
+
+_STATES = dict(STATES)
+_RECIPIENT_STATES = dict(RECIPIENT_STATES)
+#: Tone and icon of each state; all others are neutral.
+_LOOKS = {
+    State.SENT: ("good", "circle-check"),
+    State.QUEUED: ("waits", "time"),
+    State.SENDING: ("waits", "time"),
+    State.DEFERRED: ("waits", "time"),
+    RecipientState.WAITING: ("waits", "time"),
+    State.PARTLY_SENT: ("unsure", "warning"),
+    State.UNKNOWN: ("unsure", "help"),
+    State.TOO_LARGE: ("unsure", "warning"),
+    State.REFUSED: ("bad", "circle-xmark"),
+    State.FAILED: ("bad", "circle-xmark"),
+    State.BLOCKED: ("bad", "no-view"),
+    RecipientState.NOT_SENT: ("bad", "circle-xmark"),
+}
+_NEUTRAL = ("neutral", "minus")
+#: Recipient states that imply further attempts, if the message has any.
+_OPEN = frozenset({RecipientState.DEFERRED, RecipientState.WAITING, RecipientState.NOT_SENT})
+
+#: Successful events, and events that need attention.
+TRACKED_WELL = frozenset({Reported.DELIVERED, Reported.OPENED, Reported.CLICKED})
+TRACKED_BADLY = frozenset(
+    {Reported.BOUNCED, Reported.COMPLAINED, Reported.REJECTED, Reported.FAILED}
+)
+TRACKING_CHOICES: list[tuple[Any, Any]] = [
+    (state, label)
+    for state, label in reversed(REPORTS)
+    if RANKS.get(state, 0) >= RANKS[Reported.DEFERRED]
+]
+_TRACKING = dict(REPORTS)
+
+#: Label of the step at which an attempt ended, by the phase in the log.
+PHASES = {
+    "pool": _("Waiting for a free connection"),
+    "address": _("Server's address"),
+    "connect": _("Connection"),
+    "banner": _("Greeting"),
+    "ehlo": _("Greeting"),
+    "starttls": _("Encryption"),
+    "tls": _("Encryption"),
+    "password": _("Stored password"),
+    "auth": _("Authentication"),
+    "size": _("Size of the message"),
+    "unsupported": _("Kind of message"),
+    "reset": _("Sender"),
+    "mail": _("Sender"),
+    "rcpt": _("Recipients"),
+    "data": _("Message"),
+    "body": _("Message"),
+    "reply": _("Final response"),
+    "standard": _("Standard delivery"),
+}
+
+
+def state_label(state):
+    """Return the label of an entry's state."""
+    # Not get_state_display(), which builds all choices for each row.
+    return str(_STATES.get(state, state))
+
+
+def state_tag(state, text=""):
+    """Return a state's HTML with icon and colour; ``text`` replaces its label."""
+    tone, icon = _LOOKS.get(state, _NEUTRAL)
+    return format_html(
+        '<span class="smtp-state smtp-state--{}" data-state="{}">'
+        '<svg class="icon icon-{}" aria-hidden="true"><use href="#icon-{}"></use></svg>{}</span>',
+        tone,
+        state,
+        icon,
+        icon,
+        text or state_label(state),
+    )
+
+
+def state_tone(state):
+    """Return the tone of a message's status block: good, waits, unsure, bad or neutral."""
+    return _LOOKS.get(state, _NEUTRAL)[0]
+
+
+def recipient_tag(row, entry):
+    """Return the tag of a recipient."""
+    if row.state not in _OPEN or not entry.is_final:
+        return state_tag(row.state, _RECIPIENT_STATES.get(row.state, row.state))
+    whole = (State.FAILED, State.REFUSED, State.BLOCKED, State.TOO_LARGE, State.CANCELLED)
+    return state_tag(entry.state if entry.state in whole else State.FAILED)
+
+
+def attempt_tag(row, entry):
+    """Return the tag of an attempt. A deferred one counts as failed once its entry is final."""
+    return state_tag(State.FAILED if row.state == State.DEFERRED and entry.is_final else row.state)
+
+
+def phase_label(row):
+    """Return the label of the step at which an attempt ended."""
+    return str(PHASES.get(row.phase, row.phase)) if row.phase else ""
+
+
+def duration_label(row):
+    """Return an attempt's duration, with the language's decimal separator."""
+    return gettext("%s s") % number_format(row.seconds, 2)
+
+
+def with_tracking(shown, entry):
+    """Return ``shown``, with a mark if tracking reported a failure."""
+    if entry.reported not in TRACKED_BADLY:
+        return shown
+    return format_html('{} <span class="w-status">{}</span>', shown, _TRACKING[entry.reported])

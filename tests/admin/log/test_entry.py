@@ -5,7 +5,7 @@ from django.urls import reverse
 from wagtail.models import ModelLogEntry
 
 from tests.support.log_entries import make_entry, make_message, make_waiting
-from wagtail_smtp.admin.log.message import KeptMessage
+from wagtail_smtp.admin.log.message import ReadableMessage
 from wagtail_smtp.models import LogAttempt, LogEntry, StoredMessage
 
 SCRIPT = "<script>alert(1)</script>"
@@ -213,7 +213,7 @@ def test_attachments(admin_client, text):
     ],
 )
 def test_odd_messages_are_shown_all_the_same(source, kind, text):
-    message = KeptMessage(source)
+    message = ReadableMessage(source)
     body = message.body(kind)
     assert (body.strip() if body is not None else None) == text
     assert isinstance(message.attachments, list)

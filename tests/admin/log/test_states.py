@@ -9,7 +9,7 @@ from django.utils import timezone, translation
 
 from tests.admin.log.test_actions import shown, url
 from tests.support.log_entries import make_entry
-from wagtail_smtp.admin.log import states
+from wagtail_smtp.admin import labels
 from wagtail_smtp.exceptions import MessageDeferred
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import RecipientState
@@ -39,15 +39,15 @@ def test_recipients_agree_with_their_entry(state):
     entry = LogEntry(state=state)
     for open_state in (RecipientState.DEFERRED, RecipientState.WAITING, RecipientState.NOT_SENT):
         row = entry.recipients.model(state=open_state)
-        assert f'data-state="{state}"' in states.of_recipient(row, entry)
+        assert f'data-state="{state}"' in labels.recipient_tag(row, entry)
     row = entry.recipients.model(state=RecipientState.REDIRECTED)
-    assert 'data-state="redirected"' in states.of_recipient(row, entry)
+    assert 'data-state="redirected"' in labels.recipient_tag(row, entry)
 
 
 def test_of_what_waits_the_recipients_wait():
     entry = LogEntry(state="deferred")
     row = entry.recipients.model(state=RecipientState.DEFERRED)
-    assert 'data-state="deferred"' in states.of_recipient(row, entry)
+    assert 'data-state="deferred"' in labels.recipient_tag(row, entry)
 
 
 def test_the_page_of_a_failed_message(admin_client):
@@ -58,8 +58,8 @@ def test_the_page_of_a_failed_message(admin_client):
 
 
 def test_every_state_has_an_icon_of_its_own_look():
-    looks = {state: re.search(r"smtp-state--(\w+).*#icon-([\w-]+)", states.tag(state)).groups()
-             for state, _label in STATES}  # fmt: skip
+    look = re.compile(r"smtp-state--(\w+).*#icon-([\w-]+)")
+    looks = {state: look.search(labels.state_tag(state)).groups() for state, _label in STATES}
     assert looks["sent"] != looks["failed"] != looks["queued"] != looks["unknown"]
 
 
@@ -68,13 +68,13 @@ def test_phases_are_words():
     assert known
     for phase in known:
         if phase != "standard":
-            assert str(states.PHASES[phase]) != phase
+            assert str(labels.PHASES[phase]) != phase
 
 
 def test_seconds_follow_the_language():
     row = LogEntry().attempts.model(seconds=1.5)
     with translation.override("de"):
-        assert "1,50" in states.seconds(row)
+        assert "1,50" in labels.duration_label(row)
 
 
 def test_a_failed_message_leads_to_the_settings_and_back(admin_client, make_set, reload, make_user):

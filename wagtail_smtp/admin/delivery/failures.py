@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Max
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from wagtail.admin.site_summary import SummaryItem
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import cached
-from wagtail_smtp.admin.labels import category_label, via_label
-from wagtail_smtp.admin.log import states
+from wagtail_smtp.admin.base import TROUBLESHOOTING, cached
+from wagtail_smtp.admin.labels import category_label, state_tag, via_label
 from wagtail_smtp.diagnostics.causes.base import Cause
 from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.live.db import connections
@@ -40,8 +39,8 @@ RECENT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Failure:
-    """One failure; ``reason`` may contain personal data."""
+class FailedEntry:
+    """A message that wasn't sent, with its cause; ``reason`` may contain personal data."""
 
     entry: LogEntry
     cause: Cause | None
@@ -56,7 +55,7 @@ class Failure:
 
     @property
     def state(self):
-        return states.tag(self.entry.state)
+        return state_tag(self.entry.state)
 
     @property
     def reason(self):
@@ -70,10 +69,7 @@ class Failure:
 
 def problem_url(cause):
     """Return the URL of the cause's description in the admin, or an empty string."""
-    try:
-        return f"{reverse('wagtail_smtp_troubleshooting:index')}#{cause.slug}" if cause else ""
-    except NoReverseMatch:
-        return ""
+    return f"{reverse(TROUBLESHOOTING)}#{cause.slug}" if cause else ""
 
 
 def last_failures(configuration):
@@ -92,7 +88,7 @@ def last_failures(configuration):
         keys += [key for key, at in newest.values_list("pk", "created_at")[:LISTED] if at >= since]
     rows = entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")
     return [
-        Failure(entry, cause_of(entry, configuration))
+        FailedEntry(entry, cause_of(entry, configuration))
         for entry in rows.prefetch_related("attempts")
     ]
 
@@ -103,7 +99,7 @@ class SetFailures:
 
     key: str
     count: int
-    newest: Failure
+    newest: FailedEntry
 
 
 def of_sets(configuration, since):
@@ -120,7 +116,7 @@ def of_sets(configuration, since):
     for entry in entries.filter(pk__in=found).prefetch_related("attempts"):
         later = entries.filter(via=entry.via, state__in=WORKS, pk__gt=entry.pk)
         if not later.filter(set_key=entry.set_key).exists():
-            newest = Failure(entry, cause_of(entry, configuration))
+            newest = FailedEntry(entry, cause_of(entry, configuration))
             failing[str(entry.set_key)] = SetFailures(str(entry.set_key), found[entry.pk], newest)
     return failing
 
@@ -144,7 +140,7 @@ _KEY = "wagtail_smtp.banner.trouble"
 
 
 @dataclass(frozen=True)
-class RecentFailure:
+class LatestFailure:
     """The newest message that failed; ``via`` is empty if no transport was used."""
 
     state: str
@@ -176,13 +172,13 @@ def _find():
         for state in STATES
         for number in recent.filter(state=state).values_list("pk", flat=True)[:_EXAMINED]
     ]
-    newest = {}
+    newest: dict[str, LogEntry] = {}
     entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers)
     for entry in entries.not_made_up_for().order_by("-pk"):
         newest.setdefault(entry.via, entry)
     for entry in newest.values():
         if not _works_again(entry):
-            return RecentFailure(entry.state, entry.via, entry.created_at)
+            return LatestFailure(entry.state, entry.via, entry.created_at)
     return None
 
 

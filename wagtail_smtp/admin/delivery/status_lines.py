@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from wagtail_smtp.admin.banner import without_addresses
 from wagtail_smtp.admin.base import cached
 from wagtail_smtp.admin.delivery.failures import RECENT, latest_failure
 from wagtail_smtp.delivery.active_redirect import active_redirect
@@ -57,6 +56,21 @@ def store_warning():
     """Return the :class:`Usage` if it requires a warning, else None."""
     usage = Usage(cached(_KEY, _CACHED, stored_message.percent_used))
     return usage if usage.percent >= stored_message.WARN_AT else None
+
+
+def without_addresses(redirect):
+    """Describe a redirect to users who may not see its addresses."""
+    if redirect.is_blocked:
+        if redirect.is_all and not redirect.addresses:
+            return _(
+                "No email is being sent: it is redirected, but there is no valid report email."
+            )
+        return _(
+            "Some email is not being sent: it is redirected, but there is no valid report email."
+        )
+    if redirect.is_all:
+        return _("All email is redirected. Nothing reaches its real recipients.")
+    return _("Some email is redirected and doesn't reach its real recipients.")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Actions on log entries: resend a message, or try or cancel a waiting one."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
@@ -13,11 +12,11 @@ from wagtail.admin import messages
 from wagtail.admin.views.bulk_action import BulkAction
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.delivery.failures import NOT_SENT
+from wagtail_smtp.admin.base import LOG_ENTRY
 from wagtail_smtp.admin.log.entry import EntryPage
 from wagtail_smtp.admin.log.filters import LogFilterSet, number
 from wagtail_smtp.admin.log.message import log_action
-from wagtail_smtp.live.db import connections
+from wagtail_smtp.admin.log.resends import Resends, already_sent_to
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.maintenance import resend
 from wagtail_smtp.maintenance.bulk_resend import (
@@ -26,101 +25,17 @@ from wagtail_smtp.maintenance.bulk_resend import (
     ResendSummary,
     resend_several,
 )
-from wagtail_smtp.maintenance.resend import can_resend, family, first_of
-from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
-from wagtail_smtp.models.choices import PENDING, RecipientState, State
+from wagtail_smtp.maintenance.resend import can_resend
+from wagtail_smtp.models import LogEntry, LogRecipient
+from wagtail_smtp.models.choices import State
 from wagtail_smtp.outbox.outcomes import cancel, try_now
 
-#: Outcomes, the most important first, with their label at the original.
-_OUTCOMES = (
-    ({State.SENT}, gettext_lazy("Resent – sent")),
-    ({State.PARTLY_SENT}, gettext_lazy("Resent – partly sent")),
-    ({State.UNKNOWN}, gettext_lazy("Resent – unknown")),
-    (PENDING, gettext_lazy("Resent – in the outbox")),
-)
-#: Resends listed on a page.
-LISTED = 20
-
-
-@dataclass(frozen=True)
-class Resends:
-    """The later resends of a message.
-
-    ``best`` has the most important outcome, ``original`` is the message that this one repeats, and
-    ``began`` is the time at which a resend without a known outcome began.
-    """
-
-    best: LogEntry | None = None
-    newest_first: tuple[LogEntry, ...] = ()
-    original: LogEntry | None = None
-    began: datetime | None = None
-
-    @property
-    def label(self):
-        """The label of the best resend."""
-        return label(self.best.state) if self.best else ""
-
-    @property
-    def is_sent(self):
-        return self.best is not None and self.best.state == State.SENT
-
-
-def label(state):
-    """Return the label of a resend in this state, shown at the original."""
-    found = (text for states, text in _OUTCOMES if state in states)
-    return str(next(found, _("Resent – not sent")))
-
-
-def _rank(state):
-    found = (place for place, (states, _text) in enumerate(_OUTCOMES) if state in states)
-    return next(found, len(_OUTCOMES))
-
-
-def of_entry(entry):
-    """Return the :class:`Resends` of an entry."""
-    later = family(entry).filter(pk__gt=entry.pk).order_by("-pk")
-    listed = tuple(later[:LISTED])
-    # With many resends, the one that was sent may not be among those listed.
-    sent = later.filter(state=State.SENT).first()
-    best = sent or min(listed, key=lambda each: _rank(each.state), default=None)
-    original = None
-    if entry.resend_of_id:
-        rows = LogEntry.objects.using(write_alias())
-        original = rows.filter(pk=entry.resend_of_id).first()
-    return Resends(best, listed, original, entry.resend_began)
-
-
-def already_sent_to(entry):
-    """Return the addresses that this message, its original or a resend was sent to."""
-    members = family(entry).values_list("pk", flat=True)
-    rows = LogRecipient.objects.using(write_alias()).filter(entry__in=list(members))
-    got = rows.filter(role=LogRecipient.Role.ENVELOPE, state=RecipientState.SENT)
-    return set(got.values_list("address", flat=True))
-
-
-def outcomes(entries):
-    """Map the number of each unsent entry to number and state of its best resend."""
-    unsent = [entry for entry in entries if entry.state in NOT_SENT]
-    if not unsent:
-        return {}
-    copies = LogEntry.objects.filter(resend_of_id__in={first_of(entry) for entry in unsent})
-    families = {}
-    for key, first, state in copies.values_list("pk", "resend_of_id", "state"):
-        families.setdefault(first, []).append((key, state))
-    found = {}
-    for entry in unsent:
-        later = [each for each in families.get(first_of(entry), ()) if each[0] > entry.pk]
-        if later:
-            found[entry.pk] = min(later, key=lambda each: (_rank(each[1]), -each[0]))
-    return found
-
-
 #: Most entries that "select all" covers.
-ALL = 50_000
+MAX_SELECTED = 50_000
 #: Entries that a confirmation lists.
-SHOWN = 25
+LISTED = 25
 #: Seconds for which one request sends; web servers may end longer requests.
-SECONDS = 20.0
+MAX_SECONDS = 20.0
 
 
 class ActionView(EntryPage):
@@ -129,15 +44,17 @@ class ActionView(EntryPage):
     permission_required = (permissions.VIEW_LOG, permissions.RESEND)
     template_name = "wagtail_smtp/log/confirm.html"
     action = ""
-    question = explanation = button = ""
+    question: Any = ""
+    explanation: Any = ""
+    button: Any = ""
+    done: Any = ""
 
     def get_queryset(self):
-        return super().get_queryset().using(connections.write_alias())
+        return super().get_queryset().using(write_alias())
 
     def is_possible(self):
         """Whether the action is possible in the entry's current state."""
-        outbox = getattr(self.entry, "outbox", None)
-        return outbox is not None and outbox.state != OutboxMessage.State.SENDING
+        return self.can_change_outbox
 
     def dispatch(self, request, *args, **kwargs):
         if self.has_permission() and not self.is_possible():
@@ -147,11 +64,11 @@ class ActionView(EntryPage):
 
     def back(self, entry=None):
         """Redirect to the entry's page."""
-        url = reverse("wagtail_smtp_log:entry", args=[(entry or self.entry).pk])
+        url = reverse(LOG_ENTRY, args=[(entry or self.entry).pk])
         return HttpResponseRedirect(url)
 
     def get_context_data(self, **kwargs):
-        recipients = self.entry.recipients.using(connections.write_alias())
+        recipients = self.entry.recipients.using(write_alias())
         recipients = recipients.filter(role=LogRecipient.Role.ENVELOPE)
         return super().get_context_data(**kwargs) | {
             "entry": self.entry,
@@ -215,7 +132,7 @@ class ResendView(ActionView):
     def get_context_data(self, **kwargs):
         return super().get_context_data(**kwargs) | {
             "seen": resend.newest_resend(self.entry),
-            "resends": of_entry(self.entry),
+            "resends": Resends.of(self.entry),
             "already_sent_to": already_sent_to(self.entry),
         }
 
@@ -276,7 +193,7 @@ class ResendSelected(BulkAction):
         if not self.filters.is_valid():
             return ()  # an invalid filter must not select everything
         found = self.filters.search(self.request.GET.get("q", ""))
-        return found.values_list("pk", flat=True)[:ALL]
+        return found.values_list("pk", flat=True)[:MAX_SELECTED]
 
     @property
     def unknown_too(self):
@@ -284,16 +201,17 @@ class ResendSelected(BulkAction):
         return not self.is_all or self.request.GET.get("state") == State.UNKNOWN
 
     def get_context_data(self, **kwargs):
-        kept, left_out, summary = [], [], ResendSummary()
-        count = 0
+        kept: list[LogEntry] = []
+        left_out: list[tuple[LogEntry, Any]] = []
+        summary, count = ResendSummary(), 0
         for entry, reason in ResendFilter(unknown_too=self.unknown_too).check(self.numbers):
             if reason:
                 summary.left_out[reason] += 1
-                if len(left_out) < SHOWN:
+                if len(left_out) < LISTED:
                     left_out.append((entry, REASONS[reason]))
             else:
                 count += 1
-                if len(kept) < SHOWN:
+                if len(kept) < LISTED:
                     kept.append(entry)
         return {
             "form": self.get_form(),
@@ -304,8 +222,8 @@ class ResendSelected(BulkAction):
             "left_out": left_out,
             "left_out_count": summary.left_out.total(),
             "why_left_out": summary.why_left_out(),
-            "cap": ALL,
-            "is_capped": self.is_all and len(self.numbers) >= ALL,
+            "cap": MAX_SELECTED,
+            "is_capped": self.is_all and len(self.numbers) >= MAX_SELECTED,
             "seen": resend.newest_resend(),
             "next": self.next_url,
             "submit_url": f"{self.request.path}?{self.request.GET.urlencode()}",
@@ -319,7 +237,7 @@ class ResendSelected(BulkAction):
             user=self.request.user,
             seen=seen(self.request.POST),
             unknown_too=self.unknown_too,
-            seconds=SECONDS,
+            seconds=MAX_SECONDS,
         )
         self._show(summary)
         return HttpResponseRedirect(self.next_url)

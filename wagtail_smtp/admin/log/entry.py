@@ -1,7 +1,7 @@
 """The page of one log entry: what happened to a message, and why."""
 
 from django.shortcuts import get_object_or_404
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -10,12 +10,12 @@ from django.views.generic import TemplateView
 from wagtail.admin.ui.tables import Column, DateColumn, StatusTagColumn, Table
 from wagtail.admin.widgets.button import HeaderButton
 
-from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin import labels, permissions
 from wagtail_smtp.admin.base import EDIT_SET, LOG, LOG_ENTRY, VERSIONS, AdminPage
-from wagtail_smtp.admin.delivery.failures import NOT_SENT, Failure
+from wagtail_smtp.admin.delivery.failures import NOT_SENT, FailedEntry
 from wagtail_smtp.admin.labels import category_label, via_label
-from wagtail_smtp.admin.log import actions, states
-from wagtail_smtp.admin.log.message import KeptMessage
+from wagtail_smtp.admin.log.message import ReadableMessage
+from wagtail_smtp.admin.log.resends import Resends
 from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.diagnostics.explain import cause_of
@@ -27,42 +27,8 @@ from wagtail_smtp.models.choices import State
 #: Recipients, and tracking events, that the page lists.
 LISTED = 200
 
-RECIPIENT_COLUMN = StatusTagColumn(
-    "reported",
-    accessor="get_reported_display",
-    label=gettext_lazy("Tracking"),
-    primary=lambda row: row.reported in states.TRACKED_WELL,
-)
-_COLUMNS = [
-    DateColumn("happened_at", label=gettext_lazy("Time"), classname="w-whitespace-nowrap"),
-    Column("address", label=gettext_lazy("Address"), accessor=lambda row: _foreign(row.address)),
-    StatusTagColumn(
-        "type",
-        accessor="get_type_display",
-        label=gettext_lazy("Tracking"),
-        primary=lambda row: row.type in states.TRACKED_WELL,
-    ),
-    Column(
-        "reason",
-        label=gettext_lazy("Reason"),
-        width="180",
-        accessor=lambda row: _foreign(row.reason),
-    ),
-]
-
-
-def of_entry(entry):
-    """Return the context of an entry's page: its events by recipient and time."""
-    rows = list(entry.events.order_by("address", "happened_at", "pk")[: LISTED + 1])
-    return {
-        "events": Table(_COLUMNS, rows[:LISTED]) if rows else None,
-        "events_are_cut": len(rows) > LISTED,
-        "bad_event": entry.get_reported_display() if entry.reported in states.TRACKED_BADLY else "",
-    }
-
-
 #: How the category was determined, see :class:`~wagtail_smtp.delivery.classify.Classification`.
-SOURCES = {
+CATEGORY_SOURCES = {
     "message": gettext_lazy("set on the message"),
     "context": gettext_lazy("set by the sending code"),
     "mailer": gettext_lazy("set by the mailer"),
@@ -86,17 +52,17 @@ class EntryPage(AdminPage, TemplateView):
         """The log without the content of messages, which may be megabytes."""
         return LogEntry.objects.select_related("stored", "outbox").defer("stored__content")
 
+    @property
+    def can_change_outbox(self):
+        """Whether the message waits in the outbox and isn't being sent."""
+        outbox = getattr(self.entry, "outbox", None)
+        return outbox is not None and outbox.state != OutboxMessage.State.SENDING
+
     def get_parents(self):
         return [
             (_("Delivery log"), reverse(LOG)),
             (str(self.entry), reverse(LOG_ENTRY, args=[self.entry.pk])),
         ]
-
-
-class CardTable(Table):
-    """A table whose rows become cards on a narrow screen."""
-
-    classname = "listing wsmtp-cards"
 
 
 class EntryView(EntryPage):
@@ -111,53 +77,43 @@ class EntryView(EntryPage):
         return super().get_parents()[:1]
 
     @cached_property
-    def may_see_content(self):
-        return self.request.user.has_perm(permissions.VIEW_CONTENT)
-
-    @cached_property
     def header_buttons(self):
         if not self.request.user.has_perm(permissions.RESEND):
             return []
-        offered = []
+        buttons = []
         if can_resend(self.entry):
-            offered.append(("resend", _("Resend"), "mail"))
-        if self.waits:
-            offered.append(("try_now", _("Try now"), "rotate"))
-            offered.append(("cancel", _("Cancel sending"), "cross"))
-        return [
-            HeaderButton(label, url=self._url(name), icon_name=icon, priority=priority)
-            for priority, (name, label, icon) in enumerate(offered)
-        ]
+            buttons.append(self._button("resend", _("Resend"), "mail"))
+        if self.can_change_outbox:
+            buttons.append(self._button("try_now", _("Try now"), "rotate", priority=1))
+            buttons.append(self._button("cancel", _("Cancel sending"), "cross", priority=2))
+        return buttons
 
-    def _url(self, name):
-        return reverse(f"wagtail_smtp_log:{name}", args=[self.entry.pk])
-
-    @cached_property
-    def outbox(self):
-        return getattr(self.entry, "outbox", None)
-
-    @property
-    def waits(self):
-        return self.outbox is not None and self.outbox.state != OutboxMessage.State.SENDING
+    def _button(self, name, label, icon, priority=0):
+        url = reverse(f"wagtail_smtp_log:{name}", args=[self.entry.pk])
+        return HeaderButton(label, url=url, icon_name=icon, priority=priority)
 
     def get_context_data(self, **kwargs):
         entry = self.entry
-        recipients = entry.recipients.order_by("pk")[: LISTED + 1]
-        listed, attempts = list(recipients)[:LISTED], list(entry.attempts.all())
+        recipients = list(entry.recipients.order_by("pk")[: LISTED + 1])
+        events = list(entry.events.order_by("address", "happened_at", "pk")[: LISTED + 1])
         return super().get_context_data(**kwargs) | {
             "entry": entry,
-            "tone": states.tone(entry.state),
-            "state": states.tag(entry.state),
+            "tone": labels.state_tone(entry.state),
+            "state": labels.state_tag(entry.state),
             "is_unknown": entry.state == State.UNKNOWN,
             **self._cause(),
             "facts": list(self._facts()),
-            "waiting": [*self._waiting()],
-            "resends": actions.of_entry(entry),
-            "recipients": CardTable(_columns(_recipient_columns(entry), listed), listed),
+            "waiting": list(self._waiting()),
+            "resends": Resends.of(entry),
+            "recipients": _table(_recipient_columns(entry), recipients[:LISTED]),
             "is_cut": len(recipients) > LISTED,
             "listed": LISTED,
-            "attempts": CardTable(_columns(_attempt_columns(entry), attempts), attempts),
-            **of_entry(entry),
+            "attempts": _table(_attempt_columns(entry), list(entry.attempts.all())),
+            "events": _table(_event_columns(), events[:LISTED]),
+            "events_are_cut": len(events) > LISTED,
+            "bad_event": entry.get_reported_display()
+            if entry.reported in labels.TRACKED_BADLY
+            else "",
             **self._message(),
         }
 
@@ -165,7 +121,7 @@ class EntryView(EntryPage):
         """The context about the cause of a failure and the set to check."""
         if self.entry.state not in NOT_SENT:
             return {}
-        failure = Failure(self.entry, cause_of(self.entry, Overview.now().live))
+        failure = FailedEntry(self.entry, cause_of(self.entry, Overview.now().live))
         return {"failure": failure, "set_url": self._set_url if failure.cause else ""}
 
     @cached_property
@@ -188,14 +144,14 @@ class EntryView(EntryPage):
         yield _("Redirected by"), entry.redirected_by
 
     def _waiting(self):
-        if self.outbox is not None:
-            yield _("In the outbox"), self.outbox.get_state_display()
-            yield _("Attempts so far"), str(self.outbox.tries)
-            yield _("Next attempt"), self.outbox.due_at
-            yield _("No attempts after"), self.outbox.expires_at
+        if outbox := getattr(self.entry, "outbox", None):
+            yield _("In the outbox"), outbox.get_state_display()
+            yield _("Attempts so far"), str(outbox.tries)
+            yield _("Next attempt"), outbox.due_at
+            yield _("No attempts after"), outbox.expires_at
 
     def _category(self):
-        why = SOURCES.get(self.entry.category_source, "")
+        why = CATEGORY_SOURCES.get(self.entry.category_source, "")
         label = category_label(self.entry.category)
         return f"{label} ({why})" if why else label
 
@@ -208,36 +164,47 @@ class EntryView(EntryPage):
             return ""
         label = _("Version %d") % self.entry.version
         if permissions.may_see(self.request.user):
-            return _link(VERSIONS, label)
+            return format_html('<a href="{}">{}</a>', reverse(VERSIONS), label)
         return label
 
     def _message(self):
         """The context about the content of the message."""
-        stored = getattr(self.entry, "stored", None)
         if self.entry.category == SECURITY:
             return {
                 "hidden": _("Security messages are never shown: they may contain one-time codes.")
             }
-        if stored is None:
+        if not hasattr(self.entry, "stored"):
             return {"hidden": _("The content of this message is not kept.")}
-        if not self.may_see_content:
+        if not self.request.user.has_perm(permissions.VIEW_CONTENT):
             return {"hidden": _("The content is kept, but you don't have permission to view it.")}
         try:
-            return {"message": KeptMessage.of(self.entry)}
+            return {"message": ReadableMessage.of(self.entry)}
         except (MessageUnreadable, StoredMessage.DoesNotExist) as error:
             return {"unreadable": str(error)}
 
 
-def _link(name, label, *args):
-    try:
-        return format_html('<a href="{}">{}</a>', reverse(name, args=args), label)
-    except NoReverseMatch:
-        return label
+def _table(columns, rows):
+    """Return a table without empty columns; on a narrow screen, its rows become cards."""
+    columns = [column for column in columns if any(column.get_value(row) for row in rows)]
+    return Table(columns, rows, classname="listing wsmtp-cards")
 
 
-def _columns(columns, rows):
-    """Return the columns with a value in at least one row."""
-    return [column for column in columns if any(column.get_value(row) for row in rows)]
+def _text(name, label, get_text, **options):
+    """Return a column with text from outside, which may run in another direction than the page."""
+    return Column(name, label=label, accessor=lambda row: _isolated(get_text(row)), **options)
+
+
+def _isolated(text):
+    return format_html("<bdi>{}</bdi>", text) if text else ""
+
+
+def _tracking(name):
+    return StatusTagColumn(
+        name,
+        accessor=f"get_{name}_display",
+        label=_("Tracking"),
+        primary=lambda row: getattr(row, name) in labels.TRACKED_WELL,
+    )
 
 
 def _response(row):
@@ -248,34 +215,31 @@ def _role(row):
     return "" if row.role == LogRecipient.Role.ENVELOPE else row.get_role_display()
 
 
-def _seconds(row):
-    return _("%.2f s") % row.seconds
-
-
-def _foreign(value):
-    """Isolate text from outside, which may run in another direction than the page."""
-    return format_html("<bdi>{}</bdi>", value) if value else ""
-
-
 def _recipient_columns(entry):
     return [
-        Column("address", label=_("Address"), accessor=lambda row: _foreign(row.address)),
-        Column("state", label=_("State"),
-               accessor=lambda row: states.of_recipient(row, entry)),
-        RECIPIENT_COLUMN,
+        _text("address", _("Address"), lambda row: row.address),
+        Column("state", label=_("State"), accessor=lambda row: labels.recipient_tag(row, entry)),
+        _tracking("reported"),
         Column("role", label=_("Role"), accessor=_role),
-        Column("reply", label=_("Server response"), width="180",
-               accessor=lambda row: _foreign(_response(row))),
-    ]  # fmt: skip
+        _text("reply", _("Server response"), _response, width="180"),
+    ]
 
 
 def _attempt_columns(entry):
     return [
-        Column("via", label=_("Through"), accessor=lambda row: _foreign(via_label(row.via))),
-        Column("state", label=_("State"), accessor=lambda row: states.of_attempt(row, entry)),
-        Column("reply", label=_("Server response"), width="180",
-               accessor=lambda row: _foreign(_response(row))),
-        Column("phase", label=_("Last step"), accessor=states.phase),
-        Column("seconds", label=_("Duration"), accessor=states.seconds),
+        _text("via", _("Through"), lambda row: via_label(row.via)),
+        Column("state", label=_("State"), accessor=lambda row: labels.attempt_tag(row, entry)),
+        _text("reply", _("Server response"), _response, width="180"),
+        Column("phase", label=_("Last step"), accessor=labels.phase_label),
+        Column("seconds", label=_("Duration"), accessor=labels.duration_label),
         Column("began_at", label=_("Time"), classname="w-whitespace-nowrap"),
-    ]  # fmt: skip
+    ]
+
+
+def _event_columns():
+    return [
+        DateColumn("happened_at", label=_("Time"), classname="w-whitespace-nowrap"),
+        _text("address", _("Address"), lambda row: row.address),
+        _tracking("type"),
+        _text("reason", _("Reason"), lambda row: row.reason, width="180"),
+    ]

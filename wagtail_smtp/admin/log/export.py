@@ -114,7 +114,7 @@ def _rows(numbers):
     """Yield each entry as a row."""
     for start in range(0, len(numbers), _CHUNK):
         chunk = numbers[start : start + _CHUNK]
-        addresses = {}
+        addresses: dict[int, list[str]] = {}
         recipients = LogRecipient.objects.filter(
             entry__in=chunk, role=LogRecipient.Role.ENVELOPE
         ).order_by("pk")

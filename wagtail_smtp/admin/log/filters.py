@@ -11,8 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
 
-from wagtail_smtp.admin.labels import category_choices, via_label
-from wagtail_smtp.admin.log.states import TRACKING_CHOICES
+from wagtail_smtp.admin.labels import TRACKING_CHOICES, category_choices, via_label
 from wagtail_smtp.config.validation import ascii_address, ascii_host, is_email_address, is_host
 from wagtail_smtp.live.db.bytewise import same
 from wagtail_smtp.live.db.connections import write_alias

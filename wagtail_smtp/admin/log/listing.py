@@ -14,11 +14,12 @@ from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import LOG, LOG_ENTRY, AdminPage, EmailViewSet
-from wagtail_smtp.admin.labels import category_label, via_label
-from wagtail_smtp.admin.log import actions, message, states
+from wagtail_smtp.admin.labels import category_label, state_tag, via_label, with_tracking
+from wagtail_smtp.admin.log import actions, message
 from wagtail_smtp.admin.log.entry import EntryView
 from wagtail_smtp.admin.log.export import ExportView
 from wagtail_smtp.admin.log.filters import LogFilterSet
+from wagtail_smtp.admin.log.resends import best_resends, resend_label
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
 
@@ -148,7 +149,7 @@ class LogView(AdminPage, generic.BaseListingView):
 
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
-        resent = actions.outcomes(context["object_list"])
+        resent = best_resends(context["object_list"])
         for entry in context["object_list"]:
             entry.resent = resent.get(entry.pk)
         older = context["paginator"].older
@@ -175,21 +176,20 @@ def _recipients(entry):
         shown = format_html("{} +{}", shown, entry.recipient_count - 1)
     if entry.redirected_by:
         shown = format_html("{} ({})", shown, _("redirected"))
-    return states.marked(shown, entry)
+    return with_tracking(shown, entry)
 
 
 def _state(entry):
-    shown = states.tag(entry.state)
+    shown = state_tag(entry.state)
     resent = getattr(entry, "resent", None)
     if resent is None:
         return shown
     key, state = resent
-    label = actions.label(state)
     return format_html(
         '{}<br><a class="wsmtp-log-resent" href="{}">{}</a>',
         shown,
         reverse(LOG_ENTRY, args=[key]),
-        label,
+        resend_label(state),
     )
 
 

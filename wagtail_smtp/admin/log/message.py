@@ -38,7 +38,7 @@ class Attachment:
         return len(self.content)
 
 
-class KeptMessage:
+class ReadableMessage:
     """The stored message of an entry, parsed but not rendered. Loads nothing remote."""
 
     def __init__(self, source: bytes) -> None:
@@ -54,7 +54,7 @@ class KeptMessage:
                 self._texts[kind] = part
 
     @classmethod
-    def of(cls, entry: LogEntry) -> "KeptMessage":
+    def of(cls, entry: LogEntry) -> "ReadableMessage":
         """Load the message of ``entry``.
 
         Raises:
@@ -138,7 +138,7 @@ class ContentView(RequiresPermission, View):
     def get(self, request, *args, **kwargs):
         entry = get_object_or_404(LogEntry, pk=kwargs["pk"])
         try:
-            message = KeptMessage.of(entry)
+            message = ReadableMessage.of(entry)
         except MessageUnreadable as error:
             raise Http404(str(error)) from error
         response = self.response_for(entry, message)
