@@ -13,12 +13,11 @@ from wagtail_smtp.admin.delivery.page import DeliveryViewSet
 from wagtail_smtp.admin.log.actions import ResendSelected
 from wagtail_smtp.admin.log.listing import LogViewSet
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
-from wagtail_smtp.admin.reload import ReloadViewSet
+from wagtail_smtp.admin.reload import ReloadViewSet, VersionsViewSet
 from wagtail_smtp.admin.sets import consent
 from wagtail_smtp.admin.sets.viewset import NoBulkDelete, SettingsSetViewSet
-from wagtail_smtp.admin.sets.webhook import ReportsViewSet
+from wagtail_smtp.admin.sets.webhook import TrackingViewSet
 from wagtail_smtp.admin.troubleshooting import TroubleshootingViewSet
-from wagtail_smtp.admin.versions import VersionsViewSet
 
 
 class EmailGroup(ViewSetGroup):
@@ -43,7 +42,7 @@ register_snippet(EmailGroup)
 hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 hooks.register("register_bulk_action", ResendSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
-hooks.register("register_admin_viewset", ReportsViewSet)
+hooks.register("register_admin_viewset", TrackingViewSet)
 hooks.register("register_admin_urls", consent.urlpatterns)
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.urls import reverse
 
-from wagtail_smtp.admin.sets.viewset import URLS
+from wagtail_smtp.admin.base import PUT_FIRST
 from wagtail_smtp.live.db import autonomous
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 
@@ -54,7 +54,7 @@ def test_delivery_method(admin_client):
 def test_put_first(admin_client, make_set, begins):
     make_set(name="First", sort_order=0)
     second = make_set(name="Second", sort_order=1)
-    _post(admin_client, begins, reverse(f"{URLS}:put_first", args=[second.pk]), {})
+    _post(admin_client, begins, reverse(PUT_FIRST, args=[second.pk]), {})
     names = SettingsSet.objects.order_by("sort_order").values_list("name", flat=True)
     assert list(names) == ["Second", "First"]
 

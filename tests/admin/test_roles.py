@@ -185,7 +185,7 @@ TABLE = {
     "wagtail_smtp_reload:make_live": Page(
         needs(RELOAD), needs(RELOAD), lambda site: [1], lambda site: confirmation(site, 1)
     ),
-    "wagtail_smtp_reports:set": Page(
+    "wagtail_smtp_tracking:set": Page(
         needs(CHANGE), needs(CHANGE), a_provider, lambda site: {"renew": "1"}
     ),
     "wagtail_smtp_log:index": Page(needs(LOG)),

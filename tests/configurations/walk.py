@@ -384,7 +384,7 @@ def an_email_provider_reports():
         name="Provider", transport="postmark", authentication="none", enabled=False
     )
     browser.see(f"{SETS}:edit", item.pk)
-    browser.see("wagtail_smtp_reports:set", item.pk)
+    browser.see("wagtail_smtp_tracking:set", item.pk)
     path = reverse("wagtail_smtp:webhook", args=[item.key, "postmark"])
     secrets.renew(item, f"http://testserver{path}")
     asked, sample = secrets.of_set(item), SAMPLES["postmark"]

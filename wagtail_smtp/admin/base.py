@@ -29,6 +29,7 @@ TROUBLESHOOTING = "wagtail_smtp_troubleshooting:index"
 SETS = "wagtailsnippets_wagtail_smtp_settingsset:list"
 ADD_SET = "wagtailsnippets_wagtail_smtp_settingsset:add"
 EDIT_SET = "wagtailsnippets_wagtail_smtp_settingsset:edit"
+PUT_FIRST = "wagtailsnippets_wagtail_smtp_settingsset:put_first"
 
 
 class RequiresPermission(PermissionRequiredMixin):

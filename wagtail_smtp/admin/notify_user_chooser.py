@@ -1,9 +1,12 @@
-"""The chooser for the user who is notified about messages that are too large."""
+"""The chooser for the user who is notified about messages that are too large.
+
+It works with any user model: one without names, groups, ``is_active`` or a numeric primary key.
+"""
 
 from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
-from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
+from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db.models import Q
 from django.http import Http404
 from django.utils.translation import gettext_lazy
@@ -14,22 +17,29 @@ from wagtail.admin.views.generic import chooser
 from wagtail.admin.viewsets.chooser import ChooserViewSet
 from wagtail.admin.widgets import BaseChooser
 
-from wagtail_smtp.admin.base import requires_tables
+from wagtail_smtp.admin.base import RequiresPermission, RequiresTables
 from wagtail_smtp.admin.permissions import ADD_SETS, CHANGE_SETS
 from wagtail_smtp.runtime.project import address_of
 
 
-class Permitted:
-    """View mixin: only users who may add or change sets can see other users."""
+def _has_field(model: type[AbstractBaseUser], name: str) -> bool:
+    try:
+        return not model._meta.get_field(name).is_relation
+    except FieldDoesNotExist:
+        return False
 
-    def dispatch(self, request, *args, **kwargs):
-        if not any(request.user.has_perm(name) for name in (ADD_SETS, CHANGE_SETS)):
-            raise PermissionDenied
-        return super().dispatch(request, *args, **kwargs)
+
+def is_key(model: type[AbstractBaseUser], value: str) -> bool:
+    """Whether ``value`` can be a primary key; the database may fail on other values."""
+    try:
+        model._meta.pk.clean(value, None)
+    except (ValidationError, ValueError, OverflowError):
+        return False
+    return True
 
 
 class SearchForm(BaseFilterForm):
-    """Search by name, username or address, as far as the user model has them."""
+    """Search by username, email address and name, as far as the user model has them."""
 
     q = forms.CharField(
         label=gettext_lazy("Search term"),
@@ -42,33 +52,26 @@ class SearchForm(BaseFilterForm):
         term = self.cleaned_data.get("q")
         if term:
             self.is_searching, self.search_query = True, term
+            model = objects.model
+            names = {model.USERNAME_FIELD, model.get_email_field_name(), "first_name", "last_name"}
             match = Q()
-            for name in _search_fields(objects.model):
-                match |= Q(**{f"{name}__icontains": term})
+            for name in names:
+                if _has_field(model, name):
+                    match |= Q(**{f"{name}__icontains": term})
             objects = objects.filter(match)
         return super().filter(objects)
 
 
-def _search_fields(model: type[AbstractBaseUser]) -> list[str]:
-    names = [model.USERNAME_FIELD, model.get_email_field_name(), "first_name", "last_name"]
-    return [name for name in dict.fromkeys(names) if _has(model, name)]
+class SetEditorsOnly(RequiresPermission):
+    """View mixin: only users who may add or change sets can see other users."""
+
+    any_permission_required = (ADD_SETS, CHANGE_SETS)
 
 
-def _has(model, name):
-    try:
-        return not model._meta.get_field(name).is_relation
-    except FieldDoesNotExist:
-        return False
-
-
-class Choices:
-    """View mixin: lists active users with their email address."""
+class ListsUsers(SetEditorsOnly):
+    """View mixin: list users with their email address."""
 
     filter_form_class = SearchForm
-
-    def get_object_list(self):
-        users = super().get_object_list()
-        return users.filter(is_active=True) if _has(users.model, "is_active") else users
 
     @property
     def title_column(self):
@@ -82,24 +85,15 @@ class Choices:
         return [*super().columns, address]
 
 
-class ChooseView(Permitted, Choices, chooser.ChooseView):
+class ChooseView(ListsUsers, chooser.ChooseView):
     """The dialog."""
 
 
-class ChooseResultsView(Permitted, Choices, chooser.ChooseResultsView):
+class ChooseResultsView(ListsUsers, chooser.ChooseResultsView):
     """One page of the dialog, or search results."""
 
 
-def is_key(model: type[AbstractBaseUser], value: str) -> bool:
-    """Whether a part of a URL can be a primary key; other values may fail in the database."""
-    try:
-        model._meta.pk.clean(value, None)
-    except (ValidationError, ValueError, OverflowError):
-        return False
-    return True
-
-
-class ChosenView(Permitted, chooser.ChosenView):
+class ChosenView(SetEditorsOnly, chooser.ChosenView):
     """The response after a user was chosen."""
 
     def get_object(self, pk):
@@ -111,35 +105,25 @@ class ChosenView(Permitted, chooser.ChosenView):
         return get_user_display_name(instance)
 
 
-class ChosenMultipleView(Permitted, chooser.ChosenMultipleView):
-    """Not used by the widget, but the URL exists."""
+class ChosenMultipleView(SetEditorsOnly, chooser.ChosenMultipleView):
+    """The same for several users. The widget doesn't use it, but its URL exists."""
 
     def get_objects(self, pks):
         return super().get_objects([pk for pk in pks if is_key(self.model_class, pk)])
 
 
-class NoCreateView(chooser.CreateView):
-    """Users can't be created here; Wagtail's view would fail because it has no form."""
-
-    def dispatch(self, *args, **kwargs):
-        raise Http404
-
-
 class Widget(BaseChooser):
     """Shows no user for an invalid key; the form reports the error."""
 
-    def get_value_data(self, value):
-        try:
-            return super().get_value_data(value)
-        except (ValueError, ValidationError, self.model_class.DoesNotExist):
-            return None
+    def get_instance(self, value):
+        is_user = isinstance(value, self.model_class)
+        return super().get_instance(value if is_user or is_key(self.model_class, value) else None)
 
     def get_display_title(self, instance):
         return get_user_display_name(instance)
 
 
-@requires_tables
-class NotifyUserViewSet(ChooserViewSet):
+class NotifyUserViewSet(RequiresTables, ChooserViewSet):
     """Registers the chooser's pages; other forms keep their own widget for users."""
 
     name = "wagtail_smtp_notify_user"
@@ -153,9 +137,17 @@ class NotifyUserViewSet(ChooserViewSet):
     choose_results_view_class = ChooseResultsView
     chosen_view_class = ChosenView
     chosen_multiple_view_class = ChosenMultipleView
-    create_view_class = NoCreateView
 
     @property
     def model(self):
         """The user model, which is known only after the apps are loaded."""
         return get_user_model()
+
+    def get_object_list(self):
+        """Return the users to choose from; Wagtail gives this method to its views."""
+        users = get_user_model()._default_manager.all()
+        return users.filter(is_active=True) if _has_field(users.model, "is_active") else users
+
+    def get_urlpatterns(self):
+        """Leave out Wagtail's page for new users, which would fail without a form."""
+        return [each for each in super().get_urlpatterns() if each.name != "create"]

@@ -1,31 +1,39 @@
-"""*Reload application*: show what would change, ask, and make it live."""
+"""*Reload application* and *Versions*: make the saved sets or an earlier version live."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.generic import TemplateView
 from wagtail.admin import messages
-from wagtail.admin.menu import MenuItem
-from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
-from wagtail.admin.viewsets.base import ViewSet
+from wagtail.admin.ui.tables import Column, DateColumn, TitleColumn, UserColumn
+from wagtail.admin.views import generic
 
 from wagtail_smtp import live
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import requires_tables
+from wagtail_smtp.admin.base import (
+    DELIVERY,
+    EDIT_SET,
+    MAKE_LIVE,
+    SETS,
+    VERSIONS,
+    AdminPage,
+    EmailViewSet,
+)
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.sets.overview import notices
 from wagtail_smtp.delivery.explain import RouteChange, compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
-from wagtail_smtp.live.diff import field_label
+from wagtail_smtp.live.diff import difference, field_label
+from wagtail_smtp.live.resolve import version_configuration
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet
-
-EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
-LIST = "wagtailsnippets_wagtail_smtp_settingsset:list"
 
 
 @dataclass(frozen=True)
@@ -46,17 +54,14 @@ class Row:
     change: RouteChange
 
 
-class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
-    """Makes the saved sets the live configuration."""
+class ReloadView(AdminPage, TemplateView):
+    """Make the saved sets live."""
 
-    permission = permissions.RELOAD
+    permission_required = permissions.RELOAD
     template_name = "wagtail_smtp/reload.html"
     page_title = gettext_lazy("Reload application")
     page_subtitle = gettext_lazy("Apply your saved changes. Nothing is restarted.")
     header_icon = "rotate"
-
-    def get_breadcrumbs_items(self):
-        return [*self.breadcrumbs_items, {"url": "", "label": self.get_page_title()}]
 
     def get_version(self):
         """The earlier version to make live again; None for the saved sets."""
@@ -86,18 +91,15 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
 
     def _sets_url(self):
         # The permission to reload doesn't include the listing.
-        may = self.request.user.has_perm
-        listing = any(
-            map(may, (permissions.VIEW_SETS, permissions.CHANGE_SETS, permissions.ADD_SETS))
-        )
-        return reverse(LIST) if listing else reverse("wagtail_smtp_delivery:index")
+        needed = (permissions.VIEW_SETS, permissions.CHANGE_SETS, permissions.ADD_SETS)
+        return reverse(SETS if permissions.has_any(self.request.user, needed) else DELIVERY)
 
     def _problems(self, problems):
         urls = {}
         # Editing a set doesn't fix an earlier version.
         if self.get_version() is None and self.request.user.has_perm(permissions.CHANGE_SETS):
             sets = SettingsSet.objects.filter(name__in=[p.set_name for p in problems])
-            urls = {item.name: reverse(EDIT, args=[item.pk]) for item in sets}
+            urls = {item.name: reverse(EDIT_SET, args=[item.pk]) for item in sets}
         return [
             ReloadProblem(
                 problem.set_name,
@@ -109,34 +111,32 @@ class ReloadView(permissions.RequirePermission, WagtailAdminTemplateMixin, Templ
         ]
 
     def post(self, request, *args, **kwargs):
-        options = {
-            "token": request.POST.get("token", ""),
-            "end_redirect": bool(request.POST.get("end_redirect")),
-            "may_redirect": request.user.has_perm(permissions.REDIRECT),
-        }
         version = self.get_version()
+        args = (request.user,) if version is None else (version, request.user)
         try:
-            if version is None:
-                published = live.reload(request.user, **options)
-            else:
-                published = live.make_live(version, request.user, **options)
+            published = (live.reload if version is None else live.make_live)(
+                *args,
+                token=request.POST.get("token", ""),
+                end_redirect=bool(request.POST.get("end_redirect")),
+                may_redirect=request.user.has_perm(permissions.REDIRECT),
+            )
         except ReloadOutdated as error:
             messages.warning(request, f"{error} " + _("Check the current changes below."))
             return HttpResponseRedirect(request.path)
         except ReloadRefused as error:
             messages.error(request, str(error))
-            return self.render_to_response(self.get_context_data(error=error))
+            return self.render_to_response(self.get_context_data())
         if published is None:
             messages.success(request, _("These settings were already live. Nothing changed."))
         else:
             messages.success(
                 request, _("Version %d is live. All email now uses it.") % published.number
             )
-        return HttpResponseRedirect(reverse("wagtail_smtp_delivery:index"))
+        return HttpResponseRedirect(reverse(DELIVERY))
 
 
 class MakeLiveView(ReloadView):
-    """Makes an earlier version live again and restores its sets."""
+    """Make an earlier version live again and restore its sets."""
 
     page_title = gettext_lazy("Make live again")
     page_subtitle = ""
@@ -149,15 +149,122 @@ class MakeLiveView(ReloadView):
         return str(self.get_version())
 
 
-class ReloadMenuItem(MenuItem):
-    """Shown to users who may reload."""
-
-    def is_shown(self, request):
-        return request.user.has_perm(permissions.RELOAD)
+#: Changes named in the summary line.
+NAMED = 3
 
 
-@requires_tables
-class ReloadViewSet(ViewSet):
+@dataclass(frozen=True)
+class Changed:
+    """What a version changed: a summary line, and details if they say more."""
+
+    line: str
+    details: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class ChangesColumn(Column):
+    """The summary line, with details that unfold."""
+
+    cell_template_name = "wagtail_smtp/version_changes.html"
+
+
+class VersionsView(AdminPage, generic.BaseListingView):
+    """The stored versions, the live one first."""
+
+    any_permission_required = permissions.SEE
+    model = ConfigurationVersion
+    page_title = gettext_lazy("Versions")
+    header_icon = "history"
+    index_url_name = VERSIONS
+    index_results_url_name = "wagtail_smtp_versions:results"
+    results_template_name = "wagtail_smtp/versions_results.html"
+    table_classname = "listing wsmtp-cards"
+    default_ordering = "-number"
+    paginate_by = 50
+
+    def get_base_queryset(self):
+        return ConfigurationVersion.objects.select_related("created_by__wagtail_userprofile")
+
+    @cached_property
+    def stored(self):
+        """All stored versions, not only those on this page, newest first."""
+        return list(ConfigurationVersion.objects.order_by("-number"))
+
+    @cached_property
+    def previous(self):
+        """The version before each stored version, by number."""
+        return {version.number: before for version, before in pairwise([*self.stored, None])}
+
+    @cached_property
+    def columns(self):
+        return [
+            TitleColumn(
+                "version", label=_("Version"), accessor=str, classname="w-whitespace-nowrap"
+            ),
+            DateColumn("created_at", label=_("Made live")),
+            UserColumn("created_by", label=_("By")),
+            ChangesColumn(
+                "changes", label=_("What changed"), accessor=self._what_changed, width="50%"
+            ),
+            Column("state", label=_("State"), accessor=self._state),
+        ]
+
+    def _state(self, version):
+        if version.number == self.stored[0].number:
+            return _("Live")
+        if not self.request.user.has_perm(permissions.RELOAD):
+            return ""
+        return format_html(
+            '<a class="button button-small button-secondary" href="{}">{}</a>',
+            reverse(MAKE_LIVE, args=[version.number]),
+            _("Make live again"),
+        )
+
+    def _what_changed(self, version):
+        return replace(self._changed(version), reason=version.reason)
+
+    def _changed(self, version):
+        before = self.previous.get(version.number)
+        if before is None and version.number > 1:
+            return Changed(_("The previous version is no longer stored"))
+        try:
+            old, new = version_configuration(before), version_configuration(version)
+            changes = difference(old, new, self._known(version, old, new))
+        except ValueError:
+            return Changed(_("Saved by a newer release of wagtail-smtp"))
+        return _summary(changes)
+
+    @cached_property
+    def _set_keys(self):
+        """Keys of the saved sets, and those of each stored version's sets, by version number."""
+        saved = {str(key) for key in SettingsSet.objects.values_list("key", flat=True)}
+        versions = {
+            version.number: {item.get("key") for item in version.content.get("sets", ())}
+            for version in self.stored
+        }
+        return saved, versions
+
+    def _known(self, version, old, new):
+        """Keys of the sets that this version only switched on or off."""
+        saved, versions = self._set_keys
+        earlier = set().union(*(keys for n, keys in versions.items() if n < version.number))
+        later = saved.union(*(keys for n, keys in versions.items() if n > version.number))
+        old_keys, new_keys = old.by_key().keys(), new.by_key().keys()
+        return (new_keys - old_keys) & earlier | (old_keys - new_keys) & later
+
+
+def _summary(changes):
+    if not changes:
+        return Changed(_("No changes"))
+    line = "; ".join(change.summary for change in changes[:NAMED])
+    if len(changes) > NAMED:
+        more = {"changes": line, "more": len(changes) - NAMED}
+        line = _("%(changes)s and %(more)d more") % more
+    details = tuple(map(str, changes))
+    return Changed(line, details if "; ".join(details) != line else ())
+
+
+class ReloadViewSet(EmailViewSet):
     """Registers the reload pages."""
 
     name = "wagtail_smtp_reload"
@@ -165,10 +272,27 @@ class ReloadViewSet(ViewSet):
     icon = "rotate"
     menu_label = gettext_lazy("Reload application")
     menu_name = "smtp-reload"
-    menu_item_class = ReloadMenuItem
+    any_permission_required = (permissions.RELOAD,)
 
     def get_urlpatterns(self):
         return [
             path("", self.construct_view(ReloadView), name="index"),
             path("version/<int:number>/", self.construct_view(MakeLiveView), name="make_live"),
+        ]
+
+
+class VersionsViewSet(EmailViewSet):
+    """Registers the list of versions."""
+
+    name = "wagtail_smtp_versions"
+    url_prefix = "email/versions"
+    icon = "history"
+    menu_label = gettext_lazy("Versions")
+    menu_name = "smtp-versions"
+    any_permission_required = permissions.SEE
+
+    def get_urlpatterns(self):
+        return [
+            path("", self.construct_view(VersionsView), name="index"),
+            path("results/", self.construct_view(VersionsView, results_only=True), name="results"),
         ]

@@ -133,7 +133,7 @@ def test_another_user_in_the_same_browser_cant_finish_it(admin_client, make_user
 
 
 def test_it_is_over_after_a_while(admin_client, item, provider, monkeypatch):
-    monkeypatch.setattr(consent, "PATIENCE", -1)
+    monkeypatch.setattr(consent, "TIMEOUT", -1)
     back = provider.allow(begin(admin_client, item))
     assert "This link has expired" in said(come_back(admin_client, back))
     assert provider.asked == []

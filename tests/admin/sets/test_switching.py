@@ -137,7 +137,7 @@ def test_a_set_without_its_keys_is_not_asked_for_a_password(save):
 def test_what_is_not_saved_offers_no_reports(admin_client, save):
     assert save(form_data()) == {}
     item = SettingsSet.objects.get()
-    page = reverse("wagtail_smtp_reports:set", args=[item.pk])
+    page = reverse("wagtail_smtp_tracking:set", args=[item.pk])
     response = admin_client.post(
         reverse(EDIT, args=[item.pk]), posted("postmark", name="", loaded_revision="1")
     )

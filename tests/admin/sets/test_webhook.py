@@ -30,7 +30,7 @@ def make_provider():
 
 
 def page(item):
-    return reverse("wagtail_smtp_reports:set", args=[item.pk])
+    return reverse("wagtail_smtp_tracking:set", args=[item.pk])
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
@@ -157,7 +157,7 @@ def test_the_form_of_a_set_says_whether_reports_are_taken(
         assert "delivery tracking</a>" not in shown(none)
         assert page(none) not in shown(none)
         assert admin_client.get(page(none)).status_code == 404
-    assert admin_client.get(reverse("wagtail_smtp_reports:set", args=[0])).status_code == 404
+    assert admin_client.get(reverse("wagtail_smtp_tracking:set", args=[0])).status_code == 404
 
 
 def test_a_site_without_the_address_says_what_is_missing(admin_client, make_provider, monkeypatch):

@@ -8,6 +8,7 @@ from django.http import HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import include, path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views import View
@@ -16,12 +17,17 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.generic import TemplateView
 from wagtail.admin import messages
 from wagtail.admin.panels import Panel
-from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.log_actions import log
 from wagtail.utils.urlpatterns import decorate_urlpatterns
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import explain_missing_tables
+from wagtail_smtp.admin.base import (
+    EDIT_SET,
+    SETS,
+    AdminPage,
+    RequiresPermission,
+    explain_missing_tables,
+)
 from wagtail_smtp.config import crypto, validation
 from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.diagnostics.causes.base import Failure
@@ -46,18 +52,17 @@ def token_state(item: SettingsSet):
     state = states([config]).get(config.key)
     if state is None:
         return None
-    cause = _cause(item, state.refusal) if state.refusal is not None else None
     return {
         "kind": state.kind,
         "expires_at": state.expires_at,
         "is_waiting": state.is_waiting,
-        "cause": cause,
-        "words": state.refusal.reply if state.refusal is not None else "",
+        "cause": state.refusal and _cause(item, state.refusal),
+        "response": state.refusal.reply if state.refusal else "",
     }
 
 
-def _cause(item, refusal):
-    return explain(Failure.of(refusal, item.host, item.port, item.encryption))
+def _cause(item, error):
+    return explain(Failure.of(error, item.host, item.port, item.encryption))
 
 
 def token_notices():
@@ -78,10 +83,6 @@ class ConsentPanel(Panel):
     class BoundPanel(Panel.BoundPanel):
         template_name = "wagtail_smtp/consent/panel.html"
 
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.heading = gettext_lazy("Access token")
-
         def get_context_data(self, parent_context=None):
             context = super().get_context_data(parent_context)
             context["redirect_uri"] = redirect_uri(self.request)
@@ -98,36 +99,35 @@ class ConsentPanel(Panel):
             return context
 
 
-#: Seconds that a consent may take on the identity provider's pages.
-PATIENCE = 600
-#: Pending consents kept per session; older ones are dropped.
-_BEGUN = 5
+#: Seconds from the start of a consent to its callback.
+TIMEOUT = 600
+#: Pending consents that a session keeps, the newest ones, and its key for them.
+_PENDING = 5
 _SESSION = "wagtail_smtp_consents"
-LIST_URL = "wagtailsnippets_wagtail_smtp_settingsset:list"
-EDIT_URL = "wagtailsnippets_wagtail_smtp_settingsset:edit"
 #: Query parameters of the callback that are used.
 _ANSWER = ("code", "state", "iss")
 
 
-class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
+class ConnectView(AdminPage, TemplateView):
     """Confirm, then redirect to the identity provider."""
 
-    permission = permissions.CHANGE_SETS
+    permission_required = permissions.CHANGE_SETS
     template_name = "wagtail_smtp/consent/connect.html"
     header_icon = "key"
 
-    def dispatch(self, request, *args, **kwargs):
-        if request.user.has_perm(self.permission):
-            sets = SettingsSet.objects.filter(authentication=SettingsSet.Authentication.OAUTH2)
-            self.item = get_object_or_404(sets, pk=kwargs["pk"])
-        return super().dispatch(request, *args, **kwargs)
+    @cached_property
+    def item(self):
+        sets = SettingsSet.objects.filter(authentication=SettingsSet.Authentication.OAUTH2)
+        return get_object_or_404(sets, pk=self.kwargs["pk"])
 
     def get_page_title(self):
         return _("Connect “%s”") % self.item.name
 
-    def get_breadcrumbs_items(self):
-        edit = {"url": reverse(EDIT_URL, args=[self.item.pk]), "label": self.item.name}
-        return [*self.breadcrumbs_items, edit, {"url": "", "label": self.get_page_title()}]
+    def get_parents(self):
+        return [
+            (_("SMTP settings"), reverse(SETS)),
+            (self.item.name, reverse(EDIT_SET, args=[self.item.pk])),
+        ]
 
     def get_context_data(self, **kwargs):
         return super().get_context_data(**kwargs) | {
@@ -136,7 +136,7 @@ class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
             "problems": self.problems(),
             "redirect_uri": redirect_uri(self.request),
             "action_url": self.request.path,
-            "edit_url": reverse(EDIT_URL, args=[self.item.pk]),
+            "edit_url": reverse(EDIT_SET, args=[self.item.pk]),
         }
 
     def problems(self):
@@ -156,23 +156,22 @@ class ConnectView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
         if self.problems():
             return self.render_to_response(self.get_context_data())
         config = self.item.frozen(())
-        back = redirect_uri(request)
         state = secrets.token_urlsafe(32)
         try:
             client = token_store.client_of(config, token_store.reveal(config, self.item.secret))
-            asked = oauth_client.ask(client, back, state)
+            asked = oauth_client.ask(client, redirect_uri(request), state)
         except EmailDeliveryError as error:
             messages.error(request, error_text(error, self.item))
-            return HttpResponseRedirect(reverse(EDIT_URL, args=[self.item.pk]))
-        kept = {
+            return HttpResponseRedirect(reverse(EDIT_SET, args=[self.item.pk]))
+        consent = {
             "pk": self.item.pk,
             "fingerprint": token_store.fingerprint(config),
-            "until": time.time() + PATIENCE,
+            "until": time.time() + TIMEOUT,
             "kept": dict(asked.kept),
         }
-        begun = request.session.get(_SESSION, {})
-        begun[state] = crypto.encrypt(json.dumps(kept), _binding(request, state))
-        request.session[_SESSION] = dict(list(begun.items())[-_BEGUN:])
+        pending = request.session.get(_SESSION, {})
+        pending[state] = crypto.encrypt(json.dumps(consent), _binding(request, state))
+        request.session[_SESSION] = dict(list(pending.items())[-_PENDING:])
         log(instance=self.item, action="wagtail_smtp.connect")
         return HttpResponseRedirect(asked.url)
 
@@ -182,28 +181,28 @@ def _binding(request, state):
 
 
 def error_text(error: Exception, item: SettingsSet) -> str:
-    """The message for a failure, with the identity provider's sanitised response."""
+    """Return the message for a failure, with the identity provider's sanitised response."""
     if isinstance(error, SecretError):
         return str(error)
-    cause = explain(Failure.of(error, item.host, item.port, item.encryption))
+    cause = _cause(item, error)
     text = f"{cause.title}. {cause.advice}"
-    said = getattr(error, "reply", "")
-    return text + " " + _("The identity provider's response: %s") % said if said else text
+    response = getattr(error, "reply", "")
+    if response:
+        text += " " + _("The identity provider's response: %s") % response
+    return text
 
 
 @method_decorator(never_cache, name="dispatch")
-class BackView(permissions.RequirePermission, View):
-    """The callback that the identity provider sends the browser to."""
+class CallbackView(RequiresPermission, View):
+    """The address that the identity provider sends the browser back to."""
 
-    permission = permissions.CHANGE_SETS
+    permission_required = permissions.CHANGE_SETS
 
     @sensitive_variables()
     def get(self, request):
-        begun = self._begun(request)
-        item = None
-        if begun is not None:
-            item = SettingsSet.objects.filter(pk=begun["pk"]).first()
-        if begun is None or item is None:
+        consent = self._pending_consent(request)
+        item = SettingsSet.objects.filter(pk=consent["pk"]).first() if consent else None
+        if item is None:
             messages.error(
                 request,
                 _(
@@ -211,33 +210,33 @@ class BackView(permissions.RequirePermission, View):
                     "Press “Connect” again."
                 ),
             )
-            return HttpResponseRedirect(reverse(LIST_URL))
+            return HttpResponseRedirect(reverse(SETS))
         try:
-            self._finish(request, begun, item)
+            self._finish(request, consent, item)
         except EmailDeliveryError as error:
             messages.error(request, error_text(error, item))
-        return HttpResponseRedirect(reverse(EDIT_URL, args=[item.pk]))
+        return HttpResponseRedirect(reverse(EDIT_SET, args=[item.pk]))
 
     @sensitive_variables()
-    def _begun(self, request):
-        """Return the data stored for this state: valid once, for the same user, for a while."""
+    def _pending_consent(self, request):
+        """Return what was stored for this state: once, and only to the same user before TIMEOUT."""
         state = request.GET.get("state", "")
-        all_begun = request.session.get(_SESSION, {})
-        sealed = all_begun.pop(state, None)
+        pending = request.session.get(_SESSION, {})
+        sealed = pending.pop(state, None)
         if sealed is None:
             return None
-        request.session[_SESSION] = all_begun
+        request.session[_SESSION] = pending
         try:
-            begun = json.loads(crypto.decrypt(sealed, _binding(request, state)))
+            consent = json.loads(crypto.decrypt(sealed, _binding(request, state)))
         except SecretError:
             return None
-        return begun if time.time() < begun["until"] else None
+        return consent if time.time() < consent["until"] else None
 
     @sensitive_variables()
-    def _finish(self, request, begun, item):
+    def _finish(self, request, consent, item):
         config = item.frozen(())
-        if token_store.fingerprint(config) != begun["fingerprint"]:
-            messages.error(request, self._changed())
+        if token_store.fingerprint(config) != consent["fingerprint"]:
+            messages.error(request, _CHANGED)
             return
         answer = {name: request.GET[name] for name in _ANSWER if name in request.GET}
         if "code" not in answer:
@@ -245,16 +244,15 @@ class BackView(permissions.RequirePermission, View):
             error, description = (
                 request.GET.get(name, "")[:2000] for name in ("error", "error_description")
             )
-            reason = errors.reason(error, description)
-            raise TokenRefused("no code", reason=reason)
+            raise TokenRefused("no code", reason=errors.reason(error, description))
         client = token_store.client_of(config, token_store.reveal(config, item.secret))
-        token = oauth_client.redeem(client, begun["kept"], answer)
-        waits = self._keep(config, token, begun, item)
-        if waits is None:
-            messages.error(request, self._changed())
+        token = oauth_client.redeem(client, consent["kept"], answer)
+        is_waiting = self._keep(config, token, consent, item)
+        if is_waiting is None:
+            messages.error(request, _CHANGED)
             return
         text = _("“%s” is connected: this site can send from its mailbox. Test it, then reload.")
-        if waits:
+        if is_waiting:
             text = _(
                 "“%s” is connected again. The new consent is not live yet: test it, then reload. "
                 "Until then email is sent with the previous one."
@@ -263,26 +261,26 @@ class BackView(permissions.RequirePermission, View):
 
     @in_transaction
     @sensitive_variables()
-    def _keep(self, config, token, begun, item):
+    def _keep(self, config, token, consent, item):
         """Store the token. True if it needs a reload; None (nothing stored) if the set changed."""
         DeliverySettings.lock()
-        present = SettingsSet.objects.filter(pk=item.pk).first()
-        if present is None or token_store.fingerprint(present.frozen(())) != begun["fingerprint"]:
+        now = SettingsSet.objects.filter(pk=item.pk).first()
+        if now is None or token_store.fingerprint(now.frozen(())) != consent["fingerprint"]:
             return None
         may_reload = self.request.user.has_perm(permissions.RELOAD)
-        waits = consents.keep(config, token, may_reload=may_reload)
+        is_waiting = consents.keep(config, token, may_reload=may_reload)
         log(instance=item, action="wagtail_smtp.consent")
-        return waits
+        return is_waiting
 
-    def _changed(self):
-        return _("The settings have changed since you started. Press “Connect” again.")
+
+_CHANGED = gettext_lazy("The settings have changed since you started. Press “Connect” again.")
 
 
 def urlpatterns():
-    """For Wagtail's ``register_admin_urls``."""
+    """Return the URLs for Wagtail's ``register_admin_urls``."""
     pages = (
         [
-            path("back/", BackView.as_view(), name="back"),
+            path("back/", CallbackView.as_view(), name="back"),
             path("<int:pk>/", ConnectView.as_view(), name="connect"),
         ],
         "wagtail_smtp_consent",

@@ -198,7 +198,7 @@ OAUTH_PANEL = MultiFieldPanel(
         _only("authorize_url", "other-consent"),
         _only("token_url", "other"),
         _only("scope", "other"),
-        ConsentPanel(),
+        ConsentPanel(heading=gettext_lazy("Access token")),
     ],
     heading=gettext_lazy("OAuth 2"),
     help_text=gettext_lazy(

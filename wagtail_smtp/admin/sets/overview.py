@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import cached
+from wagtail_smtp.admin.base import DELIVERY, LOG, PUT_FIRST, RELOAD, SETS, cached
 from wagtail_smtp.admin.delivery.failures import LAST_DAY, of_sets
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.conf import conf
@@ -20,8 +20,6 @@ from wagtail_smtp.live.diff import UNNAMED, every_category
 from wagtail_smtp.live.publish import Preview, preview
 from wagtail_smtp.models import SettingsSet
 from wagtail_smtp.transports.esp.catalog import label
-
-URLS = "wagtailsnippets_wagtail_smtp_settingsset"
 
 
 @dataclass(frozen=True)
@@ -207,15 +205,15 @@ def _notice(notice: active_redirect.Notice, pk, user, is_fixed: bool) -> Notice:
     text = notice.text(category_label)
     status = "critical" if notice.kind == "redirect" else "warning"
     if is_fixed and user.has_perm(permissions.RELOAD):
-        return Notice(text, status, "reload", url=reverse("wagtail_smtp_reload:index"))
+        return Notice(text, status, "reload", url=reverse(RELOAD))
     if notice.reason == "method" and user.has_perm(permissions.CHANGE_METHOD):
-        url = reverse("wagtail_smtp_delivery:index") + "#method"
+        url = reverse(DELIVERY) + "#method"
         return Notice(text, status, "method", url=url)
     if notice.reason == "method" or pk is None:
         return Notice(text, status)
     if notice.first_would_help:
-        return Notice(text, status, "first", put_first_url=reverse(f"{URLS}:put_first", args=[pk]))
-    return Notice(text, status, "order", url=reverse(f"{URLS}:list"))
+        return Notice(text, status, "first", put_first_url=reverse(PUT_FIRST, args=[pk]))
+    return Notice(text, status, "order", url=reverse(SETS))
 
 
 def failing(request, item=None):
@@ -232,5 +230,5 @@ def failing(request, item=None):
         "is_listing": item is None,
         "may_see_log": may_see_log,
         "may_change": user.has_perm(permissions.CHANGE_SETS),
-        "log_url": reverse("wagtail_smtp_log:index"),
+        "log_url": reverse(LOG),
     }

@@ -23,7 +23,7 @@ from wagtail.snippets.side_panels import SnippetStatusSidePanel
 from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import requires_tables
+from wagtail_smtp.admin.base import PUT_FIRST, RELOAD, SETS, RequiresPermission, RequiresTables
 from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.admin.connection_check.views import OffersTests, check_buttons
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
@@ -33,7 +33,7 @@ from wagtail_smtp.admin.sets.esp_form import ESP_PANEL, FOR, FOR_SMTP, SELF_HOST
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.admin.sets.oauth_form import OAUTH_PANEL
 from wagtail_smtp.admin.sets.overview import Overview, notices
-from wagtail_smtp.admin.sets.webhook import ReportsPanel
+from wagtail_smtp.admin.sets.webhook import TrackingPanel
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.live.publish import free_name, revoke
@@ -52,14 +52,11 @@ class NoBulkDelete(SnippetBulkAction):
         raise Http404
 
 
-URLS = "wagtailsnippets_wagtail_smtp_settingsset"
-
-
 def _reload_buttons(request):
     """The link to the reload page in a message, for users who may open it."""
     if not request.user.has_perm(permissions.RELOAD):
         return []
-    return [messages.button(reverse("wagtail_smtp_reload:index"), _("Review and reload"))]
+    return [messages.button(reverse(RELOAD), _("Review and reload"))]
 
 
 class StatusPanel(SnippetStatusSidePanel):
@@ -210,16 +207,16 @@ class ReorderView(snippets.ReorderView):
         return JsonResponse({"success": True})
 
 
-class PutFirstView(permissions.RequirePermission, View):
+class PutFirstView(RequiresPermission, View):
     """Move a set to the first position, so that its redirect applies to all email."""
 
-    permission = permissions.CHANGE_SETS
+    permission_required = permissions.CHANGE_SETS
 
     def post(self, request, pk):
         item = move(pk, 0)
         text = _("“%s” is now first. This is not live yet: email is still sent as before.") % item
         messages.success(request, text, buttons=_reload_buttons(request))
-        back = get_valid_next_url_from_request(request) or reverse(f"{URLS}:list")
+        back = get_valid_next_url_from_request(request) or reverse(SETS)
         return HttpResponseRedirect(back)
 
 
@@ -232,7 +229,7 @@ class RedirectColumn(Column):
         context = super().get_cell_context_data(instance, parent_context)
         user = context["request"].user
         if context["value"].first_would_help and user.has_perm(permissions.CHANGE_SETS):
-            context["put_first_url"] = reverse(f"{URLS}:put_first", args=[instance.pk])
+            context["put_first_url"] = reverse(PUT_FIRST, args=[instance.pk])
             context["csrf_token"] = get_token(context["request"])
         return context
 
@@ -272,7 +269,7 @@ class IndexView(snippets.IndexView):
             buttons.append(
                 HeaderButton(
                     _("Reload application"),
-                    url=reverse("wagtail_smtp_reload:index"),
+                    url=reverse(RELOAD),
                     icon_name="rotate",
                 )
             )
@@ -372,7 +369,7 @@ EDIT_HANDLER = ObjectList(
             heading=gettext_lazy("More settings"),
             classname="collapsed",
         ),
-        ReportsPanel(
+        TrackingPanel(
             heading=gettext_lazy("Delivery tracking"),
             help_text=gettext_lazy(
                 "The email provider can tell this site whether a message was delivered or bounced. "
@@ -385,8 +382,7 @@ EDIT_HANDLER = ObjectList(
 )
 
 
-@requires_tables
-class SettingsSetViewSet(snippets.SnippetViewSet):
+class SettingsSetViewSet(RequiresTables, snippets.SnippetViewSet):
     """Registers the snippet."""
 
     model = SettingsSet

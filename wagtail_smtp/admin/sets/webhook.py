@@ -13,21 +13,15 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.generic import TemplateView
 from wagtail.admin import messages
 from wagtail.admin.panels import Panel
-from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
-from wagtail.admin.viewsets.base import ViewSet
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import requires_tables
+from wagtail_smtp.admin.base import EDIT_SET, SETS, AdminPage, EmailViewSet
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.tracking import secrets
 from wagtail_smtp.tracking.esps import check_key, normalize_key, webhook_of
 from wagtail_smtp.transports.esp.catalog import PROVIDERS
-
-PAGE = "wagtail_smtp_reports:set"
-INDEX = "wagtailsnippets_wagtail_smtp_settingsset:list"
-EDIT = "wagtailsnippets_wagtail_smtp_settingsset:edit"
 
 
 def address_of(item, request):
@@ -37,6 +31,18 @@ def address_of(item, request):
     except NoReverseMatch:
         return ""
     return request.build_absolute_uri(url)
+
+
+@sensitive_variables()
+def tracking_state(item, known, request):
+    """Return the context that describes a set's tracking; ``known`` are its secrets, or None."""
+    provider = PROVIDERS[item.transport]
+    return {
+        "provider": provider,
+        "address": address_of(item, request),
+        "is_ready": known is not None,
+        "lacks_key": known is not None and provider.webhook.needs_key and not known.key,
+    }
 
 
 class KeyForm(forms.Form):
@@ -78,11 +84,11 @@ class KeyForm(forms.Form):
 
 
 @method_decorator(sensitive_post_parameters("key"), name="dispatch")
-class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, TemplateView):
+class TrackingView(AdminPage, TemplateView):
     """The page; a POST creates a new secret or saves a signing key."""
 
-    permission = permissions.CHANGE_SETS
-    template_name = "wagtail_smtp/reports/set.html"
+    permission_required = permissions.CHANGE_SETS
+    template_name = "wagtail_smtp/tracking/set.html"
     header_icon = "mail"
 
     @cached_property
@@ -99,12 +105,10 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
     def get_page_title(self):
         return _("Delivery tracking for “%s”") % self.item
 
-    def get_breadcrumbs_items(self):
+    def get_parents(self):
         return [
-            *self.breadcrumbs_items,
-            {"url": reverse(INDEX), "label": _("SMTP settings")},
-            {"url": reverse(EDIT, args=[self.item.pk]), "label": str(self.item)},
-            {"url": "", "label": self.get_page_title()},
+            (_("SMTP settings"), reverse(SETS)),
+            (str(self.item), reverse(EDIT_SET, args=[self.item.pk])),
         ]
 
     @sensitive_variables()
@@ -113,12 +117,9 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
         if form is None and known is not None and self.provider.webhook.key:
             form = KeyForm(provider=self.provider, known=known)
         return super().get_context_data(**kwargs) | {
+            **tracking_state(self.item, known, self.request),
             "item": self.item,
-            "provider": self.provider,
-            "address": address_of(self.item, self.request),
             "is_encrypted": self.request.is_secure(),
-            "is_ready": known is not None,
-            "lacks_key": known is not None and self.provider.webhook.needs_key and not known.key,
             "key_form": form,
             "shown": shown,
             "user_name": secrets.USER,
@@ -126,10 +127,9 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
 
     @sensitive_variables()
     def post(self, request, *args, **kwargs):
-        address = address_of(self.item, request)
-        if not address:
-            return HttpResponseRedirect(request.path)
-        return self._save(address)
+        if address := address_of(self.item, request):
+            return self._save(address)
+        return HttpResponseRedirect(request.path)
 
     @in_transaction
     @sensitive_variables()
@@ -168,24 +168,23 @@ class ReportsView(permissions.RequirePermission, WagtailAdminTemplateMixin, Temp
         return HttpResponseRedirect(self.request.path)
 
 
-@requires_tables
-class ReportsViewSet(ViewSet):
+class TrackingViewSet(EmailViewSet):
     """Registers the page."""
 
-    name = "wagtail_smtp_reports"
-    url_prefix = "email/reports"
+    name = "wagtail_smtp_tracking"
+    url_prefix = "email/tracking"
 
     def get_urlpatterns(self):
-        return [path("<int:pk>/", self.construct_view(ReportsView), name="set")]
+        return [path("<int:pk>/", self.construct_view(TrackingView), name="set")]
 
 
-class ReportsPanel(Panel):
+class TrackingPanel(Panel):
     """Shows whether tracking is on, and links to its page."""
 
     class BoundPanel(Panel.BoundPanel):
         """The panel of one set."""
 
-        template_name = "wagtail_smtp/reports/panel.html"
+        template_name = "wagtail_smtp/tracking/panel.html"
 
         @cached_property
         def item(self):
@@ -201,12 +200,7 @@ class ReportsPanel(Panel):
             )
 
         def get_context_data(self, parent_context=None):
-            provider = PROVIDERS[self.item.transport]
-            known = secrets.of_set(self.item)
             return super().get_context_data(parent_context) | {
-                "provider": provider,
-                "address": address_of(self.item, self.request),
-                "is_ready": known is not None,
-                "lacks_key": known is not None and provider.webhook.needs_key and not known.key,
-                "page": reverse(PAGE, args=[self.item.pk]),
+                **tracking_state(self.item, secrets.of_set(self.item), self.request),
+                "page": reverse("wagtail_smtp_tracking:set", args=[self.item.pk]),
             }
