@@ -175,7 +175,6 @@ TABLE = {
     f"{NOTIFY}:choose_results": Page(any_of(ADD, CHANGE)),
     f"{NOTIFY}:chosen": Page(any_of(ADD, CHANGE), arguments=a_user),
     f"{NOTIFY}:chosen_multiple": Page(any_of(ADD, CHANGE)),
-    f"{NOTIFY}:create": Page(NO_ONE),
     "wagtail_smtp_troubleshooting:index": Page(EDITORS),
     "wagtail_smtp_consent:connect": Page(needs(CHANGE), needs(CHANGE), an_oauth_set),
     "wagtail_smtp_consent:back": Page(needs(CHANGE)),

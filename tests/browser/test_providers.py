@@ -56,7 +56,7 @@ def test_default_credentials_lock_nothing_of_a_provider(person):
         }"""
     )
     # The script begins anew with that.
-    for names in ("wsmtp-provider-form", "wsmtp-provider-form wsmtp-set-form"):
+    for names in ("", "wsmtp-set-form"):
         page.evaluate(
             "names => { document.getElementById('the-form').dataset.controller = names; }", names
         )

@@ -123,7 +123,7 @@ def test_mixed_up_encryption_and_its_remedy(person):
         fill(page, port=str(server.port))
         button(page, "Test only").click()
         title(page, "Test passed")
-        expect(page.locator("[data-wsmtp-test-target=verdict]")).not_to_be_empty()
+        expect(page.locator("[data-wsmtp-test-target=result]")).not_to_be_empty()
         expect(page.locator(".wsmtp-test__mark--done")).to_be_visible()
         expect(page.locator(".wsmtp-test__mark--failed")).to_be_hidden()
         stages = page.locator(".wsmtp-test__stage")

@@ -19,7 +19,7 @@ from tests.support import causes
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from tests.support.servers.smtp_server import CA_PEM, free_port
-from wagtail_smtp.admin.connection_check import stream
+from wagtail_smtp.admin.connection_check import check
 from wagtail_smtp.diagnostics.check_set import NOT_ASKED
 from wagtail_smtp.diagnostics.explain import GROUPS, GUIDES
 from wagtail_smtp.models import LogEntry, Secret, SettingsSet
@@ -159,8 +159,8 @@ def test_a_failure_ends_with_its_remedy_and_where_that_is_described(admin_client
         *stages, end = lines(admin_client.post(reverse(NEW), data))
     assert stages[-1]["label"] == "Authentication"
     assert not stages[-1]["ok"]
-    assert stages[-1]["words"].startswith("535 ")
-    remedy = stages[-1]["remedy"]
+    assert stages[-1]["response"].startswith("535 ")
+    remedy = stages[-1]["cause"]
     assert remedy["title"] == "The server refused the username or password"
     assert not end["ok"]
     url, _hash, slug = remedy["url"].partition("#")
@@ -175,7 +175,7 @@ def test_mixed_up_encryption(admin_client, encryption):
             server, encryption=encryption, timeout={"ssl": "8", "starttls": "1"}[encryption]
         )
         *_stages, last, _end = lines(admin_client.post(reverse(NEW), data))
-    assert "SSL/TLS" in last["remedy"]["advice"]
+    assert "SSL/TLS" in last["cause"]["advice"]
 
 
 def test_default_credentials(admin_client, configure):
@@ -213,7 +213,7 @@ def test_a_login_that_was_not_tried_is_not_claimed(admin_client):
 def test_where_the_server_said_nothing_the_words_name_no_phase(admin_client):
     with HostileServer(auth=False) as server:
         *_stages, last, _end = lines(admin_client.post(reverse(NEW), typed(server)))
-    assert last["words"].startswith("the server offers no supported login method")
+    assert last["response"].startswith("the server offers no supported login method")
 
 
 # Test email
@@ -329,9 +329,9 @@ def test_metadata_is_out_of_reach_and_the_words_are_coarse(admin_client, host):
     data = form_data(host=host.strip("[]"), port="25", test="connection")
     *stages, end = lines(admin_client.post(reverse(NEW), data))
     assert len(stages) == 1
-    assert stages[0]["remedy"]["title"] == causes.title("not-allowed")
+    assert stages[0]["cause"]["title"] == causes.title("not-allowed")
     assert stages[0]["label"] == "Permission to connect"
-    assert stages[0]["words"] == ""
+    assert stages[0]["response"] == ""
     assert stages[0]["details"] == []
     assert not end["ok"]
 
@@ -424,7 +424,7 @@ def test_an_error_of_our_own_ends_the_stream_in_words(admin_client, monkeypatch,
     def fail(report):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(stream, "_stage", fail)
+    monkeypatch.setattr(check, "_stage", fail)
     with HostileServer() as server:
         [end] = lines(admin_client.post(reverse(NEW), typed(server)))
     assert not end["ok"]

@@ -17,7 +17,7 @@ from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import DELIVERY, RELOAD, AdminPage, EmailViewSet
-from wagtail_smtp.admin.connection_check.stream import NotNow, count_email
+from wagtail_smtp.admin.connection_check.limits import LimitReached, count_email
 from wagtail_smtp.admin.delivery.chart import volume
 from wagtail_smtp.admin.delivery.failures import RECENT, last_failures
 from wagtail_smtp.admin.delivery.status_lines import status_lines
@@ -201,7 +201,7 @@ class SendTestView(DeliveryView):
             return self._refuse(_("No test email was sent."), form)
         try:
             count_email(request.user)
-        except NotNow as error:
+        except LimitReached as error:
             return self._refuse(str(error), form)
         recipient, category = form.cleaned_data["recipient"], form.cleaned_data["category"]
         # Logged first, because a sent message can't be undone.

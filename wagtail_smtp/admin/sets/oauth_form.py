@@ -12,10 +12,11 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 
-from wagtail_smtp.admin.base import static_file
 from wagtail_smtp.admin.sets.consent import ConsentPanel
-from wagtail_smtp.config.oauth import CHOICES, LABELS, OAuth
+from wagtail_smtp.config.oauth import CHOICES, FLOWS, LABELS, OAuth
 
+#: On a panel: the kinds of authentication that it is shown for, separated by spaces.
+LOGIN = "data-wsmtp-login"
 #: Posted fields that must not appear in error reports.
 SECRET_FIELDS = ("oauth_client_secret", "oauth_service_account")
 
@@ -104,11 +105,9 @@ class OAuthFields(forms.Form):
         ),
     )
 
-    class Media:
-        js = [static_file("wagtail_smtp/oauth-form.js")]
-
     def show_oauth(self):
         """Fill the OAuth 2 fields with the stored values."""
+        self.fields["oauth_provider"].widget.attrs["data-flows"] = json.dumps(FLOWS)
         shown = asdict(OAuth(cloud="global")) | dict(self.instance.oauth or {})
         for name in OAuth.__slots__:
             self.fields[f"oauth_{name}"].initial = shown[name]
@@ -182,7 +181,7 @@ def service_account(text: str) -> str:
 
 
 def _only(name: str, *when: str):
-    """A field that is shown for some choices: provider, or provider and flow."""
+    """A field that is shown for some identity providers, or for a provider and login method."""
     return FieldPanel(f"oauth_{name}", attrs={"data-oauth-when": " ".join(when)})
 
 
@@ -205,5 +204,5 @@ OAUTH_PANEL = MultiFieldPanel(
         "The username above is the mailbox that logs in. The sender address below can differ if "
         "this mailbox is allowed to send from it."
     ),
-    attrs={"data-controller": "wsmtp-oauth-form"},
+    attrs={LOGIN: "oauth2"},
 )

@@ -31,7 +31,7 @@ from wagtail_smtp.admin.sets import overview as sets_overview
 from wagtail_smtp.admin.sets.consent import token_notices
 from wagtail_smtp.admin.sets.esp_form import ESP_PANEL, FOR, FOR_SMTP, SELF_HOSTED, SMTP
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
-from wagtail_smtp.admin.sets.oauth_form import OAUTH_PANEL
+from wagtail_smtp.admin.sets.oauth_form import LOGIN, OAUTH_PANEL
 from wagtail_smtp.admin.sets.overview import Overview, notices
 from wagtail_smtp.admin.sets.webhook import TrackingPanel
 from wagtail_smtp.live import draft_configuration
@@ -330,8 +330,8 @@ EDIT_HANDLER = ObjectList(
         MultiFieldPanel(
             [
                 FieldPanel("authentication"),
-                RequiredPanel("username"),
-                FieldPanel("password"),
+                RequiredPanel("username", attrs={LOGIN: "password default oauth2"}),
+                FieldPanel("password", attrs={LOGIN: "password default"}),
                 FieldPanel("remove_password"),
             ],
             heading=gettext_lazy("Credentials"),
@@ -378,7 +378,7 @@ EDIT_HANDLER = ObjectList(
         ),
     ],
     base_form_class=SettingsSetForm,
-    attrs={"data-controller": "wsmtp-set-form wsmtp-provider-form"},
+    attrs={"data-controller": "wsmtp-set-form"},
 )
 
 
@@ -401,7 +401,8 @@ class SettingsSetViewSet(RequiresTables, snippets.SnippetViewSet):
     delete_view_class = DeleteView
     reorder_view_class = ReorderView
     edit_handler = EDIT_HANDLER
-    index_template_name = "wagtail_smtp/settings_sets/index.html"
+    # Without the bulk actions of Wagtail's template for snippets.
+    index_template_name = "wagtailadmin/generic/index.html"
     index_results_template_name = "wagtail_smtp/settings_sets/index_results.html"
     create_template_name = edit_template_name = "wagtail_smtp/settings_sets/form.html"
 

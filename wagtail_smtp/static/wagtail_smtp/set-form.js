@@ -1,18 +1,20 @@
 /**
- * The form of a settings set: fills in a provider's preset and shows what to know about it,
- * proposes the port that goes with the encryption, and locks
- * the server's fields while the default credentials are chosen, since these may only go
- * to the site's own server. The server checks all of it again.
+ * The form of a settings set: shows the fields that the chosen transport and login use, fills in
+ * server presets, and locks the server's fields while default credentials are chosen.
+ *
+ * Without this script, all fields are shown. The server ignores hidden fields and checks the rest.
  */
 (function () {
-  const LOCKED = ['host', 'port', 'encryption', 'ca_certificates', 'username'];
+  /** Ports that the encryption changes, if the port is one of them. */
   const PORTS = { starttls: '587', ssl: '465' };
 
   class SetFormController extends window.StimulusModule.Controller {
     connect() {
-      this.typed = null;
-      this.standard = JSON.parse(this.field('authentication').dataset.standard || 'null');
+      this.standard = JSON.parse(this.field('authentication').dataset.standard || '{}');
       this.presets = JSON.parse(this.field('preset').dataset.presets);
+      this.flows = JSON.parse(this.field('oauth_provider').dataset.flows);
+      this.flowOptions = [...this.field('oauth_flow').options];
+      this.typed = null;
       this.hint = document.createElement('p');
       this.hint.className = 'help';
       // Screen readers read it when it changes.
@@ -20,9 +22,8 @@
       this.field('preset').parentElement.append(this.hint);
       this.onChange = (event) => this.update(event.target);
       this.element.addEventListener('change', this.onChange);
-      this.lock();
-      // After a mistake elsewhere in the form the preset is still chosen.
-      this.showHint();
+      // After an error elsewhere in the form, the choices are as they were posted.
+      this.refresh();
     }
 
     disconnect() {
@@ -34,46 +35,48 @@
       return this.element.querySelector(`[name="${name}"]`);
     }
 
+    value(name) {
+      return this.field(name).value;
+    }
+
+    get isSMTP() {
+      return this.value('transport') === 'smtp';
+    }
+
+    get isOAuth() {
+      return this.value('authentication') === 'oauth2';
+    }
+
+    get preset() {
+      return this.presets[this.value('preset')];
+    }
+
     update(changed) {
-      if (changed.name === 'encryption') {
-        const port = this.field('port');
-        if (Object.values(PORTS).includes(port.value) && PORTS[changed.value]) {
-          port.value = PORTS[changed.value];
-        }
-      }
-      if (changed.name === 'preset') this.fill(this.preset());
-      if (['authentication', 'transport'].includes(changed.name)) this.lock();
-      if (changed.name === 'authentication') this.agree();
+      if (changed.name === 'encryption') this.changePort();
+      if (changed.name === 'preset' && this.preset) this.fill(this.preset);
+      if (changed.name === 'authentication') this.chooseProvider();
+      this.refresh();
+    }
+
+    /** Shows and locks what goes with the choices in the form. */
+    refresh() {
+      this.lock();
       this.showHint();
+      this.offerFlows();
+      this.showFields();
     }
 
-    preset() {
-      return this.presets[this.field('preset').value];
-    }
-
-    showHint() {
-      const preset = this.preset();
-      const byToken = this.field('authentication').value === 'oauth2';
-      const hint = preset ? preset[byToken ? 'oauth_hint' : 'hint'] : '';
-      if (this.hint.textContent !== hint) this.hint.textContent = hint;
-    }
-
-    /** OAuth 2 at the preset's own identity provider, whichever of both is chosen first. */
-    agree() {
-      const preset = this.preset();
-      if (preset && preset.oauth_provider && this.field('authentication').value === 'oauth2') {
-        this.field('oauth_provider').value = preset.oauth_provider;
-      }
+    changePort() {
+      const port = this.field('port');
+      const usual = PORTS[this.value('encryption')];
+      if (usual && Object.values(PORTS).includes(port.value)) port.value = usual;
     }
 
     fill(preset) {
-      if (!preset) return;
-      // Unlock first, or the fields would be put back to what they were before.
       const authentication = this.field('authentication');
-      if (authentication.value !== 'oauth2' || !preset.oauth_provider) {
-        authentication.value = preset.authentication;
-      }
-      this.agree();
+      if (!this.isOAuth || !preset.oauth_provider) authentication.value = preset.authentication;
+      this.chooseProvider();
+      // Unlock first, or the previous values would be restored over those of the preset.
       this.lock();
       ['host', 'port', 'encryption'].forEach((name) => {
         this.field(name).value = preset[name];
@@ -81,24 +84,65 @@
       if (preset.username) this.field('username').value = preset.username;
     }
 
+    /** Chooses the identity provider of the preset. */
+    chooseProvider() {
+      if (this.isOAuth && this.preset && this.preset.oauth_provider) {
+        this.field('oauth_provider').value = this.preset.oauth_provider;
+      }
+    }
+
+    showHint() {
+      const hint = this.preset ? this.preset[this.isOAuth ? 'oauth_hint' : 'hint'] : '';
+      if (this.hint.textContent !== hint) this.hint.textContent = hint;
+    }
+
+    /** Shows the server and login of standard delivery, read-only, if they are chosen. */
     lock() {
-      // A provider has no such credentials, but may share the field of the certificates.
-      const isSMTP = this.field('transport').value === 'smtp';
-      const isDefault = this.field('authentication').value === 'default';
-      const locked = isSMTP && isDefault && this.standard;
-      if (locked && !this.typed) {
-        this.typed = Object.fromEntries(LOCKED.map((name) => [name, this.field(name).value]));
-        LOCKED.forEach((name) => {
-          this.field(name).value = this.standard[name];
-        });
-      } else if (!locked && this.typed) {
-        LOCKED.forEach((name) => {
-          this.field(name).value = this.typed[name];
-        });
+      const names = Object.keys(this.standard);
+      const isDefault = this.isSMTP && this.value('authentication') === 'default';
+      const isLocked = isDefault && names.length > 0;
+      if (isLocked && !this.typed) {
+        this.typed = Object.fromEntries(names.map((name) => [name, this.value(name)]));
+        this.restore(this.standard);
+      } else if (!isLocked && this.typed) {
+        this.restore(this.typed);
         this.typed = null;
       }
-      [...LOCKED, 'password'].forEach((name) => {
-        this.field(name).disabled = Boolean(locked);
+      [...names, 'password'].forEach((name) => {
+        this.field(name).disabled = isLocked;
+      });
+    }
+
+    restore(values) {
+      Object.entries(values).forEach(([name, value]) => {
+        this.field(name).value = value;
+      });
+    }
+
+    /** Offers only the login methods of the identity provider. */
+    offerFlows() {
+      const flows = this.flows[this.value('oauth_provider')];
+      const select = this.field('oauth_flow');
+      const chosen = select.value;
+      select.replaceChildren(...this.flowOptions.filter((option) => flows.includes(option.value)));
+      select.value = flows.includes(chosen) ? chosen : flows[0];
+    }
+
+    showFields() {
+      const transport = this.value('transport');
+      this.show('data-wsmtp-for', [transport]);
+      const login = this.isSMTP ? this.value('authentication') : '';
+      this.show('data-wsmtp-login', [login]);
+      const provider = this.value('oauth_provider');
+      const flow = this.value('oauth_flow');
+      this.show('data-oauth-when', [provider, flow, `${provider}-${flow}`]);
+    }
+
+    /** Shows the elements whose attribute contains one of the values, and hides the others. */
+    show(attribute, values) {
+      this.element.querySelectorAll(`[${attribute}]`).forEach((element) => {
+        const shown = element.getAttribute(attribute).split(' ');
+        element.hidden = !values.some((value) => shown.includes(value));
       });
     }
   }

@@ -1,14 +1,27 @@
 /**
- * Tests a settings set and shows the stages as the server is done with them: what is typed into
- * the form, or, on a page without that form, the set as it is stored.
+ * Tests a settings set and shows each stage when it is completed. It tests the values in the form
+ * or, on a page without the form, the stored set.
  *
- * The answer is newline-delimited JSON, see admin/test_stream.py. All of it is shown as text.
+ * The response is newline-delimited JSON, see admin/connection_check/check.py. Everything in it is
+ * shown as text.
  */
 (function () {
-  class SetTestController extends window.StimulusModule.Controller {
+  class ConnectionCheckController extends window.StimulusModule.Controller {
     static targets = [
-      'panel', 'title', 'verdict', 'addressForm', 'alert', 'stages', 'notes', 'cancel', 'buttons', 'trigger',
-      'stageTemplate', 'remedyTemplate', 'problemTemplate', 'errorTemplate',
+      'panel',
+      'title',
+      'result',
+      'addressForm',
+      'alert',
+      'stages',
+      'notes',
+      'cancel',
+      'buttons',
+      'trigger',
+      'stageTemplate',
+      'causeTemplate',
+      'problemTemplate',
+      'errorTemplate',
     ];
 
     static values = { url: String };
@@ -56,7 +69,7 @@
       if (this.running) this.running.abort();
     }
 
-    /** Whether the test was a success. Never two at once: a second click does nothing. */
+    /** Returns whether the test succeeded. A second click does nothing while a test is running. */
     async run(kind, { saves = false, address = '' } = {}) {
       if (this.running) return false;
       this.running = new AbortController();
@@ -69,8 +82,8 @@
       this.lock(true);
       let end = null;
       try {
-        end = await this.answer(kind, address);
-        if (!end) throw new TypeError('The answer has no end.');
+        end = await this.request(kind, address);
+        if (!end) throw new TypeError('The response is incomplete.');
       } catch (error) {
         if (error.name === 'AbortError') {
           this.announce('cancelled');
@@ -87,19 +100,19 @@
     }
 
     finish(end, saves) {
-      const isGood = Boolean(end && end.ok);
+      const isOk = Boolean(end && end.ok);
       if (end && end.kind === 'end') {
-        this.announce(isGood ? 'done' : 'failed');
-        if (isGood) this.verdictTarget.textContent = end.text;
+        this.announce(isOk ? 'done' : 'failed');
+        if (isOk) this.resultTarget.textContent = end.text;
         else if (!this.alertTarget.hasChildNodes()) this.fail(end.text);
         end.notes.forEach((text) => this.note(text));
       }
-      if (this.form && end) this.note(this.text(isGood && saves ? 'saving' : 'notSaved'));
-      return isGood;
+      if (this.form && end) this.note(this.text(isOk && saves ? 'saving' : 'notSaved'));
+      return isOk;
     }
 
-    /** The last line of the answer; the others are shown as they come. */
-    async answer(kind, address) {
+    /** Returns the last line of the response; the other lines are shown when they arrive. */
+    async request(kind, address) {
       const data = this.form ? new FormData(this.form) : new FormData();
       data.set('test', kind);
       data.set('test_address', address);
@@ -142,12 +155,12 @@
       const row = this.copy(this.stageTemplateTarget, line);
       row.querySelector('[data-mark=ok]').hidden = !line.ok;
       row.querySelector('[data-mark=bad]').hidden = line.ok;
-      row.querySelector('[data-part=result]').textContent = this.text(line.ok ? 'ok' : 'bad');
+      row.querySelector('[data-part=outcome]').textContent = this.text(line.ok ? 'ok' : 'bad');
       this.stagesTarget.append(row);
-      if (line.remedy) {
-        const remedy = this.copy(this.remedyTemplateTarget, line.remedy);
-        remedy.querySelector('a').href = line.remedy.url;
-        this.alertTarget.replaceChildren(remedy);
+      if (line.cause) {
+        const cause = this.copy(this.causeTemplateTarget, line.cause);
+        cause.querySelector('a').href = line.cause.url;
+        this.alertTarget.replaceChildren(cause);
       }
     }
 
@@ -157,12 +170,12 @@
       let first = null;
       Object.entries(line.errors).forEach(([name, messages]) => {
         const field = this.fieldOf(name);
-        const place = field && field.closest('[data-field]');
-        if (!place) {
+        const wrapper = field && field.closest('[data-field]');
+        if (!wrapper) {
           this.note(messages.join(' '));
           return;
         }
-        this.mark(field, place, messages.join(' '));
+        this.mark(field, wrapper, messages.join(' '));
         first = first || field;
       });
       if (first) this.show(first);
@@ -170,15 +183,15 @@
 
     fieldOf(name) {
       const named = `[name="${CSS.escape(name)}"]`;
-      const within = name === 'test_address' ? this.addressFormTarget : this.form;
-      return within && within.querySelector(named);
+      const form = name === 'test_address' ? this.addressFormTarget : this.form;
+      return form && form.querySelector(named);
     }
 
-    /** An error as Wagtail shows it. */
-    mark(field, place, message) {
-      const errors = place.querySelector('[data-field-errors]');
+    /** Shows an error like Wagtail does. */
+    mark(field, wrapper, message) {
+      const errors = wrapper.querySelector('[data-field-errors]');
       errors.replaceChildren(this.copy(this.errorTemplateTarget, { text: message }));
-      place.classList.add('w-field--error');
+      wrapper.classList.add('w-field--error');
       field.setAttribute('aria-invalid', 'true');
       if (errors.id) {
         const known = (field.getAttribute('aria-describedby') || '').split(' ').filter(Boolean);
@@ -186,7 +199,7 @@
       }
     }
 
-    /** Focus a field, in whatever collapsed panel it is. */
+    /** Focuses a field, and opens its panel if that is collapsed. */
     show(field) {
       const panel = field.closest('[data-panel]');
       const toggle = panel && panel.querySelector('[data-panel-toggle]');
@@ -195,14 +208,16 @@
     }
 
     clear() {
-      this.verdictTarget.textContent = '';
+      this.resultTarget.textContent = '';
       this.alertTarget.replaceChildren();
       this.stagesTarget.replaceChildren();
       this.notesTarget.replaceChildren();
       this.element.querySelectorAll('[data-wsmtp-error]').forEach((error) => {
-        const place = error.closest('[data-field]');
-        place.classList.remove('w-field--error');
-        place.querySelectorAll('[aria-invalid]').forEach((f) => f.removeAttribute('aria-invalid'));
+        const wrapper = error.closest('[data-field]');
+        wrapper.classList.remove('w-field--error');
+        wrapper
+          .querySelectorAll('[aria-invalid]')
+          .forEach((f) => f.removeAttribute('aria-invalid'));
         error.remove();
       });
       this.panelTarget.hidden = false;
@@ -225,7 +240,7 @@
       this.alertTarget.replaceChildren(this.copy(this.problemTemplateTarget, { text }));
     }
 
-    /** Buttons stay where the focus can be; while a test runs they do nothing, and say so. */
+    /** Buttons keep the focus while a test is running, but do nothing; aria-disabled says so. */
     lock(isRunning) {
       this.triggerTargets.forEach((button) => {
         if (isRunning) button.setAttribute('aria-disabled', 'true');
@@ -254,5 +269,5 @@
     }
   }
 
-  window.wagtail.app.register('wsmtp-test', SetTestController);
+  window.wagtail.app.register('wsmtp-test', ConnectionCheckController);
 })();
