@@ -1,6 +1,6 @@
 """The OAuth 2 options of a settings set, except secrets: values and validation.
 
-:mod:`wagtail_smtp.transports.oauth.token_manager` gets the tokens.
+:mod:`wagtail_smtp.transports.oauth` gets the tokens.
 """
 
 import importlib.util
@@ -44,7 +44,7 @@ REASONS = (
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """The hosts and scopes of one of Microsoft's clouds."""
+    """The host and scopes of one of Microsoft's clouds."""
 
     authority: str
     client_scope: str
@@ -55,17 +55,17 @@ CLOUDS: Mapping[str, Cloud] = {
     "global": Cloud(
         "https://login.microsoftonline.com",
         "https://outlook.office365.com/.default",
-        "https://outlook.office.com/SMTP.Send",
+        "https://outlook.office.com/SMTP.Send offline_access",
     ),
     "us": Cloud(
         "https://login.microsoftonline.us",
         "https://outlook.office365.us/.default",
-        "https://outlook.office365.us/SMTP.Send",
+        "https://outlook.office365.us/SMTP.Send offline_access",
     ),
     "china": Cloud(
         "https://login.partner.microsoftonline.cn",
         "https://partner.outlook.cn/.default",
-        "https://partner.outlook.cn/SMTP.Send",
+        "https://partner.outlook.cn/SMTP.Send offline_access",
     ),
 }
 
@@ -151,8 +151,28 @@ class OAuth:
         return not (self.provider == "other" and self.flow == "consent")
 
     @property
-    def microsoft(self) -> Cloud:
-        """The selected Microsoft cloud."""
+    def token_endpoint(self) -> str:
+        """The URL that gives tokens."""
+        if self.provider == "microsoft":
+            return f"{self._cloud.authority}/{self.tenant}/oauth2/v2.0/token"
+        return GOOGLE_TOKEN_URL if self.provider == "google" else self.token_url
+
+    @property
+    def authorization_endpoint(self) -> str:
+        """The URL where a person gives consent."""
+        if self.provider == "microsoft":
+            return f"{self._cloud.authority}/{self.tenant}/oauth2/v2.0/authorize"
+        return GOOGLE_AUTHORIZE_URL if self.provider == "google" else self.authorize_url
+
+    @property
+    def scopes(self) -> str:
+        """The scopes to ask for, separated by spaces; may be empty."""
+        if self.provider == "microsoft":
+            return self._cloud.consent_scope if self.needs_consent else self._cloud.client_scope
+        return GOOGLE_SCOPE if self.provider == "google" else self.scope
+
+    @property
+    def _cloud(self) -> Cloud:
         return CLOUDS[self.cloud or "global"]
 
 
@@ -170,7 +190,7 @@ def problems(values: Mapping[str, str]) -> Iterator[Problem]:
     if item.flow not in FLOWS.get(item.provider, ()):
         yield Problem(_("This identity provider doesn't support this login method."), "oauth_flow")
         return
-    if not _is_installed(item):
+    if not is_installed():
         yield Problem(
             _("OAuth 2 needs additional packages. Ask a developer to install wagtail-smtp[oauth]."),
             "authentication",
@@ -183,19 +203,9 @@ def problems(values: Mapping[str, str]) -> Iterator[Problem]:
         yield Problem(_("Enter the client ID from your identity provider."), "oauth_client_id")
 
 
-def is_installed(provider: str) -> bool:
-    """Whether the libraries for this identity provider are installed."""
-    return _is_installed(OAuth(provider, FLOWS[provider][0]))
-
-
-def _is_installed(item: OAuth) -> bool:
-    needed = {"microsoft": "msal", "google": "google.auth", "other": "authlib"}[item.provider]
-    if item.provider == "google" and item.needs_consent:
-        needed = "authlib"
-    try:
-        return all(importlib.util.find_spec(name) for name in (needed, "requests"))
-    except ImportError:  # the parent package is missing
-        return False
+def is_installed() -> bool:
+    """Whether the package that OAuth 2 needs is installed."""
+    return importlib.util.find_spec("authlib") is not None
 
 
 def _microsoft(item: OAuth) -> Iterator[Problem]:

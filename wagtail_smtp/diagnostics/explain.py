@@ -37,7 +37,7 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.models import LogAttempt, LogEntry
 from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.transports import standard
-from wagtail_smtp.transports.oauth import errors
+from wagtail_smtp.transports.oauth.client import classify_refusal
 
 CAUSES: tuple[Cause, ...] = (
     *TOKENS,
@@ -207,7 +207,7 @@ _TOKEN_REASONS = (
 def _token_reason(text: str, is_own: bool) -> str:
     """Why there was no access token; empty if the login failed for another reason."""
     if not is_own:
-        return errors.reason(*text.split(": ", 1))
+        return classify_refusal(*text.split(": ", 1))
     found = (reason for pattern, reason in _TOKEN_REASONS if re.search(pattern, text))
     return next(found, "refused")
 

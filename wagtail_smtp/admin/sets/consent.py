@@ -38,7 +38,6 @@ from wagtail_smtp.live.consents import states
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports.oauth import client as oauth_client
-from wagtail_smtp.transports.oauth import errors
 
 
 def redirect_uri(request) -> str:
@@ -244,7 +243,7 @@ class CallbackView(RequiresPermission, View):
             error, description = (
                 request.GET.get(name, "")[:2000] for name in ("error", "error_description")
             )
-            raise TokenRefused("no code", reason=errors.reason(error, description))
+            raise TokenRefused("no code", reason=oauth_client.classify_refusal(error, description))
         client = token_store.client_of(config, token_store.reveal(config, item.secret))
         token = oauth_client.redeem(client, consent["kept"], answer)
         is_waiting = self._keep(config, token, consent, item)

@@ -1,33 +1,29 @@
-"""Get tokens from identity providers, with the libraries of the extra ``oauth``.
-
-They are imported when needed, so that the plugin works without them.
-"""
+"""Get tokens from identity providers with Authlib, which is imported when it is needed."""
 
 import json
+import re
 import secrets
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from django.views.decorators.debug import sensitive_variables
 
-from wagtail_smtp.config import oauth
 from wagtail_smtp.config.oauth import OAuth, is_loopback
-from wagtail_smtp.exceptions import DestinationRefused, TokenRefused
+from wagtail_smtp.exceptions import DestinationRefused, OAuthUnavailable, TokenRefused
 from wagtail_smtp.transports.http import Adapter, guarded
-from wagtail_smtp.transports.oauth import errors
 from wagtail_smtp.transports.tls import ssl_context, trust_as_given
 
 #: Maximum seconds for getting one token, with all the requests needed.
 LONGEST = 10.0
 #: Assumed lifetime of a token in seconds, if the provider doesn't say (RFC 6749 5.1).
 _DEFAULT_LIFETIME = 3600
+#: The grant type for a service account's assertion (RFC 7523 2.1).
+_JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +58,7 @@ class AuthorizationRequest:
     """
 
     url: str
-    state: str
-    kept: Mapping[str, Any] = field(repr=False)
+    kept: Mapping[str, str] = field(repr=False)
 
 
 @sensitive_variables()
@@ -78,9 +73,14 @@ def obtain(client: Client, refresh: str = "") -> Token:
     """
     if client.settings.needs_consent and not refresh:
         raise TokenRefused(f"{client.name}: no one has given consent yet.", reason="consent-needed")
-    grants = {"microsoft": _microsoft, "google": _google, "other": _other}
-    with errors.refusal_reason(client.name, client.secret, refresh):
-        return _token(grants[client.settings.provider](client, refresh), refresh)
+    with _refusals(client.name, client.secret, refresh), _session(client) as session:
+        if client.settings.flow == "service_account":
+            return _token(_service_account_token(client, session))
+        authlib = _authlib_client(client, session)
+        url = client.settings.token_endpoint
+        if refresh:
+            return _token(authlib.refresh_token(url, refresh_token=refresh), refresh)
+        return _token(authlib.fetch_token(url, grant_type="client_credentials"))
 
 
 @sensitive_variables()
@@ -90,24 +90,24 @@ def ask(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
     Raises:
         TokenRefused: as :func:`obtain`.
     """
-    with errors.refusal_reason(client.name, client.secret):
-        if client.settings.provider == "microsoft":
-            with _microsoft_app(client) as app, warnings.catch_warnings():
-                # msal recommends form_post, but then the browser would return without its session:
-                # it doesn't send SameSite=Lax cookies (Django's default) with a POST.
-                warnings.filterwarnings("ignore", message="response_mode=")
-                flow = app.initiate_auth_code_flow(
-                    [client.settings.microsoft.consent_scope],
-                    redirect_uri=redirect_uri,
-                    state=state,
-                    login_hint=client.user,
-                )
-            return AuthorizationRequest(flow["auth_uri"], state, flow)
-        return _ask_other(client, redirect_uri, state)
+    verifier = secrets.token_urlsafe(48)
+    parameters = {"login_hint": client.user}
+    if client.settings.provider == "google":
+        # Without these, a second consent returns no refresh token.
+        parameters |= {"access_type": "offline", "prompt": "consent"}
+    with _refusals(client.name, client.secret), _session(client) as session:
+        url, _state = _authlib_client(client, session).create_authorization_url(
+            client.settings.authorization_endpoint,
+            redirect_uri=redirect_uri,
+            state=state,
+            code_verifier=verifier,
+            **parameters,
+        )
+    return AuthorizationRequest(url, {"code_verifier": verifier, "redirect_uri": redirect_uri})
 
 
 @sensitive_variables()
-def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -> Token:
+def redeem(client: Client, kept: Mapping[str, str], answer: Mapping[str, str]) -> Token:
     """Exchange the response to a consent for a token.
 
     Args:
@@ -117,19 +117,16 @@ def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -
     Raises:
         TokenRefused: as :func:`obtain`.
     """
-    with errors.refusal_reason(client.name, client.secret, answer.get("code", "")):
-        if client.settings.provider == "microsoft":
-            with _microsoft_app(client) as app:
-                found = app.acquire_token_by_auth_code_flow(dict(kept), dict(answer))
-        else:
-            with _session(client) as session:
-                found = _authlib(client, session, kept["redirect_uri"]).fetch_token(
-                    _token_url(client),
-                    grant_type="authorization_code",
-                    code=answer.get("code", ""),
-                    code_verifier=kept["code_verifier"],
-                )
-        token = _token(found, "")
+    code = answer.get("code", "")
+    with _refusals(client.name, client.secret, code), _session(client) as session:
+        token = _token(
+            _authlib_client(client, session).fetch_token(
+                client.settings.token_endpoint,
+                grant_type="authorization_code",
+                code=code,
+                **kept,
+            )
+        )
     if not token.refresh:
         raise TokenRefused(
             f"{client.name}: the identity provider gave no permanent consent (no refresh token). "
@@ -140,138 +137,197 @@ def redeem(client: Client, kept: Mapping[str, Any], answer: Mapping[str, str]) -
 
 
 @sensitive_variables()
-def _token(found: Mapping[str, Any], refresh: str) -> Token:
-    if "error" in found or not found.get("access_token"):
-        raise errors.IdentityProviderError(
-            str(found.get("error") or "no access token"), str(found.get("error_description") or "")
-        )
-    now = time.time()
-    try:
-        lasts = float(found.get("expires_in") or _DEFAULT_LIFETIME)
-    except (TypeError, ValueError):
-        lasts = _DEFAULT_LIFETIME
-    # A response may contain a new refresh token; otherwise the old one stays (RFC 6749 6).
-    kept = str(found.get("refresh_token") or refresh)
-    return Token(str(found["access_token"]), kept, now, now + lasts)
-
-
-def _session(client: Client) -> Any:
-
-    return Session(_token_url(client), client.ca_certificates)
-
-
-def _token_url(client: Client) -> str:
-    if client.settings.provider == "microsoft":
-        return client.settings.microsoft.authority
-    if client.settings.provider == "google":
-        return oauth.GOOGLE_TOKEN_URL
-    return client.settings.token_url
-
-
-# Microsoft, with msal
-
-
-@contextmanager
-@sensitive_variables()
-def _microsoft_app(client: Client) -> Iterator[Any]:
-    import msal
-
-    tenant = client.settings.tenant
-    with _session(client) as session:
-        # Our authorities are a fixed list, so there is no need to look them up.
-        yield msal.ConfidentialClientApplication(
-            client.settings.client_id,
-            client_credential=client.secret,
-            authority=f"{client.settings.microsoft.authority}/{tenant}",
-            instance_discovery=False,
-            http_client=session,
-        )
-
-
-@sensitive_variables()
-def _microsoft(client: Client, refresh: str) -> Mapping[str, Any]:
-    cloud = client.settings.microsoft
-    with _microsoft_app(client) as app:
-        if refresh:
-            return app.acquire_token_by_refresh_token(refresh, [cloud.consent_scope])
-        return app.acquire_token_for_client([cloud.client_scope])
-
-
-# Google service accounts, with google-auth
-
-
-@sensitive_variables()
-def _google(client: Client, refresh: str) -> Mapping[str, Any]:
-    if client.settings.flow != "service_account":
-        return _other(client, refresh)
-    from google.auth.transport.requests import Request
-    from google.oauth2 import service_account
-
-    with _session(client) as session:
-        credentials = service_account.Credentials.from_service_account_info(
-            # Ignore the key file's URL.
-            json.loads(client.secret) | {"token_uri": oauth.GOOGLE_TOKEN_URL},
-            scopes=[oauth.GOOGLE_SCOPE],
-            subject=client.user,
-        )
-        credentials.refresh(Request(session=session))
-    lasts = (credentials.expiry - datetime.now(UTC).replace(tzinfo=None)).total_seconds()
-    return {"access_token": credentials.token, "expires_in": lasts}
-
-
-# Other providers, and consent at Google, with authlib
-
-
-@sensitive_variables()
-def _authlib(client: Client, session: Any, redirect_uri: str | None = None) -> Any:
+def _authlib_client(client: Client, session: "Session") -> Any:
     from authlib.integrations.requests_client.oauth2_session import OAuth2ClientAuth
     from authlib.oauth2.client import OAuth2Client
 
     class OnSession(OAuth2Client):  # type: ignore[misc]
         client_auth_class = OAuth2ClientAuth
 
-    google = client.settings.provider == "google"
+        def parse_response_token(self, response: requests.Response) -> Mapping[str, Any]:
+            # Authlib's own refuses descriptions with line breaks, which Microsoft's have.
+            self.token = _tokens_in(response)
+            return self.token
+
+    method = "client_secret_basic"
+    if client.settings.provider == "microsoft":
+        method = "client_secret_post"  # the only one in Microsoft's documentation
     return OnSession(
         session,
         client_id=client.settings.client_id,
         client_secret=client.secret,
-        token_endpoint_auth_method="client_secret_basic" if client.secret else "none",
-        scope=oauth.GOOGLE_SCOPE if google else client.settings.scope or None,
-        redirect_uri=redirect_uri,
+        token_endpoint_auth_method=method if client.secret else "none",
+        scope=client.settings.scopes or None,
         code_challenge_method="S256",
     )
 
 
 @sensitive_variables()
-def _other(client: Client, refresh: str) -> Mapping[str, Any]:
-    with _session(client) as session:
-        oauth_client = _authlib(client, session)
-        url = _token_url(client)
-        if refresh:
-            return oauth_client.refresh_token(url, refresh_token=refresh)
-        return oauth_client.fetch_token(url, grant_type="client_credentials")
+def _service_account_token(client: Client, session: "Session") -> Mapping[str, Any]:
+    """Use the key of a Google service account to act for a mailbox (RFC 7523)."""
+    from joserfc import jwt
+    from joserfc.jwk import RSAKey
+
+    key = json.loads(client.secret)
+    url = client.settings.token_endpoint  # the key file's own URL is ignored
+    now = int(time.time())
+    claims = {
+        "iss": key["client_email"],
+        "sub": client.user,
+        "scope": client.settings.scopes,
+        "aud": url,
+        "iat": now,
+        "exp": now + _DEFAULT_LIFETIME,
+    }
+    header = {"alg": "RS256", "typ": "JWT", "kid": key.get("private_key_id", "")}
+    assertion = jwt.encode(header, claims, RSAKey.import_key(key["private_key"]))
+    return _tokens_in(session.post(url, data={"grant_type": _JWT_BEARER, "assertion": assertion}))
 
 
 @sensitive_variables()
-def _ask_other(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
-    verifier = secrets.token_urlsafe(48)
-    more = {"login_hint": client.user}
-    url = client.settings.authorize_url
-    if client.settings.provider == "google":
-        url = oauth.GOOGLE_AUTHORIZE_URL
-        # Without these, a second consent returns no refresh token.
-        more |= {"access_type": "offline", "prompt": "consent"}
-    with _session(client) as session:
-        where, _state = _authlib(client, session, redirect_uri).create_authorization_url(
-            url, state=state, code_verifier=verifier, **more
+def _tokens_in(response: requests.Response) -> dict[str, Any]:
+    """Read a response of the token endpoint (RFC 6749 5).
+
+    Raises:
+        requests.RequestException: the server failed, or its response isn't JSON.
+        _NoToken: it refused.
+    """
+    if response.status_code >= 500:
+        response.raise_for_status()
+    found = response.json()
+    if not isinstance(found, dict):
+        found = {}
+    if "error" in found or not found.get("access_token"):
+        raise _NoToken(
+            str(found.get("error") or "no access token"), str(found.get("error_description") or "")
         )
-    return AuthorizationRequest(
-        where, state, {"code_verifier": verifier, "redirect_uri": redirect_uri}
-    )
+    return found
+
+
+@sensitive_variables()
+def _token(found: Mapping[str, Any], refresh: str = "") -> Token:
+    now = time.time()
+    try:
+        lifetime = float(found.get("expires_in") or _DEFAULT_LIFETIME)
+    except (TypeError, ValueError):
+        lifetime = _DEFAULT_LIFETIME
+    # A response may contain a new refresh token; otherwise the old one stays (RFC 6749 6).
+    kept = str(found.get("refresh_token") or refresh)
+    return Token(str(found["access_token"]), kept, now, now + lifetime)
+
+
+# Refusals
+
+#: Maximum characters of an identity provider's response to keep.
+_MAX_RESPONSE = 300
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+#: Text that may be a token or a secret.
+_LONG = re.compile(r"[A-Za-z0-9+/_.~=-]{40,}")
+
+#: Microsoft's numbers (learn.microsoft.com/entra/identity-platform/reference-error-codes).
+_AADSTS: Mapping[str, str] = {
+    "7000222": "secret-expired",
+    "7000215": "client-refused",
+    "7000216": "client-refused",
+    "700016": "client-refused",
+    "90002": "client-refused",
+    "900023": "client-refused",
+    "65001": "consent-needed",
+    "90094": "admin-consent-needed",
+    "90095": "admin-consent-needed",
+    "65004": "consent-denied",
+}
+#: By error code. Google lists its own in "OAuth 2.0 for Web Server Applications".
+_CODES: Mapping[str, str] = {
+    "invalid_client": "client-refused",
+    "deleted_client": "client-refused",
+    "invalid_grant": "consent-ended",
+    "interaction_required": "consent-ended",
+    "consent_required": "consent-needed",
+    "access_denied": "consent-denied",
+    "unauthorized_client": "not-delegated",
+    "admin_policy_enforced": "admin-consent-needed",
+    "temporarily_unavailable": "unreachable",
+    "server_error": "unreachable",
+}
+
+
+class _NoToken(Exception):
+    """A response without a token (RFC 6749 5.2)."""
+
+    def __init__(self, error: str, description: str) -> None:
+        super().__init__(error)
+        self.error = error
+        self.description = description
+
+
+def classify_refusal(error: str, description: str = "") -> str:
+    """Return one of :data:`wagtail_smtp.config.oauth.REASONS`.
+
+    Args:
+        error, description: ``error`` and ``error_description`` of the response (RFC 6749 5.2).
+    """
+    for number in re.findall(r"AADSTS(\d+)", description):
+        if number in _AADSTS:
+            return _AADSTS[number]
+    if error == "invalid_grant" and re.search("invalid (email|user)", description, re.IGNORECASE):
+        return "mailbox-unknown"
+    return _CODES.get(error, "refused")
+
+
+@contextmanager
+@sensitive_variables()
+def _refusals(name: str, *private: str) -> Iterator[None]:
+    """Turn any exception into TokenRefused, without the stack frames, which contain secrets.
+
+    Args:
+        private: secrets to remove from the response, in case the provider echoes them.
+    """
+    refused: TokenRefused
+    try:
+        yield
+        return
+    except TokenRefused as error:
+        refused = error
+    except DestinationRefused as error:
+        refused = TokenRefused(f"{name}: {error}", reason="not-allowed")
+    except ImportError as error:
+        refused = OAuthUnavailable(
+            f"{name}: OAuth 2 needs {error.name}: pip install 'wagtail-smtp[oauth]'"
+        )
+    except requests.RequestException as error:
+        refused = TokenRefused(
+            f"{name}: the identity provider can't be reached ({type(error).__name__}).",
+            reason="unreachable",
+        )
+    except Exception as error:  # Authlib's, or an invalid key
+        code = str(getattr(error, "error", "") or type(error).__name__)
+        description = str(getattr(error, "description", "") or "")
+        reply = _scrubbed(f"{code}: {description}" if description else code, private)
+        refused = TokenRefused(
+            f"{name}: the identity provider gave no access token: {reply}",
+            reason=classify_refusal(code, description),
+            reply=reply,
+        )
+    raise refused.with_traceback(None) from None
+
+
+def _scrubbed(text: str, private: tuple[str, ...]) -> str:
+    for secret in sorted(filter(None, private), key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return _LONG.sub("…", _CONTROL.sub(" ", text))[:_MAX_RESPONSE]
+
+
+# The HTTP session
+
+
+@sensitive_variables()
+def _session(client: Client) -> "Session":
+    return Session(client.settings.token_endpoint, client.ca_certificates)
 
 
 class Session(requests.Session):
-    """The session that the OAuth libraries use; close it afterwards.
+    """The session that Authlib uses; close it afterwards.
 
     Args:
         url: the only host and port to connect to.
@@ -291,7 +347,7 @@ class Session(requests.Session):
         guarded(self, self._adapter)
 
     def get_adapter(self, url: str | bytes) -> Adapter:  # type: ignore[override]
-        """Always use ours, even if a library mounts another."""
+        """Always use ours, even if another is mounted."""
         return self._adapter
 
     def send(self, request: requests.PreparedRequest, **kwargs: object) -> requests.Response:

@@ -47,7 +47,7 @@ class Preset:
         """Everything that the form's script fills in or shows."""
         shown = {"oauth_provider": self.oauth_provider, "hint": str(self.hint)}
         shown["oauth_hint"] = str(self.oauth_hint or self.hint)
-        if self.prefers_oauth and oauth.is_installed(self.oauth_provider):
+        if self.prefers_oauth and oauth.is_installed():
             shown["authentication"] = "oauth2"
         return self.fields() | shown
 
