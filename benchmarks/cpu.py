@@ -138,9 +138,10 @@ class _Stubbed(SMTPTransport):
 
 def _ours(build: Build) -> Action:
     from wagtail_smtp.config.values import SettingsSetConfig
-    from wagtail_smtp.delivery.outgoing import prepare, shape
+    from wagtail_smtp.delivery.outgoing import build_outgoing, prepare
 
     transport = _Stubbed(TransportConfig("stub", "localhost", 25))
     item = SettingsSetConfig(key="stub", name="stub")
-    message, envelope = shape(prepare(build(None)), item, None, "")
+    outgoing = build_outgoing(prepare(build(None)), item, transport, None, username="")
+    message, envelope = outgoing.message, outgoing.envelope
     return lambda: transport.send(OutgoingMessage(message, envelope), 60)

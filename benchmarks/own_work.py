@@ -64,15 +64,16 @@ def _contenders(message: EmailMessage) -> list[Contender]:
 
 def _bare(message: EmailMessage) -> Action:
     """What sends the message through the live transport and does nothing else."""
-    from wagtail_smtp.delivery.outgoing import prepare, shape
+    from wagtail_smtp.delivery.outgoing import build_outgoing, prepare
     from wagtail_smtp.live import current
     from wagtail_smtp.transports.base import OutgoingMessage
 
     live = current()
     item = live.configuration.sets[0]
-    shaped, envelope = shape(prepare(message), item, None, USERNAME)
     transport = live.transport(item)
-    return lambda: transport.send(OutgoingMessage(shaped, envelope), 60)
+    outgoing = build_outgoing(prepare(message), item, transport, None, username=USERNAME)
+    message, envelope = outgoing.message, outgoing.envelope
+    return lambda: transport.send(OutgoingMessage(message, envelope), 60)
 
 
 def _entry(message: EmailMessage) -> Action:

@@ -16,10 +16,11 @@ from wagtail_smtp.config.validation import (
     with_current_domains,
 )
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.delivery.outgoing import prepare, shape
+from wagtail_smtp.delivery.outgoing import build_outgoing, prepare
 from wagtail_smtp.delivery.redirect import apply
 from wagtail_smtp.delivery.routing import Redirect
 from wagtail_smtp.transports import mime
+from wagtail_smtp.transports.smtp.transport import SMTPTransport
 
 #: What IDNA 2003, Django's and Python's own, leads to another domain.
 DEVIATING = {
@@ -74,14 +75,15 @@ def test_headers_name_the_same_domain(domain, wanted):
         headers={"Sender": f"s@{domain}"},
     )
     item = SettingsSetConfig(key="k", name="n")
-    shaped, envelope = shape(prepare(message), item, None, "")
+    outgoing = build_outgoing(prepare(message), item, SMTPTransport, None, username="")
+    envelope = outgoing.envelope
     assert envelope.sender == f"shop@{wanted}"
     assert envelope.recipients == (
         f"ada@{wanted}",
         f"bob@{wanted}",
         "eve@xn--mller-kva.de",
     )
-    head = mime.to_bytes(shaped).partition(b"\r\n\r\n")[0].decode("ascii")
+    head = mime.to_bytes(outgoing.message).partition(b"\r\n\r\n")[0].decode("ascii")
     for local in ("shop", "ada", "bob", "reply", "s"):
         assert f"{local}@{wanted}" in head
     # The caller's message stays as it was.

@@ -1,33 +1,53 @@
-"""What is known of each recipient, whatever a later candidate raises."""
-
-from types import SimpleNamespace
+"""What is known of each recipient when a later candidate raises an error."""
 
 import pytest
+from django.core.mail import EmailMessage
 
 from wagtail_smtp.config.values import Outcome, Recipient
-from wagtail_smtp.delivery.pipeline import Attempts
-from wagtail_smtp.delivery.routing import Route
-from wagtail_smtp.transports.base import Availability
+from wagtail_smtp.delivery.classify import Classification
+from wagtail_smtp.delivery.pipeline import DeliveryPipeline
+from wagtail_smtp.live import LiveConfiguration
+from wagtail_smtp.transports.base import Availability, Transport
 
 
-def _attempts(*results):
-    """Attempts with one candidate for each result: an outcome, or an error that it raises."""
-    candidates = tuple(
-        SimpleNamespace(name=f"Set {number}", key=str(number), uses_esp=False)
-        for number, _result in enumerate(results)
-    )
-    transports = {
-        item.key: SimpleNamespace(name=item.name, availability=Availability())
-        for item in candidates
-    }
+class _Scripted(Transport):
+    """A transport with one result: an outcome, or an error to raise."""
 
-    def send(item, transport, attempts):
-        result = results[int(item.key)]
-        if isinstance(result, Exception):
-            raise result
-        return result
+    def __init__(self, result):
+        self.name = "scripted"
+        self.availability = Availability()
+        self._result = result
 
-    return Attempts(Route("other", candidates, ""), lambda item: transports[item.key], send)
+    def send(self, outgoing, reply_timeout):
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
+
+    def check(self, sender="", outgoing=None):
+        return iter(())
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def deliver(smtp_server, make_set, reload, monkeypatch):
+    """Deliver a message with one set for each result."""
+
+    def _deliver(*results):
+        made = [
+            make_set(smtp_server, name=f"Set {number}", backup=number > 0)
+            for number, _result in enumerate(results)
+        ]
+        reload()
+        transports = {
+            str(item.key): _Scripted(result) for item, result in zip(made, results, strict=True)
+        }
+        monkeypatch.setattr(LiveConfiguration, "transport", lambda live, item: transports[item.key])
+        message = EmailMessage("Hi", "Body", None, ["a@example.org", "b@example.org"])
+        return DeliveryPipeline().try_deliver(message, Classification("other", "default"))
+
+    return _deliver
 
 
 PARTLY = Outcome(
@@ -40,12 +60,14 @@ PARTLY = Outcome(
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), KeyError("x")])
-def test_who_has_it_is_not_forgotten(error):
-    outcome = _attempts(PARTLY, error).run()
-    states = {item.address: item.state for item in outcome.recipients}
+def test_who_has_it_is_not_forgotten(deliver, error):
+    result = deliver(PARTLY, error)
+    states = {item.address: item.state for item in result.outcome.recipients}
     assert states == {"a@example.org": "sent", "b@example.org": "deferred"}
+    assert [attempt.error for attempt in result.attempts] == [None, error]
 
 
-def test_where_no_one_has_it_the_error_goes_on():
-    with pytest.raises(ValueError, match="broken"):
-        _attempts(ValueError("broken"), PARTLY).run()
+def test_where_no_one_has_it_the_error_goes_on(deliver):
+    result = deliver(ValueError("broken"), PARTLY)
+    assert isinstance(result.failure, ValueError)
+    assert len(result.attempts) == 1

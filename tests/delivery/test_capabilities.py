@@ -20,7 +20,7 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category, live
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.delivery import notices, routing
+from wagtail_smtp.delivery import notices, outgoing
 from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries, stored_message
 from wagtail_smtp.delivery.log import stored_message as log_stored_message
@@ -31,7 +31,7 @@ from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox.worker import Worker
 from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 
-MEGABYTE = routing.MEGABYTE
+MEGABYTE = outgoing.MEGABYTE
 
 
 def _mailed(octets):
@@ -47,8 +47,8 @@ def _sizes(message):
         stored_message.thaw(stored_message.freeze(prepared).content), Envelope("", ())
     )
     later.message.subject = "[Redirected]"
-    found = list(routing.attachments(now.content))
-    assert list(routing.attachments(later.content)) == found
+    found = list(outgoing.attachments(now.content))
+    assert list(outgoing.attachments(later.content)) == found
     return found
 
 
@@ -117,11 +117,11 @@ def test_texts_to_be_read_do_not_count():
     ],
 )
 def test_odd_messages(content):
-    assert len(list(routing.attachments(content))) <= 1
+    assert len(list(outgoing.attachments(content))) <= 1
 
 
 def _check(message, max_size):
-    routing.check(
+    outgoing.check_size(
         OutgoingMessage(message, Envelope("", ())),
         SettingsSetConfig("k", "Main", max_size=max_size),
     )
@@ -133,7 +133,9 @@ def test_the_limit_is_met_to_the_octet():
     assert MEGABYTE - 78 < _sizes(fits)[0][1] <= MEGABYTE
     _check(fits, 1)
     above = _message(("a.bin", b"\0" * (octets + 58), "application/octet-stream"))
-    with pytest.raises(MessageTooLarge, match=r"1\.0 MB as mailed, the limit of this set is 1 MB"):
+    with pytest.raises(
+        MessageTooLarge, match=r"take 1\.0 MB in the email, and the limit of this set is 1 MB"
+    ):
         _check(above, 1)
     _check(above, 2)
     _check(above, None)

@@ -59,8 +59,8 @@ def test_a_blocked_redirect(sets, settings):
     settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"REDIRECT_ALL_TO": []}
     told = explain("form")
     assert told.first == ""
-    assert "no valid report address" in told.blocked
-    with pytest.raises(CommandError, match="no valid report address"):
+    assert "no valid report email" in told.blocked
+    with pytest.raises(CommandError, match="no valid report email"):
         call_command("smtp_explain", "form")
 
 

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from wagtail_smtp.categories import BUILT_IN, validate_category
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
-from wagtail_smtp.delivery.routing import Redirect, Route, route
+from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Redirect, Route, route
 from wagtail_smtp.exceptions import RedirectError
 from wagtail_smtp.live import current
 from wagtail_smtp.live.diff import UNNAMED, every_category
@@ -122,7 +122,7 @@ def reason(way: Route) -> str:
 
 def _step(way: Route, position: int) -> Step:
     item = way.candidates[position]
-    if item is None:
+    if item is STANDARD_DELIVERY:
         name = _("standard delivery (%s)") % standard.description()
         return Step(name, _("last resort") if position else _("sends it"))
     return Step(item.name, _("backup") if position else _("sends it"))

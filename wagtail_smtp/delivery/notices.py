@@ -15,8 +15,8 @@ from django.utils.translation import ngettext
 from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import ALERT, SECURITY
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.delivery import routing
 from wagtail_smtp.delivery.log.entries import clip
+from wagtail_smtp.delivery.outgoing import MEGABYTE, attachments
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import MessageTooLarge
 from wagtail_smtp.live.db import autonomous, connections
@@ -89,7 +89,7 @@ def report_too_large(result: DeliveryResult, entry: LogEntry | None) -> None:
 
 def _set_of(result: DeliveryResult) -> SettingsSetConfig | None:
     """The first set that the message was too large for."""
-    sets = {item.key: item for item in result.route.candidates if item is not None}
+    sets = {item.key: item for item in result.route.candidates}
     for attempt in result.attempts:
         if isinstance(attempt.error, MessageTooLarge):
             return sets.get(attempt.key)
@@ -115,7 +115,7 @@ def _text(
     recipients: Sequence[str] = message.envelope.recipients if message else ()
     yield _("Subject: %s") % entry.subject
     yield _("Recipients: %s") % _some([clip(address) for address in recipients])
-    sizes = routing.attachments(message.content) if message else ()
+    sizes = attachments(message.content) if message else ()
     unnamed = _("no name")
     yield _("Attachments (size in the email): %s") % _some(
         [f"{clip(name, 100) or unnamed} ({_megabytes(size)})" for name, size in sizes]
@@ -131,7 +131,7 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / routing.MEGABYTE:.1f} MB"
+    return f"{size / MEGABYTE:.1f} MB"
 
 
 def _link(entry: LogEntry) -> str:

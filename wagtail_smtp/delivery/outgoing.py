@@ -1,14 +1,22 @@
-"""The message as it is sent: a copy with sender and redirect applied, headers only."""
+"""The outgoing message: a copy with sender and redirect applied, and what it needs.
 
+Only headers change, never the body.
+"""
+
+import email
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from email.message import Message
+from email.policy import compat32
 from email.utils import formatdate, make_msgid, parseaddr
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import cast
 
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.utils import DNS_NAME
+from django.utils.translation import gettext as _
 
 from wagtail_smtp.config.validation import (
     ascii_address,
@@ -18,26 +26,27 @@ from wagtail_smtp.config.validation import (
 )
 from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.delivery.classify import HEADER
-from wagtail_smtp.delivery.redirect import FIELDS, apply, copied
-from wagtail_smtp.delivery.routing import Redirect, is_black_box
+from wagtail_smtp.delivery.redirect import FIELDS, apply, copied, require_redirected
+from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Redirect, Route
+from wagtail_smtp.exceptions import MessageTooLarge, MessageUnsupported
+from wagtail_smtp.runtime import project
 from wagtail_smtp.transports import mime
-from wagtail_smtp.transports.base import Envelope
-from wagtail_smtp.transports.standard import StandardTransport
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage, Transport
 
-#: What a header may be called (RFC 5322 2.2). Anything else could end the name, or the line.
+#: A valid header name (RFC 5322 2.2). Other characters could end the name or the line.
 _HEADER_NAME = re.compile(r"[!-9;-~]+")
 
 
 def prepare(message: EmailMessage) -> EmailMessage:
-    """Return a copy of the caller's message that may be changed, with Message-ID and Date.
+    """Return a copy of the caller's message with Message-ID and Date.
 
-    They stay equal over all attempts: Django would make new ones at each.
+    They are the same in all attempts; Django would create new ones for each.
 
     Raises:
         ValueError: a header's name is invalid.
     """
     prepared = copied(message)
-    # The way back to this plugin stays behind: locmem copies messages, and locks can't be.
+    # The locmem backend copies messages, but this plugin's backend has a lock and can't be copied.
     for name in vars(prepared).keys() & {"connection", "_connection"}:
         vars(prepared)[name] = None
     given = {
@@ -49,75 +58,81 @@ def prepare(message: EmailMessage) -> EmailMessage:
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"Invalid header name {name!r}")
     present = {name.lower() for name in given}
-    # Where Django puts them: ahead of the message's own headers.
+    # Like Django, put them before the message's own headers.
     fixed = {}
     if "date" not in present:
         fixed["Date"] = formatdate(localtime=settings.EMAIL_USE_LOCALTIME)
     if "message-id" not in present:
         fixed["Message-ID"] = make_msgid(domain=str(DNS_NAME))
     prepared.extra_headers = fixed | given
-    # A stored message knows already which of its headers are ours.
+    # A stored message already knows which of its headers the plugin added.
     prepared.wagtail_smtp_fixed = (*fixed, *getattr(message, "wagtail_smtp_fixed", ()))
     return prepared
 
 
 @contextmanager
-def handed_back(message: EmailMessage, shaped: EmailMessage) -> Iterator[None]:
-    """Copy what a backend sets on ``shaped`` to the caller's ``message``.
+def copy_new_attributes(outgoing: EmailMessage, original: EmailMessage) -> Iterator[None]:
+    """Copy the attributes that a backend sets on the outgoing message to the caller's.
 
-    django-anymail sets ``anymail_status``, for example, also where it then raises.
+    django-anymail sets ``anymail_status``, for example, even if it then raises an error.
     """
-    before = dict(vars(shaped))
+    before = dict(vars(outgoing))
     try:
         yield
     finally:
-        for name, value in vars(shaped).items():
+        for name, value in vars(outgoing).items():
             if name not in FIELDS and (name not in before or before[name] is not value):
-                setattr(message, name, value)
+                setattr(original, name, value)
 
 
-def shape(
-    prepared: EmailMessage, item: SettingsSetConfig | None, redirect: Redirect | None, username: str
-) -> tuple[EmailMessage, Envelope]:
-    """The message for one candidate, and its envelope.
+def build_outgoing(
+    prepared: EmailMessage,
+    candidate: SettingsSetConfig,
+    transport: Transport | type[Transport],
+    redirect: Redirect | None,
+    *,
+    username: str,
+    key: str = "",
+) -> OutgoingMessage:
+    """Return the message as the candidate sends it, with sender and redirect applied.
 
     Args:
         prepared: from :func:`prepare`; it is not changed.
-        item: the set that will carry it; None: standard delivery, which keeps the sender. That
-            and providers are black boxes, which take from the message what they like.
-        redirect: who receives it instead.
-        username: what the set logs in with; may be its sender address.
+        transport: the candidate's, or its class; only its capabilities are used.
+        username: the candidate's login, which may be its sender address.
+        key: of the log entry.
 
     Raises:
         RedirectError: the message could still reach someone else.
-        ValueError: an address is invalid; of senders, standard delivery is the judge.
+        ValueError: an address is invalid.
     """
-    shaped = copied(prepared)
-    own = ""
-    if item is not None:
-        address = _sender_address(item, username)
-        own = item.bounce_address or (address if redirect is not None else "")
-        _set_sender(shaped, item, address)
-    # Under a redirect, bounces must not reach the original sender.
-    sender = own or (settings.DEFAULT_FROM_EMAIL if redirect is not None else shaped.from_email)
-    if redirect is not None:
-        in_from = item is None and StandardTransport().uses_from_email_as_sender
-        apply(
-            shaped,
-            redirect,
-            is_black_box=is_black_box(item),
-            envelope_sender=str(sender) if in_from else "",
-        )
-        recipients: Iterable[str] = redirect.addresses
+    message = copied(prepared)
+    address = _sender_address(candidate, username)
+    if not transport.encodes_addresses:
+        _set_sender(message, candidate, address)
+    sender = candidate.bounce_address or message.from_email
+    recipients: Iterable[str]
+    check_redirect = None
+    if redirect is None:
+        recipients = message.recipients()
     else:
-        recipients = shaped.recipients()
-    if item is None:
-        # Its backend is Django's, or writes domains as Django does.
-        mime.update_domains(shaped)
-    return shaped, Envelope(
-        _parsed(str(sender))[1] if item is None else mime.bare_address(str(sender), shaped),
-        tuple(dict.fromkeys(mime.bare_address(address, shaped) for address in recipients)),
-    )
+        # Bounces must not reach the original sender.
+        sender = candidate.bounce_address or address or settings.DEFAULT_FROM_EMAIL
+        apply(
+            message,
+            redirect,
+            is_black_box=transport.is_black_box,
+            envelope_sender=str(sender) if transport.uses_from_email_as_sender else "",
+        )
+        recipients = redirect.addresses
+        check_redirect = partial(require_redirected, redirect=redirect)
+    if transport.encodes_addresses:
+        mime.update_domains(message)
+        bare_sender = _parsed(str(sender))[1]
+    else:
+        bare_sender = mime.bare_address(str(sender), message)
+    bare = dict.fromkeys(mime.bare_address(item, message) for item in recipients)
+    return OutgoingMessage(message, Envelope(bare_sender, tuple(bare)), check_redirect, key)
 
 
 def _sender_address(item: SettingsSetConfig, username: str) -> str:
@@ -149,7 +164,7 @@ def _mailbox(name: str, address: str) -> str:
     return mailbox(name, ascii_address(address))
 
 
-# The same few senders again and again: parsing them takes longer than all else here.
+# A site has few senders, and parsing one takes longer than everything else here.
 _parsed = lru_cache(maxsize=256)(parseaddr)
 
 
@@ -160,7 +175,91 @@ def _is_site_default(address: str) -> bool:
         settings.SERVER_EMAIL,
     )
     name, bare = _parsed(address)
-    # What can't be parsed equals nothing, above all not something else that can't be.
+    # An address that can't be parsed equals no other.
     return bool(bare) and any(
         (name, bare) == _parsed(str(default)) for default in defaults if default
     )
+
+
+#: Attributes that only an email provider can turn into messages: each recipient's own, from a
+#: template. Even empty ones cause a message per recipient, where recipients don't see each other.
+NEEDS_MERGING = (
+    "template_id",
+    "merge_data",
+    "merge_global_data",
+    "merge_headers",
+    "merge_metadata",
+)
+
+
+def check_supported(message: EmailMessage, transport: Transport, route: Route) -> None:
+    """Check that the transport can fill in the message's template, as SMTP can't.
+
+    Raises:
+        MessageUnsupported: phase ``unsupported``.
+    """
+    found = [name for name in NEEDS_MERGING if getattr(message, name, None) is not None]
+    # With standard delivery alone, the project chose what it sends, as without this plugin.
+    if not found or transport.supports_merge_data or route.candidates == (STANDARD_DELIVERY,):
+        return
+    with project.of_site():
+        text = _(
+            "“%(set)s” sends by SMTP, which doesn't support email provider templates: %(what)s."
+        ) % {"set": transport.name, "what": ", ".join(found)}
+    raise MessageUnsupported(text, phase="unsupported")
+
+
+#: Bytes per megabyte, as used in *max size*.
+MEGABYTE = 1024 * 1024
+
+_AS_MAILED = compat32.clone(linesep="\r\n")
+
+
+def check_size(outgoing: OutgoingMessage, candidate: SettingsSetConfig) -> None:
+    """Check the size of the attachments.
+
+    Raises:
+        MessageTooLarge: they are larger than the set's limit; phase ``size``.
+    """
+    if candidate.max_size is None:
+        return
+    allowed = candidate.max_size * MEGABYTE
+    # The size of the whole message is an upper bound that needs no parsing.
+    if len(outgoing.content) <= allowed:
+        return
+    size = sum(size for _name, size in attachments(outgoing.content))
+    if size > allowed:
+        raise MessageTooLarge(
+            f"{candidate.name}: the attachments take {size / MEGABYTE:.1f} MB in the email, and "
+            f"the limit of this set is {candidate.max_size} MB.",
+            phase="size",
+        )
+
+
+def attachments(content: bytes) -> Iterator[tuple[str, int]]:
+    """The name and the size, in bytes as sent, of each attachment of a message.
+
+    Everything but the text counts, with or without a name, including pictures within the text.
+    """
+    for part in _leaves(email.message_from_bytes(content)):
+        name = part.get_filename()
+        is_text = part.get_content_maintype() == "text"
+        if name is not None or not is_text or part.get_content_disposition() == "attachment":
+            yield name or "", _size(part)
+
+
+def _size(part: Message) -> int:
+    payload = part.get_payload()
+    if isinstance(payload, str):
+        return len(payload)
+    # An attached message: its headers and parts.
+    return len(part.as_bytes(policy=_AS_MAILED).partition(b"\r\n\r\n")[2])
+
+
+def _leaves(message: Message) -> Iterator[Message]:
+    # A multipart without parts is a single part, and so is an attached message.
+    if message.get_content_maintype() != "multipart" or not message.is_multipart():
+        yield message
+        return
+    for part in message.get_payload():
+        yield from _leaves(cast(Message, part))

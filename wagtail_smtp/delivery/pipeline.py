@@ -1,12 +1,11 @@
-"""The delivery pipeline: classify, route, shape, send, log."""
+"""The delivery pipeline: classify, route, send, log."""
 
 import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -14,15 +13,19 @@ from django.core.mail import EmailMessage
 from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Attempt, Outcome, Recipient, SettingsSetConfig
-from wagtail_smtp.delivery import routing
 from wagtail_smtp.delivery.classify import Classification, classify
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
 from wagtail_smtp.delivery.notices import announce
-from wagtail_smtp.delivery.outgoing import handed_back, prepare, shape
-from wagtail_smtp.delivery.redirect import require_held
+from wagtail_smtp.delivery.outgoing import (
+    build_outgoing,
+    check_size,
+    check_supported,
+    copy_new_attributes,
+    prepare,
+)
 from wagtail_smtp.delivery.result import DeliveryResult
-from wagtail_smtp.delivery.routing import Route, is_black_box, route
+from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Route, route
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     ConfigurationUnavailable,
@@ -39,161 +42,19 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.live import LiveConfiguration, current
 from wagtail_smtp.live.db import deferred
 from wagtail_smtp.live.lookup import NO_VERSION
+from wagtail_smtp.live.resolve import transport_class
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.runtime import error_logging, project
-from wagtail_smtp.transports.base import UNREACHABLE, Envelope, OutgoingMessage, Transport
-from wagtail_smtp.transports.standard import NAME as STANDARD
+from wagtail_smtp.transports.base import UNREACHABLE, Envelope, Transport
 from wagtail_smtp.transports.standard import StandardTransport
 
 logger = logging.getLogger(__name__)
 
-Candidate = SettingsSetConfig | None
-
 #: Errors after which nothing was accepted, so the next candidate is tried.
-_GO_ON = (MessageDeferred, MessageTooLarge, MessageUnsupported, DestinationRefused, SecretError)
-#: Errors that decide about the message only if every candidate has them: an unreachable one
-#: might accept it later.
-_OF_EACH = (MessageTooLarge, MessageUnsupported)
-
-
-class Attempts:
-    """The attempts for one message, and the outcome for each recipient.
-
-    Args:
-        way: the candidates, in order.
-        transport: the transport of a candidate; may raise SecretError.
-        send: sends the message with a candidate's transport to those recipients of its
-            envelope that :meth:`remaining` returns.
-        settled: addresses, in lower case, to leave out.
-    """
-
-    def __init__(
-        self,
-        way: Route,
-        transport: Callable[[Candidate], Transport],
-        send: Callable[[Candidate, Transport, "Attempts"], Outcome],
-        settled: Collection[str] = (),
-    ) -> None:
-        self._way = way
-        self._transport = transport
-        self._send = send
-        self._states: dict[str, Recipient] = {}
-        #: Addresses that need no further attempt now.
-        self._settled: set[str] = set()
-        self._left_out = frozenset(settled)
-        self.made: list[Attempt] = []
-
-    def run(self) -> Outcome:
-        """Try until each recipient is settled or no candidate is left.
-
-        Raises:
-            EmailDeliveryError: the message was not sent to any recipient, or that is unknown.
-        """
-        failure: EmailDeliveryError | None = None
-        for candidate in self._in_order():
-            if is_black_box(candidate) and (self._settled or self._left_out):
-                failure = failure or MessageDeferred(
-                    f"{candidate.name if candidate else STANDARD} can't be told to leave out those "
-                    "who have it already.",
-                    phase="standard",
-                )
-                continue
-            try:
-                outcome = self._attempt(candidate)
-            except _GO_ON as error:
-                if failure is None or not isinstance(error, _OF_EACH):
-                    failure = error
-                logger.warning("Message of category %s: %s", self._way.category, error)
-                continue
-            except (MessageRefused, MessageOutcomeUnknown) as error:
-                failure = error
-                break
-            except Exception:
-                if not any(attempt.outcome for attempt in self.made):
-                    raise
-                # Those who have the message already must not be forgotten: a resend of a message
-                # that "failed" would reach them twice.
-                logger.exception("The next settings set could not be tried")
-                break
-            if self._settled >= {item.address for item in outcome.recipients}:
-                return self._whole(outcome)
-        return self._conclude(failure)
-
-    def remaining(self, envelope: Envelope) -> Envelope:
-        """Return the envelope without recipients that need no further attempt."""
-        still = tuple(
-            address
-            for address in envelope.recipients
-            if address not in self._settled and address.lower() not in self._left_out
-        )
-        return replace(envelope, recipients=still)
-
-    def _in_order(self) -> Iterator[Candidate]:
-        """First those that could be reached lately; the others only if nothing else is left."""
-        postponed = []
-        for candidate in self._way.candidates:
-            if self._is_worth_trying(candidate):
-                yield candidate
-            else:
-                postponed.append(candidate)
-        # An alert about a dead server must not wait for that server.
-        if self._way.category != ALERT:
-            yield from postponed
-
-    def _is_worth_trying(self, candidate: Candidate) -> bool:
-        try:
-            return self._transport(candidate).availability.is_worth_trying()
-        except SecretError:
-            return True  # the attempt says what is wrong
-
-    def _attempt(self, candidate: Candidate) -> Outcome:
-        via, key = (candidate.name, candidate.key) if candidate else (STANDARD, "")
-        began = time.monotonic()
-        recovered = False
-        try:
-            transport = self._transport(candidate)
-            outcome = self._send(candidate, transport, self)
-            recovered = transport.availability.succeeded()
-        except Exception as error:
-            if isinstance(error, AttemptFailed):
-                recovered = _note(transport, error)
-                # The server took nothing; whom it only deferred another may serve.
-                self._settle(error.recipients, but_not="deferred")
-            self.made.append(
-                Attempt(via, time.monotonic() - began, key, error=error, recovered=recovered)
-            )
-            raise
-        # Whom it deferred among others it means; the rest it never got to.
-        self._settle(outcome.recipients, but_not="deferred")
-        self._settled.update(r.address for r in outcome.recipients if r.phase == "rcpt")
-        self.made.append(Attempt(via, time.monotonic() - began, key, outcome, recovered=recovered))
-        return outcome
-
-    def _settle(self, recipients: Sequence[Recipient], but_not: str) -> None:
-        self._states.update((item.address, item) for item in recipients)
-        self._settled.update(item.address for item in recipients if item.state != but_not)
-
-    def _whole(self, last: Outcome) -> Outcome:
-        return replace(last, recipients=tuple(self._states.values()))
-
-    def _conclude(self, failure: EmailDeliveryError | None) -> Outcome:
-        """What to tell the caller if some recipients stay unsettled."""
-        took = [attempt.outcome for attempt in self.made if attempt.outcome is not None]
-        if took and not isinstance(failure, MessageOutcomeUnknown):
-            return self._whole(took[-1])
-        assert failure is not None
-        if isinstance(failure, AttemptFailed):
-            failure.recipients = tuple(self._states.values())
-        raise failure
-
-
-def _note(transport: Transport, error: AttemptFailed) -> bool:
-    """Remember whether the server could be reached; whether it can again."""
-    if error.phase in UNREACHABLE:
-        transport.availability.failed()
-        return False
-    return error.phase != "pool" and transport.availability.succeeded()
-
+_TRY_NEXT = (MessageDeferred, MessageTooLarge, MessageUnsupported, DestinationRefused, SecretError)
+#: Errors that decide about the message only if every candidate has them: another one that can't
+#: be reached now might accept it later.
+_ONLY_IF_ALL = (MessageTooLarge, MessageUnsupported)
 
 #: Seconds after which a batch checks again which version is live.
 RECHECK_AFTER = 1.0
@@ -202,10 +63,12 @@ Recorder = Callable[[DeliveryResult], LogEntry | None]
 
 
 class DeliveryPipeline:
-    """Delivers one batch of messages.
+    """Delivers messages one after the other. Used by one thread at a time.
 
-    Used by one thread at a time. ``category`` is the mailer's; ``overrides`` are arguments
-    a caller gave for the project's own backend; ``recorder`` writes the log entry.
+    Args:
+        category: the mailer's, if it has one.
+        overrides: arguments that a caller gave for the project's own backend.
+        recorder: writes the log entry.
     """
 
     def __init__(
@@ -215,14 +78,20 @@ class DeliveryPipeline:
         recorder: Recorder = entries.record,
     ) -> None:
         self._category = category
+        self._overrides = overrides
         self._recorder = recorder
-        self._standard = StandardTransport(overrides or {})
+        self._standard: StandardTransport | None = None
         self._live: LiveConfiguration | None = None
-        self._asked_at = 0.0
+        self._checked_at = 0.0
 
     def begin(self) -> None:
         """Make the next message check which version is live."""
-        self._asked_at = 0.0
+        self._checked_at = 0.0
+
+    def close(self) -> None:
+        """Close the connection of the project's own backend; sessions of sets are pooled."""
+        if self._standard is not None:
+            self._standard.close()
 
     def classify(self, message: EmailMessage) -> Classification:
         """Return the message's category. Call it on the sending code's stack.
@@ -237,10 +106,13 @@ class DeliveryPipeline:
             raise
 
     def deliver(self, message: EmailMessage, classification: Classification | None = None) -> bool:
-        """Send one message now; False if it has no recipients, or the project cancelled it.
+        """Send one message now and log it.
 
         Args:
             classification: if already known.
+
+        Returns:
+            False if it has no recipients, or the project cancelled it.
 
         Raises:
             EmailDeliveryError: or what the project's own backend raised.
@@ -253,77 +125,60 @@ class DeliveryPipeline:
         except Exception as error:
             self._fail(message, classification, error)
             raise
-        with error_logging.quietly(classification.category in (ERROR, ALERT)):
+        with _quietly(classification):
             # Even a SystemExit in the middle of a delivery gets its log entry.
-            delivery = self.try_deliver(message, classification, catching=BaseException)
-            entry = self._recorder(delivery)
-            announce(delivery, entry)
-        if delivery.failure is None or entries.is_taken_care_of(entry):
+            result = self.try_deliver(message, classification, catching=BaseException)
+            entry = self._recorder(result)
+            announce(result, entry)
+        if result.failure is None or entries.is_taken_care_of(entry):
             return True
-        if isinstance(delivery.failure, SendCancelled):
+        if isinstance(result.failure, SendCancelled):
             return False
         # Callers expect the errors of the project's own backend.
-        raise getattr(delivery.failure, "original", None) or delivery.failure
+        raise getattr(result.failure, "original", None) or result.failure
 
     def try_deliver(
         self,
         message: EmailMessage,
         classification: Classification,
-        settled: Collection[str] = (),
+        leave_out: Collection[str] = (),
         key: uuid.UUID | None = None,
         catching: type[BaseException] = Exception,
     ) -> DeliveryResult:
         """Try to deliver a message; record nothing and raise nothing.
 
         Args:
-            settled: envelope recipients, in lower case, to leave out.
+            leave_out: envelope recipients, in lower case, that don't get it.
             key: of its log entry, if there is one.
             catching: the errors that become the result's failure.
         """
         category = classification.category
-        way = Route(category, (), "")
-        tried = _Tried(message, key or uuid.uuid4())
-        outcome: Outcome | None = None
-        failure: BaseException | None = None
-        try:
-            tried.live = live = self._current(category)
-            way = route(live.configuration, category)
-            tried.prepared = prepare(message)
-            tried.attempts = self._attempts(live, way, tried, settled)
-            outcome = tried.attempts.run()
-        except catching as error:
-            failure = error
-        return DeliveryResult(
-            message=tried.prepared,
-            original=message,
-            classification=classification,
-            route=way,
-            version=tried.live.number if tried.live else 0,
-            attempts=tuple(tried.attempts.made) if tried.attempts else (),
-            outgoing=tried.outgoing,
-            outcome=outcome,
-            failure=failure,
-            was_handed_over=tried.was_handed_over,
-            key=tried.key,
+        result = DeliveryResult(
+            message, message, classification, Route(category, (), ""), key=key or uuid.uuid4()
         )
+        try:
+            live = self._current(category)
+            result.version = live.number
+            result.route = route(live.configuration, category)
+            result.message = prepare(message)
+            result.outcome = self._send(result, live, _Recipients(leave_out))
+        except catching as error:
+            result.failure = error
+        return result
 
     def _fail(
         self, message: EmailMessage, classification: Classification, error: Exception
     ) -> None:
         """Record a message that failed before delivery began."""
-        with error_logging.quietly(classification.category in (ERROR, ALERT)):
-            delivery = DeliveryResult.of_failure(message, classification, error)
-            announce(delivery, self._recorder(delivery))
-
-    def close(self) -> None:
-        """Close the connection of the project's own backend; sessions to sets are pooled."""
-        self._standard.close()
+        with _quietly(classification):
+            result = DeliveryResult.of_failure(message, classification, error)
+            announce(result, self._recorder(result))
 
     def _current(self, category: str) -> LiveConfiguration:
         now = time.monotonic()
-        if self._live is None or now - self._asked_at >= RECHECK_AFTER:
+        if self._live is None or now - self._checked_at >= RECHECK_AFTER:
             try:
-                self._live, self._asked_at = current(), now
+                self._live, self._checked_at = current(), now
             except ConfigurationUnavailable as error:
                 # Nothing was ever loaded. Error mail may be the only notice of the outage.
                 if category == ERROR and error.no_database:
@@ -331,47 +186,211 @@ class DeliveryPipeline:
                 raise
         return self._live
 
-    def _attempts(
-        self, live: LiveConfiguration, way: Route, tried: "_Tried", settled: Collection[str]
-    ) -> Attempts:
-        reply_timeout = (
-            conf.FINAL_REPLY_TIMEOUT
-            if deferred.is_awaited()
-            else conf.FINAL_REPLY_TIMEOUT_IN_WORKERS
+    def _send(
+        self, result: DeliveryResult, live: LiveConfiguration, recipients: "_Recipients"
+    ) -> Outcome:
+        """Try one candidate after the other until every recipient is settled.
+
+        Raises:
+            EmailDeliveryError: the message was not sent to any recipient, or that is unknown.
+        """
+        failure: EmailDeliveryError | None = None
+        for candidate in self._in_order(result.route, live):
+            if recipients.is_any_settled and transport_class(candidate).is_black_box:
+                failure = failure or MessageDeferred(
+                    f"{candidate.name} can't leave out recipients who already have the message.",
+                    phase="standard",
+                )
+                continue
+            try:
+                outcome = self._attempt(candidate, result, live, recipients)
+            except _TRY_NEXT as error:
+                if failure is None or not isinstance(error, _ONLY_IF_ALL):
+                    failure = error
+                logger.warning("Message of category %s: %s", result.route.category, error)
+            except (MessageRefused, MessageOutcomeUnknown) as error:
+                failure = error
+                break
+            except Exception:
+                if not any(attempt.outcome for attempt in result.attempts):
+                    raise
+                # Keep the state of those who have the message: if it "failed", a resend would
+                # reach them twice.
+                logger.exception("The next settings set could not be tried")
+                break
+            else:
+                if recipients.are_settled(outcome):
+                    return replace(outcome, recipients=recipients.known)
+        accepted = [attempt.outcome for attempt in result.attempts if attempt.outcome is not None]
+        if accepted and not isinstance(failure, MessageOutcomeUnknown):
+            return replace(accepted[-1], recipients=recipients.known)
+        assert failure is not None
+        if isinstance(failure, AttemptFailed):
+            failure.recipients = recipients.known
+        raise failure
+
+    def _in_order(self, route: Route, live: LiveConfiguration) -> Iterator[SettingsSetConfig]:
+        """The candidates: those that failed lately only after all others."""
+        postponed = []
+        for candidate in route.candidates:
+            if self._is_worth_trying(candidate, live):
+                yield candidate
+            else:
+                postponed.append(candidate)
+        # An alert about an unreachable server must not wait for that server.
+        if route.category != ALERT:
+            yield from postponed
+
+    def _is_worth_trying(self, candidate: SettingsSetConfig, live: LiveConfiguration) -> bool:
+        try:
+            return self._transport(candidate, live).availability.is_worth_trying()
+        except SecretError:
+            return True  # the attempt reports what is wrong
+
+    def _transport(self, candidate: SettingsSetConfig, live: LiveConfiguration) -> Transport:
+        """The transport of a candidate.
+
+        Raises:
+            SecretError: in the site's language, because its administrators read it in the log.
+        """
+        if candidate is STANDARD_DELIVERY:
+            if self._standard is None:
+                self._standard = StandardTransport(self._overrides)
+            return self._standard
+        try:
+            return live.transport(candidate)
+        except SecretError:
+            with project.of_site():
+                return live.transport(candidate)
+
+    def _attempt(
+        self,
+        candidate: SettingsSetConfig,
+        result: DeliveryResult,
+        live: LiveConfiguration,
+        recipients: "_Recipients",
+    ) -> Outcome:
+        """Try one candidate, and add the attempt to the result."""
+        began = time.monotonic()
+        transport: Transport | None = None
+        outcome: Outcome | None = None
+        failure: Exception | None = None
+        recovered = False
+        try:
+            transport = self._transport(candidate, live)
+            outcome = self._send_with(transport, candidate, result, recipients)
+            recovered = transport.availability.succeeded()
+            recipients.update(outcome.recipients)
+            # Recipients that this server deferred while it accepted others are settled too.
+            # It did not get to the rest.
+            recipients.settled.update(r.address for r in outcome.recipients if r.phase == "rcpt")
+            return outcome
+        except Exception as error:
+            failure = error
+            if isinstance(error, AttemptFailed) and transport is not None:
+                recovered = _note_failure(transport, error)
+                recipients.update(error.recipients)
+            raise
+        finally:
+            if outcome is not None or failure is not None:
+                seconds = time.monotonic() - began
+                result.attempts += (
+                    Attempt(candidate.name, seconds, candidate.key, outcome, failure, recovered),
+                )
+
+    def _send_with(
+        self,
+        transport: Transport,
+        candidate: SettingsSetConfig,
+        result: DeliveryResult,
+        recipients: "_Recipients",
+    ) -> Outcome:
+        """Build the outgoing message, check that the candidate can send it, and send it."""
+        outgoing = build_outgoing(
+            result.message,
+            candidate,
+            transport,
+            result.route.redirect,
+            username=transport.username,
+            key=str(result.key),
         )
-
-        def transport(item: Candidate) -> Transport:
-            # Errors are logged for the site's administrators, so they use the site's language.
-            with project.of_site():
-                return self._standard if item is None else live.transport(item)
-
-        def send(item: Candidate, by: Transport, attempts: Attempts) -> Outcome:
-            shaped, envelope = shape(tried.prepared, item, way.redirect, by.username)
-            with project.of_site():
-                routing.require(tried.prepared, item, way)
-            hold = partial(require_held, redirect=way.redirect) if way.redirect else None
-            remaining = attempts.remaining(envelope)
-            tried.outgoing = outgoing = OutgoingMessage(shaped, remaining, hold, str(tried.key))
-            if not outgoing.envelope.recipients:
-                return Outcome(by.name)  # every recipient has it already
-            routing.check(outgoing, item)
-            if is_black_box(item) and isinstance(shaped, FrozenMessage):
-                shaped.unpack()
-            by.prepare(outgoing)
-            tried.was_handed_over = True
-            with handed_back(tried.message, shaped) if is_black_box(item) else nullcontext():
-                return by.send(outgoing, reply_timeout)
-
-        return Attempts(way, transport, send, settled)
+        check_supported(result.message, transport, result.route)
+        outgoing.envelope = recipients.remaining(outgoing.envelope)
+        result.outgoing = outgoing
+        if not outgoing.envelope.recipients:
+            return Outcome(transport.name)  # everyone has it already
+        check_size(outgoing, candidate)
+        if transport.is_black_box and isinstance(outgoing.message, FrozenMessage):
+            outgoing.message.unpack()
+        transport.prepare(outgoing)
+        result.was_handed_over = True
+        copying = (
+            copy_new_attributes(outgoing.message, result.original)
+            if transport.is_black_box
+            else nullcontext()
+        )
+        with copying:
+            return transport.send(outgoing, _reply_timeout())
 
 
-class _Tried:
-    """The progress of one message."""
+class _Recipients:
+    """The state of each recipient after the attempts made so far.
 
-    def __init__(self, message: EmailMessage, key: uuid.UUID) -> None:
-        self.key = key
-        self.message = self.prepared = message
-        self.live: LiveConfiguration | None = None
-        self.attempts: Attempts | None = None
-        self.outgoing: OutgoingMessage | None = None
-        self.was_handed_over = False
+    Args:
+        leave_out: addresses, in lower case, that need no attempt.
+    """
+
+    def __init__(self, leave_out: Collection[str]) -> None:
+        self._states: dict[str, Recipient] = {}
+        self._left_out = frozenset(leave_out)
+        #: Addresses that need no further attempt now.
+        self.settled: set[str] = set()
+
+    @property
+    def known(self) -> tuple[Recipient, ...]:
+        """The newest state of each recipient."""
+        return tuple(self._states.values())
+
+    @property
+    def is_any_settled(self) -> bool:
+        return bool(self.settled or self._left_out)
+
+    def update(self, recipients: Sequence[Recipient]) -> None:
+        """Add the states after an attempt; another candidate can try deferred recipients."""
+        self._states.update((item.address, item) for item in recipients)
+        self.settled.update(item.address for item in recipients if item.state != "deferred")
+
+    def are_settled(self, outcome: Outcome) -> bool:
+        """Whether no recipient of the last attempt needs another."""
+        return self.settled.issuperset(item.address for item in outcome.recipients)
+
+    def remaining(self, envelope: Envelope) -> Envelope:
+        """Return the envelope without recipients that need no further attempt."""
+        remaining = tuple(
+            address
+            for address in envelope.recipients
+            if address not in self.settled and address.lower() not in self._left_out
+        )
+        return replace(envelope, recipients=remaining)
+
+
+def _note_failure(transport: Transport, error: AttemptFailed) -> bool:
+    """Update the transport's availability; return whether it has recovered."""
+    if error.phase in UNREACHABLE:
+        transport.availability.failed()
+        return False
+    return error.phase != "pool" and transport.availability.succeeded()
+
+
+def _reply_timeout() -> float:
+    """Seconds to wait for the final response: shorter if someone is waiting."""
+    if deferred.is_awaited():
+        return conf.FINAL_REPLY_TIMEOUT
+    return conf.FINAL_REPLY_TIMEOUT_IN_WORKERS
+
+
+def _quietly(classification: Classification) -> AbstractContextManager[None]:
+    """Don't email errors about an email about errors."""
+    if classification.category in (ERROR, ALERT):
+        return error_logging.quietly()
+    return nullcontext()

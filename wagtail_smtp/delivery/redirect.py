@@ -133,12 +133,12 @@ def apply(
     _drop_attributes(message, also_unknown=is_black_box)
     if envelope_sender:
         _set_envelope_sender(message, envelope_sender)
-    _require_redirected(message, redirect)
+    _check_result(message, redirect)
     # Whoever asks again gets the answer that was looked at. (Not a lambda: some backends pickle.)
     vars(message)["recipients"] = partial(list, redirect.addresses)
 
 
-def require_held(message: EmailMessage, redirect: Redirect) -> None:
+def require_redirected(message: EmailMessage, redirect: Redirect) -> None:
     """Refuse a redirected message that was changed since so that it may reach somebody else.
 
     Raises:
@@ -150,7 +150,7 @@ def require_held(message: EmailMessage, redirect: Redirect) -> None:
     for name in message.extra_headers:
         if _is_removed(name) and name not in _ORIGINALS:
             raise _not_redirected(f"a receiver sets the header {name}")
-    _require_redirected(message, redirect)
+    _check_result(message, redirect)
 
 
 def _is_removed(name: str) -> bool:
@@ -192,7 +192,7 @@ def _set_envelope_sender(message: EmailMessage, sender: str) -> None:
     message.from_email = sender
 
 
-def _require_redirected(message: EmailMessage, redirect: Redirect) -> None:
+def _check_result(message: EmailMessage, redirect: Redirect) -> None:
     """Refuse a message whose class brings back what was taken out."""
     # On a copy: writing a message may attach something to it.
     probe = copied(message)

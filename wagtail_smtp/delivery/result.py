@@ -22,16 +22,16 @@ from wagtail_smtp.models.choices import State
 from wagtail_smtp.transports.base import OutgoingMessage
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DeliveryResult:
-    """The result of delivering one message.
+    """The result of delivering one message, filled in while it is delivered.
 
     Attributes:
         message: a copy of the caller's message, with Message-ID and Date once it is prepared.
         original: the caller's message.
         outgoing: the message given to the last candidate, if any.
         version: number of the live version; 0: none.
-        outcome, failure: exactly one of them is None.
+        outcome, failure: exactly one of them is None in the end.
         was_handed_over: whether a transport had the message when it failed.
         key: of the log entry; None: a new one.
     """
@@ -58,8 +58,8 @@ class DeliveryResult:
         cls, message: EmailMessage, classification: Classification, failure: BaseException
     ) -> "DeliveryResult":
         """Return the result for a message that failed before delivery began."""
-        way = Route(classification.category, (), "")
-        return cls(message, message, classification, way, failure=failure)
+        route = Route(classification.category, (), "")
+        return cls(message, message, classification, route, failure=failure)
 
     @property
     def state(self) -> State:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -15,8 +14,7 @@ from wagtail_smtp.categories import TEST
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address, effective_sender
 from wagtail_smtp.config.values import Configuration, Problem, SettingsSetConfig, TransportConfig
-from wagtail_smtp.delivery.outgoing import prepare, shape
-from wagtail_smtp.delivery.redirect import require_held
+from wagtail_smtp.delivery.outgoing import build_outgoing, prepare
 from wagtail_smtp.delivery.routing import Redirect, redirect_for
 from wagtail_smtp.diagnostics.causes.base import Cause, Failure
 from wagtail_smtp.diagnostics.explain import explain
@@ -143,9 +141,12 @@ def envelope_sender(item: SettingsSetConfig, username: str) -> str:
     """The envelope sender for messages that set none; empty if it isn't valid."""
     message = EmailMessage("", "", None, ["someone@example.com"])
     try:
-        return shape(prepare(message), item, None, username)[1].sender
+        outgoing = build_outgoing(
+            prepare(message), item, transport_class(item), None, username=username
+        )
     except ValueError:
         return ""
+    return outgoing.envelope.sender
 
 
 def redirect_for_test(item: SettingsSetConfig) -> Redirect | None:
@@ -171,9 +172,9 @@ def build_test_message(
         None,
         [address],
     )
-    shaped, envelope = shape(prepare(message), item, redirect, username)
-    verify = partial(require_held, redirect=redirect) if redirect is not None else None
-    return OutgoingMessage(shaped, envelope, verify)
+    return build_outgoing(
+        prepare(message), item, transport_class(item), redirect, username=username
+    )
 
 
 def sender_hints(configuration: Configuration) -> tuple[Problem, ...]:

@@ -22,6 +22,7 @@ from wagtail_smtp.models import (
     SettingsSet,
 )
 from wagtail_smtp.transports import standard
+from wagtail_smtp.transports.base import Transport
 from wagtail_smtp.transports.esp.catalog import PROVIDERS, ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.pool import PooledTransport
@@ -75,9 +76,16 @@ def _with_tokens(item: SettingsSetConfig, secret: Secret | None, is_test: bool) 
     )
 
 
-def transport_class(item: SettingsSetConfig) -> type[PooledTransport[Any]]:
-    """The class of a set's transport, which has its capabilities."""
-    return AnymailTransport if item.uses_esp else SMTPTransport
+def transport_class(item: SettingsSetConfig) -> type[Transport]:
+    """The class of a candidate's transport, which has its capabilities."""
+    return _CLASSES.get(item.transport, AnymailTransport)
+
+
+#: Transports by name; all others are email providers.
+_CLASSES: Mapping[str, type[Transport]] = {
+    "smtp": SMTPTransport,
+    "standard": standard.StandardTransport,
+}
 
 
 def transport_of(config: TransportConfig | ESPConfig) -> PooledTransport[Any]:

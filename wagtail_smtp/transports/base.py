@@ -154,6 +154,8 @@ class Transport(ABC):
     supports_merge_data: bool = False
     #: Whether the message's ``from_email`` becomes the envelope sender.
     uses_from_email_as_sender: bool = False
+    #: Whether it checks and encodes addresses itself, as Django's backends do.
+    encodes_addresses: bool = False
     #: Whether :meth:`check` tests login and sender even if no message is sent.
     supports_login_check: bool = False
 

@@ -68,6 +68,7 @@ class StandardTransport(Transport):
 
     name = NAME
     is_black_box = True
+    encodes_addresses = True
 
     def __init__(self, overrides: Mapping[str, Any] | None = None) -> None:
         self.availability = Availability()

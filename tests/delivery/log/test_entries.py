@@ -120,7 +120,7 @@ def test_what_blocked_a_message(server, configure):
         _send()
     entry = LogEntry.objects.get()
     assert (entry.state, hasattr(entry, "stored")) == ("blocked", True)
-    assert "no valid report address" in entry.reason
+    assert "no valid report email" in entry.reason
     assert _recipients(entry) == {"real@example.org": "not_sent"}
 
 

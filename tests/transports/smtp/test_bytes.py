@@ -16,7 +16,7 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.stock import our_bytes, same_each_time, stock_bytes
 from wagtail_smtp.config.validation import mailbox
 from wagtail_smtp.config.values import SettingsSetConfig, TransportConfig
-from wagtail_smtp.delivery.outgoing import prepare, shape
+from wagtail_smtp.delivery.outgoing import build_outgoing, prepare
 from wagtail_smtp.transports import mime
 from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
@@ -194,7 +194,8 @@ def test_a_senders_name_is_encoded_once(settings, name, by):
         sender_address="" if by == "site" else "set@example.com",
     )
     plain = EmailMessage("Hi", "Body", None, ["to@example.com"])
-    message, envelope = shape(prepare(plain), item, None, "")
+    outgoing = build_outgoing(prepare(plain), item, SMTPTransport, None, username="")
+    message, envelope = outgoing.message, outgoing.envelope
     address = "site@example.com" if by == "site" else "set@example.com"
     assert envelope.sender == address
     if by == "site":
