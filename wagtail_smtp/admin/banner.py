@@ -109,11 +109,11 @@ def _store(request):
         return None  # its status lines show this
     if not (user.has_perm(permissions.VIEW_LOG) or permissions.may_see(user)):
         return None
-    usage = store_warning()
-    if usage is None:
+    store = store_warning()
+    if store is None:
         return None
-    status = "critical" if usage.is_full else "warning"
-    return Banner("store", usage.text, status, reverse(DELIVERY), _("Details"))
+    status = "critical" if store.tone == "bad" else "warning"
+    return Banner("store", store.text, status, reverse(DELIVERY), _("Details"))
 
 
 def _waiting(live, request):

@@ -12,7 +12,6 @@ from wagtail.admin.menu import MenuItem
 from wagtail.admin.staticfiles import versioned_static
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
-from wagtail.utils.urlpatterns import decorate_urlpatterns
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.live.db import connections
@@ -86,18 +85,6 @@ class EmailViewSet(RequiresTables):
                 return permissions.has_any(request.user, needed)
 
         return EmailMenuItem
-
-
-def requires_tables(viewset):
-    """Class decorator with the effect of :class:`RequiresTables`, for all URLs of a viewset."""
-    own = viewset.get_urlpatterns
-
-    @wraps(own)
-    def get_urlpatterns(self):
-        return decorate_urlpatterns(own(self), explain_missing_tables)
-
-    viewset.get_urlpatterns = get_urlpatterns
-    return viewset
 
 
 def explain_missing_tables(view):

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
-from django.core.exceptions import FieldError, PermissionDenied
-from django.views import View
+from django.core.exceptions import FieldError
 from wagtail.admin.utils import get_user_display_name
 
 RELOAD = "wagtail_smtp.reload_application"
@@ -46,19 +45,6 @@ def may_send_through(user: Any) -> bool:
 def may_test(user: Any) -> bool:
     """Whether the user may test the connection of a stored set."""
     return user.has_perm(CHANGE_SETS) or may_send_through(user)
-
-
-class RequirePermission(View):
-    """View mixin: requires ``permission`` or, if it is None, any permission in :data:`SEE`."""
-
-    permission: str | None = None
-
-    def dispatch(self, request, *args, **kwargs):
-        user = request.user
-        allowed = user.has_perm(self.permission) if self.permission else may_see(user)
-        if not allowed:
-            raise PermissionDenied
-        return super().dispatch(request, *args, **kwargs)
 
 
 def names_of_those_who_may(permission: str, limit: int = 5) -> list[str]:

@@ -416,7 +416,7 @@ def test_who_made_what_live(admin_client, make_set, reload):
     reload(admin_client.user)
     text = page_of(admin_client)
     link = reverse("wagtail_smtp_versions:index")
-    assert f'<strong><a href="{link}">Version 1</a></strong> live on' in text
+    assert f'<strong><a href="{link}">Version 1</a></strong> live.' in text
     assert "Bo made <strong>" in text
     admin_client.user.__class__.objects.filter(pk=admin_client.user.pk).update(first_name="")
     SettingsSet.objects.update(name="Bureau")

@@ -37,7 +37,7 @@ def test_what_a_row_says(listed):
     make_entry("anna@example.org", "b@example.org", "c@example.org", state="partly_sent")
     make_entry(state="sent", via="standard delivery", subject="", redirected_by="Test")
     text = " ".join(listed.text().split())
-    assert "anna@example.org</bdi> +2" in text
+    assert "anna@example.org</bdi> <bdi>+2</bdi>" in text
     assert "Partly sent" in text
     assert "Invoices" in text
     assert "Office" in text

@@ -21,43 +21,6 @@ _CACHED = 60
 _KEY = "wagtail_smtp.banner.store"
 
 
-@dataclass(frozen=True)
-class Usage:
-    """How full the store is."""
-
-    percent: int
-
-    @property
-    def is_full(self):
-        """Whether messages may already be rejected."""
-        return self.percent >= _FULL_AT
-
-    @property
-    def text(self):
-        """What is wrong, in the reader's language."""
-        if self.is_full:
-            return _(
-                "The message store is full. Undelivered messages may not be kept, and email may "
-                "not be queued."
-            )
-        return _("The message store is %d%% full.") % self.percent
-
-    @property
-    def advice(self):
-        """What to do."""
-        return _(
-            "When it is full, undelivered messages are not kept and email can't be queued. Look "
-            "for undelivered messages in the delivery log, or ask a developer to raise "
-            "WAGTAIL_SMTP['MAX_STORED']."
-        )
-
-
-def store_warning():
-    """Return the :class:`Usage` if it requires a warning, else None."""
-    usage = Usage(cached(_KEY, _CACHED, stored_message.percent_used))
-    return usage if usage.percent >= stored_message.WARN_AT else None
-
-
 def without_addresses(redirect):
     """Describe a redirect to users who may not see its addresses."""
     if redirect.is_blocked:
@@ -91,6 +54,27 @@ class StatusLine:
     anchor: str = ""
 
 
+def store_warning():
+    """Return the line about a message store that is full or nearly full, or None."""
+    percent = cached(_KEY, _CACHED, stored_message.percent_used)
+    if percent < stored_message.WARN_AT:
+        return None
+    is_full = percent >= _FULL_AT
+    if is_full:
+        text = _(
+            "The message store is full. Undelivered messages may not be kept, and email may not "
+            "be queued."
+        )
+    else:
+        text = _("The message store is %d%% full.") % percent
+    advice = _(
+        "When it is full, undelivered messages are not kept and email can't be queued. Look for "
+        "undelivered messages in the delivery log, or ask a developer to raise "
+        "WAGTAIL_SMTP['MAX_STORED']."
+    )
+    return StatusLine("store", "bad" if is_full else "unsure", text, advice)
+
+
 def status_lines(overview, *, is_stuck):
     """Return every problem, the worst first; without a bad one, whether email is known to work.
 
@@ -110,8 +94,7 @@ def _problems(overview, is_stuck):
     redirect = None if overview.refusal else active_redirect(overview.live)
     if redirect is not None and redirect.is_blocked:
         yield StatusLine("redirect", "bad", without_addresses(redirect))
-    failure = latest_failure()
-    if failure is not None:
+    if failure := latest_failure():
         yield StatusLine("failed", "bad", str(failure), anchor="failures-section")
     if is_stuck:
         text = _("Messages in the outbox are not being sent.")
@@ -126,9 +109,8 @@ def _problems(overview, is_stuck):
                 'WAGTAIL_SMTP["STANDARD"], in the project\'s settings.'
             ),
         )
-    store = store_warning()
-    if store is not None:
-        yield StatusLine("store", "bad" if store.is_full else "unsure", store.text, store.advice)
+    if store := store_warning():
+        yield store
 
 
 def _is_standard_unconfigured():

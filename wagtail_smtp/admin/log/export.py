@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from django.core.exceptions import BadRequest
+from django.db.models import Prefetch
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -84,10 +85,20 @@ class ExportView(AdminPage, SpreadsheetExportMixin, TemplateView):
             title=_("Delivery log"),
             data={"rows": len(numbers), "format": wanted_format},
         )
-        return self.as_spreadsheet(_rows(numbers), wanted_format)
+        return self.as_spreadsheet(_entries(numbers), wanted_format)
 
     def to_row_dict(self, item):
-        return item
+        return {
+            "time": item.created_at,
+            "state": item.get_state_display(),
+            "category": category_label(item.category),
+            "subject": item.subject,
+            "recipients": _joined([row.address for row in item.envelope]),
+            "via": via_label(item.via),
+            "message_id": item.message_id,
+            "reason": item.reason,
+            "reported": item.get_reported_display(),
+        }
 
     def get_heading(self, queryset, field):
         heading = super().get_heading(queryset, field)
@@ -110,28 +121,14 @@ def neutral(value):
     return f"'{value}" if _STARTS.match(value) else value
 
 
-def _rows(numbers):
-    """Yield each entry as a row."""
+def _entries(numbers):
+    """Yield the entries, each with its recipients as ``envelope``."""
+    recipients = LogRecipient.objects.filter(role=LogRecipient.Role.ENVELOPE).order_by("pk")
+    entries = LogEntry.objects.order_by("-pk").prefetch_related(
+        Prefetch("recipients", recipients, to_attr="envelope")
+    )
     for start in range(0, len(numbers), _CHUNK):
-        chunk = numbers[start : start + _CHUNK]
-        addresses: dict[int, list[str]] = {}
-        recipients = LogRecipient.objects.filter(
-            entry__in=chunk, role=LogRecipient.Role.ENVELOPE
-        ).order_by("pk")
-        for entry, address in recipients.values_list("entry_id", "address"):
-            addresses.setdefault(entry, []).append(address)
-        for entry in LogEntry.objects.filter(pk__in=chunk).order_by("-pk"):
-            yield {
-                "time": entry.created_at,
-                "state": entry.get_state_display(),
-                "category": category_label(entry.category),
-                "subject": entry.subject,
-                "recipients": _joined(addresses.get(entry.pk, [])),
-                "via": via_label(entry.via),
-                "message_id": entry.message_id,
-                "reason": entry.reason,
-                "reported": entry.get_reported_display(),
-            }
+        yield from entries.filter(pk__in=numbers[start : start + _CHUNK])
 
 
 def _joined(addresses):

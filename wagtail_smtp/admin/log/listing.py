@@ -173,7 +173,7 @@ def _subject(entry):
 def _recipients(entry):
     shown = format_html("<bdi>{}</bdi>", entry.recipient) if entry.recipient else ""
     if (entry.recipient_count or 0) > 1:
-        shown = format_html("{} +{}", shown, entry.recipient_count - 1)
+        shown = format_html("{} <bdi>+{}</bdi>", shown, entry.recipient_count - 1)
     if entry.redirected_by:
         shown = format_html("{} ({})", shown, _("redirected"))
     return with_tracking(shown, entry)
