@@ -126,18 +126,5 @@ class _SendTestEmail(LogFormatter):
 
 @hooks.register("register_permissions")
 def register_permissions():
-    """Offer the permissions in the group editor that the snippet doesn't register."""
-    return Permission.objects.filter(
-        content_type__app_label="wagtail_smtp",
-        codename__in=[
-            "redirect_mail",
-            "send_test_email",
-            "reload_application",
-            "view_configurationversion",
-            "change_deliverysettings",
-            "view_logentry",
-            "view_message_content",
-            "resend_message",
-            "export_log",
-        ],
-    )
+    """Offer all permissions of the plugin in the group editor."""
+    return Permission.objects.filter(content_type__app_label="wagtail_smtp")

@@ -5,13 +5,14 @@ in ``ROLES``.
 """
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from django.apps import apps
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core import mail
 from django.db import transaction
 from django.test import Client
@@ -329,6 +330,19 @@ def test_every_permission_is_a_role(db):
     known = {permission for permissions in ROLES.values() for permission in permissions}
     offered = Permission.objects.filter(content_type__app_label="wagtail_smtp")
     assert set(offered.values_list("codename", flat=True)) <= known
+
+
+def test_the_group_editor_offers_every_permission(admin_client):
+    group = Group.objects.create(name="Email team")
+    page = admin_client.get(reverse("wagtailusers_groups:edit", args=[group.pk])).text
+    offered = set(re.findall(r'name="permissions"\s+value="(\d+)"', page))
+    permissions = Permission.objects.filter(content_type__app_label="wagtail_smtp")
+    assert {str(permission.pk) for permission in permissions} <= offered
+    assert "Can redirect email (as powerful as superuser)" in page
+    # Every group of checkboxes is about email, even where a label is only "Can view".
+    models = {permission.content_type.name for permission in permissions}
+    assert all("email" in name.lower() or "SMTP" in name for name in models)
+    assert all(f">{name[0].upper()}{name[1:]}<" in re.sub(r"\s*\n\s*", "", page) for name in models)
 
 
 @pytest.mark.parametrize(("name", "method"), CALLS)
