@@ -1,7 +1,6 @@
 """System checks for configuration errors that can be found when the project starts."""
 
 import functools
-import ipaddress
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,7 +19,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
 from wagtail_smtp.categories import validate_category
-from wagtail_smtp.conf import DEFAULTS, NUMBERS, conf
+from wagtail_smtp.conf import DEFAULTS, conf
 from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.delivery import call_sites
 from wagtail_smtp.live.db import connections as db_connections
@@ -45,13 +44,15 @@ def check_keys(**kwargs: Any) -> list[CheckMessage]:
         for key in given
         if key not in DEFAULTS
     ]
-    for key, validate in _VALUES.items():
+    for key in DEFAULTS:
         try:
-            validate()
+            if key not in _CHECKED_ELSEWHERE:
+                _validate(key)
         except (ImproperlyConfigured, ValueError, TypeError, AttributeError) as error:
+            named = isinstance(error, ImproperlyConfigured)
             found.append(
                 Error(
-                    f"WAGTAIL_SMTP[{key!r}] can't be used: {error}",
+                    str(error) if named else f"WAGTAIL_SMTP[{key!r}] can't be used: {error}",
                     hint="Correct the value. docs/settings.md describes each key.",
                     id="wagtail_smtp.E003",
                 )
@@ -59,26 +60,20 @@ def check_keys(**kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-def _validate_categories() -> None:
-    for slug in (*conf.CATEGORIES, *conf.STANDARD_CATEGORIES, *conf.CATEGORY_RULES.values()):
-        validate_category(slug)
-    for site in conf.CATEGORY_RULES:
-        if site.count(":") != 1:
-            raise ValueError(f"{site!r} must have the form 'module:Class.method'")
+#: Keys with checks of their own.
+_CHECKED_ELSEWHERE = ("STANDARD", "ENCRYPTION_KEYS", "REDIRECT_ALL_TO")
 
 
-def _validate_networks() -> None:
-    for network in conf.given().get("ALLOWED_NETWORKS", ()):
-        ipaddress.ip_network(network)
-
-
-_VALUES: dict[str, Callable[[], object]] = {
-    "CATEGORIES": _validate_categories,
-    "ALLOWED_NETWORKS": _validate_networks,
-    "DELIVERY": lambda: conf.DELIVERY,
-    "STORE_MESSAGES": lambda: conf.STORE_MESSAGES,
-    **{key: functools.partial(conf.number, key) for key in NUMBERS},
-}
+def _validate(key: str) -> None:
+    value = getattr(conf, key)
+    if key in ("CATEGORIES", "STANDARD_CATEGORIES", "RETRY_CATEGORIES"):
+        for slug in value:
+            validate_category(slug)
+    if key == "CATEGORY_RULES":
+        for function, slug in value.items():
+            validate_category(slug)
+            if function.count(":") != 1:
+                raise ValueError(f"{function!r} must have the form 'module:Class.method'")
 
 
 def check_encryption_keys(**kwargs: Any) -> list[CheckMessage]:

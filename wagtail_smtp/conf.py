@@ -1,13 +1,14 @@
 """Every key of the ``WAGTAIL_SMTP`` setting with its default.
 
-Nothing is cached: each value is read from Django's settings when it is used, so that
-``override_settings`` works and a wrong value fails where it is used.
+Nothing is cached: each value is read from Django's settings when it is used, so
+``override_settings`` works. A wrong value raises ``ImproperlyConfigured`` then; the system checks
+report it when the project starts.
 """
 
 import ipaddress
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -18,261 +19,200 @@ REDIRECT_VARIABLE = "WAGTAIL_SMTP_REDIRECT_ALL_TO"
 #: How many versions of the configuration are kept.
 VERSIONS_KEPT = 50
 
-DEFAULTS: Mapping[str, Any] = {
-    "STANDARD": None,
-    "ENCRYPTION_KEYS": (),
-    "CATEGORIES": {},
-    "CATEGORY_RULES": {},
-    "STANDARD_CATEGORIES": ("security",),
-    "REDIRECT_ALL_TO": None,
-    "ALLOW_PLAINTEXT_AUTH": False,
-    "ALLOWED_NETWORKS": (),
-    "FALLBACK_TO_STANDARD": False,
-    "COOL_DOWN": 60,
-    "ALERT_INTERVAL": 900,
-    "FINAL_REPLY_TIMEOUT": 60,
-    "FINAL_REPLY_TIMEOUT_IN_WORKERS": 600,
-    "MAX_RECIPIENTS": 100,
-    "MAX_SESSIONS": 8,
-    "SESSION_WAIT": 30,
-    "SESSION_MAX_AGE": 300,
-    "SESSION_MAX_IDLE": 30,
-    "SESSION_MAX_MESSAGES": 100,
-    "ONE_WRITE_WITHIN": 5,
-    "DELIVERY": "immediate",
-    "RETRY_DEFERRED": False,
-    "RETRY_CATEGORIES": ("form",),
-    "OUTBOX_MAX_AGE": 2 * 24 * 3600,
-    "SECURITY_MAX_AGE": 3600,
-    "OUTBOX_LEASE": 1800,
-    "OUTBOX_RETRY_AFTER": 60,
-    "OUTBOX_POLL": 5,
-    "STORE_MESSAGES": "undelivered",
-    "KEEP_LOG_DAYS": 90,
-    "KEEP_MESSAGES_DAYS": 14,
-    "MAX_STORED": 10**9,
-    "BANNERS": True,
-    "WEBHOOK_REQUESTS_PER_MINUTE": 3000,
-}
-
-#: Keys whose value is a number above zero: seconds, or a count.
-NUMBERS = tuple(key for key, value in DEFAULTS.items() if type(value) is int)
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+T = TypeVar("T")
 
 
-class _Seconds:
-    """A number above zero, called as the key it is read from."""
+class Setting(Generic[T]):
+    """One key, named like its attribute.
+
+    Args:
+        default: the value if the project doesn't set the key.
+        convert: makes the attribute's value from it.
+    """
+
+    def __init__(self, default: Any, convert: Callable[[Any], T]) -> None:
+        self.default, self.convert = default, convert
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._key = name
+        self.key = name
 
-    def __get__(self, conf: "Conf", owner: type) -> float:
-        return conf.number(self._key)
+    def __get__(self, conf: "Conf", owner: type) -> T:
+        value = conf.given().get(self.key, self.default)
+        try:
+            return self.convert(value)
+        except _Invalid as error:
+            raise ImproperlyConfigured(f"WAGTAIL_SMTP[{self.key!r}] must be {error}.") from None
+        except (TypeError, ValueError) as error:
+            raise ImproperlyConfigured(
+                f"WAGTAIL_SMTP[{self.key!r}] can't be used: {error}"
+            ) from error
 
 
-class _Count(_Seconds):
-    """A whole number above zero."""
+class _Invalid(Exception):
+    """The message completes the sentence "The value must be …"."""
 
-    def __get__(self, conf: "Conf", owner: type) -> int:
-        return int(conf.number(self._key))
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise _Invalid("a number above zero")
+    return value
+
+
+def _count(value: Any) -> int:
+    count = int(_number(value))
+    if not count:
+        raise _Invalid("a whole number above zero")
+    return count
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if value not in choices:
+            raise _Invalid(f"one of {', '.join(map(repr, choices))}")
+        return str(value)
+
+    return convert
+
+
+def _backend(value: Any) -> Mapping[str, Any] | None:
+    if value is not None and not (
+        isinstance(value, Mapping) and isinstance(value.get("BACKEND"), str)
+    ):
+        raise _Invalid("a dictionary with a 'BACKEND' path and, where needed, 'OPTIONS'")
+    return value
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    return tuple(map(ipaddress.ip_network, value))
+
+
+def _addresses(value: Any) -> tuple[str, ...] | None:
+    """An item that isn't text becomes ``<type>``, which is not a valid address."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, list | tuple | set | frozenset):
+        value = [value]
+    items = (
+        item.strip() if isinstance(item, str) else f"<{type(item).__name__}>" for item in value
+    )
+    return tuple(filter(None, items))
 
 
 class Conf:
-    """The plugin's settings as typed properties."""
+    """The plugin's settings, each as an attribute with the type in which it is used."""
+
+    #: ``{"BACKEND": path, "OPTIONS": {…}}`` of standard delivery, or None.
+    STANDARD = Setting(None, _backend)
+    #: Fernet keys, the newest first. Empty: keys are derived from SECRET_KEY.
+    ENCRYPTION_KEYS = Setting[tuple[str, ...]]((), tuple)
+    #: The project's own categories: slug to label.
+    CATEGORIES = Setting[dict[str, Any]]({}, dict)
+    #: Functions that send email, as ``"module:Class.method"``, with the category of their email.
+    CATEGORY_RULES = Setting[dict[str, str]]({}, dict)
+    #: Categories that standard delivery always sends, even if a set has them.
+    STANDARD_CATEGORIES = Setting[frozenset[str]](("security",), frozenset)
+    #: Addresses that receive all email instead of its recipients. Use :meth:`Conf.forced_redirect`.
+    REDIRECT_ALL_TO = Setting(None, _addresses)
+    #: Whether passwords may be sent without TLS to other machines.
+    ALLOW_PLAINTEXT_AUTH = Setting(False, bool)
+    #: Loopback and private networks where any port is allowed.
+    ALLOWED_NETWORKS = Setting((), _networks)
+    #: Whether standard delivery sends what no set could, unless it may already have been sent.
+    FALLBACK_TO_STANDARD = Setting(False, bool)
+    #: Seconds for which a set is tried last after its server could not be reached.
+    COOL_DOWN = Setting(60, _number)
+    #: Seconds in which one alert is sent for a set and cause.
+    ALERT_INTERVAL = Setting(900, _number)
+    #: Seconds to wait for the server's reply to the whole message, in a request.
+    FINAL_REPLY_TIMEOUT = Setting(60, _number)
+    #: The same outside of requests (RFC 5321 4.5.3.2.6 asks for 600).
+    FINAL_REPLY_TIMEOUT_IN_WORKERS = Setting(600, _number)
+    #: Recipients of one SMTP transaction (RFC 5321 4.5.3.1.8 guarantees 100).
+    MAX_RECIPIENTS = Setting(100, _count)
+    #: Sessions that a process opens to the server of one set.
+    MAX_SESSIONS = Setting(8, _count)
+    #: Seconds that a message waits while all sessions are used.
+    SESSION_WAIT = Setting(30, _number)
+    #: Seconds after which a session is not used again.
+    SESSION_MAX_AGE = Setting(300, _number)
+    #: Seconds after which an unused session is closed.
+    SESSION_MAX_IDLE = Setting(30, _number)
+    #: Messages after which a session is not used again.
+    SESSION_MAX_MESSAGES = Setting(100, _count)
+    #: Seconds after its last use from which a session checks its connection before it sends a
+    #: message. Until then, the message is sent in one write; if the connection were dead, no one
+    #: would know whether the server accepted it.
+    SESSION_CHECK_AFTER = Setting(5, _number)
+    #: ``immediate``, or ``queued``: through the outbox.
+    DELIVERY = Setting("immediate", _one_of("immediate", "queued"))
+    #: Whether the outbox tries again what immediate delivery could not send.
+    RETRY_DEFERRED = Setting(False, bool)
+    #: Categories for which the outbox does so even without ``RETRY_DEFERRED``.
+    RETRY_CATEGORIES = Setting[frozenset[str]](("form",), frozenset)
+    #: Seconds for which the outbox tries to send a message, and one of category security.
+    OUTBOX_MAX_AGE = Setting(2 * 24 * 3600, _number)
+    SECURITY_MAX_AGE = Setting(3600, _number)
+    #: Seconds for which a worker's claim of messages is valid.
+    OUTBOX_LEASE = Setting(1800, _number)
+    #: Seconds until the first retry; each later one waits twice as long, up to an hour.
+    OUTBOX_RETRY_AFTER = Setting(60, _number)
+    #: Seconds between two queries while the outbox is empty.
+    OUTBOX_POLL = Setting(5, _number)
+    #: Which messages are stored in full.
+    STORE_MESSAGES = Setting("undelivered", _one_of("undelivered", "all", "none"))
+    #: Days for which log entries, and stored messages, are kept.
+    KEEP_LOG_DAYS = Setting(90, _number)
+    KEEP_MESSAGES_DAYS = Setting(14, _number)
+    #: Bytes that all stored messages may use.
+    MAX_STORED = Setting(10**9, _count)
+    #: Whether admin pages show redirects, changes that are not live yet, and failures.
+    BANNERS = Setting(True, bool)
+    #: Webhook requests that are accepted for one set.
+    WEBHOOK_REQUESTS_PER_MINUTE = Setting(3000, _count)
 
     def given(self) -> Mapping[str, Any]:
-        """What the project wrote into ``WAGTAIL_SMTP``.
+        """Return what the project wrote into ``WAGTAIL_SMTP``.
 
         Raises:
-            ImproperlyConfigured: it is not a dictionary; a redirect in it would be missed.
+            ImproperlyConfigured: it is not a dictionary. A redirect in it would be ignored.
         """
         value = getattr(settings, "WAGTAIL_SMTP", {})
         if not isinstance(value, Mapping):
             raise ImproperlyConfigured("WAGTAIL_SMTP must be a dictionary.")
         return value
 
-    def _get(self, key: str) -> Any:
-        return self.given().get(key, DEFAULTS[key])
-
-    @property
-    def STANDARD(self) -> Mapping[str, Any] | None:
-        """``{"BACKEND": path, "OPTIONS": {…}}`` of standard delivery, or None."""
-        value = self._get("STANDARD")
-        if value is not None and not (
-            isinstance(value, Mapping) and isinstance(value.get("BACKEND"), str)
-        ):
-            raise ImproperlyConfigured(
-                "WAGTAIL_SMTP['STANDARD'] must be a dictionary with a 'BACKEND' path "
-                "and, where needed, 'OPTIONS'."
-            )
-        return value
-
-    @property
-    def ENCRYPTION_KEYS(self) -> tuple[str, ...]:
-        """Fernet keys, the newest first. Empty: keys are derived from SECRET_KEY."""
-        return tuple(self._get("ENCRYPTION_KEYS"))
-
-    @property
-    def CATEGORIES(self) -> dict[str, Any]:
-        """The project's own categories: slug to label."""
-        return dict(self._get("CATEGORIES"))
-
-    @property
-    def CATEGORY_RULES(self) -> dict[str, str]:
-        """Call sites, as ``"module:Class.method"``, with the category of their mail."""
-        return dict(self._get("CATEGORY_RULES"))
-
-    @property
-    def STANDARD_CATEGORIES(self) -> frozenset[str]:
-        """Categories that standard delivery carries whatever the sets say."""
-        return frozenset(self._get("STANDARD_CATEGORIES"))
-
-    @property
-    def ALLOW_PLAINTEXT_AUTH(self) -> bool:
-        """Whether passwords may go to other than loopback addresses without TLS."""
-        return bool(self._get("ALLOW_PLAINTEXT_AUTH"))
-
-    @property
-    def ALLOWED_NETWORKS(self) -> tuple[Network, ...]:
-        """Loopback and private networks that may be connected to on any port."""
-        return tuple(ipaddress.ip_network(n) for n in self._get("ALLOWED_NETWORKS"))
-
-    @property
-    def FALLBACK_TO_STANDARD(self) -> bool:
-        """Whether standard delivery carries what no set could, unless it may have been sent."""
-        return bool(self._get("FALLBACK_TO_STANDARD"))
-
-    def number(self, key: str) -> float:
-        """The value of one of :data:`NUMBERS`.
-
-        Raises:
-            ImproperlyConfigured: it is not a number above zero.
-        """
-        value = self._get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise ImproperlyConfigured(f"WAGTAIL_SMTP[{key!r}] must be a number above zero.")
-        return value
-
     def require_valid(self) -> None:
-        """Read what is used while messages are sent, so that nothing wrong is found in between.
+        """Read all settings, so that a wrong value fails before the first message.
 
         Raises:
             ImproperlyConfigured: a value is wrong.
         """
-        for key in NUMBERS:
-            self.number(key)
-        _ = self.DELIVERY, self.STORE_MESSAGES
-
-    #: Seconds for which a set is passed over after its server could not be reached.
-    COOL_DOWN = _Seconds()
-    #: Seconds in which one alert is sent for a set and cause.
-    ALERT_INTERVAL = _Seconds()
-    #: Seconds that a request waits for the server's reply to the whole message.
-    FINAL_REPLY_TIMEOUT = _Seconds()
-    #: The same outside of requests (RFC 5321 4.5.3.2.6 asks for 600).
-    FINAL_REPLY_TIMEOUT_IN_WORKERS = _Seconds()
-    #: Recipients of one SMTP transaction (RFC 5321 4.5.3.1.8 guarantees 100).
-    MAX_RECIPIENTS = _Count()
-    #: Sessions that a process opens to the server of one set.
-    MAX_SESSIONS = _Count()
-    #: Seconds that a message waits while all sessions are in use.
-    SESSION_WAIT = _Seconds()
-    #: Seconds after which a session is not used again.
-    SESSION_MAX_AGE = _Seconds()
-    #: Seconds after which an unused session is closed.
-    SESSION_MAX_IDLE = _Seconds()
-    #: Messages after which a session is not used again.
-    SESSION_MAX_MESSAGES = _Count()
-    #: Seconds since its last use within which a session gets a message in one write. Later it may
-    #: have died unnoticed, and a message written at once would be neither known to be taken nor
-    #: known not to be.
-    ONE_WRITE_WITHIN = _Seconds()
-    #: Seconds for which the outbox tries a message, and one of category security.
-    OUTBOX_MAX_AGE = _Seconds()
-    SECURITY_MAX_AGE = _Seconds()
-    #: Seconds for which a worker's claim of messages is valid.
-    OUTBOX_LEASE = _Seconds()
-    #: Seconds until the first retry; each later one waits twice as long, up to an hour.
-    OUTBOX_RETRY_AFTER = _Seconds()
-    #: Seconds between two looks into an empty outbox.
-    OUTBOX_POLL = _Seconds()
-    #: Days for which log entries, and whole messages, are kept.
-    KEEP_LOG_DAYS = _Count()
-    KEEP_MESSAGES_DAYS = _Count()
-    #: Bytes that all stored messages may use.
-    MAX_STORED = _Count()
-    #: Requests with delivery reports that are taken for one set.
-    WEBHOOK_REQUESTS_PER_MINUTE = _Count()
-
-    @property
-    def DELIVERY(self) -> str:
-        """``immediate``, or ``queued``: by way of the outbox.
-
-        Raises:
-            ImproperlyConfigured: it is anything else.
-        """
-        return self._one_of("DELIVERY", ("immediate", "queued"))
-
-    @property
-    def STORE_MESSAGES(self) -> str:
-        """Which messages are stored whole: ``undelivered``, ``all`` or ``none``.
-
-        Raises:
-            ImproperlyConfigured: it is anything else.
-        """
-        return self._one_of("STORE_MESSAGES", ("undelivered", "all", "none"))
-
-    @property
-    def RETRY_DEFERRED(self) -> bool:
-        """Whether the outbox tries again what immediate delivery could not send."""
-        return bool(self._get("RETRY_DEFERRED"))
-
-    @property
-    def RETRY_CATEGORIES(self) -> frozenset[str]:
-        """Categories for which the outbox does so even without ``RETRY_DEFERRED``."""
-        return frozenset(self._get("RETRY_CATEGORIES"))
-
-    @property
-    def BANNERS(self) -> bool:
-        """Whether admin pages show redirects, changes that are not live yet, and failures."""
-        return bool(self._get("BANNERS"))
-
-    def _one_of(self, key: str, choices: tuple[str, ...]) -> str:
-        value = self._get(key)
-        if value not in choices:
-            raise ImproperlyConfigured(
-                f"WAGTAIL_SMTP[{key!r}] must be one of {', '.join(map(repr, choices))}."
-            )
-        return str(value)
+        for key in DEFAULTS:
+            getattr(self, key)
 
     def stores(self, state: str) -> bool:
-        """Whether messages that ended in ``state`` are stored. What is too large always is."""
+        """Whether messages in this state are stored. A message that is too large always is."""
         if state == "too_large" or self.STORE_MESSAGES == "all":
             return True
         undelivered = {"failed", "blocked", "unknown"}
         return self.STORE_MESSAGES == "undelivered" and state in undelivered
 
     def forced_redirect(self) -> tuple[str, ...] | None:
-        """The addresses that environment or settings send all mail to, as written.
+        """Return the addresses that the environment or the settings redirect all email to.
 
-        None: no redirect is forced. An empty tuple: one is forced but names nobody, so
-        no mail may leave. What is no text stands there as ``<type>``, which is no address.
+        None: no redirect is forced. An empty tuple: one is forced without an address, so no email
+        is sent. The addresses are not validated.
         """
         if REDIRECT_VARIABLE in os.environ:
-            value: Any = os.environ[REDIRECT_VARIABLE]
-        else:
-            value = self._get("REDIRECT_ALL_TO")
-        if value is None:
-            return None
-        if isinstance(value, str):
-            value = value.split(",")
-        if not isinstance(value, list | tuple | set | frozenset):
-            value = [value]
-        named = (
-            item.strip() if isinstance(item, str) else f"<{type(item).__name__}>" for item in value
-        )
-        return tuple(filter(None, named))
+            return _addresses(os.environ[REDIRECT_VARIABLE])
+        return self.REDIRECT_ALL_TO
 
 
+#: The default of each key.
+DEFAULTS: Mapping[str, Any] = {
+    key: setting.default for key, setting in vars(Conf).items() if isinstance(setting, Setting)
+}
 conf = Conf()

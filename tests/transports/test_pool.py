@@ -64,7 +64,7 @@ def test_a_message_is_one_write_on_a_session_just_used(server, transport_to):
 
 
 def test_an_older_session_asks_before_the_message_leaves(server, transport_to, configure):
-    configure(ONE_WRITE_WITHIN=0.05)
+    configure(SESSION_CHECK_AFTER=0.05)
     transport = transport_to(server)
     send(transport)
     time.sleep(0.1)

@@ -68,8 +68,8 @@ class Sweep:
 
     def step(self) -> Pruned:
         """Remove a few whole messages, and a few entries; each in a short transaction."""
-        keep_log = conf.number("KEEP_LOG_DAYS")
-        keep_messages = min(conf.number("KEEP_MESSAGES_DAYS"), keep_log)
+        keep_log = conf.KEEP_LOG_DAYS
+        keep_messages = min(conf.KEEP_MESSAGES_DAYS, keep_log)
         messages, more_messages = self._next(StoredMessage, keep_messages)
         some = _within_bytes(messages)
         if some:

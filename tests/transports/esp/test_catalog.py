@@ -335,7 +335,7 @@ def test_one_connection_for_many_messages(provider):
 def test_a_connection_that_rested_is_not_trusted(provider, configure):
     provider.answer = PROVIDERS["postmark"].accepted(["to@example.com"])
     by = transport("postmark")
-    configure(ONE_WRITE_WITHIN=0.000001)
+    configure(SESSION_CHECK_AFTER=0.000001)
     for _ in range(2):
         send(by)
     assert provider.connections == 2

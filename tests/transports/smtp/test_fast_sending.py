@@ -195,7 +195,7 @@ def test_what_a_used_session_refuses_a_new_one_may_take(transport_to, reply, ext
 @pytest.mark.parametrize("reply", ["421 4.4.2 Idle", "451 4.3.0 Not now", "502 5.5.1 What?"])
 @pytest.mark.parametrize("extensions", [("8BITMIME",), ("PIPELINING",), ("PIPELINING", "CHUNKING")])
 def test_a_session_that_refuses_rset_is_dropped(transport_to, configure, reply, extensions):
-    configure(ONE_WRITE_WITHIN=1e-9)
+    configure(SESSION_CHECK_AFTER=1e-9)
     # Each message resets, and the probe does twice.
     skip = 3 if "PIPELINING" in extensions else 1
     with HostileServer(

@@ -232,7 +232,7 @@ def test_a_session_that_ends_in_the_second_message(servers, send, mode, name, ph
 @pytest.mark.parametrize("phase", ["mail", "rcpt"])
 def test_an_older_session_gets_the_data_last(servers, send, settings, phase, kind):
     """So that one that died unnoticed leaves nothing unknown."""
-    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"ONE_WRITE_WITHIN": 0.001}
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"SESSION_CHECK_AFTER": 0.001}
     first, other = servers(faults=[Fault(phase, kind, skip=2, times=1)])
     for address in ("earning@example.org", "one@example.org"):
         assert send(address).count == 1

@@ -185,7 +185,7 @@ class AnymailSession:
         from wagtail_smtp.transports.esp.errors import classify_error
 
         message, adapter = outgoing.message, self._adapter
-        if time.monotonic() - self.used_at > conf.ONE_WRITE_WITHIN:
+        if time.monotonic() - self.used_at > conf.SESSION_CHECK_AFTER:
             # An older connection may have died unnoticed. After writing to it, the outcome would
             # be unknown.
             adapter.forget()

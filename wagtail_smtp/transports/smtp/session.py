@@ -48,7 +48,7 @@ class SMTPSession:
         """
         offers = self._fast.usable(self._extensions)
         transaction = Transaction(self._wire, offers, self._name, reply_timeout)
-        is_fresh = time.monotonic() - self.used_at <= conf.ONE_WRITE_WITHIN
+        is_fresh = time.monotonic() - self.used_at <= conf.SESSION_CHECK_AFTER
         try:
             result = transaction.run(
                 envelope,
