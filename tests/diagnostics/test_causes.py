@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.support import troubleshooting_page
+from wagtail_smtp.causes import explain
+from wagtail_smtp.causes.base import Failure
 from wagtail_smtp.config.oauth import REASONS
-from wagtail_smtp.diagnostics.causes.base import Failure
-from wagtail_smtp.diagnostics.explain import explain
 from wagtail_smtp.exceptions import (
     DestinationRefused,
     MessageDeferred,

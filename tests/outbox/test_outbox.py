@@ -120,11 +120,12 @@ def test_what_is_deferred_is_tried_again(make_set, reload):
             row = OutboxMessage.objects.get()
             assert (row.tries, row.state, row.entry.state) == (tries, "waiting", "deferred")
             assert "451" in row.entry.reason
+            assert row.entry.cause == "try-later"
             _due_now()
         _work()
         assert len(server.received) == 1
     entry = LogEntry.objects.get()
-    assert (entry.state, entry.attempts.count()) == ("sent", 3)
+    assert (entry.state, entry.cause, entry.attempts.count()) == ("sent", "", 3)
 
 
 def test_only_those_who_wait_get_it_again(make_set, reload):
@@ -138,12 +139,13 @@ def test_only_those_who_wait_get_it_again(make_set, reload):
             "now@example.org": "sent",
             "later@example.org": "waiting",
         }
+        assert LogEntry.objects.get().cause == "recipient-disabled"
         _due_now()
         _work()
         recipients = [received.recipients for received in server.received]
     assert recipients == [["now@example.org"], ["Later@example.org"]]
     entry = LogEntry.objects.get()
-    assert entry.state == "sent"
+    assert (entry.state, entry.cause) == ("sent", "")
     assert set(_recipients(entry).values()) == {"sent"}
 
 
@@ -160,7 +162,7 @@ def test_two_spellings_of_an_address_have_a_state_each(make_set, reload):
         _work()
         assert [received.recipients for received in server.received] == [["ann@example.org"]]
     entry = LogEntry.objects.get()
-    assert entry.state == "partly_sent"
+    assert (entry.state, entry.cause) == ("partly_sent", "recipient-disabled")
     assert [row.state for row in entry.recipients.order_by("id")] == ["sent", "not_sent"]
     assert not OutboxMessage.objects.exists()
 
@@ -205,7 +207,7 @@ def test_what_a_dead_worker_was_sending_is_unknown(make_set, reload, configure):
         assert _work() == 0
         assert server.received == []
     entry = LogEntry.objects.get()
-    assert entry.state == "unknown"
+    assert (entry.state, entry.cause) == ("unknown", "outcome-unknown")
     assert set(_recipients(entry).values()) == {"unknown"}
 
 

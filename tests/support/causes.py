@@ -1,6 +1,6 @@
 """Texts of causes by slug, so that tests don't repeat them."""
 
-from wagtail_smtp.diagnostics.explain import CAUSES
+from wagtail_smtp.causes import CAUSES
 
 _BY_SLUG = {cause.slug: cause for cause in CAUSES}
 

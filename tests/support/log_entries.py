@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.delivery.log import stored_message as log_stored_message
+from wagtail_smtp.delivery.log.cause import BY_STATE
 from wagtail_smtp.delivery.log.entries import recipient
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
@@ -17,6 +18,7 @@ def make_entry(
 ):
     """An entry ``ago`` days old; with ``message`` it is kept."""
     values = {"category": "invoice", "category_source": "context", "via": "Office"} | values
+    values = {"cause": BY_STATE.get(state, "")} | values
     entry = LogEntry.objects.create(
         state=state,
         subject=subject,

@@ -15,7 +15,7 @@ GUIDE = (
 
 def text() -> str:
     """The up-to-date page. What is above the mark is written by hand."""
-    from wagtail_smtp.diagnostics.explain import GROUPS
+    from wagtail_smtp.causes import GROUPS
 
     head = PATH.read_text().partition(MARK)[0]
     parts = []

@@ -6,7 +6,7 @@ from django.views.generic import TemplateView
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import AdminPage, EmailViewSet
-from wagtail_smtp.diagnostics.explain import GROUPS, GUIDES
+from wagtail_smtp.causes import GROUPS, GUIDES
 
 
 class TroubleshootingView(AdminPage, TemplateView):

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -11,13 +11,13 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.categories import TEST
+from wagtail_smtp.causes import explain
+from wagtail_smtp.causes.base import Cause, Failure
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address, effective_sender
 from wagtail_smtp.config.values import Configuration, Problem, SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.outgoing import build_outgoing, prepare
 from wagtail_smtp.delivery.routing import Redirect, redirect_for
-from wagtail_smtp.diagnostics.causes.base import Cause, Failure
-from wagtail_smtp.diagnostics.explain import explain
 from wagtail_smtp.exceptions import DestinationRefused
 from wagtail_smtp.live import current
 from wagtail_smtp.live.diff import every_category
@@ -120,9 +120,14 @@ def try_server(
             if stage.error is None:
                 yield StageResult(stage)
             else:
-                failure = Failure.of(stage.error, server.host, server.port, server.encryption)
-                uses_oauth = server.tokens is not None
-                failure = replace(failure, uses_esp=item.uses_esp, uses_oauth=uses_oauth)
+                failure = Failure.of(
+                    stage.error,
+                    server.host,
+                    server.port,
+                    server.encryption,
+                    uses_esp=item.uses_esp,
+                    uses_oauth=server.tokens is not None,
+                )
                 yield StageResult(stage, explain(failure))
 
 

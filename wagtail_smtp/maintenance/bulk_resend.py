@@ -16,8 +16,6 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.categories import SECURITY
-from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.maintenance.resend import (
     Member,
@@ -193,12 +191,8 @@ class Selection:
     category: str = ""
     cause: str = ""
 
-    def numbers(self, configuration: Configuration) -> Iterator[int]:
-        """Yield the numbers of the entries that exist now, by state, the oldest first.
-
-        Args:
-            configuration: the live configuration, to find causes.
-        """
+    def numbers(self) -> Iterator[int]:
+        """Yield the numbers of the entries that exist now, by state, the oldest first."""
         entries = LogEntry.objects.using(write_alias())
         since = entries.filter(created_at__gte=self.since).order_by("created_at")
         first = since.values_list("pk", flat=True).first()
@@ -208,12 +202,10 @@ class Selection:
         for state in self.states:
             after = max(first - _SLACK, 0) - 1
             while chunk := self._chunk(state, after, newest):
-                after = chunk[-1].pk
-                for entry in chunk:
-                    if not self.cause or self._has_cause(entry, configuration):
-                        yield entry.pk
+                after = chunk[-1]
+                yield from chunk
 
-    def _chunk(self, state: str, after: int, newest: int) -> list[LogEntry]:
+    def _chunk(self, state: str, after: int, newest: int) -> list[int]:
         rows = LogEntry.objects.using(write_alias()).filter(
             state=state, pk__gt=after, pk__lte=newest, created_at__gte=self.since
         )
@@ -224,9 +216,5 @@ class Selection:
         elif self.via:
             rows = rows.filter(via=self.via)
         if self.cause:
-            rows = rows.prefetch_related("attempts")
-        return list(rows.order_by("pk")[:CHUNK])
-
-    def _has_cause(self, entry: LogEntry, configuration: Configuration) -> bool:
-        cause = cause_of(entry, configuration)
-        return cause is not None and cause.slug == self.cause
+            rows = rows.filter(cause=self.cause)
+        return list(rows.order_by("pk").values_list("pk", flat=True)[:CHUNK])

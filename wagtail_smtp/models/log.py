@@ -112,6 +112,8 @@ class LogEntry(models.Model):
     redirected_by = models.CharField(_("redirected by"), max_length=100, blank=True)
     #: Why it is in its state: the server's response or our own text.
     reason = models.CharField(_("reason"), max_length=SHOWN * 2, blank=True)
+    #: The slug of a cause in :mod:`wagtail_smtp.causes`; empty: unknown, or the message was sent.
+    cause = models.CharField(max_length=50, blank=True, default="", editable=False)
     #: The highest that was reported of a recipient (:data:`wagtail_smtp.models.choices.RANKS`).
     reported = models.CharField(
         _("reported"), max_length=16, choices=REPORTS, blank=True, default="", editable=False

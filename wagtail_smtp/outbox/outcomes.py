@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
+from wagtail_smtp.delivery.log import cause, tracking_events, writer
 from wagtail_smtp.delivery.log import entries as log_entries
-from wagtail_smtp.delivery.log import tracking_events, writer
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
@@ -190,6 +190,7 @@ def _simple_outcomes(results: Sequence[Result]) -> Iterator[Statement]:
             "version": version,
             "sender": sender,
             "reason": "",
+            "cause": "",
             "changed_at": now,
         }
         yield bulk_sql.update(LogEntry, "id", keys, values)
@@ -217,9 +218,12 @@ def _write_outcome(result: Result) -> None:
         will_retry = claims.postpone(row, min(wait_after(row.tries + 1), left))
     recipients = _update_recipients(entry, delivery, will_retry)
     entry.state = State.DEFERRED if will_retry else _final_state(described.state, recipients)
+    entry.cause = cause.find(delivery, described.state if will_retry else entry.state, recipients)
     entry.changed_at = timezone.now()
     # Not the other fields: an address may have been erased from them.
-    entry.save(using=connections.write_alias(), update_fields=[*names, "state", "changed_at"])
+    entry.save(
+        using=connections.write_alias(), update_fields=[*names, "state", "cause", "changed_at"]
+    )
     tracking_events.catch_up(entry, recipients)
     if not will_retry:
         is_kept = log_entries.is_kept(delivery, entry.state)
@@ -338,6 +342,8 @@ def _end(entry: LogEntry, state: State, waiting: RecipientState, reason: str | N
     values = {"state": state, "changed_at": timezone.now()}
     if reason is not None:
         values["reason"] = reason
+    if state in cause.BY_STATE:
+        values["cause"] = cause.BY_STATE[state]
     for name, value in values.items():
         setattr(entry, name, value)
     entry.save(update_fields=[*values])

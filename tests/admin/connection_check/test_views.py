@@ -20,8 +20,8 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from tests.support.servers.smtp_server import CA_PEM, free_port
 from wagtail_smtp.admin.connection_check import check
+from wagtail_smtp.causes import GROUPS, GUIDES
 from wagtail_smtp.diagnostics.check_set import NOT_ASKED
-from wagtail_smtp.diagnostics.explain import GROUPS, GUIDES
 from wagtail_smtp.models import LogEntry, Secret, SettingsSet
 from wagtail_smtp.templatetags.wagtail_smtp_tags import wagtail_smtp_links
 

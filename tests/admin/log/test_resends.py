@@ -14,7 +14,6 @@ from tests.support.log_entries import fill, make_entry, make_message
 from wagtail_smtp.admin.delivery import chart
 from wagtail_smtp.admin.delivery.failures import count_since, last_failures, latest_failure
 from wagtail_smtp.admin.log import actions
-from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.diagnostics.status import status
 from wagtail_smtp.maintenance import bulk_resend, resend
 from wagtail_smtp.maintenance.bulk_resend import ResendSummary, resend_several
@@ -35,7 +34,7 @@ def _counts():
     today = chart.volume().days[-1].counts
     return (
         count_since(day),
-        len(last_failures(Configuration())),
+        len(last_failures()),
         len(status().failures),
         latest_failure() is not None,
         today.get("failed", 0),
@@ -236,9 +235,7 @@ def test_the_command_selects(db, capsys, make_set):
         capsys, "--category", "form", "--state", "blocked", "--dry-run"
     )
     assert "Would be resent: 0 messages\n" in _command(capsys, "--cause", "try-later", "--dry-run")
-    one.attempts.create(
-        via="Office", began_at=timezone.now(), seconds=1, state="failed", phase="rcpt", code=451
-    )
+    LogEntry.objects.filter(pk=one.pk).update(cause="try-later")
     assert "Would be resent: 1 message\n" in _command(capsys, "--cause", "try-later", "--dry-run")
     with pytest.raises(CommandError, match="Nowhere"):
         _command(capsys, "--set", "Nowhere")

@@ -20,7 +20,7 @@ SETS = reverse("wagtailsnippets_wagtail_smtp_settingsset:list")
 
 def _failed(item=None, **values):
     key = item.key if item else None
-    entry = make_entry(state="failed", via="Office", set_key=key, **values)
+    entry = make_entry(state="failed", via="Office", set_key=key, cause="login-refused", **values)
     entry.recipients.update(state="deferred")
     entry.attempts.create(
         via="Office",

@@ -17,9 +17,9 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from wagtail_smtp.admin.delivery.failures import problem_url
+from wagtail_smtp.causes.base import without_prefix
 from wagtail_smtp.config.values import SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.routing import FORCED
-from wagtail_smtp.diagnostics.causes.base import without_prefix
 from wagtail_smtp.diagnostics.check_set import (
     FAST,
     build_test_message,

@@ -13,8 +13,7 @@ from wagtail.admin.site_summary import SummaryItem
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import TROUBLESHOOTING, cached
 from wagtail_smtp.admin.labels import category_label, state_tag, via_label
-from wagtail_smtp.diagnostics.causes.base import Cause
-from wagtail_smtp.diagnostics.explain import cause_of
+from wagtail_smtp.causes import by_slug
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
@@ -43,7 +42,10 @@ class FailedEntry:
     """A message that wasn't sent, with its cause; ``reason`` may contain personal data."""
 
     entry: LogEntry
-    cause: Cause | None
+
+    @property
+    def cause(self):
+        return by_slug(self.entry.cause)
 
     @property
     def category(self):
@@ -72,12 +74,8 @@ def problem_url(cause):
     return f"{reverse(TROUBLESHOOTING)}#{cause.slug}" if cause else ""
 
 
-def last_failures(configuration):
-    """Return the newest failures of the last week that were not resent successfully.
-
-    Args:
-        configuration: what is live, for the fixes.
-    """
+def last_failures():
+    """Return the newest failures of the last week that were not resent successfully."""
     since = timezone.now() - RECENT
     # Not from a replica, which may not have the failure of a test email yet.
     entries = LogEntry.objects.using(write_alias())
@@ -86,11 +84,7 @@ def last_failures(configuration):
         # One query per state: a combined query would sort all matching entries.
         newest = entries.filter(state=state).not_made_up_for().order_by("-id")
         keys += [key for key, at in newest.values_list("pk", "created_at")[:LISTED] if at >= since]
-    rows = entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")
-    return [
-        FailedEntry(entry, cause_of(entry, configuration))
-        for entry in rows.prefetch_related("attempts")
-    ]
+    return list(map(FailedEntry, entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")))
 
 
 @dataclass(frozen=True)
@@ -102,10 +96,10 @@ class SetFailures:
     newest: FailedEntry
 
 
-def of_sets(configuration, since):
+def of_sets(since):
     """Return :class:`SetFailures` by the key of each set that failed and has sent nothing since.
 
-    Four queries, however many sets there are, and two more for each set that fails.
+    Three queries, however many sets there are, and one more for each set that fails.
     """
     entries = LogEntry.objects.using(write_alias())
     rows = entries.since(since).filter(state__in=_OF_SERVERS)
@@ -113,11 +107,11 @@ def of_sets(configuration, since):
     counted = rows.values_list("set_key").annotate(count=Count("pk"), newest=Max("pk"))
     found = {newest: count for _key, count, newest in counted}
     failing = {}
-    for entry in entries.filter(pk__in=found).prefetch_related("attempts"):
+    for entry in entries.filter(pk__in=found):
         later = entries.filter(via=entry.via, state__in=WORKS, pk__gt=entry.pk)
         if not later.filter(set_key=entry.set_key).exists():
-            newest = FailedEntry(entry, cause_of(entry, configuration))
-            failing[str(entry.set_key)] = SetFailures(str(entry.set_key), found[entry.pk], newest)
+            key = str(entry.set_key)
+            failing[key] = SetFailures(key, found[entry.pk], FailedEntry(entry))
     return failing
 
 

@@ -178,7 +178,7 @@ def _messages(overview):
     is_stuck = overdue > OVERDUE.total_seconds()
     return {
         "status_lines": status_lines(overview, is_stuck=is_stuck),
-        "failures": last_failures(overview.live),
+        "failures": last_failures(),
         "failure_days": RECENT.days,
         "volume": volume(),
         "waiting": counts.get("waiting", 0) + counts.get("claimed", 0),

@@ -11,11 +11,11 @@ from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.delivery.failures import problem_url
 from wagtail_smtp.admin.labels import category_choices, category_label, via_label
 from wagtail_smtp.categories import TEST
+from wagtail_smtp.causes import by_slug
+from wagtail_smtp.causes.base import Cause
 from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.delivery.explain import explain
 from wagtail_smtp.delivery.routing import FORCED
-from wagtail_smtp.diagnostics.causes.base import Cause
-from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.models.choices import State
@@ -92,9 +92,8 @@ def last_result(request, configuration):
     if entry is None:
         return _without_entry(kept["reason"])
     status, headline = _headline(entry)
-    is_sent = entry.state == State.SENT
     facts = tuple(_facts(entry, kept["recipient"], configuration, request.user))
-    cause = None if is_sent else cause_of(entry, configuration)
+    cause = by_slug(entry.cause)
     return Result(status, headline, facts, cause, entry)
 
 

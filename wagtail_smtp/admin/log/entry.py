@@ -16,9 +16,7 @@ from wagtail_smtp.admin.delivery.failures import NOT_SENT, FailedEntry
 from wagtail_smtp.admin.labels import category_label, via_label
 from wagtail_smtp.admin.log.message import ReadableMessage
 from wagtail_smtp.admin.log.resends import Resends
-from wagtail_smtp.admin.sets.overview import Overview
 from wagtail_smtp.categories import SECURITY
-from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.maintenance.resend import can_resend
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
@@ -121,7 +119,7 @@ class EntryView(EntryPage):
         """The context about the cause of a failure and the set to check."""
         if self.entry.state not in NOT_SENT:
             return {}
-        failure = FailedEntry(self.entry, cause_of(self.entry, Overview.now().live))
+        failure = FailedEntry(self.entry)
         return {"failure": failure, "set_url": self._set_url if failure.cause else ""}
 
     @cached_property

@@ -28,10 +28,10 @@ from wagtail_smtp.admin.base import (
     RequiresPermission,
     explain_missing_tables,
 )
+from wagtail_smtp.causes import explain
+from wagtail_smtp.causes.base import Failure
 from wagtail_smtp.config import crypto, validation
 from wagtail_smtp.config.oauth import OAuth
-from wagtail_smtp.diagnostics.causes.base import Failure
-from wagtail_smtp.diagnostics.explain import explain
 from wagtail_smtp.exceptions import EmailDeliveryError, SecretError, TokenRefused
 from wagtail_smtp.live import consents, token_store
 from wagtail_smtp.live.consents import states

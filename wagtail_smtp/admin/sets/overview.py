@@ -223,7 +223,7 @@ def failing(request, item=None):
     if not (may_see_log or permissions.may_see(user)):
         return {"notes": []}
     since = timezone.now() - LAST_DAY
-    found = cached("wagtail_smtp.failing", 30, lambda: of_sets(Overview.now().live, since))
+    found = cached("wagtail_smtp.failing", 30, lambda: of_sets(since))
     sets = SettingsSet.objects.filter(key__in=found) if item is None else [item]
     return {
         "notes": [(each, found[str(each.key)]) for each in sets if str(each.key) in found],

@@ -17,7 +17,7 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address
 from wagtail_smtp.config.values import Attempt, Recipient
-from wagtail_smtp.delivery.log import stored_message, tracking_events, writer
+from wagtail_smtp.delivery.log import cause, stored_message, tracking_events, writer
 from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.result import STATES, DeliveryResult
 from wagtail_smtp.exceptions import (
@@ -132,6 +132,8 @@ def _described(delivery: DeliveryResult) -> tuple[LogEntry, list[Model]]:
             rows.extend(described_by())
         except Exception:
             logger.warning("Entry %s is not complete.", described.key, exc_info=True)
+    envelope = (row for row in rows if isinstance(row, LogRecipient))
+    described.cause = cause.find(delivery, described.state, envelope)
     return described, rows
 
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
 from wagtail_smtp import live
-from wagtail_smtp.diagnostics.explain import CAUSES
+from wagtail_smtp.causes import CAUSES
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.maintenance.bulk_resend import ResendSummary, Selection, preview, resend_several
 from wagtail_smtp.management.base import EmailCommand
@@ -81,9 +81,10 @@ class Command(EmailCommand):
             **_carrier(options["via"]),
         )
         try:
-            numbers = selection.numbers(live.current().configuration)
+            live.current()  # without it, every message would fail
         except ConfigurationUnavailable as error:
             raise CommandError(str(error)) from error
+        numbers = selection.numbers()
         unknown_too = State.UNKNOWN in states
         if options["dry_run"]:
             count, summary = preview(numbers, unknown_too=unknown_too)

@@ -5,13 +5,12 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.utils.formats import date_format
 
+from wagtail_smtp.causes import by_slug
+from wagtail_smtp.causes.base import Cause
 from wagtail_smtp.config.validation import is_email_address
-from wagtail_smtp.diagnostics.causes.base import Cause
 from wagtail_smtp.diagnostics.check_set import FAST, StageResult, proved, try_set
-from wagtail_smtp.diagnostics.explain import cause_of
 from wagtail_smtp.diagnostics.send_email import send_test_email
 from wagtail_smtp.exceptions import EmailDeliveryError
-from wagtail_smtp.live import current
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import SettingsSet
 
@@ -78,7 +77,7 @@ class Command(EmailCommand):
             entry = result.entry.pk if result.entry else 0
             self.stdout.write(f"The message is in the outbox (entry {entry}). {result.reason}")
         elif result.reason:
-            cause = result.entry and cause_of(result.entry, current().configuration)
+            cause = by_slug(result.entry.cause) if result.entry else None
             raise CommandError(f"{result.reason} {_advice(cause)}" if cause else result.reason)
         elif result.entry is None:
             self.stdout.write(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.diagnostics.causes.base import Cause, Failure
+from wagtail_smtp.causes.base import Cause, Failure
 from wagtail_smtp.exceptions import TokenRefused
 
 #: Microsoft uses 5.7.139 for wrong passwords too.

@@ -2,8 +2,9 @@
 
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.diagnostics.causes.base import Cause, Failure
+from wagtail_smtp.causes.base import Cause, Failure
 from wagtail_smtp.exceptions import MessageOutcomeUnknown, MessageTooLarge, RedirectError
+from wagtail_smtp.transports.smtp.stream import UnreadableReply
 
 _NO_LOGIN = (
     r"authentication (is )?required(?! level)",
@@ -430,12 +431,10 @@ MESSAGE = (
             "This may not be a mail server. Or a firewall or antivirus program changes the "
             "server's responses."
         ),
+        # A failed login has no cause: the server may have echoed the password.
         lambda f: (
-            f.code == 0
-            and any(
-                part in f.message
-                for part in ("SMTP reply", "mixed two replies", "'s reply has", "can't be read")
-            )
+            isinstance(f.cause, UnreadableReply)
+            or (f.phase == "auth" and "response can't be read" in f.message)
         ),
     ),
     Cause(

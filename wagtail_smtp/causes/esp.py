@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.diagnostics.causes.base import Cause, Failure
+from wagtail_smtp.causes.base import Cause, Failure
 
 #: Status codes that blame the request, the sender or the account.
 _REFUSALS = (400, 402, 403, 404, 422)

@@ -9,6 +9,8 @@ from wagtail_smtp.exceptions import AttemptFailed
 
 #: The page that describes every cause.
 DOCUMENTATION = "docs/troubleshooting.md"
+#: Characters of a response that are searched, so that a hostile server can't make that slow.
+_LONGEST_REPLY = 1000
 
 
 def without_prefix(text: str) -> str:
@@ -39,18 +41,29 @@ class Failure:
     message: str = ""
 
     @classmethod
-    def of(cls, error: BaseException, host: str, port: int, encryption: str) -> "Failure":
+    def of(
+        cls,
+        error: BaseException,
+        host: str,
+        port: int,
+        encryption: str,
+        *,
+        uses_esp: bool = False,
+        uses_oauth: bool = False,
+    ) -> "Failure":
         """The failure that ``error`` describes."""
         failed = error if isinstance(error, AttemptFailed) else None
         return cls(
             phase=failed.phase if failed else "",
             code=failed.code if failed else 0,
-            reply=failed.reply if failed else "",
+            reply=failed.reply[:_LONGEST_REPLY] if failed else "",
             cause=error.__cause__,
             error=error,
             host=host.lower(),
             port=port,
             encryption=encryption,
+            uses_esp=uses_esp,
+            uses_oauth=uses_oauth,
             message="" if failed and failed.code else without_prefix(str(error)),
         )
 
