@@ -1,5 +1,6 @@
 """Fixtures: real SMTP servers, settings sets that point at them, and a fresh process."""
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
@@ -119,6 +120,19 @@ def make_set(db: None) -> MakeSet:
 def reload() -> Callable[..., Any]:
     """Make the sets as they stand live."""
     return live.reload
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a database server, run only the tests that use the database."""
+    if os.environ.get("WAGTAIL_SMTP_TEST_DATABASE"):
+        config.hook.pytest_deselected(items=[item for item in items if not _uses_database(item)])
+        items[:] = filter(_uses_database, items)
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    marked = item.get_closest_marker("django_db") is not None
+    return marked or not {"db", "transactional_db"}.isdisjoint(fixtures)
 
 
 @pytest.hookimpl(wrapper=True)

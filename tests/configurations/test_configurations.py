@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.servers import mariadb, postgres
 
+pytestmark = pytest.mark.same_on_all_versions
+
 ROOT = Path(__file__).resolve().parents[2]
 
 NO_TIME_ZONES = {"USE_TZ": False, "TIME_ZONE": "America/New_York"}

@@ -8,6 +8,8 @@ from tests.processes.programs.console import Console, set_for, subjects
 from tests.support.servers.postgres import PostgreSQL, required_programs
 from tests.support.servers.smtp_server import SMTPServer
 
+pytestmark = pytest.mark.same_on_all_versions
+
 KEPT = "version 1, loaded earlier, is used"
 
 

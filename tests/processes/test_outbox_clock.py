@@ -8,6 +8,8 @@ import pytest
 from tests.processes.programs.outbox_site import Site, site
 from tests.support.servers.hostile_faults import Fault, Faults
 
+pytestmark = pytest.mark.same_on_all_versions
+
 #: More than the age at which the outbox gives a message up.
 DAYS = 3 * 24 * 3600
 

@@ -11,6 +11,8 @@ import pytest
 from tests.processes.conftest import Environment
 from tests.processes.programs.outbox_site import Site, site
 
+pytestmark = pytest.mark.same_on_all_versions
+
 OPTIONS = "WAGTAIL_SMTP_TEST_MARIADB_OPTIONS"
 
 

@@ -15,6 +15,8 @@ from tests.support.servers.hostile_faults import Faults
 from tests.support.servers.mariadb import MariaDB
 from tests.support.servers.postgres import PostgreSQL, required_programs
 
+pytestmark = pytest.mark.same_on_all_versions
+
 #: Where a worker can die while it has 12 messages: in its first window, of one, or in its third, of
 #: four. And how many messages are unknown then: no more than had begun and were not written down.
 DEATHS = {

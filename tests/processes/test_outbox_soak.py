@@ -9,6 +9,8 @@ import pytest
 from tests.processes.programs.outbox_site import site
 from tests.support.servers.hostile_faults import Fault, Faults, Phase
 
+pytestmark = pytest.mark.same_on_all_versions
+
 #: `make soak` asks for 10,000.
 MESSAGES = int(os.environ.get("WAGTAIL_SMTP_SOAK_MESSAGES", "300"))
 WORKERS = 4

@@ -19,6 +19,8 @@ import pytest
 from tests.processes.programs.console import Console, child_environment, set_for, subjects
 from tests.support.servers.smtp_server import SMTPServer, free_port
 
+pytestmark = pytest.mark.same_on_all_versions
+
 SWITCHES = 20
 PAUSE = 0.2
 SENDERS = ("each", "opened", "loop")

@@ -5,6 +5,8 @@ import pytest
 from tests.processes.conftest import Environment
 from tests.processes.programs.resend_console import ResendConsole
 
+pytestmark = pytest.mark.same_on_all_versions
+
 
 def test_one_of_many_clicks_is_first(database: Environment) -> None:
     with ResendConsole(database) as console:

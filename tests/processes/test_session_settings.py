@@ -17,7 +17,7 @@ from tests.processes.programs.log_console import LogConsole
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.postgres import USER, PostgreSQL, _as_somebody
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.same_on_all_versions]
 
 _PORT = "6432"
 

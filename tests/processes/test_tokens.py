@@ -10,6 +10,8 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.identity_provider import IdentityProvider
 from tests.support.servers.smtp_server import CA_PEM
 
+pytestmark = pytest.mark.same_on_all_versions
+
 
 @pytest.fixture
 def provider():
