@@ -1,6 +1,6 @@
 """A check for django-health-check 4: add ``"wagtail_smtp.health.Email"`` to its ``checks``.
 
-The library's own email check only calls the backend's ``open()``, which does nothing here.
+The library's own email check only calls the backend's ``open()``, which doesn't connect here.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from wagtail_smtp.live.db.connections import borrowed_connection
 class Email(HealthCheck):
     """Check that email can be sent: configuration, outbox and recent failures.
 
-    This connects to no mail server.
+    This doesn't connect to a mail server.
 
     Args:
         tolerated: how many messages may fail in an hour.
@@ -28,7 +28,7 @@ class Email(HealthCheck):
         """Run the check.
 
         Raises:
-            ServiceUnavailable: something is wrong. The text may be shown on a public page.
+            ServiceUnavailable: there is a problem. Its text may be shown on a public page.
         """
         with borrowed_connection():
             found = problems(self.tolerated)

@@ -19,10 +19,10 @@ from wagtail_smtp.outbox.worker import Worker
 
 
 @pytest.fixture(autouse=True)
-def _a_new_turn():
-    retention._turn.__init__()
+def _new_schedule():
+    retention._schedule.__init__()
     yield
-    retention._turn.__init__()
+    retention._schedule.__init__()
 
 
 def _entries(count, *, days, recipients=1, stored=False, waiting=False, size=3):
@@ -105,13 +105,12 @@ def test_what_the_outbox_holds_stays(db, capsys, monkeypatch):
 def test_steps_are_small(db, monkeypatch, capsys):
     monkeypatch.setattr(retention, "STEP", 4)
     monkeypatch.setattr(retention, "_ROWS", 10)
-    monkeypatch.setattr(retention, "_OCTETS", 5)
+    monkeypatch.setattr(retention, "_BYTES", 5)
     _entries(10, days=100, recipients=6, stored=True)
-    sweep = retention.Sweep()
     before = (10, 10, 60)
     while True:
         with CaptureQueriesContext(connection) as queries:
-            step = sweep.step()
+            step = retention.prune_step()
         assert len(queries) < 20
         after = (
             StoredMessage.objects.count(),
@@ -128,9 +127,9 @@ def test_steps_are_small(db, monkeypatch, capsys):
 
 
 def test_octets_bound_a_step_too(db, monkeypatch):
-    monkeypatch.setattr(retention, "_OCTETS", 10)
+    monkeypatch.setattr(retention, "_BYTES", 10)
     _entries(5, days=20, stored=True, size=4)
-    step = retention.Sweep().step()
+    step = retention.prune_step()
     assert (step.messages, step.more) == (2, True)
 
 
@@ -167,14 +166,14 @@ class TestByItself:
         _entries(1, days=100)
         _send()
         assert LogEntry.objects.count() == 3
-        assert 500 < retention._turn.due - retention.time.monotonic() < 601
+        assert 500 < retention._schedule.due - retention.time.monotonic() < 601
 
     def test_sooner_while_there_is_more(self, server, monkeypatch):
         monkeypatch.setattr(retention, "STEP", 2)
         _entries(3, days=100)
         _send()
         assert LogEntry.objects.count() == 2
-        assert 20 < retention._turn.due - retention.time.monotonic() < 31
+        assert 20 < retention._schedule.due - retention.time.monotonic() < 31
 
     def test_not_in_the_callers_transaction_but_after_the_request(self, server):
         _entries(1, days=100)
@@ -198,12 +197,12 @@ class TestByItself:
         def fail(keys):
             raise DatabaseError("no")
 
-        monkeypatch.setattr(retention, "_drop", fail)
+        monkeypatch.setattr(retention, "_delete_entries", fail)
         _entries(1, days=100)
         _send()
         assert len(server.received) == 1
         assert "could not be pruned" in caplog.text
-        assert not retention._turn.lock.locked()
+        assert not retention._schedule.lock.locked()
 
     def test_an_idle_worker(self, configure):
         configure(OUTBOX_POLL=0.001)

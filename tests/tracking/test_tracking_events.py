@@ -212,7 +212,7 @@ def test_one_that_was_missed_is_found_with_the_next_and_by_pruning():
     assert entry.events.count() == 2
     DeliveryEvent.objects.update(entry=None, recipient=None)
     LogRecipient.objects.update(reported="", reported_at=None)
-    retention.Sweep().step()
+    retention.prune_step()
     assert outcome()[0] == "bounced"
     assert entry.events.count() == 2
 
@@ -229,10 +229,10 @@ def test_what_came_to_nothing_is_done_again_when_the_report_is_repeated():
 
 def test_reports_nobody_waits_for_are_pruned_after_a_day():
     tracking_events.take([told("bounced"), told("opened")])
-    retention.Sweep().step()
+    retention.prune_step()
     assert DeliveryEvent.objects.count() == 2
     DeliveryEvent.objects.update(created_at=timezone.now() - timedelta(days=1, minutes=1))
-    retention.Sweep().step()
+    retention.prune_step()
     assert not DeliveryEvent.objects.exists()
 
 
@@ -251,13 +251,13 @@ def test_reports_go_with_their_entry(configure):
     entry = sent()
     tracking_events.take(STORY)
     LogEntry.objects.update(created_at=timezone.now() - timedelta(days=91))
-    retention.Sweep().step()
+    retention.prune_step()
     assert not LogEntry.objects.exists()
     assert not DeliveryEvent.objects.exists()
     # One that comes when its entry is gone, and one whose entry went at that moment.
     tracking_events.take([told("opened")])
     DeliveryEvent.objects.update(entry=entry.pk, created_at=timezone.now() - timedelta(days=91))
-    retention.Sweep().step()
+    retention.prune_step()
     assert not DeliveryEvent.objects.exists()
 
 

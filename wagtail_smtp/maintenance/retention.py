@@ -1,12 +1,11 @@
-"""The log is kept for so many days and no longer: pruned in small steps, by the plugin itself.
+"""Prune the delivery log automatically, in small steps.
 
-After a message, and while a worker of the outbox has nothing to do, one step is made; at most
-every ten minutes in each process, or twice a minute while more is due. Never in somebody's
-transaction: then the step is made at the end of the request.
+A step is made after a message and while an outbox worker is idle: at most every ten minutes in each
+process, or twice a minute while more is due. It is never made in a caller's transaction, but at the
+end of the request instead.
 
-What is looked at is due, found by its index and bounded in number, so that no step takes longer
-because the log is large. What the outbox holds is passed over: an entry that is not in the outbox
-never comes into it again, so that needs no lock.
+A step reads a limited number of due rows by index, so it doesn't take longer if the log is large.
+It needs no locks: an entry that has left the outbox never returns to it.
 """
 
 import logging
@@ -14,11 +13,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.core.signals import request_finished
 from django.db import connections, models
+from django.db.models import Exists, OuterRef
 
 from wagtail_smtp import signals
 from wagtail_smtp.conf import conf
@@ -37,17 +37,17 @@ from wagtail_smtp.runtime import once
 
 logger = logging.getLogger(__name__)
 
-#: Entries, or messages, of one step; rows of each kind that go with them; octets of messages.
+#: Maximum entries and messages of a step, related rows of each kind, and bytes of messages.
 STEP = 250
 _ROWS = 500
-_OCTETS = 64 * 1024 * 1024
+_BYTES = 64 * 1024 * 1024
 
-#: Seconds between two steps of a process, and while more is due.
+#: Seconds between two steps of a process; the second while more is due.
 _INTERVAL = 600
-_SOON = 30
+_SHORT_INTERVAL = 30
 
-#: More days than this are as good as for ever, and dates have an end.
-_FOR_EVER = 36500
+#: More days than this mean forever; a date can't be that long ago.
+_MAX_DAYS = 36500
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,80 +59,57 @@ class Pruned:
     more: bool = False
 
 
-class Sweep:
-    """Step by step through what is due, the oldest first."""
-
-    def __init__(self) -> None:
-        # Past how much the outbox holds; it is not looked at again at each step.
-        self._from: dict[type[models.Model], datetime] = {}
-
-    def step(self) -> Pruned:
-        """Remove a few whole messages, and a few entries; each in a short transaction."""
-        keep_log = conf.KEEP_LOG_DAYS
-        keep_messages = min(conf.KEEP_MESSAGES_DAYS, keep_log)
-        messages, more_messages = self._next(StoredMessage, keep_messages)
-        some = _within_bytes(messages)
-        if some:
-            _delete(StoredMessage.objects.filter(pk__in=some))
-            stored_message.forget()
-        entries, more_entries = self._next(LogEntry, keep_log)
-        dropped = _drop(entries)
-        left_out = len(some) < len(messages) or dropped < len(entries)
-        more_reports = tracking_events.sweep(timedelta(days=min(keep_log, _FOR_EVER)))
-        more = more_messages or more_entries or more_reports or left_out
-        return Pruned(dropped, len(some), more)
-
-    def _next(self, model: type[models.Model], days: float) -> tuple[list[int], bool]:
-        """Keys of the next rows that are due and not held, and whether there are more."""
-        due = model._default_manager.using(db_connections.write_alias()).filter(
-            created_at__lt=clock.now(-86400 * min(days, _FOR_EVER))
-        )
-        if model in self._from:
-            due = due.filter(created_at__gte=self._from[model])
-        entry = "pk" if model is LogEntry else "entry_id"
-        found = list(due.order_by("created_at").values_list("pk", entry, "created_at")[:STEP])
-        held = _held([entry for _key, entry, _at in found])
-        free = [key for key, entry, _at in found if entry not in held]
-        more = len(found) == STEP
-        if not more:
-            self._from.pop(model, None)
-        elif not free:
-            # If all were of the same moment, there is no way past them.
-            more = self._from.get(model) != found[-1][2]
-            self._from[model] = found[-1][2]
-        return free, more
+def prune_step() -> Pruned:
+    """Remove a few stored messages and a few entries, the oldest first, in short transactions."""
+    keep_log = conf.KEEP_LOG_DAYS
+    messages = _due(StoredMessage, min(conf.KEEP_MESSAGES_DAYS, keep_log))
+    deleted = _within_bytes(messages)
+    if deleted:
+        _delete(StoredMessage.objects.filter(pk__in=deleted))
+        stored_message.forget()
+    entries = _due(LogEntry, keep_log)
+    dropped = _delete_entries(entries)
+    more_events = tracking_events.sweep(timedelta(days=min(keep_log, _MAX_DAYS)))
+    is_partial = len(deleted) < len(messages) or dropped < len(entries)
+    more = is_partial or more_events or STEP in (len(messages), len(entries))
+    return Pruned(dropped, len(deleted), more)
 
 
-def _held(entries: Sequence[int]) -> set[int]:
-    """Those of the entries that the outbox holds."""
-    rows = OutboxMessage.objects.using(db_connections.write_alias()).filter(entry__in=entries)
-    return set(rows.values_list("entry_id", flat=True)) if entries else set()
+def _due(model: type[models.Model], days: float) -> list[int]:
+    """The keys of the oldest rows that are due and whose message isn't in the outbox."""
+    entry = "pk" if model is LogEntry else "entry_id"
+    alias = db_connections.write_alias()
+    rows = model._default_manager.using(alias).filter(
+        ~Exists(OutboxMessage.objects.using(alias).filter(entry=OuterRef(entry))),
+        created_at__lt=clock.now(-86400 * min(days, _MAX_DAYS)),
+    )
+    return list(rows.order_by("created_at").values_list("pk", flat=True)[:STEP])
 
 
 def _within_bytes(keys: Sequence[int]) -> list[int]:
-    """The first of the messages, so many as one transaction should free the room of."""
+    """The first of the messages, as many as one transaction should delete."""
     if not keys:
         return []
     rows = StoredMessage.objects.using(db_connections.write_alias()).filter(pk__in=keys)
-    kept: list[int] = []
-    octets = 0
+    found: list[int] = []
+    total = 0
     for key, size in rows.order_by("created_at").values_list("pk", "size"):
-        octets += size
-        if kept and octets > _OCTETS:
+        total += size
+        if found and total > _BYTES:
             break
-        kept.append(key)
-    return kept
+        found.append(key)
+    return found
 
 
 @retry.in_transaction
-def _drop(keys: Sequence[int]) -> int:
-    """Remove entries with all that belongs to them; how many that were.
+def _delete_entries(keys: Sequence[int]) -> int:
+    """Delete entries with all their rows, and return the number of entries.
 
-    None yet, if so many rows belong to them that these come first.
+    It is 0 if they have so many rows that the next step has to delete the rest.
     """
     if not keys:
         return 0
-    # SQLite wants a transaction that writes to begin with that.
+    # On SQLite, a transaction that writes must begin with a write.
     _delete(StoredMessage.objects.filter(entry__in=keys))
     for model in (DeliveryEvent, LogRecipient, LogAttempt):
         rows = model.objects.using(db_connections.write_alias()).filter(entry__in=keys).order_by()
@@ -145,54 +122,54 @@ def _drop(keys: Sequence[int]) -> int:
 
 
 def _delete(rows: "models.QuerySet[Any]") -> None:
-    """In one statement; Django's own way reads every row and its relations first."""
+    """Delete in one statement; ``delete()`` would read every row and its relations first."""
     rows._raw_delete(db_connections.write_alias())
 
 
-class _Turn:
+class _Schedule:
     """When this process makes its next step."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.sweep = Sweep()
         self.due = 0.0
-        #: A message could have been followed by a step, but for the caller's transaction.
-        self.missed = False
+        #: A step was due during a caller's transaction.
+        self.is_missed = False
 
 
-_turn = _Turn()
-once.after_in_child(lambda: _turn.__init__())  # type: ignore[misc]
+_schedule = _Schedule()
+once.after_in_child(lambda: _schedule.__init__())  # type: ignore[misc]
 
 
 def connect() -> None:
-    """Listen to messages, idle workers and the end of requests."""
+    """Connect to the signals for messages, idle workers and the end of requests."""
     for signal in (signals.message_sent, signals.message_failed, signals.outbox_idle):
-        signal.connect(_prune_in_turn, dispatch_uid="wagtail_smtp.maintenance.retention")
-    request_finished.connect(_make_up_for_it, dispatch_uid="wagtail_smtp.maintenance.retention")
+        signal.connect(_prune_if_due, dispatch_uid="wagtail_smtp.maintenance.retention")
+    request_finished.connect(
+        _prune_after_request, dispatch_uid="wagtail_smtp.maintenance.retention"
+    )
 
 
-def _prune_in_turn(**kwargs: Any) -> None:
-    """One step, if it is time and no transaction is open; never raises."""
-    if time.monotonic() < _turn.due or not _turn.lock.acquire(blocking=False):
+def _prune_if_due(**kwargs: Any) -> None:
+    """Make a step if it is due and no transaction is open. Errors are logged."""
+    if time.monotonic() < _schedule.due or not _schedule.lock.acquire(blocking=False):
         return
     try:
-        if _is_busy():
-            _turn.missed = True
+        _schedule.is_missed = _is_busy()
+        if _schedule.is_missed:
             return
-        _turn.missed = False
-        _turn.due = time.monotonic() + _INTERVAL
-        if _turn.sweep.step().more:
-            _turn.due = time.monotonic() + _SOON
+        _schedule.due = time.monotonic() + _INTERVAL
+        if prune_step().more:
+            _schedule.due = time.monotonic() + _SHORT_INTERVAL
     except Exception:
         logger.warning(
             "The delivery log could not be pruned. It will be tried again.", exc_info=True
         )
     finally:
-        _turn.lock.release()
+        _schedule.lock.release()
 
 
 def _is_busy() -> bool:
-    """Whether this thread's connection is in a transaction, or may not be touched."""
+    """Whether this thread's connection is in a transaction, or can't be used on an event loop."""
     if deferred.runs_event_loop():
         return True
     connection = connections[db_connections.write_alias()]
@@ -201,12 +178,12 @@ def _is_busy() -> bool:
     )
 
 
-def _make_up_for_it(**kwargs: Any) -> None:
-    """At the end of a request, whose transaction is over."""
-    if not _turn.missed or deferred.runs_event_loop():
+def _prune_after_request(**kwargs: Any) -> None:
+    """Make a missed step now that the request's transaction is over."""
+    if not _schedule.is_missed or deferred.runs_event_loop():
         return
     connection = connections[db_connections.write_alias()]
     was_closed = connection.connection is None
-    _prune_in_turn()
+    _prune_if_due()
     if was_closed and not connection.in_atomic_block:
-        connection.close()  # Django has closed those of the request already
+        connection.close()  # Django has already closed the request's connections

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from wagtail_smtp.maintenance.retention import Sweep
+from wagtail_smtp.maintenance.retention import prune_step
 from wagtail_smtp.management.base import EmailCommand
 
 
 class Command(EmailCommand):
-    """The plugin also does this automatically. Use the command to do it now, or at night."""
+    """Prune now. The plugin also does this automatically."""
 
     help = (
         "Remove log entries older than WAGTAIL_SMTP['KEEP_LOG_DAYS'] and stored messages older "
@@ -15,10 +15,9 @@ class Command(EmailCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sweep = Sweep()
         entries = messages = 0
         more = True
         while more:
-            step = sweep.step()
+            step = prune_step()
             entries, messages, more = entries + step.entries, messages + step.messages, step.more
         self.stdout.write(f"Log entries removed: {entries}. Stored messages removed: {messages}.")
