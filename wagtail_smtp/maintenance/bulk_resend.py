@@ -19,6 +19,7 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.maintenance.resend import (
     Member,
+    Resent,
     claim,
     first_of,
     newest_resend,
@@ -44,8 +45,6 @@ REASONS: Mapping[str, Any] = {
 _SKIPPED_STATES = {State.SENT: "sent", State.PARTLY_SENT: "partly", State.UNKNOWN: "unknown"}
 #: Entries read together.
 CHUNK = 200
-#: Numbers and times of entries written at the same time may differ in their order.
-_SLACK = 1000
 
 
 class ResendFilter:
@@ -62,8 +61,7 @@ class ResendFilter:
 
     def check(self, numbers: Iterable[int]) -> Iterator[tuple[LogEntry, str]]:
         """Yield each entry with the reason to skip it, a key of ``REASONS``; empty: resend it."""
-        rest = iter(numbers)
-        while chunk := list(itertools.islice(rest, CHUNK)):
+        for chunk in _chunks(numbers):
             rows = LogEntry.objects.using(write_alias()).filter(pk__in=chunk).order_by("pk")
             entries = list(rows.select_related("stored").defer("stored__content"))
             families = _families(entries)
@@ -87,6 +85,12 @@ class ResendFilter:
                 return "copy"
             self._seen.add(first_of(entry))
         return ""
+
+
+def _chunks(numbers: Iterable[int]) -> Iterator[list[int]]:
+    rest = iter(numbers)
+    while chunk := list(itertools.islice(rest, CHUNK)):
+        yield chunk
 
 
 def _families(entries: Sequence[LogEntry]) -> dict[int, list[Member]]:
@@ -127,17 +131,6 @@ class ResendSummary:
         ]
 
 
-def preview(numbers: Iterable[int], *, unknown_too: bool = False) -> tuple[int, ResendSummary]:
-    """Return how many messages would be resent, and a summary of those skipped."""
-    summary, count = ResendSummary(), 0
-    for _entry, reason in ResendFilter(unknown_too=unknown_too).check(numbers):
-        if reason:
-            summary.left_out[reason] += 1
-        else:
-            count += 1
-    return count, summary
-
-
 def resend_several(
     numbers: Iterable[int],
     summary: ResendSummary,
@@ -146,6 +139,7 @@ def resend_several(
     seen: int | None = None,
     unknown_too: bool = False,
     seconds: float | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Resend entries in the order of their numbers.
 
@@ -153,6 +147,7 @@ def resend_several(
         summary: is updated after each message, so it is also true after an interruption.
         seen: the value of :func:`newest_resend` when the user confirmed it; default: now.
         seconds: after which no further message is sent.
+        dry_run: only count what would be resent.
     """
     began = time.monotonic()
     last_seen = newest_resend() if seen is None else seen
@@ -160,12 +155,12 @@ def resend_several(
         if seconds is not None and time.monotonic() - began > seconds:
             return
         summary.stopped_at = entry.pk
-        if not reason and not claim(entry, user, last_seen, in_bulk=True):
+        if not reason and not dry_run and not claim(entry, user, last_seen, in_bulk=True):
             reason = "meanwhile"
         if reason:
             summary.left_out[reason] += 1
             continue
-        done = send_claimed(entry)
+        done = Resent() if dry_run else send_claimed(entry)
         if done.problem:
             summary.failed += 1
             summary.problem = summary.problem or done.problem
@@ -191,23 +186,10 @@ class Selection:
     category: str = ""
     cause: str = ""
 
-    def numbers(self) -> Iterator[int]:
-        """Yield the numbers of the entries that exist now, by state, the oldest first."""
-        entries = LogEntry.objects.using(write_alias())
-        since = entries.filter(created_at__gte=self.since).order_by("created_at")
-        first = since.values_list("pk", flat=True).first()
-        newest = entries.order_by("-pk").values_list("pk", flat=True).first()
-        if first is None or newest is None:
-            return
-        for state in self.states:
-            after = max(first - _SLACK, 0) - 1
-            while chunk := self._chunk(state, after, newest):
-                after = chunk[-1]
-                yield from chunk
-
-    def _chunk(self, state: str, after: int, newest: int) -> list[int]:
+    def numbers(self) -> list[int]:
+        """The numbers of the entries that exist now, the oldest first."""
         rows = LogEntry.objects.using(write_alias()).filter(
-            state=state, pk__gt=after, pk__lte=newest, created_at__gte=self.since
+            state__in=self.states, created_at__gte=self.since
         )
         if self.category:
             rows = rows.filter(category=self.category)
@@ -217,4 +199,4 @@ class Selection:
             rows = rows.filter(via=self.via)
         if self.cause:
             rows = rows.filter(cause=self.cause)
-        return list(rows.order_by("pk").values_list("pk", flat=True)[:CHUNK])
+        return list(rows.order_by("pk").values_list("pk", flat=True))

@@ -115,48 +115,37 @@ class Erasure:
 
     def _entries_to(self) -> Iterator[int]:
         recipients = _rows(LogRecipient).filter(same("address", self._address))
-        last = 0
-        while True:
-            found = recipients.filter(entry__gt=last).order_by("entry_id")
-            keys = list(found.values_list("entry_id", flat=True)[:_BATCH])
-            yield from dict.fromkeys(keys)
-            if len(keys) < _BATCH:
-                return
-            last = keys[-1]
+        for keys in _batches(recipients):
+            yield from recipients.filter(pk__in=keys).values_list("entry_id", flat=True)
 
     def _entries_naming(self) -> Iterator[int]:
         """Entries whose sender, subject or reason contains the address."""
-        rows = _rows(LogEntry).order_by("pk")
+        rows = _rows(LogEntry)
         columns = ("sender", "subject", "reason")
         # Every database ignores the case of ASCII letters; the rest is compared here.
         is_candidate = Q()
         for name in columns:
             is_candidate |= Q(**{f"{name}__icontains": f"{self._local}@"})
-        last = 0
-        while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:_BATCH]):
-            found = rows.filter(is_candidate, pk__gt=last, pk__lte=keys[-1])
+        for keys in _batches(rows):
+            found = rows.filter(is_candidate, pk__gte=keys[0], pk__lte=keys[-1])
             for key, *texts in list(found.values_list("pk", *columns)):
                 if any(map(self._names, texts)):
                     yield key
-            last = keys[-1]
 
     def _entries_of_messages_naming(self) -> Iterator[int]:
         """Entries whose stored message contains the address in a header."""
-        rows = _rows(StoredMessage).order_by("pk")
-        last = 0
-        while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:_BATCH]):
-            for key in keys:
-                stored = rows.filter(pk=key).first()
-                if stored is None:
-                    continue
-                try:
-                    message = stored_message.opened(stored.content)
-                except MessageUnreadable:
-                    self.counts["unreadable"] += 1
-                    continue
-                if self._names(_headers(message)):
-                    yield stored.entry_id
-            last = keys[-1]
+        rows = _rows(StoredMessage)
+        for key in chain.from_iterable(_batches(rows)):
+            stored = rows.filter(pk=key).first()
+            if stored is None:
+                continue
+            try:
+                message = stored_message.opened(stored.content)
+            except MessageUnreadable:
+                self.counts["unreadable"] += 1
+                continue
+            if self._names(_headers(message)):
+                yield stored.entry_id
 
     def _erase(self, key: int, *, is_personal: bool = False) -> None:
         """Erase one entry. ``is_personal``: its message names the address in a header."""
@@ -221,6 +210,16 @@ class Erasure:
 def _rows(model: type[models.Model]) -> Any:
     """The rows of a model on the database they are written to, never from a replica."""
     return model._default_manager.using(connections.write_alias())
+
+
+def _batches(rows: "models.QuerySet[Any]") -> Iterator[list[int]]:
+    """The keys of rows, some at a time: they are deleted meanwhile, and may be many."""
+    last = 0
+    while keys := list(
+        rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:_BATCH]
+    ):
+        yield keys
+        last = keys[-1]
 
 
 def _is_report_email(entry: LogEntry, item: LogRecipient) -> bool:

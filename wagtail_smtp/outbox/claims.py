@@ -7,6 +7,7 @@ becomes *sending*, and that is committed. No worker ever claims it again.
 
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 
 from django.db import connections, transaction
@@ -38,40 +39,24 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
         The token and the messages, with ``entry`` and ``claimed_at`` (a datetime).
     """
     token = token or uuid.uuid4()
-    if not retry.repeated(lambda: _mark_due(limit, token)):
-        return token, []
-    claimed = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=clock.now())
-    return token, list(claimed.select_related("entry").order_by("priority", "due_at", "id"))
-
-
-def _mark_due(limit: int, token: uuid.UUID) -> int:
-    """Claim up to ``limit`` due messages with ``token`` and return their number."""
     connection = connections[db_connections.write_alias()]
-    until = clock.statement(conf.OUTBOX_LEASE)
     # SQLite's clock has milliseconds; this includes a message due in the current one.
-    now = clock.statement(0.001)
-    if connection.vendor != "mysql":
-        # One statement, so no other worker can interfere.
-        skip = connection.features.has_select_for_update_skip_locked
-        sql = (
-            f"WITH due AS (SELECT id FROM {_TABLE} WHERE state = %s AND due_at <= {now.sql}"  # noqa: S608
-            f" ORDER BY priority, due_at, id LIMIT %s{' FOR UPDATE SKIP LOCKED' * skip})"
-            f" UPDATE {_TABLE} SET state = %s, token = %s, lease_until = {until.sql}"
-            " WHERE id IN (SELECT id FROM due)"
-        )
-        mark = bulk_sql.adapted(OutboxMessage, {"state": str(_State.CLAIMED), "token": token})
-        values = [str(_State.WAITING), *now.values, limit, *mark, *until.values]
-        return bulk_sql.run(bulk_sql.Statement(sql, values))
-    # MySQL can't select from the table that it updates.
     free = rows().filter(state=_State.WAITING, due_at__lte=clock.now(0.001))
-    with transaction.atomic(using=connection.alias):
-        due = free.order_by("priority", "due_at", "id")
-        if connection.features.has_select_for_update_skip_locked:
-            due = due.select_for_update(skip_locked=True)
+    due = free.order_by("priority", "due_at", "id")
+    transaction_ = nullcontext()
+    if connection.features.has_select_for_update_skip_locked:
+        transaction_ = transaction.atomic(using=connection.alias)
+        due = due.select_for_update(skip_locked=True)
+    with transaction_:
         keys = list(due.values_list("pk", flat=True)[:limit])
         lease = clock.now(conf.OUTBOX_LEASE)
         # Without SKIP LOCKED, another worker may have claimed some of them since.
-        return free.filter(pk__in=keys).update(state=_State.CLAIMED, token=token, lease_until=lease)
+        if not keys or not free.filter(pk__in=keys).update(
+            state=_State.CLAIMED, token=token, lease_until=lease
+        ):
+            return token, []
+    claimed = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=clock.now())
+    return token, list(claimed.select_related("entry").order_by("priority", "due_at", "id"))
 
 
 def load(window: Sequence[OutboxMessage]) -> dict[int, bytes]:

@@ -39,7 +39,7 @@ def deliver_outbox() -> int:
     finally:
         worker.close()
         for at in run_times(worker.again_at):
-            _enqueue_at(at)
+            _enqueue(at)
     # A task that runs where it is enqueued would never end.
     if not worker.is_through and not getattr(_thread, "is_enqueueing", False):
         _enqueue()
@@ -70,8 +70,7 @@ def run_in_thread() -> None:
     try:
         threading.Thread(target=run, name="wagtail_smtp outbox").start()
     except RuntimeError:  # too many threads
-        # The message is in the outbox, so this is no error for its sender.
-        error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")
+        _log_failure()
 
 
 def run_later(wait: timedelta) -> None:
@@ -81,11 +80,9 @@ def run_later(wait: timedelta) -> None:
     """
     at = timezone.now() + wait
     try:
-        autonomous.write(lambda: _enqueue_at(at), db_connections.write_alias())
+        autonomous.write(lambda: _enqueue(at), db_connections.write_alias())
     except Exception:
-        error_logging.failure(
-            logger, "The task that delivers the outbox later could not be enqueued."
-        )
+        _log_failure()
 
 
 def run_times(due: Iterable[datetime]) -> Iterator[datetime]:
@@ -105,22 +102,20 @@ def run_times(due: Iterable[datetime]) -> Iterator[datetime]:
         yield latest
 
 
-def _enqueue() -> None:
+def _enqueue(at: datetime | None = None) -> None:
+    """Enqueue the task to run now, or later if the task system can do so."""
     _thread.is_enqueueing = True
     try:
-        deliver_outbox.enqueue()
+        if at is None:
+            deliver_outbox.enqueue()
+        elif deliver_outbox.get_backend().supports_defer:
+            deliver_outbox.using(run_after=at + _MARGIN).enqueue()
     except Exception:
-        # The message is in the outbox; a worker or the next task delivers it.
-        error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")
+        _log_failure()
     finally:
         _thread.is_enqueueing = False
 
 
-def _enqueue_at(at: datetime) -> None:
-    try:
-        if deliver_outbox.get_backend().supports_defer:
-            deliver_outbox.using(run_after=at + _MARGIN).enqueue()
-    except Exception:
-        error_logging.failure(
-            logger, "The task that delivers the outbox later could not be enqueued."
-        )
+def _log_failure() -> None:
+    """Log an error. The sender doesn't get it: the message is in the outbox, and is sent later."""
+    error_logging.failure(logger, "The task that delivers the outbox could not be enqueued.")

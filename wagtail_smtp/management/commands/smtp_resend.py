@@ -12,7 +12,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from wagtail_smtp import live
 from wagtail_smtp.causes import CAUSES
 from wagtail_smtp.exceptions import ConfigurationUnavailable
-from wagtail_smtp.maintenance.bulk_resend import ResendSummary, Selection, preview, resend_several
+from wagtail_smtp.maintenance.bulk_resend import ResendSummary, Selection, resend_several
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
@@ -86,12 +86,13 @@ class Command(EmailCommand):
             raise CommandError(str(error)) from error
         numbers = selection.numbers()
         unknown_too = State.UNKNOWN in states
+        summary = ResendSummary()
         if options["dry_run"]:
-            count, summary = preview(numbers, unknown_too=unknown_too)
-            self.stdout.write(f"Nothing was sent. Would be resent: {_messages(count)}")
+            resend_several(numbers, summary, unknown_too=unknown_too, dry_run=True)
+            count = _messages(summary.resent.total())
+            self.stdout.write(f"Nothing was sent. Would be resent: {count}")
             self._show_skipped(summary)
             return
-        summary = ResendSummary()
         try:
             resend_several(numbers, summary, unknown_too=unknown_too)
         except KeyboardInterrupt:
