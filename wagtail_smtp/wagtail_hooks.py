@@ -1,8 +1,8 @@
 """Hook registrations only."""
 
 from django.contrib.auth.models import Permission
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from wagtail import hooks
 from wagtail.admin.viewsets.base import ViewSetGroup
 from wagtail.log_actions import LogFormatter
@@ -31,7 +31,7 @@ class EmailGroup(ViewSetGroup):
         ReloadViewSet,
         TroubleshootingViewSet,
     )
-    menu_label = gettext_lazy("Email")
+    menu_label = _("Email")
     menu_name = "email"
     menu_icon = "mail"
     menu_order = 8000
@@ -58,69 +58,52 @@ def register_log_actions(actions):
     actions.register_action("wagtail_smtp.reload")(_Reload)
     actions.register_action("wagtail_smtp.test_connection")(_TestConnection)
     actions.register_action("wagtail_smtp.send_test_email")(_SendTestEmail)
-    actions.register_action(
-        "wagtail_smtp.reorder", gettext_lazy("Move"), gettext_lazy("Changed the order")
-    )
     for name, (label, message) in _LOG_ACTIONS.items():
         actions.register_action(f"wagtail_smtp.{name}", label, message)
 
 
 _LOG_ACTIONS = {
-    "view_message": (gettext_lazy("View message"), gettext_lazy("Viewed the message")),
-    "view_source": (gettext_lazy("View source"), gettext_lazy("Viewed the message source")),
-    "download_message": (
-        gettext_lazy("Download message"),
-        gettext_lazy("Downloaded the message"),
-    ),
-    "download_attachment": (
-        gettext_lazy("Download attachment"),
-        gettext_lazy("Downloaded an attachment"),
-    ),
-    "resend": (gettext_lazy("Resend"), gettext_lazy("Resent the message")),
-    "try_now": (gettext_lazy("Try now"), gettext_lazy("Requested an immediate attempt")),
-    "cancel": (gettext_lazy("Cancel sending"), gettext_lazy("Cancelled the message")),
-    "test_delivery": (gettext_lazy("Send test email"), gettext_lazy("Sent a test email")),
-    "report_secret": (
-        gettext_lazy("New tracking secret"),
-        gettext_lazy("Created a new secret for delivery tracking"),
-    ),
-    "report_key": (
-        gettext_lazy("Tracking key"),
-        gettext_lazy("Changed the signing key for delivery tracking"),
-    ),
-    "connect": (
-        gettext_lazy("Connect"),
-        gettext_lazy("Started the consent at the identity provider"),
-    ),
-    "consent": (gettext_lazy("Consent"), gettext_lazy("Connected with OAuth 2")),
-    "export": (gettext_lazy("Export"), gettext_lazy("Exported the delivery log")),
+    "reorder": (_("Move"), _("Changed the order")),
+    "view_message": (_("View message"), _("Viewed the message")),
+    "view_source": (_("View source"), _("Viewed the message source")),
+    "download_message": (_("Download message"), _("Downloaded the message")),
+    "download_attachment": (_("Download attachment"), _("Downloaded an attachment")),
+    "resend": (_("Resend"), _("Resent the message")),
+    "try_now": (_("Try now"), _("Requested an immediate attempt")),
+    "cancel": (_("Cancel sending"), _("Cancelled the message")),
+    "test_delivery": (_("Send test email"), _("Sent a test email")),
+    "tracking_secret": (_("New tracking secret"), _("Created a new secret for delivery tracking")),
+    "tracking_key": (_("Tracking key"), _("Changed the signing key for delivery tracking")),
+    "connect": (_("Connect"), _("Started the consent at the identity provider")),
+    "consent": (_("Consent"), _("Connected with OAuth 2")),
+    "export": (_("Export"), _("Exported the delivery log")),
 }
 
 
 class _Reload(LogFormatter):
-    label = gettext_lazy("Reload")
+    label = _("Reload")
 
     def format_message(self, log_entry):
-        return _("Version %s made live") % log_entry.data.get("number", "")
+        return gettext("Version %s made live") % log_entry.data.get("number", "")
 
 
 class _TestConnection(LogFormatter):
-    label = gettext_lazy("Test connection")
+    label = _("Test connection")
 
     def format_message(self, log_entry):
-        return _("Tested the connection to %s") % log_entry.data.get("server", "")
+        return gettext("Tested the connection to %s") % log_entry.data.get("server", "")
 
 
 class _SendTestEmail(LogFormatter):
-    label = gettext_lazy("Send test email")
+    label = _("Send test email")
 
     def format_message(self, log_entry):
         # The entry is written before the attempt, so that every test has one.
         recipients = ", ".join(log_entry.data.get("recipients", ()))
         address = log_entry.data.get("address", "")
         if recipients == address:
-            return _("Tried to send a test email to %s") % address
-        text = _("Tried to send a test email to %(address)s, redirected to %(recipients)s")
+            return gettext("Tried to send a test email to %s") % address
+        text = gettext("Tried to send a test email to %(address)s, redirected to %(recipients)s")
         return text % {"address": address, "recipients": recipients}
 
 

@@ -110,8 +110,9 @@ def test_an_entry_and_its_resend_on_a_phone(person):  # noqa: F811
     """Nothing is cut off at the edge, however long an address or Message-ID is."""
     page = person.page
     person.log_in()
-    _set_port_of_the_first(person, NOBODY_LISTENS)
+    right = _set_port_of_the_first(person, NOBODY_LISTENS)
     _send_in_vain(person)
+    _set_port_of_the_first(person, right)
     page.set_viewport_size({"width": 390, "height": 844})
     _find(person)
     entry = page.url

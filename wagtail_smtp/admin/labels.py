@@ -109,7 +109,7 @@ def state_tag(state, text=""):
     """Return a state's HTML with icon and colour; ``text`` replaces its label."""
     tone, icon = _LOOKS.get(state, _NEUTRAL)
     return format_html(
-        '<span class="smtp-state smtp-state--{}" data-state="{}">'
+        '<span class="wsmtp-state wsmtp-state--{}" data-state="{}">'
         '<svg class="icon icon-{}" aria-hidden="true"><use href="#icon-{}"></use></svg>{}</span>',
         tone,
         state,

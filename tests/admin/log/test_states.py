@@ -58,7 +58,7 @@ def test_the_page_of_a_failed_message(admin_client):
 
 
 def test_every_state_has_an_icon_of_its_own_look():
-    look = re.compile(r"smtp-state--(\w+).*#icon-([\w-]+)")
+    look = re.compile(r"wsmtp-state--(\w+).*#icon-([\w-]+)")
     looks = {state: look.search(labels.state_tag(state)).groups() for state, _label in STATES}
     assert looks["sent"] != looks["failed"] != looks["queued"] != looks["unknown"]
 

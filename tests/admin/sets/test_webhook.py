@@ -73,7 +73,7 @@ def test_the_secret_is_shown_once_and_works(admin_client, make_provider, client)
     edit = reverse("wagtailsnippets_wagtail_smtp_settingsset:edit", args=[item.pk])
     for url in (page(item), edit, reverse("wagtail_smtp_reload:index")):
         assert known.password not in admin_client.get(url).text
-    (entry,) = ModelLogEntry.objects.filter(action="wagtail_smtp.report_secret")
+    (entry,) = ModelLogEntry.objects.filter(action="wagtail_smtp.tracking_secret")
     assert known.password not in str(entry.data)
     # Somebody else's second click makes another, and the first is worth nothing.
     admin_client.post(page(item), {"renew": "1"})
@@ -108,7 +108,7 @@ def test_a_signing_key_is_kept_and_never_shown(admin_client, make_provider):
     admin_client.post(page(item), {"key": "", "remove": "on"})
     item.refresh_from_db()
     assert secrets.of_set(item).key == ""
-    assert ModelLogEntry.objects.filter(action="wagtail_smtp.report_key").count() == 2
+    assert ModelLogEntry.objects.filter(action="wagtail_smtp.tracking_key").count() == 2
     assert CANARY not in str(list(ModelLogEntry.objects.values_list()))
     assert CANARY not in str(list(Secret.objects.values_list()))
 

@@ -19,9 +19,9 @@ from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import DELIVERY, RELOAD, AdminPage, EmailViewSet
 from wagtail_smtp.admin.connection_check.limits import LimitReached, count_email
 from wagtail_smtp.admin.delivery.chart import volume
+from wagtail_smtp.admin.delivery.email_check import EmailCheckForm, last_result, remember
 from wagtail_smtp.admin.delivery.failures import RECENT, last_failures
 from wagtail_smtp.admin.delivery.status_lines import status_lines
-from wagtail_smtp.admin.delivery.test_email import TestEmailForm, last_result, remember
 from wagtail_smtp.admin.labels import category_choices
 from wagtail_smtp.admin.sets.overview import Overview, notices
 from wagtail_smtp.conf import conf
@@ -140,7 +140,7 @@ class DeliveryView(AdminPage, TemplateView):
 
     def _test(self, context):
         address = getattr(self.request.user, get_user_model().get_email_field_name(), "")
-        context.setdefault("test_form", TestEmailForm(initial={"recipient": address}))
+        context.setdefault("test_form", EmailCheckForm(initial={"recipient": address}))
         if "tested" in self.request.GET:
             context["result"] = last_result(self.request, context["overview"].live)
 
@@ -196,7 +196,7 @@ class SendTestView(DeliveryView):
     permission_required = permissions.SEND_TEST
 
     def post(self, request, *args, **kwargs):
-        form = TestEmailForm(request.POST)
+        form = EmailCheckForm(request.POST)
         if not form.is_valid():
             return self._refuse(_("No test email was sent."), form)
         try:

@@ -201,7 +201,7 @@ class ResendSelected(BulkAction):
         return not self.is_all or self.request.GET.get("state") == State.UNKNOWN
 
     def get_context_data(self, **kwargs):
-        kept: list[LogEntry] = []
+        included: list[LogEntry] = []
         left_out: list[tuple[LogEntry, Any]] = []
         summary, count = ResendSummary(), 0
         for entry, reason in ResendFilter(unknown_too=self.unknown_too).check(self.numbers):
@@ -211,14 +211,14 @@ class ResendSelected(BulkAction):
                     left_out.append((entry, REASONS[reason]))
             else:
                 count += 1
-                if len(kept) < LISTED:
-                    kept.append(entry)
+                if len(included) < LISTED:
+                    included.append(entry)
         return {
             "form": self.get_form(),
             "view": self,
-            "kept": kept,
+            "included": included,
             "count": count,
-            "more": count - len(kept),
+            "more": count - len(included),
             "left_out": left_out,
             "left_out_count": summary.left_out.total(),
             "why_left_out": summary.why_left_out(),

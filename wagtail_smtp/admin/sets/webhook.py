@@ -143,7 +143,7 @@ class TrackingView(AdminPage, TemplateView):
     @sensitive_variables()
     def _renew(self, address):
         shown = secrets.renew(self.item, address)
-        log(instance=self.item, action="wagtail_smtp.report_secret")
+        log(instance=self.item, action="wagtail_smtp.tracking_secret")
         messages.success(self.request, _("A new secret was created. It is shown only once."))
         # No redirect, which would store the secret in the session; admin pages are never cached.
         return self.render_to_response(self.get_context_data(shown=shown))
@@ -162,7 +162,7 @@ class TrackingView(AdminPage, TemplateView):
         key, removed = form.cleaned_data["key"], form.cleaned_data.get("remove")
         if key or removed:
             secrets.change_key(self.item, key)
-            log(instance=self.item, action="wagtail_smtp.report_key")
+            log(instance=self.item, action="wagtail_smtp.tracking_key")
             said = _("The key was saved.") if key else _("The key was removed.")
             messages.success(self.request, said)
         return HttpResponseRedirect(self.request.path)

@@ -24,10 +24,8 @@ from wagtail_smtp.models.choices import State
 KEY = "wagtail_smtp_test"
 
 
-class TestEmailForm(forms.Form):
+class EmailCheckForm(forms.Form):
     """The recipient and the category of the test email."""
-
-    __test__ = False  # keeps pytest from collecting it
 
     recipient = forms.EmailField(label=gettext_lazy("Recipient"), max_length=254)
     category = forms.ChoiceField(
@@ -81,18 +79,15 @@ def last_result(request, configuration):
     Args:
         configuration: what is live.
     """
-    kept = request.session.get(KEY)
-    if kept is None:
+    last = request.session.get(KEY)
+    if last is None:
         return None
-    entry = (
-        LogEntry.objects.using(write_alias()).filter(pk=kept["entry"]).first()
-        if kept["entry"]
-        else None
-    )
+    # Not from a replica, which may not have the entry yet.
+    entry = LogEntry.objects.using(write_alias()).filter(pk=last["entry"]).first()
     if entry is None:
-        return _without_entry(kept["reason"])
+        return _without_entry(last["reason"])
     status, headline = _headline(entry)
-    facts = tuple(_facts(entry, kept["recipient"], configuration, request.user))
+    facts = tuple(_facts(entry, last["recipient"], configuration, request.user))
     cause = by_slug(entry.cause)
     return Result(status, headline, facts, cause, entry)
 
