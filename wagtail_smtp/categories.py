@@ -1,4 +1,4 @@
-"""The categories of mail, and the context that names one for a block of code."""
+"""The categories of email, and a context manager that sets one for a block of code."""
 
 import re
 from collections.abc import Iterator
@@ -22,17 +22,17 @@ _context: ContextVar[tuple[str, ...]] = ContextVar("wagtail_smtp_categories", de
 
 
 def validate_category(slug: object) -> str:
-    """Return ``slug`` if it can name a category.
+    """Return ``slug`` if it is valid for a category.
 
     A category is a string of at most 50 lower-case letters, digits, ``-`` and ``_``.
 
     Raises:
-        ValueError: it is anything else.
+        ValueError: it is not valid.
     """
     if isinstance(slug, str) and len(slug) <= 50 and _SLUG.match(slug):
         return slug
     raise ValueError(
-        f"{slug!r} is no email category: use at most 50 lower-case letters, digits, "
+        f"{slug!r} is not a valid email category. Use at most 50 lower-case letters, digits, "
         "'-' and '_', for example 'invoice'."
     )
 
@@ -41,12 +41,12 @@ def validate_category(slug: object) -> str:
 def email_category(slug: str) -> Iterator[None]:
     """Give every message sent inside the block this category.
 
-    Blocks nest; the innermost names the category, but a ``security`` further out still
-    makes the message ``security``. The context follows ``sync_to_async`` and tasks of the
-    running event loop; it doesn't follow into threads the code starts by itself.
+    Blocks can be nested: the innermost decides, except that ``security`` in any of them makes
+    the message ``security``. The category also applies in ``sync_to_async`` and in tasks of the
+    running event loop, but not in threads that the code starts.
 
     Raises:
-        ValueError: ``slug`` can't name a category.
+        ValueError: ``slug`` is not valid.
     """
     token = _context.set((*_context.get(), validate_category(slug)))
     try:
@@ -56,5 +56,5 @@ def email_category(slug: str) -> Iterator[None]:
 
 
 def context_categories() -> tuple[str, ...]:
-    """The categories of the surrounding blocks, innermost first."""
+    """Return the categories of the surrounding blocks, innermost first."""
     return _context.get()[::-1]

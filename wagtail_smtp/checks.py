@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 from wagtail_smtp.categories import validate_category
 from wagtail_smtp.conf import DEFAULTS, conf
 from wagtail_smtp.config.validation import is_email_address
-from wagtail_smtp.delivery import call_sites
+from wagtail_smtp.delivery.classify import missing_sites
 from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.transports import standard
@@ -240,7 +240,7 @@ def check_call_sites(**kwargs: Any) -> list[CheckMessage]:
             obj=package.name,
             id="wagtail_smtp.W015",
         )
-        for package, sites in call_sites.missing()
+        for package, sites in missing_sites()
     ]
 
 

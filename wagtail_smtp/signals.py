@@ -1,9 +1,16 @@
-"""Signals, sent robustly: a receiver that fails is logged and stops nothing.
+"""The signals. An error in a receiver is logged and doesn't affect sending.
 
-``message_sent``: ``message`` (the caller's own EmailMessage), ``category``, ``route``,
-``outcome``. ``message_failed``: the same with ``error`` instead of ``outcome``.
-``configuration_reloaded``: ``number`` and ``user`` (None from the command line), after the
-transaction that wrote the version has committed. ``outbox_idle``: a worker finds nothing to do.
+``message_sent``
+    A message was sent to at least one recipient. Arguments: ``message`` (an EmailMessage),
+    ``category``, ``route``, ``attempts``, ``entry`` (in the delivery log, or None) and
+    ``outcome``.
+``message_failed``
+    A message was not sent. The arguments are the same, with ``error`` instead of ``outcome``.
+``configuration_reloaded``
+    A new version is live and its transaction has been committed. Arguments: ``number`` and
+    ``user`` (None from the command line).
+``outbox_idle``
+    An outbox worker has nothing to do.
 """
 
 import logging
@@ -22,13 +29,14 @@ outbox_idle = Signal()
 
 
 def send_robustly(signal: Signal, sender: Any, **values: Any) -> None:
-    """Send ``signal``; a receiver that fails is logged and stops nothing but, for mail about
-    errors, the receivers after it.
+    """Send ``signal`` and log the error of a receiver that fails.
+
+    While an email about errors is sent, the first error also stops the remaining receivers.
     """
     if not error_logging.is_suppressed():
         signal.send_robust(sender=sender, **values)
         return
-    # send_robust() logs an error of its own, and the mail about that would fail here again.
+    # send_robust() logs an error, and the email about that error would fail here again.
     try:
         signal.send(sender=sender, **values)
     except Exception:

@@ -4,9 +4,9 @@ In the project's ``conftest.py``::
 
     pytest_plugins = ["wagtail_smtp.testing"]
 
-Django's test runner replaces the plugin by its own backend, so what the plugin would do with a
-message (its category, its way, a redirect) shows in no test. With the fixture
-:func:`email_delivery` it does, and still nothing leaves.
+Django's test runner replaces the plugin's backend with its own, so tests don't see what the plugin
+does with a message: its category, its route and a redirect. The fixture :func:`email_delivery`
+keeps the plugin's backend, and still sends nothing.
 """
 
 from collections.abc import Iterator
@@ -32,10 +32,10 @@ class Sent:
     """A message that was sent.
 
     Attributes:
-        message: as the project's code made it.
+        message: as the project's code created it.
         category: its category, e.g. ``"invoice"``.
-        via: the name of the settings set that carried it, or standard delivery's.
-        redirected_to: the report addresses that got it instead; empty: it was not redirected.
+        via: the name of the settings set that sent it, or ``standard delivery``.
+        redirected_to: the report emails that received it instead; empty: it was not redirected.
         entry: its entry in the delivery log; None if none could be written.
     """
 
@@ -48,7 +48,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """A message that was not sent, and why; attributes as those of :class:`Sent`."""
+    """A message that was not sent, and why. The attributes are as in :class:`Sent`."""
 
     message: EmailMessage
     category: str
@@ -57,11 +57,11 @@ class NotSent:
 
 @dataclass
 class EmailDelivery:
-    """What the plugin did with the messages of one test, in their order.
+    """What the plugin did with the messages of one test.
 
     Attributes:
-        sent: those that were sent.
-        not_sent: those that were not.
+        sent: the messages that were sent, in order.
+        not_sent: the messages that were not sent, in order.
     """
 
     settings: Any
@@ -70,11 +70,11 @@ class EmailDelivery:
 
     @property
     def outbox(self) -> list[EmailMessage]:
-        """The messages as they left by standard delivery: Django's own ``mail.outbox``."""
+        """The messages that standard delivery sent: Django's ``mail.outbox``."""
         return mail.outbox
 
     def redirect_all_to(self, *addresses: str) -> None:
-        """Redirect all mail of this test, as ``REDIRECT_ALL_TO`` does; no addresses: block it."""
+        """Redirect all email of this test, as ``REDIRECT_ALL_TO`` does; no addresses: block it."""
         self.configure(REDIRECT_ALL_TO=list(addresses))
 
     def configure(self, **keys: Any) -> None:
@@ -93,10 +93,10 @@ class EmailDelivery:
 
 @pytest.fixture
 def email_delivery(settings: Any, db: None) -> Iterator[EmailDelivery]:
-    """The plugin as it is in production, with standard delivery into ``mail.outbox``.
+    """The plugin as in production, with standard delivery into ``mail.outbox``.
 
-    Nothing is live at first, so all mail leaves by standard delivery. Settings sets that a test
-    makes and reloads are used, with real connections to their servers.
+    Nothing is live at first, so standard delivery sends all email. If a test creates settings sets
+    and reloads, they are used, with real connections to their servers.
     """
     if hasattr(django_settings, "MAILERS"):
         settings.MAILERS = {"default": {"BACKEND": _BACKEND}}
@@ -104,16 +104,16 @@ def email_delivery(settings: Any, db: None) -> Iterator[EmailDelivery]:
         settings.EMAIL_BACKEND = _BACKEND
     delivery = EmailDelivery(settings)
     delivery.configure(STANDARD={"BACKEND": _LOCMEM}, DELIVERY="immediate")
-    # Kept, since a signal holds its receivers weakly.
-    noted = {
+    # In a variable, because a signal only has weak references to its receivers.
+    receivers = {
         signals.message_sent: delivery._note_sent,
         signals.message_failed: delivery._note_failed,
     }
     _as_a_new_process()
-    for signal, receiver in noted.items():
+    for signal, receiver in receivers.items():
         signal.connect(receiver)
     yield delivery
-    for signal, receiver in noted.items():
+    for signal, receiver in receivers.items():
         signal.disconnect(receiver)
     _as_a_new_process()
 

@@ -7,9 +7,15 @@ from django.core.mail import EmailMessage, mail_admins
 
 from wagtail_smtp import email_category
 from wagtail_smtp.checks import check_call_sites
-from wagtail_smtp.delivery import call_sites
-from wagtail_smtp.delivery.call_sites import CALL_SITES, PACKAGES, Package, exists
-from wagtail_smtp.delivery.classify import Classification, classify
+from wagtail_smtp.delivery import classify as classify_module
+from wagtail_smtp.delivery.classify import (
+    CALL_SITES,
+    PACKAGES,
+    Classification,
+    Package,
+    classify,
+    exists,
+)
 from wagtail_smtp.signals import message_sent
 
 
@@ -54,7 +60,7 @@ def test_security_from_anybody_wins():
 def test_what_can_not_be_a_category_is_an_error(slug):
     message = EmailMessage()
     message.email_category = slug
-    with pytest.raises(ValueError, match="no email category"):
+    with pytest.raises(ValueError, match="not a valid email category"):
         classify(message)
 
 
@@ -100,8 +106,8 @@ def test_every_call_site_still_exists():
     [
         ("there_is_no_such_package.mail", "send"),
         ("wagtail_smtp.there_is_no_such_module", "send"),
-        ("wagtail_smtp.delivery.call_sites", "no_such_function"),
-        ("wagtail_smtp.delivery.call_sites", "Package.no_such_method"),
+        ("wagtail_smtp.delivery.classify", "no_such_function"),
+        ("wagtail_smtp.delivery.classify", "Package.no_such_method"),
         # Inherited: it runs under the name of Exception's.
         ("wagtail_smtp.exceptions", "EmailDeliveryError.with_traceback"),
     ],
@@ -111,15 +117,15 @@ def test_a_call_site_that_does_not_exist(site):
 
 
 def test_an_installed_package_that_renamed_its_function_is_told(monkeypatch):
-    known = ("wagtail_smtp.delivery.call_sites", "exists")
-    renamed = ("wagtail_smtp.delivery.call_sites", "send_code")
+    known = ("wagtail_smtp.delivery.classify", "exists")
+    renamed = ("wagtail_smtp.delivery.classify", "send_code")
     packages = [
         Package("current", ("wagtail_smtp",), (known,)),
         Package("renamed", ("wagtail_smtp",), (known, renamed)),
         Package("not installed", ("wagtail_smtp", "not_installed"), (renamed,)),
     ]
-    monkeypatch.setattr(call_sites, "PACKAGES", packages)
+    monkeypatch.setattr(classify_module, "PACKAGES", packages)
     [warning] = check_call_sites()
     assert (warning.id, warning.obj) == ("wagtail_smtp.W015", "renamed")
-    assert "wagtail_smtp.delivery.call_sites:send_code" in warning.hint
-    assert "call_sites:exists" not in warning.hint
+    assert "wagtail_smtp.delivery.classify:send_code" in warning.hint
+    assert "classify:exists" not in warning.hint

@@ -7,14 +7,13 @@ from django.core.management import CommandError, call_command
 
 from wagtail_smtp import live
 from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.delivery.active_redirect import active_redirect
-from wagtail_smtp.delivery.explain import compare, explain
+from wagtail_smtp.delivery.explain import active_redirect, compare, explain
 from wagtail_smtp.models import SettingsSet
 
 
 def _parts(category):
     told = explain(category)
-    return [(step.name.partition(" (")[0], step.part, step.is_used) for step in told.steps]
+    return [(step.name.partition(" (")[0], step.role, step.is_used) for step in told.steps]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from wagtail_smtp.admin.delivery.failures import latest_failure
 from wagtail_smtp.admin.delivery.status_lines import store_warning, without_addresses
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.delivery.active_redirect import active_redirect
+from wagtail_smtp.delivery.explain import active_redirect
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import current, draft_configuration

@@ -1,19 +1,113 @@
-"""Which category a message has, and who said so."""
+"""Which category a message has, and where that comes from.
+
+One source is the call site: the code that sends the message.
+"""
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
+from django.apps import apps
 from django.core.mail import EmailMessage
 
-from wagtail_smtp.categories import OTHER, SECURITY, context_categories, validate_category
+from wagtail_smtp.categories import (
+    ERROR,
+    FORM,
+    NOTIFICATION,
+    OTHER,
+    SECURITY,
+    context_categories,
+    validate_category,
+)
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.call_sites import CALL_SITES
 
 HEADER = "X-Email-Category"
 ATTRIBUTE = "email_category"
 
-#: How far up the stack a call site is looked for; a walk that long takes 7 µs.
+#: How many stack frames are searched for a call site, which takes up to 7 µs.
 _FRAMES = 40
+
+#: A call site: the module and the qualified name of a function.
+Site = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that sends one-time codes, login links or password resets.
+
+    Its functions exist only where all of ``apps`` are installed.
+    """
+
+    name: str
+    apps: tuple[str, ...]
+    sites: tuple[Site, ...]
+
+
+_ADAPTER = "allauth.account.adapter"
+_FLOWS = "allauth.account.internal.flows"
+
+#: Methods that projects override are listed with the code that calls them. Code that also sends
+#: signals is not listed, because a receiver may send email of another category.
+#:
+#: Checked with django-allauth 65.22, django-otp 1.7, djoser 2.3 and dj-rest-auth 7.2. Some packages
+#: need no entry: django-two-factor-auth 1.18 sends with django-otp, djoser and dj-rest-auth also
+#: with Django's form, and wagtail-2fa 1.8 and django-sesame 3.2 send no email.
+PACKAGES = (
+    Package(
+        "django-allauth",
+        ("allauth.account",),
+        (
+            (_ADAPTER, "DefaultAccountAdapter.send_mail"),
+            (_ADAPTER, "DefaultAccountAdapter.send_account_already_exists_mail"),
+            (_ADAPTER, "DefaultAccountAdapter.send_confirmation_mail"),
+            (_ADAPTER, "DefaultAccountAdapter.send_password_reset_mail"),
+            ("allauth.account.models", "EmailConfirmationMixin.send"),
+            (
+                f"{_FLOWS}._authenticate_by_code",
+                "BaseConfirmAuthenticationCodeProcess.send_by_email",
+            ),
+            (f"{_FLOWS}.password_reset", "request_password_reset"),
+            (f"{_FLOWS}.password_reset_by_code", "PasswordResetVerificationProcess.send"),
+        ),
+    ),
+    Package(
+        "django-otp",
+        ("django_otp.plugins.otp_email",),
+        (
+            ("django_otp.plugins.otp_email.models", "EmailDevice.generate_challenge"),
+            ("django_otp.plugins.otp_email.models", "EmailDevice.send_mail"),
+        ),
+    ),
+    Package(
+        "djoser",
+        ("djoser",),
+        (
+            ("djoser.email", "BaseEmailMessage.send"),
+            ("djoser.views", "UserViewSet.resend_activation"),
+            ("djoser.views", "UserViewSet.reset_password"),
+            ("djoser.views", "UserViewSet.reset_username"),
+        ),
+    ),
+    Package(
+        "dj-rest-auth",
+        ("dj_rest_auth", "allauth", "allauth.account"),
+        (("dj_rest_auth.forms", "AllAuthPasswordResetForm.save"),),
+    ),
+)
+
+CALL_SITES: dict[Site, str] = {
+    # ``save`` too, because projects override ``send_mail``.
+    ("django.contrib.auth.forms", "PasswordResetForm.save"): SECURITY,
+    ("django.contrib.auth.forms", "PasswordResetForm.send_mail"): SECURITY,
+    ("wagtail.admin.mail", "send_notification"): NOTIFICATION,
+    ("wagtail.admin.mail", "EmailNotificationMixin.send_emails"): NOTIFICATION,
+    ("wagtail.contrib.forms.models", "EmailFormMixin.send_mail"): FORM,
+    ("django.core.mail", "mail_admins"): ERROR,
+    ("django.utils.log", "AdminEmailHandler.emit"): ERROR,
+    **{site: SECURITY for package in PACKAGES for site in package.sites},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +120,10 @@ class Classification:
 
 
 def classify(message: EmailMessage, mailer_category: str | None = None) -> Classification:
-    """The category of ``message``: the first that anybody names, but ``security`` wins.
+    """Return the category of ``message`` from the first source that has one.
 
-    To be called on the stack of the code that sends, since that is one of the witnesses.
+    If any source says ``security``, it is ``security``. Call this on the stack of the code that
+    sends the message, since the call site is one of the sources.
 
     Raises:
         ValueError: the message or the mailer names an invalid category.
@@ -56,7 +151,7 @@ def _marks(message: EmailMessage) -> list[str]:
 
 
 def _call_sites() -> list[str]:
-    """Categories of the call sites on the stack, the innermost first."""
+    """The categories of the call sites on the stack, innermost first."""
     sites = dict(CALL_SITES)
     for site, slug in conf.CATEGORY_RULES.items():
         module, _separator, name = site.partition(":")
@@ -71,3 +166,26 @@ def _call_sites() -> list[str]:
             break
         frame = frame.f_back
     return found
+
+
+def exists(site: Site) -> bool:
+    """Whether a function with this name exists."""
+    module, name = site
+    try:
+        found: Any = import_module(module)
+    except Exception:  # the module can't be imported, so nothing in it can run
+        return False
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    # An inherited method runs under the name of the class that defines it.
+    found = getattr(found, "__wrapped__", found)
+    return (getattr(found, "__module__", ""), getattr(found, "__qualname__", "")) == site
+
+
+def missing_sites() -> Iterator[tuple[Package, list[Site]]]:
+    """Installed packages that no longer have all of their call sites, with the missing ones."""
+    for package in PACKAGES:
+        if all(map(apps.is_installed, package.apps)):
+            missing = [site for site in package.sites if not exists(site)]
+            if missing:
+                yield package, missing

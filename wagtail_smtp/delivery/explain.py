@@ -1,16 +1,25 @@
-"""Which set would carry mail of a category, and why; for the admin and for smtp_explain.
+"""Explain a configuration: where email goes and why, and what is on without an effect.
 
-And what another configuration would change about that, for the reload.
+These are pure functions on a frozen configuration, saved or live. The admin, the reload and
+``smtp_explain`` show their results.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from django.utils.translation import gettext as _
 
 from wagtail_smtp.categories import BUILT_IN, validate_category
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
-from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Redirect, Route, route
+from wagtail_smtp.delivery.routing import (
+    STANDARD_DELIVERY,
+    Redirect,
+    Route,
+    redirect_for,
+    route,
+)
 from wagtail_smtp.exceptions import RedirectError
 from wagtail_smtp.live import current
 from wagtail_smtp.live.diff import UNNAMED, every_category
@@ -19,22 +28,25 @@ from wagtail_smtp.transports import standard
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One way for the mail, and its part in words; ``is_used`` false: it never is."""
+    """A settings set or standard delivery, and its role as text.
+
+    ``is_used`` is false if it never sends email of the category.
+    """
 
     name: str
-    part: str
+    role: str
     is_used: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where mail of a category goes.
+    """Where email of a category goes.
 
     Attributes:
-        why: the decision in words.
-        steps: all enabled sets and standard delivery, those in use first, in order.
+        why: the reason, as text.
+        steps: the enabled sets and standard delivery: first those that are used, in order.
         redirect: who receives it instead of its recipients.
-        blocked: why nothing leaves; empty otherwise.
+        blocked: why nothing is sent; empty otherwise.
     """
 
     category: str
@@ -45,18 +57,18 @@ class Explanation:
 
     @property
     def first(self) -> str:
-        """The name of what carries the mail first; empty if nothing leaves."""
+        """The name of the first choice; empty if nothing is sent."""
         return "" if self.blocked else self.steps[0].name
 
     @property
     def carriers(self) -> tuple[str, ...]:
-        """The names of all that carries the mail or stands by, the first choice first."""
+        """The names of the first choice and of its backups, in order."""
         return tuple(step.name for step in self.steps if step.is_used)
 
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """Where mail of a category goes now, and where it then goes."""
+    """Where email of a category goes before and after a reload."""
 
     category: str
     before: Explanation
@@ -64,73 +76,303 @@ class RouteChange:
 
     @property
     def is_changed(self) -> bool:
-        """Whether another server carries it, or others receive it."""
-        return _what_counts(self.before) != _what_counts(self.after)
+        """Whether other sets send it or others receive it."""
+        return _effect(self.before) != _effect(self.after)
 
 
 def explain(category: str, configuration: Configuration | None = None) -> Explanation:
-    """Explain where mail of ``category`` goes.
+    """Explain where email of ``category`` goes.
 
     Args:
-        configuration: another one than what is live now.
+        configuration: default: the live one.
 
     Raises:
-        ValueError: that is no category.
-        ConfigurationUnavailable: what is live can't be known.
+        ValueError: ``category`` is not valid.
+        ConfigurationUnavailable: the live configuration can't be read.
     """
     validate_category(category)
     if configuration is None:
         configuration = current().configuration
     try:
-        way = route(configuration, category)
+        found = route(configuration, category)
     except RedirectError as error:
         return Explanation(category, str(error), blocked=str(error))
-    used = tuple(_step(way, position) for position in range(len(way.candidates)))
+    used = tuple(_step(item, position) for position, item in enumerate(found.candidates))
     unused = tuple(
-        Step(item.name, _why_unused(item, way), is_used=False)
+        Step(item.name, _why_unused(item, found), is_used=False)
         for item in configuration.sets
-        if item not in way.candidates
+        if item not in found.candidates
     )
-    return Explanation(category, reason(way), used + unused, way.redirect)
+    return Explanation(category, _reason(found), used + unused, found.redirect)
 
 
 def compare(before: Configuration, after: Configuration) -> tuple[RouteChange, ...]:
-    """For each category, where its mail goes with one configuration and with the other."""
+    """Compare where email of each category goes with two configurations."""
     named = every_category(before, after)
     categories = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES, *named])
     return tuple(
         RouteChange(category, explain(category, before), explain(category, after))
         for category in categories
-        if category != UNNAMED  # goes as mail of category "other" does
+        if category != UNNAMED  # has the route of category "other"
     )
 
 
-def _what_counts(told: Explanation) -> tuple[object, ...]:
-    addresses = told.redirect.addresses if told.redirect else ()
-    return (told.carriers, addresses, bool(told.blocked))
+def _effect(explanation: Explanation) -> tuple[object, ...]:
+    addresses = explanation.redirect.addresses if explanation.redirect else ()
+    return (explanation.carriers, addresses, bool(explanation.blocked))
 
 
-def reason(way: Route) -> str:
-    """Why a route is as it is, in words."""
+def _reason(route: Route) -> str:
     return {
         "method": _("the delivery method is standard"),
         "standard category": _("this category always uses standard delivery"),
         "no set applies": _("no settings set is used for it"),
         "first set that applies": _("the first set that applies"),
-    }[way.why]
+    }[route.why]
 
 
-def _step(way: Route, position: int) -> Step:
-    item = way.candidates[position]
+def _step(item: SettingsSetConfig, position: int) -> Step:
     if item is STANDARD_DELIVERY:
         name = _("standard delivery (%s)") % standard.description()
         return Step(name, _("last resort") if position else _("sends it"))
     return Step(item.name, _("backup") if position else _("sends it"))
 
 
-def _why_unused(item: SettingsSetConfig, way: Route) -> str:
-    if way.why in ("method", "standard category"):
-        return _("not used: %s") % reason(way)
-    if not item.applies_to(way.category):
+def _why_unused(item: SettingsSetConfig, route: Route) -> str:
+    if route.why in ("method", "standard category"):
+        return _("not used: %s") % _reason(route)
+    if not item.applies_to(route.category):
         return _("not for this category, only for %s") % ", ".join(item.categories)
     return _("not used: it is not a backup")
+
+
+@dataclass(frozen=True, slots=True)
+class Redirecting:
+    """The effect of a set's redirect.
+
+    Attributes:
+        categories: the categories that it redirects.
+        reached: the categories that nothing redirects, so their real recipients are reached.
+        is_all: whether it redirects all email.
+        through: the names of the sets that send email of the categories in ``reached``.
+        source: the name of the set that redirects the rest instead; empty: none does.
+    """
+
+    categories: tuple[str, ...] = ()
+    reached: tuple[str, ...] = ()
+    is_all: bool = False
+    through: tuple[str, ...] = ()
+    source: str = ""
+
+
+def redirecting(configuration: Configuration, item: SettingsSetConfig) -> Redirecting:
+    """Return the effect of the redirect of ``item``, one of the configuration's sets.
+
+    This ignores a redirect forced by the project's settings, which applies to all email.
+    """
+    own, reached, other = [], [], ""
+    through: dict[str, None] = {}
+    categories = every_category(configuration)
+    for category in categories:
+        found = configuration.redirecting_set(category)
+        if found is item:
+            own.append(category)
+        elif found is not None:
+            other = found.name
+        else:
+            reached.append(category)
+            through.update(dict.fromkeys(_first(configuration, category)))
+    return Redirecting(
+        tuple(own), tuple(reached), len(own) == len(categories), tuple(through), other
+    )
+
+
+def _first(configuration: Configuration, category: str) -> Iterator[str]:
+    """The name of the set that is the first to send email of this category, if any."""
+    if configuration.method == "custom" and category not in conf.STANDARD_CATEGORIES:
+        yield from (item.name for item in configuration.carriers(category)[:1])
+
+
+def is_used(configuration: Configuration, item: SettingsSetConfig) -> bool:
+    """Whether ``item`` sends or redirects any email, or is a backup for any."""
+    if configuration.method == "standard":
+        return False
+    return any(
+        configuration.redirecting_set(category) is item
+        or (
+            category not in conf.STANDARD_CATEGORIES
+            and any(carrier is item for carrier in configuration.carriers(category))
+        )
+        for category in every_category(configuration)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that is switched on but has no effect.
+
+    Attributes:
+        kind: ``redirect`` applies to no email, ``redirect_some`` to some only, and an ``unused``
+            set sends nothing.
+        reason: ``method``: the delivery method is Standard; ``above``: other sets send the email;
+            ``categories``: the set is not for it; ``standard``: standard delivery sends it.
+        key, name: the set's; both empty: every set.
+        others: the names of the sets that send the email instead.
+        categories: those that are redirected, or those of the unused set.
+    """
+
+    kind: Literal["redirect", "redirect_some", "unused"]
+    reason: Literal["method", "above", "categories", "standard"]
+    key: str = ""
+    name: str = ""
+    others: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+
+    @property
+    def is_about_redirect(self) -> bool:
+        """Whether email may reach real recipients although a redirect is on."""
+        return self.kind != "unused"
+
+    @property
+    def first_would_help(self) -> bool:
+        """Whether the redirect would apply to all email if the set were the first."""
+        return self.is_about_redirect and self.reason in ("above", "categories")
+
+    def text(self, label: Callable[[str], str] = str) -> str:
+        """The notice as text; ``label`` returns the name of a category."""
+        values = {
+            "name": self.name,
+            "others": ", ".join(_("“%(name)s”") % {"name": name} for name in self.others),
+            "categories": ", ".join(_labels(self.categories, label)),
+        }
+        return str(_TEXTS[self.kind, self.reason]() % values)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def _labels(categories: tuple[str, ...], label: Callable[[str], str]) -> Iterator[str]:
+    for category in categories:
+        yield _("any other category") if category == UNNAMED else label(category)
+
+
+_TEXTS: dict[tuple[str, str], Callable[[], str]] = {
+    ("redirect", "method"): lambda: _(
+        "The redirect of “%(name)s” is on but not in effect: the delivery method is Standard, so "
+        "no set is used. Email reaches its real recipients."
+    ),
+    ("redirect", "above"): lambda: _(
+        "The redirect of “%(name)s” is on but not in effect: email is sent through %(others)s "
+        "first and reaches its real recipients."
+    ),
+    ("redirect", "categories"): lambda: _(
+        "The redirect of “%(name)s” is on but not in effect: the set is not used for any email, "
+        "which reaches its real recipients."
+    ),
+    ("redirect_some", "above"): lambda: _(
+        "The redirect of “%(name)s” is only in effect for: %(categories)s. All other email is "
+        "sent through %(others)s and reaches its real recipients."
+    ),
+    ("redirect_some", "categories"): lambda: _(
+        "The redirect of “%(name)s” is only in effect for: %(categories)s. All other email "
+        "reaches its real recipients."
+    ),
+    ("unused", "method"): lambda: _(
+        "No settings set is used: the delivery method is Standard, so all email is sent by "
+        "standard delivery."
+    ),
+    ("unused", "above"): lambda: _(
+        "“%(name)s” is not used: %(others)s already sends all email that it could send."
+    ),
+    ("unused", "standard"): lambda: _(
+        "“%(name)s” is not used: standard delivery always sends its categories (%(categories)s)."
+    ),
+}
+
+
+def notices(configuration: Configuration) -> tuple[Notice, ...]:
+    """All notices, at most one for each set; those about redirects are first."""
+    redirects = list(_redirects(configuration))
+    seen = {notice.key for notice in redirects}
+    if configuration.method == "standard" and seen:
+        seen.add("")  # each of them says that no set is used
+    return (*redirects, *(notice for notice in _unused(configuration) if notice.key not in seen))
+
+
+def _redirects(configuration: Configuration) -> Iterator[Notice]:
+    if conf.forced_redirect() is not None:
+        return  # all email is redirected, whatever the sets say
+    for item in configuration.sets:
+        if item.redirect:
+            yield from _redirect(configuration, item)
+
+
+def _redirect(configuration: Configuration, item: SettingsSetConfig) -> Iterator[Notice]:
+    if configuration.method == "standard":
+        yield Notice("redirect", "method", item.key, item.name)
+        return
+    effect = redirecting(configuration, item)
+    if effect.reached:
+        yield Notice(
+            "redirect_some" if effect.categories else "redirect",
+            "above" if effect.through else "categories",
+            item.key,
+            item.name,
+            effect.through,
+            effect.categories,
+        )
+
+
+def _unused(configuration: Configuration) -> Iterator[Notice]:
+    if configuration.method == "standard":
+        if configuration.sets:
+            yield Notice("unused", "method")
+        return
+    if configuration.sets and configuration.sets[0].redirect:
+        return  # on a test site, the other sets are not used on purpose
+    for item in configuration.sets:
+        if is_used(configuration, item):
+            continue
+        own = [c for c in every_category(configuration) if item.applies_to(c)]
+        others = dict.fromkeys(name for c in own for name in _first(configuration, c))
+        reason: Literal["above", "standard"] = "above" if others else "standard"
+        yield Notice("unused", reason, item.key, item.name, tuple(others), item.categories)
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRedirect:
+    """What is redirected, and where to.
+
+    Attributes:
+        addresses: the report emails.
+        sources: the names of the sets that redirect, or :data:`~.routing.FORCED`.
+        is_all: whether no email reaches its real recipients.
+        is_blocked: whether some email is not sent because there is no valid report email.
+    """
+
+    addresses: tuple[str, ...]
+    sources: tuple[str, ...]
+    is_all: bool
+    is_blocked: bool = False
+
+
+def active_redirect(configuration: Configuration) -> ActiveRedirect | None:
+    """The redirects of all categories as one; None if all email reaches its real recipients."""
+    found, blocked = [], 0
+    categories = every_category(configuration)
+    for category in categories:
+        try:
+            redirect = redirect_for(configuration, category)
+        except RedirectError:
+            blocked += 1
+            continue
+        if redirect is not None:
+            found.append(redirect)
+    if not found and not blocked:
+        return None
+    return ActiveRedirect(
+        addresses=tuple(dict.fromkeys(a for redirect in found for a in redirect.addresses)),
+        sources=tuple(dict.fromkeys(redirect.source for redirect in found)),
+        is_all=len(found) + blocked == len(categories),
+        is_blocked=bool(blocked),
+    )

@@ -26,7 +26,7 @@ from wagtail_smtp.config.validation import (
 )
 from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.delivery.classify import HEADER
-from wagtail_smtp.delivery.redirect import FIELDS, apply, copied, require_redirected
+from wagtail_smtp.delivery.redirect import FIELDS, apply, require_redirected
 from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Redirect, Route
 from wagtail_smtp.exceptions import MessageTooLarge, MessageUnsupported
 from wagtail_smtp.runtime import project
@@ -45,7 +45,7 @@ def prepare(message: EmailMessage) -> EmailMessage:
     Raises:
         ValueError: a header's name is invalid.
     """
-    prepared = copied(message)
+    prepared = mime.copied(message)
     # The locmem backend copies messages, but this plugin's backend has a lock and can't be copied.
     for name in vars(prepared).keys() & {"connection", "_connection"}:
         vars(prepared)[name] = None
@@ -106,7 +106,7 @@ def build_outgoing(
         RedirectError: the message could still reach someone else.
         ValueError: an address is invalid.
     """
-    message = copied(prepared)
+    message = mime.copied(prepared)
     address = _sender_address(candidate, username)
     if not transport.encodes_addresses:
         _set_sender(message, candidate, address)

@@ -4,7 +4,6 @@ Custom headers and a class's own way of writing a message stay, since projects t
 what is known to name people, or to steer a provider, is removed, and the result is looked at.
 """
 
-import copy
 from collections.abc import Iterable
 from email.utils import getaddresses
 from functools import partial
@@ -91,18 +90,6 @@ _HARMLESS = frozenset(
         "send_at",
     }
 )
-
-
-def copied(message: EmailMessage) -> EmailMessage:
-    """A copy whose lists are its own, so that neither writes into the other's."""
-    copied = copy.copy(message)
-    for name in ("to", "cc", "bcc", "reply_to"):
-        setattr(copied, name, list(getattr(message, name) or ()))
-    for name in ("attachments", "alternatives"):
-        if hasattr(message, name):
-            setattr(copied, name, list(getattr(message, name) or ()))
-    copied.extra_headers = dict(message.extra_headers)
-    return copied
 
 
 def apply(
@@ -195,7 +182,7 @@ def _set_envelope_sender(message: EmailMessage, sender: str) -> None:
 def _check_result(message: EmailMessage, redirect: Redirect) -> None:
     """Refuse a message whose class brings back what was taken out."""
     # On a copy: writing a message may attach something to it.
-    probe = copied(message)
+    probe = mime.copied(message)
     written: Any
     try:
         recipients = {*type(probe).recipients(probe), *probe.to, *probe.cc, *probe.bcc}

@@ -12,7 +12,7 @@ from django.utils import timezone
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
-from wagtail_smtp.delivery.active_redirect import Notice, is_used, notices, redirecting
+from wagtail_smtp.delivery.explain import Notice, is_used, notices, redirecting
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
 from wagtail_smtp.live import consents

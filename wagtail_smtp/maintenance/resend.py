@@ -35,7 +35,7 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.live.db import autonomous, connections
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import PENDING, State
-from wagtail_smtp.outbox.enqueue import enqueue, recorder
+from wagtail_smtp.outbox.enqueue import enqueue, record_or_retry
 
 logger = logging.getLogger(__name__)
 
@@ -84,10 +84,9 @@ def resend(entry: LogEntry) -> LogEntry | None:
     if conf.DELIVERY == "queued":
         return enqueue(message, classification, original)
     written: list[LogEntry | None] = []
-    write = recorder(original)
 
     def record(delivery: DeliveryResult) -> LogEntry | None:
-        written.append(write(delivery))
+        written.append(record_or_retry(delivery, original))
         return written[0]
 
     pipeline = DeliveryPipeline(recorder=record)

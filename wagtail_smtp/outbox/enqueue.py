@@ -11,7 +11,6 @@ from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries, stored_message, writer
 from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.outgoing import prepare
-from wagtail_smtp.delivery.pipeline import Recorder
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live.db import autonomous, bulk_sql, clock, connections, deferred
@@ -91,35 +90,31 @@ def _store(
     return entry
 
 
-def recorder(resend_of: LogEntry | None = None) -> Recorder:
-    """Return the function that writes the log entry of a message sent immediately.
+def record_or_retry(delivery: DeliveryResult, resend_of: LogEntry | None = None) -> LogEntry | None:
+    """Write the log entry of a message sent immediately; put it into the outbox to retry it.
 
     With ``conf.RETRY_DEFERRED``, or in one of ``conf.RETRY_CATEGORIES``, a deferred message is
-    also put into the outbox. Its entry's state is then *deferred*. Visitors who fill in a form
-    should not see an error because a server failed.
+    put into the outbox, and its entry's state is *deferred*. Visitors who fill in a form should
+    not see an error because a server failed.
 
     Args:
         resend_of: the entry whose message is sent again.
     """
+    category = delivery.classification.category
+    is_retried = conf.RETRY_DEFERRED or category in conf.RETRY_CATEGORIES
+    if not is_retried or not outcomes.is_retryable(delivery):
+        return entries.record(delivery, resend_of)
+    wait = outcomes.wait_after(1)
 
-    def write(delivery: DeliveryResult) -> LogEntry | None:
-        category = delivery.classification.category
-        is_retried = conf.RETRY_DEFERRED or category in conf.RETRY_CATEGORIES
-        if not is_retried or not outcomes.is_retryable(delivery):
-            return entries.record(delivery, resend_of)
-        wait = outcomes.wait_after(1)
+    def retry(entry: LogEntry) -> None:
+        """Called in the transaction that writes the entry."""
+        stored_message.keep(entry, stored_message.freeze(delivery.message).content)
+        _add(entry, delivery.classification, tries=1, wait=wait)
 
-        def retry(entry: LogEntry) -> None:
-            """Called in the transaction that writes the entry."""
-            stored_message.keep(entry, stored_message.freeze(delivery.message).content)
-            _add(entry, delivery.classification, tries=1, wait=wait)
-
-        entry = entries.record(delivery, resend_of, retry)
-        if entry is not None and entry.state == State.DEFERRED:
-            tasks.run_later(wait)
-        return entry
-
-    return write
+    entry = entries.record(delivery, resend_of, retry)
+    if entry is not None and entry.state == State.DEFERRED:
+        tasks.run_later(wait)
+    return entry
 
 
 def _add(

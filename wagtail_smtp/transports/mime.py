@@ -50,6 +50,18 @@ def _addresses(message: EmailMessage) -> list[Any]:
     return [message.from_email, *own, *(item for items in lists for item in items or ())]
 
 
+def copied(message: EmailMessage) -> EmailMessage:
+    """Return a copy with its own recipients, attachments and headers."""
+    result = copy.copy(message)
+    for name in ("to", "cc", "bcc", "reply_to"):
+        setattr(result, name, list(getattr(message, name) or ()))
+    for name in ("attachments", "alternatives"):
+        if hasattr(message, name):
+            setattr(result, name, list(getattr(message, name) or ()))
+    result.extra_headers = dict(message.extra_headers)
+    return result
+
+
 def update_domains(message: EmailMessage) -> None:
     """Encode domains with IDNA 2008 where Django's IDNA 2003 would change them."""
     for name in ("to", "cc", "bcc", "reply_to"):

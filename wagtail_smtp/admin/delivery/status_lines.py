@@ -7,7 +7,7 @@ from django.utils.translation import gettext as _
 
 from wagtail_smtp.admin.base import cached
 from wagtail_smtp.admin.delivery.failures import RECENT, latest_failure
-from wagtail_smtp.delivery.active_redirect import active_redirect
+from wagtail_smtp.delivery.explain import active_redirect
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry

@@ -13,8 +13,8 @@ from wagtail_smtp.admin.delivery.failures import LAST_DAY, of_sets
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.delivery import active_redirect
-from wagtail_smtp.delivery.active_redirect import is_used, redirecting
+from wagtail_smtp.delivery import explain
+from wagtail_smtp.delivery.explain import is_used, redirecting
 from wagtail_smtp.exceptions import ReloadRefused
 from wagtail_smtp.live.diff import UNNAMED, every_category
 from wagtail_smtp.live.publish import Preview, preview
@@ -189,11 +189,9 @@ def notices(configuration: Configuration, user, *, saved: Configuration | None =
             to them only needs a reload.
         key: of the only set to return notices of.
     """
-    unfixed = active_redirect.notices(configuration if saved is None else saved)
+    unfixed = explain.notices(configuration if saved is None else saved)
     found = [
-        notice
-        for notice in active_redirect.notices(configuration)
-        if not key or notice.key in ("", key)
+        notice for notice in explain.notices(configuration) if not key or notice.key in ("", key)
     ]
     pks = {}
     if found and user.has_perm(permissions.CHANGE_SETS):
@@ -201,7 +199,7 @@ def notices(configuration: Configuration, user, *, saved: Configuration | None =
     return [_notice(each, pks.get(each.key), user, each not in unfixed) for each in found]
 
 
-def _notice(notice: active_redirect.Notice, pk, user, is_fixed: bool) -> Notice:
+def _notice(notice: explain.Notice, pk, user, is_fixed: bool) -> Notice:
     text = notice.text(category_label)
     status = "critical" if notice.kind == "redirect" else "warning"
     if is_fixed and user.has_perm(permissions.RELOAD):

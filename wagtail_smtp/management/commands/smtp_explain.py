@@ -33,7 +33,7 @@ class Command(EmailCommand):
             raise CommandError(route.blocked)
         self.stdout.write(f"Email in category {category} is sent with {route.first}: {route.why}.")
         for step in route.steps:
-            self.stdout.write(f"- {step.name}: {step.part}")
+            self.stdout.write(f"- {step.name}: {step.role}")
         if route.redirect is not None:
             to = ", ".join(route.redirect.addresses)
             self.stdout.write(self.style.WARNING(f"Redirected by {route.redirect.source} to {to}."))

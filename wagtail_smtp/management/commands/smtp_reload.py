@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from wagtail_smtp import live
-from wagtail_smtp.delivery.active_redirect import notices
+from wagtail_smtp.delivery.explain import notices
 from wagtail_smtp.exceptions import RedirectWouldEnd, ReloadRefused
 from wagtail_smtp.management.base import EmailCommand
 

@@ -3,7 +3,7 @@
 import pytest
 
 from wagtail_smtp.config.values import Configuration, ReportEmail, SettingsSetConfig
-from wagtail_smtp.delivery.active_redirect import is_used, notices, redirecting
+from wagtail_smtp.delivery.explain import is_used, notices, redirecting
 from wagtail_smtp.delivery.routing import redirect_for
 from wagtail_smtp.live.diff import every_category
 
