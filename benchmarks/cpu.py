@@ -131,9 +131,9 @@ def _stock(build: Build) -> Action:
 
 class _Stubbed(SMTPTransport):
     def _open(self) -> SMTPSession:
-        wire = SMTPStream(_SwallowingAtOnce(), 10)  # type: ignore[arg-type]
+        stream = SMTPStream(_SwallowingAtOnce(), 10)  # type: ignore[arg-type]
         offers = Extensions(pipelining=True, chunking=True, eight_bit=True, sizes=True)
-        return SMTPSession(wire, offers, self.name)
+        return SMTPSession(stream, offers, self.name)
 
 
 def _ours(build: Build) -> Action:

@@ -122,7 +122,7 @@ class Stage:
         response: the server's response, without control characters and echoed secrets.
         details: depending on the stage: ``addresses``; ``issuer``, ``expires`` (aware datetime)
             and ``protocol``; ``extensions``; ``with``, for a login with an access token; ``fast``,
-            see :meth:`wagtail_smtp.transports.smtp.check.SendingCheck.check_fast_sending`;
+            see :meth:`wagtail_smtp.transports.smtp.check.SMTPCheck.check_fast_sending`;
             ``sender``; ``accepted`` recipients.
         error: why it failed; no stage follows.
     """
@@ -132,6 +132,27 @@ class Stage:
     response: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     error: EmailDeliveryError | None = None
+
+
+class StageTimer:
+    """Times the stages of a check. ``at`` is the current stage."""
+
+    def __init__(self, at: StageName) -> None:
+        self.begin(at)
+
+    def begin(self, at: StageName) -> None:
+        """Start the next stage."""
+        self.at = at
+        self.began = time.monotonic()
+
+    def passed(self, response: str = "", **details: Any) -> Stage:
+        """Return the current stage, which has passed."""
+        return Stage(self.at, time.monotonic() - self.began, response, details)
+
+    def failed(self, error: EmailDeliveryError, **details: Any) -> Stage:
+        """Return the current stage, which failed."""
+        response = getattr(error, "reply", "")
+        return Stage(self.at, time.monotonic() - self.began, response, details, error)
 
 
 class Transport(ABC):

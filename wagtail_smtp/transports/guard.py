@@ -78,6 +78,11 @@ def resolve(
     return allowed
 
 
+def ip_addresses(addresses: Sequence[Address]) -> tuple[str, ...]:
+    """The IP addresses among them, each once."""
+    return tuple(dict.fromkeys(address[4][0] for address in addresses))
+
+
 def _look_up(host: str, port: int, within: float | None) -> list[Address]:
     found: Any
     if within is None:

@@ -5,7 +5,6 @@ import logging
 import smtplib
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -32,7 +31,7 @@ from wagtail_smtp.transports.base import (
     Availability,
     OutgoingMessage,
     Stage,
-    StageName,
+    StageTimer,
     Transport,
 )
 from wagtail_smtp.transports.esp.transport import enforce_redirect
@@ -116,21 +115,20 @@ class StandardTransport(Transport):
 
     def check(self, sender: str = "", outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
         """See :meth:`wagtail_smtp.transports.base.Transport.check`; ``sender`` is not used."""
-        at: StageName = "connect"
-        began = time.monotonic()
+        timer = StageTimer("connect")
         try:
             self._opened()
-            yield Stage(at, time.monotonic() - began)
+            yield timer.passed()
             if outgoing is not None:
-                at, began = "message", time.monotonic()
+                timer.begin("message")
                 self.send(outgoing, LONGEST_CHECK)
-                yield Stage(at, time.monotonic() - began)
+                yield timer.passed()
         except EmailDeliveryError as error:
-            yield Stage(at, time.monotonic() - began, getattr(error, "reply", ""), error=error)
+            yield timer.failed(error)
         except Exception as error:  # a project's own backend can raise anything
-            phase = "connect" if at == "connect" else "standard"
-            failed = MessageDeferred(f"{NAME}: {type(error).__name__}", phase=phase, original=error)
-            yield Stage(at, time.monotonic() - began, error=failed)
+            phase = "connect" if timer.at == "connect" else "standard"
+            text = f"{NAME}: {type(error).__name__}"
+            yield timer.failed(MessageDeferred(text, phase=phase, original=error))
         finally:
             self.close()
 

@@ -137,7 +137,7 @@ BROKEN_TESTS = {
 BROKEN_STREAMS = {
     "Client.steps": connect.Connector,
     "Client._authenticate": connect.Connector,
-    "check._found": check,
+    "check._result": check,
     "check._stage": connection_check,
 }
 

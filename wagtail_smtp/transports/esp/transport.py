@@ -24,7 +24,7 @@ from wagtail_smtp.config.validation import ascii_host
 from wagtail_smtp.config.values import Outcome
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred, TransportUnavailable
 from wagtail_smtp.transports import guard
-from wagtail_smtp.transports.base import LONGEST_CHECK, OutgoingMessage, Stage, StageName
+from wagtail_smtp.transports.base import LONGEST_CHECK, OutgoingMessage, Stage, StageTimer
 from wagtail_smtp.transports.esp.catalog import INSTALL, METADATA, ESPConfig
 from wagtail_smtp.transports.pool import PooledTransport
 from wagtail_smtp.transports.tls import certificate, ssl_context
@@ -70,48 +70,45 @@ class AnymailTransport(PooledTransport["AnymailSession"]):
     def check(self, sender: str = "", outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
         """See :meth:`wagtail_smtp.transports.base.Transport.check`."""
         config = replace(self.config, timeout=min(self.config.timeout, _CHECK_WAIT))
-        at: StageName = "resolve"
-        began = time.monotonic()
-        deadline = began + LONGEST_CHECK
+        deadline = time.monotonic() + LONGEST_CHECK
+        timer = StageTimer("resolve")
         sock: socket.socket | None = None
         try:
             addresses = guard.resolve(config.host, config.port, within=_CHECK_WAIT)
-            found = {"addresses": tuple(dict.fromkeys(item[4][0] for item in addresses))}
-            yield Stage(at, time.monotonic() - began, details=found)
-            at, began = "connect", time.monotonic()
+            yield timer.passed(addresses=guard.ip_addresses(addresses))
+            timer.begin("connect")
             opening = _Opening(config)
             try:
                 sock = guard.open_first(addresses, config.timeout, opening)
             except (OSError, ValueError) as error:
                 opening.failure = error
             if opening.connected_at:
-                yield Stage(at, opening.connected_at - began)
-                at, began = "tls", opening.connected_at
+                yield Stage("connect", opening.connected_at - timer.began)
+                timer.at, timer.began = "tls", opening.connected_at
             if opening.failure is not None:
                 raise opening.failure
             if config.encryption == "ssl":
-                yield Stage(at, time.monotonic() - began, details=certificate(sock))
+                yield timer.passed(**certificate(sock))
             if outgoing is not None:
-                at, began = "message", time.monotonic()
-                yield from _check_sending(config, outgoing, deadline - began)
+                timer.begin("message")
+                yield from _check_sending(config, outgoing, deadline - timer.began)
         except EmailDeliveryError as error:
-            said = getattr(error, "reply", "")
-            yield Stage(at, time.monotonic() - began, said, error=error)
+            yield timer.failed(error)
         except (OSError, ValueError) as error:
-            phase = "tls" if at == "tls" else "connect"
+            phase = "tls" if timer.at == "tls" else "connect"
             failed = MessageDeferred(f"{config.name}: failed at {phase}: {error}", phase=phase)
             failed.__cause__ = error
-            yield Stage(at, time.monotonic() - began, error=failed)
+            yield timer.failed(failed)
         finally:
             if sock is not None:
                 sock.close()
 
 
 class _Opening:
-    """Called with each connected socket; encrypts it and records the progress.
+    """Called with each connected socket; encrypts it.
 
     Attributes:
-        connected_at: monotonic time of the last TCP connection; 0: none.
+        connected_at: monotonic time of the last TCP connection; 0: there was none.
         failure: why no address works.
     """
 

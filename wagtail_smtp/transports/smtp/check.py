@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +10,22 @@ from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.config.values import Recipient, TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError, MessageDeferred
-from wagtail_smtp.transports.base import LONGEST_CHECK, OutgoingMessage, Stage, StageName
+from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.base import (
+    LONGEST_CHECK,
+    OutgoingMessage,
+    Stage,
+    StageName,
+    StageTimer,
+)
 from wagtail_smtp.transports.smtp.connect import Connector
-from wagtail_smtp.transports.smtp.fast_sending import PROBE_WAIT, FastSending, Verdict
+from wagtail_smtp.transports.smtp.fast_sending import PROBE_WAIT, FastSending, ProbeResult
 from wagtail_smtp.transports.smtp.session import SMTPSession
 from wagtail_smtp.transports.smtp.stream import (
     Reply,
+    classify_reply,
     connection_lost,
-    error_for,
-    is_yes,
+    is_positive,
     response_text,
 )
 from wagtail_smtp.transports.smtp.transaction import Extensions
@@ -30,165 +37,166 @@ _WAIT = 8.0
 
 @sensitive_variables()
 def check(
-    config: TransportConfig, sender: str, outgoing: OutgoingMessage | None = None
+    config: TransportConfig, sender: str = "", outgoing: OutgoingMessage | None = None
 ) -> Iterator[Stage]:
-    """Check a server; yield each stage when it is done. A failed stage is the last.
-
-    Args:
-        config: its secrets are used but never shown.
-        sender: the bare address to offer as the sender; empty: skip this.
-        outgoing: a test email to send; its envelope is used instead of ``sender``.
-    """
+    """See :meth:`wagtail_smtp.transports.base.Transport.check`."""
     config = replace(config, timeout=min(config.timeout, _WAIT))
-    began = time.monotonic()
-    deadline = began + LONGEST_CHECK
+    timer = StageTimer("tls")
     try:
         context = None if config.encryption == "none" else ssl_context(config.ca_certificates)
-        client = Connector(config, context, deadline)
+        checked = SMTPCheck(config, context, timer)
     except (ssl.SSLError, ValueError) as error:
-        yield Stage("tls", 0.0, error=MessageDeferred(str(error), phase="tls"))
+        yield timer.failed(MessageDeferred(str(error), phase="tls"))
         return
-    trial = SendingCheck(client, config, lambda: Connector(config, context, deadline))
     try:
-        for name in client.steps():
-            yield Stage(name, time.monotonic() - began, *_found(name, client))
-            began = time.monotonic()
-            if began > deadline:
-                raise MessageDeferred(_too_slow(config), phase="connect")
-        yield from _transmit(trial, sender, outgoing)
+        yield from checked.open()
+        timer.begin("fast")
+        yield timer.passed(fast=checked.check_fast_sending())
+        timer.begin("sender")
+        if outgoing is not None:
+            yield from checked.send(outgoing)
+        elif sender:
+            yield timer.passed(checked.offer_sender(sender), sender=sender)
+        checked.quit()
     except EmailDeliveryError as error:
-        at, said = trial.client.at, getattr(error, "reply", "")
         offered = outgoing.envelope.sender if outgoing is not None else sender
-        details = {"sender": offered} if at == "sender" else {}
-        yield Stage(at, time.monotonic() - began, said, details, error)
+        yield timer.failed(error, **({"sender": offered} if timer.at == "sender" else {}))
     finally:
-        client.close()
-        trial.client.close()
+        checked.close()
 
 
-def _too_slow(config: TransportConfig) -> str:
-    return f"{config.name}: the check took longer than {LONGEST_CHECK:g} seconds."
-
-
-def _found(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
-    """Response and details of a finished stage."""
-    if name == "resolve":
-        return "", {"addresses": tuple(dict.fromkeys(a[4][0] for a in client.addresses))}
-    if name == "tls":
-        return "", certificate(client.sock)
-    if name == "greeting":
-        said = (client.ehlo_resp or client.helo_resp or b"").partition(b"\n")[0]
-        offers = tuple(sorted(word.upper() for word in client.esmtp_features))
-        return response_text(Reply(250, said)), {"extensions": offers}
-    if name == "auth" and client.has_tokens:
-        return "", {"with": "access token"}
-    return "", {}
-
-
-class SendingCheck:
-    """The stages after the login, done as for real mail, over several connections if needed.
-
-    Attributes:
-        client: the current connection; ``reopen`` returns a new one.
-    """
+class SMTPCheck:
+    """The stages of a check, done as for real mail, over several connections if needed."""
 
     def __init__(
-        self, client: Connector, config: TransportConfig, reopen: Callable[[], Connector]
+        self, config: TransportConfig, context: ssl.SSLContext | None, timer: StageTimer
     ) -> None:
-        self.client = client
-        self.config = config
-        self._reopen = reopen
+        self._config = config
+        self._context = context
+        self._timer = timer
+        self._deadline = timer.began + LONGEST_CHECK
         self._fast = FastSending(config.name)
+        self._client = self._connector()
+
+    def _connector(self) -> Connector:
+        return Connector(self._config, self._context, self._deadline)
+
+    def open(self) -> Iterator[Stage]:
+        """Connect, encrypt and log in."""
+        try:
+            for name in self._client.steps():
+                self._timer.at = name
+                response, details = _result(name, self._client)
+                yield self._timer.passed(response, **details)
+                self._timer.begin(name)
+                if self._timer.began > self._deadline:
+                    raise MessageDeferred(
+                        f"{self._config.name}: the check took longer than {LONGEST_CHECK:g} "
+                        "seconds.",
+                        phase="connect",
+                    )
+        finally:
+            self._timer.at = self._client.at
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def quit(self) -> None:
+        """Send QUIT and close the connection."""
+        self._client.stream.quit()
+
+    def _reconnect(self) -> None:
+        """Continue over a new connection, without showing its stages again."""
+        self._client.close()
+        self._client = self._connector()
+        for _stage in self._client.steps():
+            pass
 
     @property
     def _offered(self) -> Extensions:
-        return Extensions.offered(self.client.esmtp_features, self.config.ignored_extensions)
+        return Extensions.offered(self._client.esmtp_features, self._config.ignored_extensions)
 
     def check_fast_sending(self) -> str:
-        """Return ``yes``; ``partly``: CHUNKING is offered but doesn't work; ``not offered``;
-        ``ignored``; or the failed :data:`~wagtail_smtp.transports.smtp.fast_sending.Verdict`."""
-        if not Extensions.offered(self.client.esmtp_features).pipelining:
+        """Return whether PIPELINING and CHUNKING work.
+
+        Returns:
+            ``yes``; ``partly``: CHUNKING is offered but doesn't work; ``not offered``; ``ignored``;
+            or a failed :data:`~wagtail_smtp.transports.smtp.fast_sending.ProbeResult`.
+        """
+        if not Extensions.offered(self._client.esmtp_features).pipelining:
             return "not offered"
         if not self._offered.pipelining:
             return "ignored"
-        verdict: Verdict = "interrupted"
-        while probe := self._fast.probe(self.client.wire, self._offered):
+        result: ProbeResult = "interrupted"
+        while probe := self._fast.probe(self._client.stream, self._offered):
             try:
                 probe.write()
-                verdict = probe.read(PROBE_WAIT)
+                result = probe.read(PROBE_WAIT)
             except OSError:
-                verdict = "interrupted"
-            self._fast.probed(probe, verdict)
-            if verdict != "passed":
-                self.open_again()
+                result = "interrupted"
+            self._fast.probed(probe, result)
+            if result != "passed":
+                self._reconnect()
         usable = self._fast.usable(self._offered)
         if usable.pipelining:
             return "yes" if usable.chunking or not self._offered.chunking else "partly"
-        return "closed" if verdict == "interrupted" else verdict
+        return "closed" if result == "interrupted" else result
 
-    def open_again(self) -> None:
-        """Continue over a new connection, without showing its stages again."""
-        self.client.close()
-        self.client, stage = self._reopen(), self.client.at
+    def offer_sender(self, sender: str) -> str:
+        """Send MAIL; return the server's response.
+
+        Raises:
+            AttemptFailed: the server refused the sender, or the connection failed.
+        """
+        name, stream = self._config.name, self._client.stream
         try:
-            for _stage in self.client.steps():
-                pass
-        finally:
-            self.client.at = stage
+            stream.write(b"MAIL FROM:<%b>\r\n" % sender.encode("ascii"))
+            reply = stream.read_reply()
+        except OSError as error:
+            raise connection_lost(name, "mail", error) from error
+        if not is_positive(reply):
+            raise classify_reply(name, "mail", reply)
+        return f"{reply.code} {response_text(reply)}"
 
-    def send(self, outgoing: OutgoingMessage) -> tuple[tuple[Recipient, ...], str]:
-        """Send the test email as a transport does; retry if an extension fails."""
+    def send(self, outgoing: OutgoingMessage) -> Iterator[Stage]:
+        """Send the test email as a transport does."""
+        try:
+            recipients, response = self._transmit(outgoing)
+        except EmailDeliveryError as error:
+            self._timer.at = _STAGES.get(getattr(error, "phase", ""), "message")
+            raise
+        seconds = time.monotonic() - self._timer.began
+        yield Stage("sender", seconds, details={"sender": outgoing.envelope.sender})
+        accepted = tuple(item.address for item in recipients if item.state == "sent")
+        yield Stage("recipient", seconds, _refusals(recipients), {"accepted": accepted})
+        yield Stage("message", seconds, response)
+
+    def _transmit(self, outgoing: OutgoingMessage) -> tuple[tuple[Recipient, ...], str]:
+        """Send the message; retry if an extension fails."""
         while True:
-            session = SMTPSession(self.client.wire, self._offered, self.config.name, self._fast)
+            session = SMTPSession(self._client.stream, self._offered, self._config.name, self._fast)
             try:
                 return session.send(outgoing.envelope, outgoing.content, _WAIT)
             except AttemptFailed as error:
-                if not (session.is_worth_repeating and error.retry_is_safe):
+                if not (session.should_retry and error.retry_is_safe):
                     raise
-            self.open_again()
+            self._reconnect()
 
 
-def _transmit(
-    trial: SendingCheck, sender: str, outgoing: OutgoingMessage | None
-) -> Iterator[Stage]:
-    trial.client.at = "fast"
-    began = time.monotonic()
-    found = trial.check_fast_sending()
-    yield Stage("fast", time.monotonic() - began, details={"fast": found})
-    if outgoing is not None:
-        yield from _send(trial, outgoing)
-    elif sender:
-        trial.client.at = "sender"
-        began = time.monotonic()
-        said = _ask_for(trial.client, trial.config, sender)
-        yield Stage("sender", time.monotonic() - began, said, {"sender": sender})
-    trial.client.wire.say_goodbye()
-
-
-def _ask_for(client: Connector, config: TransportConfig, sender: str) -> str:
-    try:
-        client.wire.write(b"MAIL FROM:<%b>\r\n" % sender.encode("ascii"))
-        reply = client.wire.read_reply()
-    except OSError as error:
-        raise connection_lost(config.name, "mail", error) from error
-    if not is_yes(reply):
-        raise error_for(config.name, "mail", reply)
-    return f"{reply.code} {response_text(reply)}"
-
-
-def _send(trial: SendingCheck, outgoing: OutgoingMessage) -> Iterator[Stage]:
-    trial.client.at = "sender"
-    began = time.monotonic()
-    try:
-        recipients, said = trial.send(outgoing)
-    except EmailDeliveryError as error:
-        trial.client.at = _STAGES.get(getattr(error, "phase", ""), "message")
-        raise
-    seconds = time.monotonic() - began
-    yield Stage("sender", seconds, details={"sender": outgoing.envelope.sender})
-    accepted = tuple(item.address for item in recipients if item.state == "sent")
-    yield Stage("recipient", seconds, _refusals(recipients), {"accepted": accepted})
-    yield Stage("message", seconds, said)
+def _result(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
+    """Response and details of a finished stage."""
+    if name == "resolve":
+        return "", {"addresses": guard.ip_addresses(client.addresses)}
+    if name == "tls":
+        return "", certificate(client.sock)
+    if name == "greeting":
+        line = (client.ehlo_resp or client.helo_resp or b"").partition(b"\n")[0]
+        offers = tuple(sorted(word.upper() for word in client.esmtp_features))
+        return response_text(Reply(250, line)), {"extensions": offers}
+    if name == "auth" and client.has_tokens:
+        return "", {"with": "access token"}
+    return "", {}
 
 
 #: The stages shown for the phases of a transaction.

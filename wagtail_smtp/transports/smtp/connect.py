@@ -29,10 +29,10 @@ from wagtail_smtp.transports.smtp.stream import (
     Reply,
     SMTPStream,
     UnreadableReply,
+    classify_reply,
     connection_lost,
-    error_for,
-    is_no,
-    is_yes,
+    is_negative,
+    is_positive,
     response_text,
 )
 
@@ -136,7 +136,7 @@ _WORDS = re.compile(r"[A-Za-z]?[a-z]{3,}(?:[A-Z][a-z]{3,})*|[A-Z]+")
 class Connector(smtplib.SMTP):
     """smtplib's client with allowed addresses only, our own reader and strict TLS."""
 
-    wire: SMTPStream
+    stream: SMTPStream
     at: StageName
 
     def __init__(
@@ -160,7 +160,6 @@ class Connector(smtplib.SMTP):
         """
         config = self._config
         self.at = "resolve"
-        self._host = config.host
         with _phase("connect", config.name):
             self.addresses = guard.resolve(
                 config.host,
@@ -221,10 +220,10 @@ class Connector(smtplib.SMTP):
             sock = self._encrypt(sock, until)
             yield self.at
         self.at = "greeting"
-        self.wire = SMTPStream(sock, config.timeout, self._until)
+        self.stream = SMTPStream(sock, config.timeout, self._until)
         with _phase("banner", config.name):
             wait = min(config.timeout, max(until - time.monotonic(), 0.001))
-            reply = self.wire.read_reply(wait)
+            reply = self.stream.read_reply(wait)
             self._expect("banner", (reply.code, reply.text), 220)
 
     def _left(self) -> float:
@@ -238,7 +237,7 @@ class Connector(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         """Read the next reply with our own reader."""
-        reply = self.wire.read_reply()
+        reply = self.stream.read_reply()
         return reply.code, reply.text
 
     def _introduce(self) -> None:
@@ -246,10 +245,10 @@ class Connector(smtplib.SMTP):
         with _phase("ehlo", self._config.name):
             reply = Reply(*self.ehlo())
             # After 421 the server closes the connection, and HELO would hide its reason.
-            if not is_yes(reply) and reply.code != 421:
+            if not is_positive(reply) and reply.code != 421:
                 reply = Reply(*self.helo())
-            if not is_yes(reply):
-                raise error_for(self._config.name, "ehlo", reply)
+            if not is_positive(reply):
+                raise classify_reply(self._config.name, "ehlo", reply)
 
     def _encrypt(self, sock: socket.socket, until: float = math.inf) -> ssl.SSLSocket:
         self.at = "tls"
@@ -257,13 +256,13 @@ class Connector(smtplib.SMTP):
         sock.settimeout(min(self._config.timeout, max(left, 0.001)))
         assert self._context is not None
         with _phase("tls", self._config.name):
-            encrypted = self._context.wrap_socket(sock, server_hostname=self._host)
+            encrypted = self._context.wrap_socket(sock, server_hostname=self._config.host)
         self.sock = encrypted
         return encrypted
 
     def _expect(self, phase: str, reply: tuple[int, bytes], code: int) -> None:
         if reply[0] != code:
-            raise error_for(self._config.name, phase, Reply(*reply))
+            raise classify_reply(self._config.name, phase, Reply(*reply))
 
     def _upgrade(self) -> None:
         """Send STARTTLS and encrypt; fail if that is impossible or data came too early."""
@@ -275,11 +274,11 @@ class Connector(smtplib.SMTP):
                 )
             self._expect("starttls", self.docmd("STARTTLS"), 220)
             # Replies injected before TLS would be read as if encrypted (CVE-2011-0411).
-            if not self.wire.is_silent():
+            if not self.stream.is_silent():
                 raise smtplib.SMTPServerDisconnected(
                     "the server sent data before the TLS handshake"
                 )
-        self.wire = SMTPStream(self._encrypt(self.wire.sock), self._config.timeout, self._until)
+        self.stream = SMTPStream(self._encrypt(self.stream.sock), self._config.timeout, self._until)
         self.helo_resp = self.ehlo_resp = None
         self.esmtp_features = {}
         self.does_esmtp = False
@@ -330,7 +329,7 @@ class Connector(smtplib.SMTP):
             if another is not None:
                 proof = another
                 reply = self._try(known, names, proof)
-        if is_yes(reply):
+        if is_positive(reply):
             return None
         said = response_text(_scrubbed(reply, config.username, proof))
         return MessageDeferred(
@@ -349,7 +348,7 @@ class Connector(smtplib.SMTP):
         for name in names:
             for mechanism in known[name]:
                 reply = self._authenticate(name, mechanism(self._config.username, proof))
-                if is_yes(reply) or not _blames_mechanism(reply):
+                if is_positive(reply) or not _blames_mechanism(reply):
                     return reply
                 replies.append(reply)
         already = next((reply for reply in replies if reply.code == 503), None)
@@ -378,7 +377,7 @@ class Connector(smtplib.SMTP):
 
 def _blames_mechanism(reply: Reply) -> bool:
     """Whether a refusal is about the mechanism, so that another may work."""
-    if not is_no(reply) or reply.code == 421:
+    if not is_negative(reply) or reply.code == 421:
         return False
     text = reply.text.decode("utf-8", "replace")
     return reply.code in _TRY_ANOTHER or bool(_BLAMES_MECHANISM.search(text))

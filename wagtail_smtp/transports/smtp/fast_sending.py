@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from wagtail_smtp.exceptions import AttemptFailed, MessageOutcomeUnknown, MessageRefused
-from wagtail_smtp.transports.smtp.stream import SMTPStream, UnreadableReply, is_yes
+from wagtail_smtp.transports.smtp.stream import SMTPStream, UnreadableReply, is_positive
 from wagtail_smtp.transports.smtp.transaction import ChunkingRefused, Extensions
 
 logger = logging.getLogger(__name__)
 
 #: Result of a probe. ``silent``: not all replies came in time; ``interrupted``: the server closed
 #: the session before replying, as it may between any two messages.
-Verdict = Literal["passed", "refused", "closed", "silent", "interrupted"]
+ProbeResult = Literal["passed", "refused", "closed", "silent", "interrupted"]
 
 #: Seconds to wait for the replies when the session is needed again.
 PROBE_WAIT = 1.0
@@ -41,8 +41,8 @@ class Probe:
     a client that sends anything after it.
     """
 
-    def __init__(self, wire: SMTPStream, *, chunking: bool) -> None:
-        self._wire = wire
+    def __init__(self, stream: SMTPStream, *, chunking: bool) -> None:
+        self._stream = stream
         self.chunking = chunking
         self._written_at = time.monotonic()
 
@@ -53,7 +53,7 @@ class Probe:
             IncompleteWrite: the connection failed.
         """
         bdat = b"BDAT %d LAST\r\n%b" % (len(_CHUNK), _CHUNK) if self.chunking else b""
-        self._wire.write(b"RSET\r\n%bRSET\r\nNOOP\r\n" % bdat)
+        self._stream.write(b"RSET\r\n%bRSET\r\nNOOP\r\n" % bdat)
         self._written_at = time.monotonic()
 
     @property
@@ -61,7 +61,7 @@ class Probe:
         """Seconds left for the replies."""
         return PROBE_WAIT - (time.monotonic() - self._written_at)
 
-    def read(self, wait: float) -> Verdict:
+    def read(self, wait: float) -> ProbeResult:
         """Read the replies, once. Unless the probe passed, the session can't be used again.
 
         Args:
@@ -72,10 +72,10 @@ class Probe:
         count = 0
         try:
             for reply in expected:
-                found = self._wire.read_reply(max(deadline - time.monotonic(), 0.001))
+                found = self._stream.read_reply(max(deadline - time.monotonic(), 0.001))
                 if found.code == 421 and not count:
                     return "interrupted"
-                if not (is_yes(found) if reply == "yes" else found.code == 503):
+                if not (is_positive(found) if reply == "yes" else found.code == 503):
                     return "refused"
                 count += 1
         except TimeoutError:
@@ -84,7 +84,7 @@ class Probe:
             return "refused"
         except OSError:
             return "closed" if count else "interrupted"
-        return "passed" if self._wire.is_silent() else "refused"
+        return "passed" if self._stream.is_silent() else "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class FastSending:
     def __init__(self, name: str) -> None:
         self._name = name
         self._known = _Known()
-        self._has_taken_chunks = False
+        self._chunks_were_accepted = False
         self._interruptions = 0
         self.after_fork()
 
@@ -133,7 +133,7 @@ class FastSending:
             eight_bit=offered.eight_bit and known.parameters,
         )
 
-    def probe(self, wire: SMTPStream, offered: Extensions) -> Probe | None:
+    def probe(self, stream: SMTPStream, offered: Extensions) -> Probe | None:
         """Return a probe to send after an accepted message, if one is due."""
         if not offered.pipelining or self._known.pipelining or self._known.is_off:
             return None
@@ -141,33 +141,33 @@ class FastSending:
             if self._is_probing:
                 return None
             self._is_probing = True
-            return Probe(wire, chunking=offered.chunking and not self._known.without_chunking)
+            return Probe(stream, chunking=offered.chunking and not self._known.without_chunking)
 
-    def probed(self, probe: Probe, verdict: Verdict | None) -> None:
+    def probed(self, probe: Probe, result: ProbeResult | None) -> None:
         """Record a probe's result; None: it was aborted and proves nothing."""
         with self._lock:
             self._is_probing = False
-            if verdict == "interrupted":
+            if result == "interrupted":
                 self._interruptions += 1
-                verdict = "closed" if self._interruptions >= _INTERRUPTIONS else None
-            if verdict == "passed":
+                result = "closed" if self._interruptions >= _INTERRUPTIONS else None
+            if result == "passed":
                 self._known = replace(self._known, pipelining=True, chunking=probe.chunking)
-            elif verdict is not None and probe.chunking:
+            elif result is not None and probe.chunking:
                 # PIPELINING alone may still work; the next message's session is probed for it.
                 self._known = replace(self._known, without_chunking=True)
-            elif verdict is not None:
+            elif result is not None:
                 self._known = replace(self._known, is_off=True)
-        if verdict not in (None, "passed"):
+        if result not in (None, "passed"):
             what = "CHUNKING" if probe.chunking else "PIPELINING"
             logger.info(
-                "%s: %s will not be used (result of the probe: %s).", self._name, what, verdict
+                "%s: %s will not be used (result of the probe: %s).", self._name, what, result
             )
 
     def chunks_accepted(self) -> None:
         """Record that a message sent with BDAT was accepted."""
-        self._has_taken_chunks = True
+        self._chunks_were_accepted = True
 
-    def is_to_blame(self, error: AttemptFailed, used: Extensions, *, is_alive: bool) -> bool:
+    def disable_after(self, error: AttemptFailed, used: Extensions, *, is_alive: bool) -> bool:
         """Whether the extensions used may have caused a failure; if so, turn them off.
 
         Each True turns something off, so retrying a message ends.
@@ -185,7 +185,7 @@ class FastSending:
         # Until a server has accepted a message sent with BDAT, a refusal may be about BDAT.
         is_refused = isinstance(error, MessageRefused) and error.phase == "reply"
         if isinstance(error, ChunkingRefused) or (
-            used.chunking and is_refused and not self._has_taken_chunks
+            used.chunking and is_refused and not self._chunks_were_accepted
         ):
             return self._turn_off(error, chunking=False, without_chunking=True)
         return False

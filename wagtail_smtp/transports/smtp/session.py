@@ -11,7 +11,7 @@ from wagtail_smtp.config.values import Recipient, TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError
 from wagtail_smtp.transports.base import Envelope
 from wagtail_smtp.transports.smtp.connect import Connector
-from wagtail_smtp.transports.smtp.fast_sending import FastSending, Probe, Verdict
+from wagtail_smtp.transports.smtp.fast_sending import FastSending, Probe, ProbeResult
 from wagtail_smtp.transports.smtp.stream import SMTPStream
 from wagtail_smtp.transports.smtp.transaction import Extensions, Transaction
 
@@ -20,16 +20,16 @@ class SMTPSession:
     """An open session, logged in where configured. Used by one thread at a time."""
 
     def __init__(
-        self, wire: SMTPStream, extensions: Extensions, name: str, fast: FastSending | None = None
+        self, stream: SMTPStream, extensions: Extensions, name: str, fast: FastSending | None = None
     ) -> None:
-        self._wire = wire
+        self._stream = stream
         self._extensions = extensions
         self._name = name
         self._fast = fast or FastSending(name)
         self._probe: Probe | None = None
         self._needs_reset = False
         #: Whether extensions may have caused the last failure; they aren't used again.
-        self.is_worth_repeating = False
+        self.should_retry = False
         #: Whether a failure makes the session unusable.
         self.is_broken = False
         #: Number of messages so far.
@@ -47,7 +47,7 @@ class SMTPSession:
             reply_timeout: seconds to wait for the reply to the whole message.
         """
         offers = self._fast.usable(self._extensions)
-        transaction = Transaction(self._wire, offers, self._name, reply_timeout)
+        transaction = Transaction(self._stream, offers, self._name, reply_timeout)
         is_fresh = time.monotonic() - self.used_at <= conf.SESSION_CHECK_AFTER
         try:
             result = transaction.run(
@@ -59,7 +59,7 @@ class SMTPSession:
             )
         except AttemptFailed as error:
             is_alive = transaction.is_answered or not self.messages
-            self.is_worth_repeating = self._fast.is_to_blame(error, offers, is_alive=is_alive)
+            self.should_retry = self._fast.disable_after(error, offers, is_alive=is_alive)
             # A new session may have a different result, so this one isn't kept.
             self.is_broken = self.messages > 0 and is_before_acceptance(error)
             raise
@@ -83,7 +83,7 @@ class SMTPSession:
         """Send a probe after a message's final reply, without waiting for its replies."""
         if self.messages + 1 >= conf.SESSION_MAX_MESSAGES:
             return  # the session is closed after this message
-        probe = self._fast.probe(self._wire, self._extensions)
+        probe = self._fast.probe(self._stream, self._extensions)
         if probe is None:
             return
         try:
@@ -104,23 +104,23 @@ class SMTPSession:
             return True
         probe, self._probe = self._probe, None
         left = probe.left
-        verdict: Verdict | None = probe.read(max(left, 0) if wait else 0)
+        result: ProbeResult | None = probe.read(max(left, 0) if wait else 0)
         is_overdue = wait or left <= 0
-        self._fast.probed(probe, None if verdict == "silent" and not is_overdue else verdict)
-        return verdict == "passed"
+        self._fast.probed(probe, None if result == "silent" and not is_overdue else result)
+        return result == "passed"
 
     def is_usable(self) -> bool:
         """Whether this session can send the next message: no failure, no unread data."""
-        return not self.is_broken and self._end_probe(wait=True) and self._wire.is_silent()
+        return not self.is_broken and self._end_probe(wait=True) and self._stream.is_silent()
 
     def close(self) -> None:
         """Send QUIT and close the socket without waiting for the reply; never raises."""
         self._end_probe(wait=False)
-        self._wire.say_goodbye()
+        self._stream.quit()
 
     def abandon(self) -> None:
         """Close the descriptor without sending anything, after a fork."""
-        self._wire.close()
+        self._stream.close()
 
 
 @sensitive_variables()
@@ -145,7 +145,7 @@ def open_session(
         client.close()
         raise
     offered = Extensions.offered(client.esmtp_features, config.ignored_extensions)
-    return SMTPSession(client.wire, offered, config.name, fast)
+    return SMTPSession(client.stream, offered, config.name, fast)
 
 
 def is_before_acceptance(error: AttemptFailed) -> bool:

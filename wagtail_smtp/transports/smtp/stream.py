@@ -157,7 +157,7 @@ class SMTPStream:
                 self._sock.settimeout(self._timeout)
         return False
 
-    def say_goodbye(self) -> None:
+    def quit(self) -> None:
         """Send QUIT and close without waiting for the reply; never raises."""
         try:
             self._sock.setblocking(False)
@@ -176,17 +176,17 @@ _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\d)")
 _TOO_LARGE = ("5.2.3", "5.3.4")
 
 
-def is_yes(reply: Reply) -> bool:
+def is_positive(reply: Reply) -> bool:
     """Whether the server accepts."""
     return 200 <= reply.code < 300
 
 
-def is_no(reply: Reply) -> bool:
+def is_negative(reply: Reply) -> bool:
     """Whether the server refuses, temporarily or permanently."""
     return 400 <= reply.code < 600
 
 
-def error_for(name: str, phase: str, reply: Reply) -> AttemptFailed:
+def classify_reply(name: str, phase: str, reply: Reply) -> AttemptFailed:
     """Return the error for a reply that refuses."""
     text = response_text(reply)
     kind: type[AttemptFailed] = MessageDeferred

@@ -29,15 +29,15 @@ from wagtail_smtp.transports.smtp.stream import (
     Reply,
     SMTPStream,
     UnreadableReply,
+    classify_reply,
     connection_lost,
-    error_for,
-    is_no,
-    is_yes,
+    is_negative,
+    is_positive,
     response_text,
 )
 
 #: Seconds to wait for a reply after the server stopped reading.
-_LAST_WORDS = 1.0
+_LAST_REPLY_WAIT = 1.0
 #: Replies to BDAT that are about the command, not the message.
 _NOT_CHUNKING = (500, 501, 502, 503, 504, 555)
 
@@ -89,9 +89,9 @@ class Transaction:
     """
 
     def __init__(
-        self, wire: SMTPStream, extensions: Extensions, name: str, reply_timeout: float
+        self, stream: SMTPStream, extensions: Extensions, name: str, reply_timeout: float
     ) -> None:
-        self._wire = wire
+        self._stream = stream
         self._offers = extensions
         self._name = name
         self._reply_timeout = reply_timeout
@@ -158,7 +158,7 @@ class Transaction:
             raise
         self.is_finished = True
         # A server that refuses BDAT may execute the message as commands, and reply to them.
-        self.in_step = is_yes(final)
+        self.in_step = is_positive(final)
         recipients = self._classify_commands(replies, addresses, reset, final=final)
         return recipients, self._classify_final(final)
 
@@ -194,9 +194,9 @@ class Transaction:
         return recipients, self._classify_final(final)
 
     def _begin_data(self, reply: Reply) -> None:
-        self.in_step = is_no(reply) or reply.code == 354
+        self.in_step = is_negative(reply) or reply.code == 354
         if reply.code != 354:
-            raise error_for(self._name, "data", reply)
+            raise classify_reply(self._name, "data", reply)
 
     def _ask(self, commands: Sequence[tuple[str, bytes]], replies: list[Reply]) -> None:
         """Send commands, collect replies; without PIPELINING, stop after a refused RSET or MAIL."""
@@ -207,7 +207,7 @@ class Transaction:
             if not together:
                 self._write(line)
             replies.append(self._read(phase))
-            if not together and phase in ("reset", "mail") and not is_yes(replies[-1]):
+            if not together and phase in ("reset", "mail") and not is_positive(replies[-1]):
                 break
 
     def _classify_commands(
@@ -225,27 +225,27 @@ class Transaction:
             whole: these are all replies; otherwise the connection broke after them.
             final: the reply to the message, if it was sent with the commands.
         """
-        is_reset = not reset or not replies or is_yes(replies[0])
+        is_reset = not reset or not replies or is_positive(replies[0])
         mail, answers = replies[reset : reset + 1], replies[reset + 1 :]
-        is_mail = not mail or is_yes(mail[0])
+        is_mail = not mail or is_positive(mail[0])
         # A session that refuses either can't send another message.
         self.in_step = self.in_step and is_reset and is_mail
         recipients = tuple(map(self._recipient, addresses, answers))
         is_all = whole or len(recipients) == len(addresses)
         all_refused = is_all and all(item.state != "sent" for item in recipients)
-        if final is not None and is_yes(final) and (not is_mail or all_refused):
+        if final is not None and is_positive(final) and (not is_mail or all_refused):
             # Refusing the sender but accepting the message proves nothing.
             raise self._unknown("the server's replies contradict each other")
         if not is_reset and final is None:
-            raise error_for(self._name, "reset", replies[0])
+            raise classify_reply(self._name, "reset", replies[0])
         if not is_mail:
-            raise error_for(self._name, "mail", mail[0])
+            raise classify_reply(self._name, "mail", mail[0])
         if all_refused:
             raise self._no_recipient(recipients)
         return recipients
 
     def _recipient(self, address: str, reply: Reply) -> Recipient:
-        if is_yes(reply):
+        if is_positive(reply):
             return Recipient(address)
         state: Literal["refused", "deferred"] = "refused" if reply.code >= 500 else "deferred"
         return Recipient(address, state, reply.code, response_text(reply), "rcpt")
@@ -263,7 +263,7 @@ class Transaction:
         )
 
     def _classify_final(self, reply: Reply) -> str:
-        if is_yes(reply):
+        if is_positive(reply):
             return response_text(reply)
         self.in_step = self.in_step and not self._offers.chunking
         if self._offers.chunking and reply.code in _NOT_CHUNKING:
@@ -274,7 +274,7 @@ class Transaction:
                 code=reply.code,
                 reply=response_text(reply),
             )
-        raise error_for(self._name, "reply", reply)
+        raise classify_reply(self._name, "reply", reply)
 
     def _unknown(self, why: str) -> MessageOutcomeUnknown:
         self.in_step = False
@@ -286,7 +286,7 @@ class Transaction:
 
     def _write(self, data: bytes) -> None:
         try:
-            self._wire.write(data)
+            self._stream.write(data)
         except OSError as error:
             self.in_step = False
             raise connection_lost(self._name, "mail", error) from error
@@ -298,7 +298,7 @@ class Transaction:
             phases: phases of the commands in ``data``, whose replies come first.
         """
         try:
-            self._wire.write(data)
+            self._stream.write(data)
         except IncompleteWrite as error:
             self.in_step = False
             raise self._last_reply([*phases, "body"]) or connection_lost(
@@ -309,12 +309,12 @@ class Transaction:
 
     def _last_reply(self, phases: Sequence[str]) -> AttemptFailed | None:
         """Return the refusal that the server sent before it stopped reading."""
-        deadline = time.monotonic() + _LAST_WORDS
+        deadline = time.monotonic() + _LAST_REPLY_WAIT
         try:
             for phase in phases:
-                reply = self._wire.read_reply(max(deadline - time.monotonic(), 0.01))
-                if reply.code == 421 or (is_no(reply) and phase in ("mail", "body")):
-                    return error_for(self._name, phase, reply)
+                reply = self._stream.read_reply(max(deadline - time.monotonic(), 0.01))
+                if reply.code == 421 or (is_negative(reply) and phase in ("mail", "body")):
+                    return classify_reply(self._name, phase, reply)
         except OSError:
             pass  # no reply; the failed write is reported
         return None
@@ -322,8 +322,10 @@ class Transaction:
     def _read(self, phase: str) -> Reply:
         wait = max(self._deadline - time.monotonic(), 0.01) if self._handed_over else None
         try:
-            reply = self._wire.read_reply(wait)
-            if not (is_yes(reply) or is_no(reply) or (phase == "data" and reply.code == 354)):
+            reply = self._stream.read_reply(wait)
+            if not (
+                is_positive(reply) or is_negative(reply) or (phase == "data" and reply.code == 354)
+            ):
                 raise UnreadableReply(f"unexpected reply: {reply.code} {response_text(reply)}")
         except OSError as error:
             self.in_step = False
@@ -334,7 +336,7 @@ class Transaction:
         if reply.code == 421:
             # The server closes the connection, and accepts nothing that it hasn't confirmed.
             self.in_step = False
-            raise error_for(self._name, phase, reply)
+            raise classify_reply(self._name, phase, reply)
         return reply
 
 

@@ -100,7 +100,7 @@ class SMTPTransport(PooledTransport[SMTPSession]):
                     raise
                 if _is_throttled(error) and self._pool.shrink(opening=session is None):
                     new = False
-                elif (session is not None and session.is_worth_repeating) or (
+                elif (session is not None and session.should_retry) or (
                     is_reused and not new and is_before_acceptance(error)
                 ):
                     new = True

@@ -22,8 +22,8 @@ from tests.support.servers.smtp_server import CA_PEM, server_context
 from tests.transports.conftest import send
 from wagtail_smtp import live
 from wagtail_smtp.exceptions import TransportUnavailable
+from wagtail_smtp.transports import tls
 from wagtail_smtp.transports.oauth import client as oauth_client
-from wagtail_smtp.transports.smtp import tls
 
 
 def _name(text):
