@@ -5,17 +5,19 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
+from wagtail_smtp.exceptions import EmailDeliveryError, ReloadRefused
 from wagtail_smtp.live.db import connections
 
 
 class EmailCommand(BaseCommand):
-    """A command that needs the plugin's tables. It reports missing or outdated tables."""
+    """Needs the plugin's tables, and reports the plugin's errors without a traceback."""
 
     def execute(self, *args: Any, **options: Any) -> Any:
         """Run the command.
 
         Raises:
-            CommandError: the database can't be used, or ``migrate`` hasn't been run.
+            CommandError: the database can't be used, ``migrate`` hasn't been run, or the live
+                configuration or a saved secret can't be used.
         """
         try:
             is_migrated = connections.is_migrated()
@@ -26,4 +28,7 @@ class EmailCommand(BaseCommand):
                 "The database tables of wagtail-smtp are missing or out of date. "
                 "Run 'manage.py migrate' first."
             )
-        return super().execute(*args, **options)
+        try:
+            return super().execute(*args, **options)
+        except (EmailDeliveryError, ReloadRefused) as error:
+            raise CommandError(str(error)) from error

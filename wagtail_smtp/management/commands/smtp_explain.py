@@ -7,7 +7,6 @@ from django.core.management.base import CommandError, CommandParser
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import explain
-from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.management.base import EmailCommand
 
 
@@ -25,10 +24,7 @@ class Command(EmailCommand):
             raise CommandError(
                 f"There is no category {category!r}. Choose one of: {', '.join(known)}."
             )
-        try:
-            route = explain(category)
-        except ConfigurationUnavailable as error:
-            raise CommandError(str(error)) from error
+        route = explain(category)
         if route.blocked:
             raise CommandError(route.blocked)
         self.stdout.write(f"Email in category {category} is sent with {route.first}: {route.why}.")

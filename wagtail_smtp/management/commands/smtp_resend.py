@@ -11,7 +11,6 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from wagtail_smtp import live
 from wagtail_smtp.causes import CAUSES
-from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.maintenance.bulk_resend import ResendSummary, Selection, resend_several
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
@@ -80,10 +79,7 @@ class Command(EmailCommand):
             cause=options["cause"] or "",
             **_carrier(options["via"]),
         )
-        try:
-            live.current()  # without it, every message would fail
-        except ConfigurationUnavailable as error:
-            raise CommandError(str(error)) from error
+        live.current()  # without it, every message would fail
         numbers = selection.numbers()
         unknown_too = State.UNKNOWN in states
         summary = ResendSummary()

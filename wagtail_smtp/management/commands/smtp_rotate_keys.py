@@ -1,6 +1,8 @@
 """manage.py smtp_rotate_keys: encrypt all stored secrets and messages with the newest key."""
 
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from django.core.management.base import CommandError
 from django.db.models import F
@@ -14,6 +16,7 @@ from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMess
 
 #: How many messages to list at a time.
 _BATCH = 500
+T = TypeVar("T", str, bytes)
 
 
 class Command(EmailCommand):
@@ -25,68 +28,67 @@ class Command(EmailCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        passwords, lost_passwords = self._passwords()
-        self.stdout.write(f"Passwords encrypted with the newest key: {passwords}")
-        tokens, lost_tokens = self._tokens()
-        self.stdout.write(f"Tokens encrypted with the newest key: {tokens}")
-        messages, lost_messages = self._messages()
-        self.stdout.write(f"Messages encrypted with the newest key: {messages}")
-        if lost_passwords or lost_tokens or lost_messages:
+        unreadable = {}
+        for kind, rotate in (
+            ("passwords", self._passwords),
+            ("tokens", self._tokens),
+            ("messages", self._messages),
+        ):
+            counts = Counter(rotate())
+            self.stdout.write(f"{kind.capitalize()} encrypted with the newest key: {counts[True]}")
+            unreadable[kind] = counts[False]
+        if any(unreadable.values()):
             raise CommandError(
-                f"{lost_passwords} passwords, {lost_tokens} tokens and {lost_messages} messages "
-                "can't be decrypted with any configured key and were not changed. Add the missing "
-                "key. Or enter these passwords again in the admin, and give consent again."
+                "{passwords} passwords, {tokens} tokens and {messages} messages can't be decrypted "
+                "with any configured key and were not changed. Add the missing key. Or enter these "
+                "passwords again in the admin, and give consent again.".format(**unreadable)
             )
 
     @in_transaction
-    def _passwords(self) -> tuple[int, int]:
-        """Return how many were encrypted again, and how many can't be decrypted."""
-        rotated = unreadable = 0
+    def _passwords(self) -> list[bool]:
+        """Return for each password whether it could be decrypted and encrypted again."""
         DeliverySettings.lock()
+        results = []
         for secret in Secret.objects.exclude(ciphertext=""):
-            try:
-                secret.ciphertext = crypto.rotate(secret.ciphertext)
-            except SecretUnreadable:
-                unreadable += 1
-                continue
-            secret.save(update_fields=["ciphertext"])
-            rotated += 1
-        return rotated, unreadable
+            newest = _newest(crypto.rotate, secret.ciphertext)
+            if newest is not None:
+                secret.ciphertext = newest
+                secret.save(update_fields=["ciphertext"])
+            results.append(newest is not None)
+        return results
 
-    def _tokens(self) -> tuple[int, int]:
+    def _tokens(self) -> Iterator[bool]:
         """The same for tokens. A token renewed meanwhile already uses the newest key."""
-        rotated = unreadable = 0
         rows = OAuthToken.objects.using(write_alias()).exclude(ciphertext="")
         for key, ciphertext in rows.values_list("pk", "ciphertext"):
-            try:
-                newest = crypto.rotate(ciphertext)
-            except SecretUnreadable:
-                unreadable += 1
-                continue
-            rows.filter(pk=key, ciphertext=ciphertext).update(ciphertext=newest)
-            rotated += 1
-        return rotated, unreadable
+            newest = _newest(crypto.rotate, ciphertext)
+            if newest is not None:
+                rows.filter(pk=key, ciphertext=ciphertext).update(ciphertext=newest)
+            yield newest is not None
 
-    def _messages(self) -> tuple[int, int]:
+    def _messages(self) -> Iterator[bool | None]:
         """The same for messages, one per transaction so that others don't wait."""
-        rotated = unreadable = last = 0
-        rows = StoredMessage.objects.using(write_alias()).order_by("pk")
+        rows, last = StoredMessage.objects.using(write_alias()).order_by("pk"), 0
         while keys := list(rows.filter(pk__gt=last).values_list("pk", flat=True)[:_BATCH]):
-            for key in keys:
-                try:
-                    rotated += self._message(key)
-                except SecretUnreadable:
-                    unreadable += 1
+            yield from map(self._message, keys)
             last = keys[-1]
-        return rotated, unreadable
 
     @in_transaction
-    def _message(self, key: int) -> bool:
-        """Encrypt one message again; False if it was deleted meanwhile."""
+    def _message(self, key: int) -> bool | None:
+        """Encrypt one message again; None if it was deleted meanwhile."""
         row = StoredMessage.objects.using(write_alias()).filter(pk=key)
         # Writing locks the row, so its content can't change before the next update.
         if not row.update(size=F("size")):
-            return False
-        content = crypto.reseal(bytes(row.values_list("content", flat=True).get()))
-        row.update(content=content, size=len(content))
-        return True
+            return None
+        content = _newest(crypto.reseal, bytes(row.values_list("content", flat=True).get()))
+        if content is not None:
+            row.update(content=content, size=len(content))
+        return content is not None
+
+
+def _newest(rotate: Callable[[T], T], encrypted: T) -> T | None:
+    """Encrypt a value again; None if no configured key can decrypt it."""
+    try:
+        return rotate(encrypted)
+    except SecretUnreadable:
+        return None

@@ -3,11 +3,10 @@
 import json
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from wagtail_smtp.diagnostics.status import Status, status
-from wagtail_smtp.exceptions import ReloadRefused
 from wagtail_smtp.management.base import EmailCommand
 
 _TOKENS = {
@@ -36,10 +35,7 @@ class Command(EmailCommand):
         parser.add_argument("--json", action="store_true", help="Write JSON, for programs.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        try:
-            state = status()
-        except ReloadRefused as error:
-            raise CommandError(str(error)) from error
+        state = status()
         if options["json"]:
             self.stdout.write(json.dumps(state.as_json(), cls=DjangoJSONEncoder, indent=2))
         else:

@@ -10,7 +10,6 @@ from wagtail_smtp.causes.base import Cause
 from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.diagnostics.check_set import FAST, StageResult, proved, try_set
 from wagtail_smtp.diagnostics.send_email import send_test_email
-from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import SettingsSet
 
@@ -46,13 +45,10 @@ class Command(EmailCommand):
             raise CommandError(f"There is no settings set {name!r}. Choose one of: {names}.")
         cause: Cause | None = None
         reached = set()
-        try:
-            for report in try_set(item, address):
-                self._show(report)
-                cause = report.cause
-                reached.add(report.stage.name)
-        except EmailDeliveryError as error:
-            raise CommandError(str(error)) from error
+        for result in try_set(item, address):
+            self._show(result)
+            cause = result.cause
+            reached.add(result.stage.name)
         if cause is not None:
             raise CommandError(_advice(cause))
         # Say no more than the stages prove.
@@ -61,10 +57,10 @@ class Command(EmailCommand):
         )
         self.stdout.write(self.style.SUCCESS(text))
 
-    def _show(self, report: StageResult) -> None:
-        stage = report.stage
+    def _show(self, result: StageResult) -> None:
+        stage = result.stage
         mark = self.style.ERROR("failed") if stage.error else self.style.SUCCESS("ok")
-        line = f"{report.label}: {mark} ({stage.seconds * 1000:.0f} ms)"
+        line = f"{result.label}: {mark} ({stage.seconds * 1000:.0f} ms)"
         found = dict(stage.details)
         fast = str(FAST[found.pop("fast")]) if "fast" in found else ""
         details = [fast, *(f"{key} {_plain(value)}" for key, value in found.items() if value)]
