@@ -71,10 +71,12 @@ def consent(item, provider):
     """What the admin's pages do, without them."""
     config = item.frozen(())
     client = token_store.client_of(config, token_store.reveal(config, item.secret))
-    asked = oauth_client.ask(client, "http://testserver/back", "a state")
+    asked = oauth_client.start_consent(client, "http://testserver/back", "a state")
     answer = provider.allow(asked.url).partition("?")[2]
     query = dict(pair.split("=") for pair in answer.split("&"))
-    consents.keep(config, oauth_client.redeem(client, asked.kept, query), may_reload=True)
+    consents.keep(
+        config, oauth_client.finish_consent(client, asked.pending, query), may_reload=True
+    )
 
 
 def send(to="someone@example.org"):

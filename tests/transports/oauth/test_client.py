@@ -47,7 +47,7 @@ def form(wire):
 
 def test_microsoft_as_the_site_itself(wire):
     wire.post(f"{LOGIN}/oauth2/v2.0/token", json=ANSWER)
-    token = oauth_client.obtain(microsoft("client"))
+    token = oauth_client.request_token(microsoft("client"))
     assert token.access == "an access token"
     assert token.expires_at - token.obtained_at == 3599
     sent = form(wire)
@@ -62,7 +62,7 @@ def test_microsoft_as_the_site_itself(wire):
 def test_microsoft_by_consent(wire):
     wire.post(f"{LOGIN}/oauth2/v2.0/token", json=ANSWER | {"refresh_token": "r-1"})
     client = microsoft("consent")
-    asked = oauth_client.ask(client, "https://site.example/back", "the state")
+    asked = oauth_client.start_consent(client, "https://site.example/back", "the state")
     query = parse_qs(urlsplit(asked.url).query)
     assert asked.url.startswith(f"{LOGIN}/oauth2/v2.0/authorize?")
     assert query["code_challenge_method"] == ["S256"]
@@ -71,11 +71,11 @@ def test_microsoft_by_consent(wire):
         query["scope"][0].split()
     )
     # What is kept goes through JSON, as it does in a session.
-    kept = json.loads(json.dumps(asked.kept))
-    token = oauth_client.redeem(client, kept, {"code": "a code", "state": "the state"})
+    pending = json.loads(json.dumps(asked.pending))
+    token = oauth_client.finish_consent(client, pending, {"code": "a code", "state": "the state"})
     assert token.refresh == "r-1"
     assert form(wire)["code_verifier"]
-    token = oauth_client.obtain(client, "r-1")
+    token = oauth_client.request_token(client, "r-1")
     assert form(wire)["grant_type"] == "refresh_token"
     assert token.refresh == "r-1"
 
@@ -105,7 +105,7 @@ def test_microsofts_refusals(wire, error, description, reason):
         json={"error": error, "error_description": f"{description}\r\n{CANARY}"},
     )
     with pytest.raises(TokenRefused) as caught:
-        oauth_client.obtain(microsoft("consent"), "r-1")
+        oauth_client.request_token(microsoft("consent"), "r-1")
     assert caught.value.reason == reason
     assert description[:15] in caught.value.reply
     assert CANARY not in str(caught.value) + caught.value.reply
@@ -125,7 +125,7 @@ def test_a_tenant_that_does_not_exist(wire):
     )
     settings = OAuth("microsoft", "client", tenant="nobody", client_id="c-1")
     with pytest.raises(TokenRefused) as caught:
-        oauth_client.obtain(Client("Office", settings, "box@contoso.example", CANARY))
+        oauth_client.request_token(Client("Office", settings, "box@contoso.example", CANARY))
     assert caught.value.reason == "client-refused"
 
 
@@ -137,7 +137,7 @@ def test_microsofts_directory_is_not_asked(wire):
     )
     stolen = wire.post("https://evil.example/t/token", json=ANSWER)
     wire.post(f"{LOGIN}/oauth2/v2.0/token", json=ANSWER)
-    oauth_client.obtain(microsoft("client"))
+    oauth_client.request_token(microsoft("client"))
     assert (directory.call_count, stolen.call_count) == (0, 0)
 
 
@@ -176,7 +176,7 @@ def google(secret, flow="service_account"):
 
 def test_google_by_service_account(wire, service_account):
     wire.post(oauth.GOOGLE_TOKEN_URL, json=ANSWER)
-    token = oauth_client.obtain(google(service_account))
+    token = oauth_client.request_token(google(service_account))
     assert token.access == "an access token"
     assert 3500 < token.expires_at - token.obtained_at < 3610
     assertion = form(wire)["assertion"].split(".")[1]
@@ -190,7 +190,7 @@ def test_a_key_file_cant_name_another_token_url(wire, service_account):
     wire.post(oauth.GOOGLE_TOKEN_URL, json=ANSWER)
     stolen = wire.post("https://evil.example/token", json=ANSWER)
     key = json.loads(service_account) | {"token_uri": "https://evil.example/token"}
-    assert oauth_client.obtain(google(json.dumps(key))).access == "an access token"
+    assert oauth_client.request_token(google(json.dumps(key))).access == "an access token"
     assert stolen.call_count == 0
 
 
@@ -211,7 +211,7 @@ def test_googles_refusals(wire, service_account, error, description, reason):
         json={"error": error, "error_description": description},
     )
     with pytest.raises(TokenRefused) as caught:
-        oauth_client.obtain(google(service_account))
+        oauth_client.request_token(google(service_account))
     assert caught.value.reason == reason
     assert description[:15] in caught.value.reply
 
@@ -219,7 +219,7 @@ def test_googles_refusals(wire, service_account, error, description, reason):
 def test_google_by_consent(wire):
     wire.post(oauth.GOOGLE_TOKEN_URL, json=ANSWER | {"refresh_token": "r-1"})
     client = google(CANARY, "consent")
-    asked = oauth_client.ask(client, "https://site.example/back", "the state")
+    asked = oauth_client.start_consent(client, "https://site.example/back", "the state")
     query = parse_qs(urlsplit(asked.url).query)
     assert asked.url.startswith("https://accounts.google.com/o/oauth2/v2/auth?")
     assert query["access_type"] == ["offline"]
@@ -228,24 +228,24 @@ def test_google_by_consent(wire):
     assert query["scope"] == ["https://mail.google.com/"]
     assert query["login_hint"] == ["box@example.com"]
     assert CANARY not in asked.url
-    assert asked.kept["code_verifier"] not in asked.url
-    assert oauth_client.redeem(client, asked.kept, {"code": "a code"}).refresh == "r-1"
-    assert form(wire)["code_verifier"] == asked.kept["code_verifier"]
+    assert asked.pending["code_verifier"] not in asked.url
+    assert oauth_client.finish_consent(client, asked.pending, {"code": "a code"}).refresh == "r-1"
+    assert form(wire)["code_verifier"] == asked.pending["code_verifier"]
 
 
 def test_a_consent_that_doesnt_last_is_none(wire):
     wire.post(oauth.GOOGLE_TOKEN_URL, json=ANSWER)
     client = google(CANARY, "consent")
-    asked = oauth_client.ask(client, "https://site.example/back", "the state")
+    asked = oauth_client.start_consent(client, "https://site.example/back", "the state")
     with pytest.raises(TokenRefused, match="offline_access"):
-        oauth_client.redeem(client, asked.kept, {"code": "a code"})
+        oauth_client.finish_consent(client, asked.pending, {"code": "a code"})
 
 
 def test_a_missing_extra_says_what_to_install(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "authlib"]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(TokenRefused, match=r"wagtail-smtp\[oauth\]"):
-        oauth_client.obtain(microsoft("client"))
+        oauth_client.request_token(microsoft("client"))
 
 
 def test_without_the_extra_a_set_is_refused(monkeypatch):

@@ -158,7 +158,7 @@ class ConnectView(AdminPage, TemplateView):
         state = secrets.token_urlsafe(32)
         try:
             client = token_store.client_of(config, token_store.reveal(config, self.item.secret))
-            asked = oauth_client.ask(client, redirect_uri(request), state)
+            asked = oauth_client.start_consent(client, redirect_uri(request), state)
         except EmailDeliveryError as error:
             messages.error(request, error_text(error, self.item))
             return HttpResponseRedirect(reverse(EDIT_SET, args=[self.item.pk]))
@@ -166,7 +166,7 @@ class ConnectView(AdminPage, TemplateView):
             "pk": self.item.pk,
             "fingerprint": token_store.fingerprint(config),
             "until": time.time() + TIMEOUT,
-            "kept": dict(asked.kept),
+            "kept": dict(asked.pending),
         }
         pending = request.session.get(_SESSION, {})
         pending[state] = crypto.encrypt(json.dumps(consent), _binding(request, state))
@@ -245,7 +245,7 @@ class CallbackView(RequiresPermission, View):
             )
             raise TokenRefused("no code", reason=oauth_client.classify_refusal(error, description))
         client = token_store.client_of(config, token_store.reveal(config, item.secret))
-        token = oauth_client.redeem(client, consent["kept"], answer)
+        token = oauth_client.finish_consent(client, consent["kept"], answer)
         is_waiting = self._keep(config, token, consent, item)
         if is_waiting is None:
             messages.error(request, _CHANGED)

@@ -54,15 +54,15 @@ class Token:
 class AuthorizationRequest:
     """A request for consent: the URL for the browser, and the data to keep until it returns.
 
-    ``kept`` can be stored as JSON and is secret.
+    ``pending`` can be stored as JSON and is secret.
     """
 
     url: str
-    kept: Mapping[str, str] = field(repr=False)
+    pending: Mapping[str, str] = field(repr=False)
 
 
 @sensitive_variables()
-def obtain(client: Client, refresh: str = "") -> Token:
+def request_token(client: Client, refresh: str = "") -> Token:
     """Get a new token.
 
     Args:
@@ -84,11 +84,11 @@ def obtain(client: Client, refresh: str = "") -> Token:
 
 
 @sensitive_variables()
-def ask(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
+def start_consent(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
     """Start a consent with PKCE (RFC 7636).
 
     Raises:
-        TokenRefused: as :func:`obtain`.
+        TokenRefused: as :func:`request_token`.
     """
     verifier = secrets.token_urlsafe(48)
     parameters = {"login_hint": client.user}
@@ -107,15 +107,15 @@ def ask(client: Client, redirect_uri: str, state: str) -> AuthorizationRequest:
 
 
 @sensitive_variables()
-def redeem(client: Client, kept: Mapping[str, str], answer: Mapping[str, str]) -> Token:
+def finish_consent(client: Client, pending: Mapping[str, str], answer: Mapping[str, str]) -> Token:
     """Exchange the response to a consent for a token.
 
     Args:
-        kept: from :class:`AuthorizationRequest`.
+        pending: from :class:`AuthorizationRequest`.
         answer: the query that the browser returned with; the caller has checked its state.
 
     Raises:
-        TokenRefused: as :func:`obtain`.
+        TokenRefused: as :func:`request_token`.
     """
     code = answer.get("code", "")
     with _refusals(client.name, client.secret, code), _session(client) as session:
@@ -124,7 +124,7 @@ def redeem(client: Client, kept: Mapping[str, str], answer: Mapping[str, str]) -
                 client.settings.token_endpoint,
                 grant_type="authorization_code",
                 code=code,
-                **kept,
+                **pending,
             )
         )
     if not token.refresh:
@@ -212,8 +212,8 @@ def _token(found: Mapping[str, Any], refresh: str = "") -> Token:
     except (TypeError, ValueError):
         lifetime = _DEFAULT_LIFETIME
     # A response may contain a new refresh token; otherwise the old one stays (RFC 6749 6).
-    kept = str(found.get("refresh_token") or refresh)
-    return Token(str(found["access_token"]), kept, now, now + lifetime)
+    refresh = str(found.get("refresh_token") or refresh)
+    return Token(str(found["access_token"]), refresh, now, now + lifetime)
 
 
 # Refusals

@@ -13,7 +13,7 @@ from typing import Protocol
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.exceptions import EmailDeliveryError, TokenRefused
-from wagtail_smtp.transports.oauth.client import LONGEST, Client, Token, obtain
+from wagtail_smtp.transports.oauth.client import LONGEST, Client, Token, request_token
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +70,15 @@ class TokenManager:
     """Provides one set's access tokens to its transport."""
 
     def __init__(
-        self, client: Client, store: TokenStore, tell: Callable[[TokenRefused], None] | None = None
+        self,
+        client: Client,
+        store: TokenStore,
+        on_refusal: Callable[[TokenRefused], None] | None = None,
     ) -> None:
         self._client = client
         self._store = store
         #: Called if renewal fails while the current token is still valid.
-        self._on_refusal = tell
+        self._on_refusal = on_refusal
 
     @sensitive_variables()
     def current(self) -> str:
@@ -105,7 +108,7 @@ class TokenManager:
         if not lease:
             return valid.access
         try:
-            return self._ask(lease, stored)
+            return self._request(lease, stored)
         except EmailDeliveryError as error:
             logger.warning("The access token could not be renewed early: %s", error)
             if self._on_refusal is not None and isinstance(error, TokenRefused):
@@ -121,7 +124,7 @@ class TokenManager:
             if time.time() >= stored.leased_until:
                 lease = self._store.claim(stored.number, time.time() + LEASE)
             if lease:
-                return self._ask(lease, stored)
+                return self._request(lease, stored)
             if time.monotonic() >= end:
                 raise TokenRefused(
                     f"{self._client.name}: another process is renewing the access token but did "
@@ -136,9 +139,9 @@ class TokenManager:
                 raise stored.refusal
 
     @sensitive_variables()
-    def _ask(self, lease: str, stored: StoredToken) -> str:
+    def _request(self, lease: str, stored: StoredToken) -> str:
         try:
-            token = obtain(self._client, stored.token.refresh if stored.token else "")
+            token = request_token(self._client, stored.token.refresh if stored.token else "")
         except TokenRefused as refusal:
             self._store.refuse(lease, refusal)
             raise
