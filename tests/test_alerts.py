@@ -8,7 +8,9 @@ from django.core.mail import EmailMessage
 
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
-from wagtail_smtp.exceptions import EmailDeliveryError
+from wagtail_smtp import signals
+from wagtail_smtp.config.values import Attempt
+from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +113,25 @@ def test_no_admins(make_set, reload, settings):
         with pytest.raises(EmailDeliveryError):
             _send()
     assert mail.outbox == []
+
+
+def _fail(name, key, **values):
+    error = MessageDeferred("no", phase="connect")
+    attempt = Attempt(name, 0.1, key, error=error, **values)
+    signals.message_failed.send(None, category="other", attempts=[attempt])
+
+
+def test_a_renamed_set_is_not_reported_twice(db):
+    _fail("Office", "1")
+    _fail("Office 365", "1")
+    assert len(_alerts()) == 1
+    attempt = Attempt("Office 365", 0.1, "1", recovered=True)
+    signals.message_sent.send(None, category="other", attempts=[attempt])
+    assert mail.outbox[-1].subject == "[Django] Email: “Office 365” is working again"
+    assert len(mail.outbox) == 2
+
+
+def test_a_set_may_be_called_like_standard_delivery(db):
+    _fail("standard delivery", "1")
+    _fail("standard delivery", "")
+    assert len(_alerts()) == 2

@@ -51,9 +51,9 @@ def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
     with project.of_site():
         for attempt in attempts:
             if attempt.recovered:
-                _recovered(attempt.via)
+                _recovered(attempt)
             if attempt.error is not None and _concerns_server(attempt.error):
-                _failed(attempt.via, attempt.error)
+                _failed(attempt, attempt.error)
 
 
 def _concerns_server(error: Exception) -> bool:
@@ -64,9 +64,9 @@ def _concerns_server(error: Exception) -> bool:
     return isinstance(error, SecretError | DestinationRefused)
 
 
-def _failed(via: str, error: Exception) -> None:
+def _failed(attempt: Attempt, error: Exception) -> None:
     cause = error.phase if isinstance(error, AttemptFailed) else type(error).__name__
-    if not _is_due(f"{via}.{cause}"):
+    if not _is_due(f"{_carrier(attempt)}.{cause}"):
         return
     if isinstance(error, MessageOutcomeUnknown):
         text = _(
@@ -76,39 +76,44 @@ def _failed(via: str, error: Exception) -> None:
     else:
         text = _("Email could not be sent through “%(name)s”. If there is a backup, it is used.")
     _send(
-        _("Email problem: “%(name)s” is failing") % {"name": via},
+        _("Email problem: “%(name)s” is failing") % {"name": attempt.via},
         "\n\n".join(
             (
-                text % {"name": via},
+                text % {"name": attempt.via},
                 str(error),
                 _("You won't be alerted about this problem again for %d minutes.")
                 % (conf.ALERT_INTERVAL // 60),
             )
         ),
     )
-    once.is_first(_key(f"{via}.failing"), 7 * 24 * 3600)
+    once.is_first(_key(f"{_carrier(attempt)}.failing"), 7 * 24 * 3600)
 
 
-def _recovered(via: str) -> None:
+def _recovered(attempt: Attempt) -> None:
     # Only the process that removes the mark sends the alert.
-    if once.is_undone(_key(f"{via}.failing")):
+    if once.is_undone(_key(f"{_carrier(attempt)}.failing")):
         _send(
-            _("Email: “%(name)s” is working again") % {"name": via},
-            _("Email is being sent through “%(name)s” again.") % {"name": via},
+            _("Email: “%(name)s” is working again") % {"name": attempt.via},
+            _("Email is being sent through “%(name)s” again.") % {"name": attempt.via},
         )
 
 
-#: Refused tokens not yet reported to ADMINS: name of the set, and reason.
-_refused_tokens: deque[tuple[str, str]] = deque(maxlen=20)
+def _carrier(attempt: Attempt) -> str:
+    """What the attempt used, not by its name: a set can be renamed."""
+    return attempt.key or "standard"
 
 
-def note_token_refused(via: str, why: str) -> None:
+#: Refused tokens not yet reported to ADMINS: key and name of the set, and reason.
+_refused_tokens: deque[tuple[str, str, str]] = deque(maxlen=20)
+
+
+def note_token_refused(key: str, name: str, why: str) -> None:
     """Note that a set's access token could not be renewed, while the old one is still valid.
 
     The next :func:`send_pending` reports it. A message is being sent now, and an alert through the
     same server would wait for that message's session.
     """
-    _refused_tokens.append((via, why))
+    _refused_tokens.append((key, name, why))
 
 
 #: Percentage of the message store in use, not yet reported.
@@ -159,17 +164,17 @@ def send_pending() -> None:
     with suppress(IndexError):
         _report_store_usage(_store_percent.pop())
     while _refused_tokens:
-        via, why = _refused_tokens.popleft()
-        if _is_due(f"{via}.token"):
+        key, name, why = _refused_tokens.popleft()
+        if _is_due(f"{key}.token"):
             _send(
-                _("Email problem: “%(name)s” will fail soon") % {"name": via},
+                _("Email problem: “%(name)s” will fail soon") % {"name": name},
                 "\n\n".join(
                     (
                         _(
                             "The access token of “%(name)s” could not be renewed. Email is still "
                             "sent while the old token is valid, which may be only a few minutes."
                         )
-                        % {"name": via},
+                        % {"name": name},
                         why,
                         _("Open the settings set in the admin to see what to do."),
                     )

@@ -1,5 +1,6 @@
 """Entries of the delivery log for tests, quickly written."""
 
+import uuid
 from datetime import timedelta
 
 from django.core.mail import EmailMultiAlternatives
@@ -11,6 +12,7 @@ from wagtail_smtp.delivery.log.cause import BY_STATE
 from wagtail_smtp.delivery.log.entries import recipient
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
+from wagtail_smtp.transports import standard
 
 
 def make_entry(
@@ -18,6 +20,8 @@ def make_entry(
 ):
     """An entry ``ago`` days old; with ``message`` it is kept."""
     values = {"category": "invoice", "category_source": "context", "via": "Office"} | values
+    if values["via"] not in ("", standard.NAME):
+        values.setdefault("set_key", uuid.uuid5(uuid.NAMESPACE_DNS, values["via"]))
     values = {"cause": BY_STATE.get(state, "")} | values
     entry = LogEntry.objects.create(
         state=state,

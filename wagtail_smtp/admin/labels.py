@@ -13,9 +13,11 @@ from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
+from wagtail_smtp.models import LogAttempt, LogEntry
 from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
 from wagtail_smtp.models.log import RECIPIENT_STATES, REPORTS, STATES
-from wagtail_smtp.transports import standard
+
+STANDARD_DELIVERY = _("Standard delivery")
 
 _CATEGORIES = {
     "security": _("Security (password resets, codes)"),
@@ -38,9 +40,9 @@ def category_choices():
     return [(slug, category_label(slug)) for slug in dict.fromkeys([*BUILT_IN, *conf.CATEGORIES])]
 
 
-def via_label(name: str) -> str:
-    """Return the label of what sent a message: a set's name or *Standard delivery*."""
-    return str(_("Standard delivery")) if name == standard.NAME else name
+def carrier_label(row: LogEntry | LogAttempt) -> str:
+    """Return the label of what sent, or tried to send, a message; empty if nothing did."""
+    return str(STANDARD_DELIVERY) if row.via and row.set_key is None else row.via
 
 
 _STATES = dict(STATES)

@@ -238,7 +238,7 @@ def renew_live() -> None:
                 if config.tokens is not None:
                     config.tokens.current()
             except TokenRefused as error:
-                alerts.note_token_refused(item.name, str(error))
+                alerts.note_token_refused(str(item.key), item.name, str(error))
     except EmailDeliveryError as error:
         logger.warning("Access tokens could not be renewed: %s", error)
     alerts.send_pending()

@@ -109,7 +109,7 @@ def source(
     elif not is_stored:
         store = _TypedSecretTokenStore(item)
     return TokenManager(
-        client, store, lambda error: alerts.note_token_refused(item.name, str(error))
+        client, store, lambda error: alerts.note_token_refused(str(item.key), item.name, str(error))
     )
 
 

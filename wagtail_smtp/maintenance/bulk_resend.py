@@ -174,15 +174,13 @@ class Selection:
     """Which entries to resend.
 
     Attributes:
-        via: the name of a set or of standard delivery.
-        set_key: the set's key, because it may have had another name.
+        carrier: what failed to send them: a set's key, or *standard*.
         cause: the slug of a cause.
     """
 
     since: datetime
     states: Sequence[str] = (State.FAILED,)
-    via: str = ""
-    set_key: Any = None
+    carrier: str = ""
     category: str = ""
     cause: str = ""
 
@@ -193,10 +191,8 @@ class Selection:
         )
         if self.category:
             rows = rows.filter(category=self.category)
-        if self.set_key:
-            rows = rows.filter(Q(set_key=self.set_key) | Q(via=self.via, set_key=None))
-        elif self.via:
-            rows = rows.filter(via=self.via)
+        if self.carrier:
+            rows = rows.through(self.carrier)
         if self.cause:
             rows = rows.filter(cause=self.cause)
         return list(rows.order_by("pk").values_list("pk", flat=True))

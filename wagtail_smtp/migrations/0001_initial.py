@@ -107,6 +107,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('via', models.CharField(max_length=100)),
+                ('set_key', models.UUIDField(null=True)),
                 ('began_at', models.DateTimeField()),
                 ('seconds', models.FloatField()),
                 ('state', models.CharField(choices=[(wagtail_smtp.models.choices.State['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.State['SENDING'], 'Sending'), (wagtail_smtp.models.choices.State['SENT'], 'Sent'), (wagtail_smtp.models.choices.State['PARTLY_SENT'], 'Partly sent'), (wagtail_smtp.models.choices.State['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.State['REFUSED'], 'Refused'), (wagtail_smtp.models.choices.State['FAILED'], 'Failed'), (wagtail_smtp.models.choices.State['UNKNOWN'], 'Unknown'), (wagtail_smtp.models.choices.State['TOO_LARGE'], 'Too large'), (wagtail_smtp.models.choices.State['BLOCKED'], 'Blocked'), (wagtail_smtp.models.choices.State['CANCELLED'], 'Cancelled')], max_length=16)),
@@ -287,7 +288,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='logentry',
-            index=models.Index(fields=['via', '-id'], name='wagtail_smtp_log_via'),
+            index=models.Index(fields=['set_key', '-id'], name='wagtail_smtp_log_set'),
         ),
         migrations.AddIndex(
             model_name='logentry',

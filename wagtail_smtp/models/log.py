@@ -54,6 +54,9 @@ REPORTS = [
     (Reported.SUBSCRIBED, _("Subscribed")),
 ]
 
+#: The carrier of messages that standard delivery sent, next to the keys of sets.
+STANDARD = "standard"
+
 #: Characters of a subject, name or reply that the log keeps.
 SHOWN = 255
 #: Concurrent transactions may number their entries in a different order than their times.
@@ -75,6 +78,15 @@ class LogEntryQuerySet(models.QuerySet["LogEntry"]):
     def made_up_for(self) -> "LogEntryQuerySet":
         """Only those whose message was resent successfully."""
         return self.filter(self._sent_later())
+
+    def through(self, carrier: str) -> "LogEntryQuerySet":
+        """Only those with this carrier: a set's key or :data:`STANDARD`.
+
+        Names don't identify a carrier: sets can be renamed, even to *standard delivery*.
+        """
+        if carrier == STANDARD:
+            return self.filter(set_key=None).exclude(via="")
+        return self.filter(set_key=carrier)
 
     def since(self, moment: datetime) -> "LogEntryQuerySet":
         """Only those since ``moment``.
@@ -99,8 +111,10 @@ class LogEntry(models.Model):
     state = models.CharField(_("state"), max_length=16, choices=STATES)
     category = models.CharField(_("category"), max_length=50)
     category_source = models.CharField(max_length=20)
-    #: The carrier of the last attempt: a set's name, or standard delivery.
+    #: The carrier of the last attempt as shown: the set's name at that time, or standard
+    #: delivery's. Empty: there was no attempt.
     via = models.CharField(_("sent through"), max_length=100, blank=True)
+    #: None: standard delivery, or no attempt.
     set_key = models.UUIDField(null=True)
     version = models.PositiveIntegerField(default=0)
     sender = models.CharField(_("sender"), max_length=SHOWN, blank=True)
@@ -150,12 +164,19 @@ class LogEntry(models.Model):
             # Newest first within a filter, without sorting.
             models.Index(fields=["state", "-id"], name="wagtail_smtp_log_state"),
             models.Index(fields=["category", "-id"], name="wagtail_smtp_log_category"),
-            models.Index(fields=["via", "-id"], name="wagtail_smtp_log_via"),
+            models.Index(fields=["set_key", "-id"], name="wagtail_smtp_log_set"),
             models.Index(fields=["reported", "-id"], name="wagtail_smtp_log_reported"),
         ]
 
     def __str__(self) -> str:
         return self.subject.strip() or str(_("(no subject)"))
+
+    @property
+    def carrier(self) -> str:
+        """The carrier of the last attempt: a set's key, :data:`STANDARD`, or empty if none."""
+        if self.set_key:
+            return str(self.set_key)
+        return STANDARD if self.via else ""
 
     @property
     def is_final(self) -> bool:
@@ -210,6 +231,8 @@ class LogAttempt(models.Model):
 
     entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="attempts")
     via = models.CharField(max_length=100)
+    #: None: standard delivery.
+    set_key = models.UUIDField(null=True)
     began_at = models.DateTimeField()
     seconds = models.FloatField()
     state = models.CharField(max_length=16, choices=STATES)

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.delivery.failures import problem_url
-from wagtail_smtp.admin.labels import category_choices, category_label, via_label
+from wagtail_smtp.admin.labels import carrier_label, category_choices, category_label
 from wagtail_smtp.categories import TEST
 from wagtail_smtp.causes import by_slug
 from wagtail_smtp.causes.base import Cause
@@ -128,7 +128,7 @@ def _facts(entry, recipient, configuration, user):
     attempts = list(entry.attempts.all())
     if entry.via:
         label = _("Sent through") if entry.state == State.SENT else _("Last attempt")
-        name, why = via_label(entry.via), explain(entry.category, configuration).why
+        name, why = carrier_label(entry), explain(entry.category, configuration).why
         # The reason for the choice applies to the first attempt only.
         yield label, name if attempts[1:] else _("%(name)s: %(why)s") % {"name": name, "why": why}
     if entry.redirected_by:
@@ -139,7 +139,7 @@ def _facts(entry, recipient, configuration, user):
     # A server's response may contain the redirect's addresses.
     if may_see or not entry.redirected_by:
         for attempt in attempts[:-1]:
-            values = {"name": via_label(attempt.via), "response": attempt.reply}
+            values = {"name": carrier_label(attempt), "response": attempt.reply}
             yield _("Earlier attempt"), _("%(name)s: %(response)s") % values
         yield _("Response"), entry.reason
 

@@ -12,7 +12,7 @@ from wagtail.admin.site_summary import SummaryItem
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import TROUBLESHOOTING, cached
-from wagtail_smtp.admin.labels import category_label, state_tag, via_label
+from wagtail_smtp.admin.labels import carrier_label, category_label, state_tag
 from wagtail_smtp.causes import by_slug
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.connections import write_alias
@@ -53,7 +53,7 @@ class FailedEntry:
 
     @property
     def via(self):
-        return via_label(self.entry.via)
+        return carrier_label(self.entry)
 
     @property
     def state(self):
@@ -108,8 +108,7 @@ def of_sets(since):
     found = {newest: count for _key, count, newest in counted}
     failing = {}
     for entry in entries.filter(pk__in=found):
-        later = entries.filter(via=entry.via, state__in=WORKS, pk__gt=entry.pk)
-        if not later.filter(set_key=entry.set_key).exists():
+        if not _works_again(entry):
             key = str(entry.set_key)
             failing[key] = SetFailures(key, found[entry.pk], FailedEntry(entry))
     return failing
@@ -135,7 +134,7 @@ _KEY = "wagtail_smtp.banner.trouble"
 
 @dataclass(frozen=True)
 class LatestFailure:
-    """The newest message that failed; ``via`` is empty if no transport was used."""
+    """The newest message that failed; ``via`` is the carrier's label, empty if none was used."""
 
     state: str
     via: str
@@ -143,7 +142,7 @@ class LatestFailure:
 
     def __str__(self):
         values = {
-            "via": via_label(self.via),
+            "via": self.via,
             "time": date_format(timezone.template_localtime(self.at), "DATETIME_FORMAT"),
         }
         if self.via:
@@ -169,17 +168,17 @@ def _find():
     newest: dict[str, LogEntry] = {}
     entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers)
     for entry in entries.not_made_up_for().order_by("-pk"):
-        newest.setdefault(entry.via, entry)
+        newest.setdefault(entry.carrier, entry)
     for entry in newest.values():
         if not _works_again(entry):
-            return LatestFailure(entry.state, entry.via, entry.created_at)
+            return LatestFailure(entry.state, carrier_label(entry), entry.created_at)
     return None
 
 
 def _works_again(entry):
     later = LogEntry.objects.using(write_alias()).filter(pk__gt=entry.pk, state__in=WORKS)
     # A blocked message had no transport, so any sent message shows that it works again.
-    return (later.filter(via=entry.via) if entry.via else later).exists()
+    return (later.through(entry.carrier) if entry.carrier else later).exists()
 
 
 class FailedEmailItem(SummaryItem):

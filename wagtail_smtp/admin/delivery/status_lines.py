@@ -12,6 +12,7 @@ from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
+from wagtail_smtp.models.log import STANDARD
 from wagtail_smtp.transports import standard
 
 #: Percentage from which the next message may not fit.
@@ -118,7 +119,7 @@ def _is_standard_unconfigured():
     if server is None or server.is_configured:
         return False
     # A mail server on the same machine needs no settings.
-    return _last_sent(via=standard.NAME) is None
+    return _last_sent(STANDARD) is None
 
 
 def _works():
@@ -128,9 +129,11 @@ def _works():
     return StatusLine("unknown", "unsure", text)
 
 
-def _last_sent(**values):
+def _last_sent(carrier=""):
     """Return the newest message sent in the last days, or None."""
-    sent = LogEntry.objects.using(write_alias()).filter(state=State.SENT, **values)
+    sent = LogEntry.objects.using(write_alias()).filter(state=State.SENT)
+    if carrier:
+        sent = sent.through(carrier)
     newest = sent.order_by("-pk").first()
     is_recent = newest is not None and newest.created_at >= timezone.now() - RECENT
     return newest if is_recent else None

@@ -13,7 +13,7 @@ from wagtail.admin.widgets.button import HeaderButton
 from wagtail_smtp.admin import labels, permissions
 from wagtail_smtp.admin.base import EDIT_SET, LOG, LOG_ENTRY, VERSIONS, AdminPage
 from wagtail_smtp.admin.delivery.failures import NOT_SENT, FailedEntry
-from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.labels import carrier_label, category_label
 from wagtail_smtp.admin.log.message import ReadableMessage
 from wagtail_smtp.admin.log.resends import Resends
 from wagtail_smtp.categories import SECURITY
@@ -154,7 +154,7 @@ class EntryView(EntryPage):
         return f"{label} ({why})" if why else label
 
     def _via(self):
-        name = via_label(self.entry.via)
+        name = carrier_label(self.entry)
         return format_html('<a href="{}">{}</a>', self._set_url, name) if self._set_url else name
 
     def _version(self):
@@ -225,7 +225,7 @@ def _recipient_columns(entry):
 
 def _attempt_columns(entry):
     return [
-        _text("via", _("Through"), lambda row: via_label(row.via)),
+        _text("via", _("Through"), carrier_label),
         Column("state", label=_("State"), accessor=lambda row: labels.attempt_tag(row, entry)),
         _text("reply", _("Server response"), _response, width="180"),
         Column("phase", label=_("Last step"), accessor=labels.phase_label),

@@ -16,7 +16,7 @@ from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import LOG, AdminPage
-from wagtail_smtp.admin.labels import category_label, via_label
+from wagtail_smtp.admin.labels import carrier_label, category_label
 from wagtail_smtp.admin.log.filters import LogFilterSet
 from wagtail_smtp.models import LogEntry, LogRecipient
 
@@ -94,7 +94,7 @@ class ExportView(AdminPage, SpreadsheetExportMixin, TemplateView):
             "category": category_label(item.category),
             "subject": item.subject,
             "recipients": _joined([row.address for row in item.envelope]),
-            "via": via_label(item.via),
+            "via": carrier_label(item),
             "message_id": item.message_id,
             "reason": item.reason,
             "reported": item.get_reported_display(),

@@ -11,14 +11,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
 
-from wagtail_smtp.admin.labels import TRACKING_CHOICES, category_choices, via_label
+from wagtail_smtp.admin.labels import STANDARD_DELIVERY, TRACKING_CHOICES, category_choices
 from wagtail_smtp.config.validation import ascii_address, ascii_host, is_email_address, is_host
 from wagtail_smtp.live.db.bytewise import same
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient, SettingsSet
-from wagtail_smtp.models.log import SHOWN, STATES
+from wagtail_smtp.models.log import SHOWN, STANDARD, STATES
 from wagtail_smtp.runtime.project import as_kept
-from wagtail_smtp.transports import standard
 
 #: Days that a search for a word covers if no dates are chosen.
 DAYS = 30
@@ -28,14 +27,14 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 _LARGEST = 2**63 - 1
 
 
-def _via_choices():
-    names = SettingsSet.objects.order_by("sort_order", "pk").values_list("name", flat=True)
-    return [(name, via_label(name)) for name in dict.fromkeys([*names, standard.NAME])]
+def _carrier_choices():
+    sets = SettingsSet.objects.order_by("sort_order", "pk").values_list("key", "name")
+    return [*((str(key), name) for key, name in sets), (STANDARD, STANDARD_DELIVERY)]
 
 
-def _choice(label, choices):
+def _choice(label, choices, **options):
     return django_filters.ChoiceFilter(
-        label=label, choices=choices, empty_label=_("All"), widget=forms.RadioSelect
+        label=label, choices=choices, empty_label=_("All"), widget=forms.RadioSelect, **options
     )
 
 
@@ -44,7 +43,7 @@ class LogFilterSet(WagtailFilterSet):
 
     state = _choice(_("State"), STATES)
     category = _choice(_("Category"), category_choices)
-    via = _choice(_("Sent through"), _via_choices)
+    via = _choice(_("Sent through"), _carrier_choices, method="sent_through")
     reported = _choice(_("Tracking"), TRACKING_CHOICES)
     created_at = django_filters.DateFromToRangeFilter(
         label=_("Date"), widget=DateRangePickerWidget, method="in_period"
@@ -62,6 +61,10 @@ class LogFilterSet(WagtailFilterSet):
     class Meta:
         model = LogEntry
         fields = ()
+
+    def sent_through(self, entries, _name, carrier):
+        """Filter by a set's key, or standard delivery."""
+        return entries.through(carrier)
 
     def in_period(self, entries, _name, period):
         """Filter by the time; ``period`` is a slice with one or two ends."""

@@ -14,7 +14,7 @@ from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import LOG, LOG_ENTRY, AdminPage, EmailViewSet
-from wagtail_smtp.admin.labels import category_label, state_tag, via_label, with_tracking
+from wagtail_smtp.admin.labels import carrier_label, category_label, state_tag, with_tracking
 from wagtail_smtp.admin.log import actions, message
 from wagtail_smtp.admin.log.entry import EntryView
 from wagtail_smtp.admin.log.export import ExportView
@@ -118,7 +118,7 @@ class LogView(AdminPage, generic.BaseListingView):
                    classname="wsmtp-log-recipients"),
             Column("category", accessor=lambda entry: category_label(entry.category),
                    label=_("Category"), classname="wsmtp-log-minor"),
-            Column("via", accessor=lambda entry: via_label(entry.via), label=_("Sent through"),
+            Column("via", accessor=carrier_label, label=_("Sent through"),
                    classname="wsmtp-log-minor"),
         ]  # fmt: skip
         if self.may_resend:

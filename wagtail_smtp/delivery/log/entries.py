@@ -283,6 +283,7 @@ def attempts(made: Iterable[Attempt]) -> Iterable[LogAttempt]:
         failed = attempt.error if isinstance(attempt.error, AttemptFailed) else None
         yield LogAttempt(
             via=clip(attempt.via, 100),
+            set_key=attempt.key or None,
             began_at=began,
             seconds=attempt.seconds,
             state=_state_of(attempt),

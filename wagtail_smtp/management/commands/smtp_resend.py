@@ -15,7 +15,7 @@ from wagtail_smtp.maintenance.bulk_resend import ResendSummary, Selection, resen
 from wagtail_smtp.management.base import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.transports import standard
+from wagtail_smtp.models.log import STANDARD
 
 #: States that --state accepts.
 STATES = (
@@ -48,7 +48,7 @@ class Command(EmailCommand):
         )
         parser.add_argument(
             "--set",
-            dest="via",
+            dest="carrier",
             metavar="NAME",
             help="Only messages that this settings set, or 'standard', failed to send.",
         )
@@ -77,7 +77,7 @@ class Command(EmailCommand):
             states=states,
             category=options["category"] or "",
             cause=options["cause"] or "",
-            **_carrier(options["via"]),
+            carrier=_carrier(options["carrier"]),
         )
         live.current()  # without it, every message would fail
         numbers = selection.numbers()
@@ -138,13 +138,13 @@ def _since(text: str) -> datetime:
     return moment
 
 
-def _carrier(name: str | None) -> dict[str, Any]:
-    """The filters for --set: a set by its name, or standard delivery."""
-    if not name:
-        return {}
-    if name == "standard":
-        return {"via": standard.NAME}
-    item = SettingsSet.objects.filter(name=name).only("key").first()
-    if item is None and not LogEntry.objects.filter(via=name).exists():
-        raise CommandError(f"There is no settings set called “{name}”.")
-    return {"via": name, "set_key": item.key if item else None}
+def _carrier(name: str | None) -> str:
+    """The carrier for --set: the key of a set, or standard delivery; empty: all."""
+    if not name or name == STANDARD:
+        return name or ""
+    # A set that was deleted has its name in the log only.
+    logged = LogEntry.objects.filter(via=name).exclude(set_key=None).order_by("-pk")
+    for rows, field in ((SettingsSet.objects.filter(name=name), "key"), (logged, "set_key")):
+        if (key := rows.values_list(field, flat=True).first()) is not None:
+            return str(key)
+    raise CommandError(f"There is no settings set called “{name}”.")
