@@ -95,8 +95,8 @@ def start_consent(client: Client, redirect_uri: str, state: str) -> Authorizatio
     if client.settings.provider == "google":
         # Without these, a second consent returns no refresh token.
         parameters |= {"access_type": "offline", "prompt": "consent"}
-    with _refusals(client.name, client.secret), _session(client) as session:
-        url, _state = _authlib_client(client, session).create_authorization_url(
+    with _refusals(client.name, client.secret):
+        url, _state = _authlib_client(client, None).create_authorization_url(
             client.settings.authorization_endpoint,
             redirect_uri=redirect_uri,
             state=state,
@@ -137,7 +137,7 @@ def finish_consent(client: Client, pending: Mapping[str, str], answer: Mapping[s
 
 
 @sensitive_variables()
-def _authlib_client(client: Client, session: "Session") -> Any:
+def _authlib_client(client: Client, session: "Session | None") -> Any:
     from authlib.integrations.requests_client.oauth2_session import OAuth2ClientAuth
     from authlib.oauth2.client import OAuth2Client
 
