@@ -165,7 +165,8 @@ def test_several_of_which_some_fail(admin_client, make_set, reload):
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?id=all&state=odd", "?id=x", "?id=²", "?id=" + "9" * 40, "?id=-1"]
+    "query",
+    ["", "?id=all&state=odd", "?id=all&q=%00", "?id=x", "?id=²", "?id=" + "9" * 40, "?id=-1"],
 )
 def test_odd_selections_resend_nothing(admin_client, query):
     make_entry(message=make_message())
