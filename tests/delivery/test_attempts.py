@@ -16,12 +16,12 @@ class _Scripted(Transport):
     def __init__(self, result):
         self.name = "scripted"
         self.availability = Availability()
-        self._result = result
+        self.result = result
 
     def send(self, outgoing, reply_timeout):
-        if isinstance(self._result, Exception):
-            raise self._result
-        return self._result
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
 
     def check(self, sender="", outgoing=None):
         return iter(())
@@ -32,7 +32,7 @@ class _Scripted(Transport):
 
 @pytest.fixture
 def deliver(smtp_server, make_set, reload, monkeypatch):
-    """Deliver a message with one set for each result."""
+    """Deliver a message with one set for each result; None: its transport can't be created."""
 
     def _deliver(*results):
         made = [
@@ -43,7 +43,12 @@ def deliver(smtp_server, make_set, reload, monkeypatch):
         transports = {
             str(item.key): _Scripted(result) for item, result in zip(made, results, strict=True)
         }
-        monkeypatch.setattr(LiveConfiguration, "transport", lambda live, item: transports[item.key])
+
+        def transport(live, item):
+            found = transports[item.key]
+            return found if found.result is not None else {}["no transport"]
+
+        monkeypatch.setattr(LiveConfiguration, "transport", transport)
         message = EmailMessage("Hi", "Body", None, ["a@example.org", "b@example.org"])
         return DeliveryPipeline().try_deliver(message, Classification("other", "default"))
 
@@ -71,3 +76,10 @@ def test_where_no_one_has_it_the_error_goes_on(deliver):
     result = deliver(ValueError("broken"), PARTLY)
     assert isinstance(result.failure, ValueError)
     assert len(result.attempts) == 1
+
+
+def test_who_has_it_is_not_forgotten_if_the_next_transport_can_not_be_created(deliver):
+    result = deliver(PARTLY, None)
+    states = {item.address: item.state for item in result.outcome.recipients}
+    assert states == {"a@example.org": "sent", "b@example.org": "deferred"}
+    assert isinstance(result.attempts[-1].error, KeyError)

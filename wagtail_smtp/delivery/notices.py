@@ -1,4 +1,4 @@
-"""Announce what became of a message: log lines, signals, and a report if it is too large."""
+"""Announce the result of a delivery: log lines, signals, and an email if it is too large."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -27,14 +27,14 @@ from wagtail_smtp.runtime.project import address_of
 
 logger = logging.getLogger(__name__)
 
-#: How many recipients and attachments the email lists.
-_NAMED = 20
+#: Maximum number of recipients, and of attachments, that the email lists.
+_LISTED = 20
 
 
 def announce(delivery: DeliveryResult, entry: LogEntry | None) -> None:
-    """Log what became of a message and send the signal; called once its entry is written."""
+    """Log the result of a delivery and send its signal. Call this once its entry is written."""
     message = delivery.message
-    about: dict[str, Any] = {
+    values: dict[str, Any] = {
         "message": message,
         "category": delivery.classification.category,
         "route": delivery.route,
@@ -43,26 +43,25 @@ def announce(delivery: DeliveryResult, entry: LogEntry | None) -> None:
     }
     if delivery.outcome is None:
         failure = delivery.failure
-        logger.info("Message of category %s not sent: %r", about["category"], type(failure))
-        signals.send_robustly(signals.message_failed, type(message), error=failure, **about)
+        logger.info("Message of category %s not sent: %r", values["category"], type(failure))
+        signals.send_robustly(signals.message_failed, type(message), error=failure, **values)
         report_too_large(delivery, entry)
         return
     for item in delivery.outcome.not_sent:
         logger.warning(
-            "%s took the message, but not for %s: %s %s",
+            "%s accepted the message, but not for %s: %s %s",
             delivery.outcome.via,
             item.address,
             item.code,
             item.reply,
         )
-    signals.send_robustly(signals.message_sent, type(message), outcome=delivery.outcome, **about)
+    signals.send_robustly(signals.message_sent, type(message), outcome=delivery.outcome, **values)
 
 
 def report_too_large(result: DeliveryResult, entry: LogEntry | None) -> None:
-    """Report a message that is kept or was queued, because its sender gets no error. Never raises.
+    """Email about a message that is too large, because its sender gets no error. Never raises.
 
-    Call this once the entry is written. Alerts are not reported, because the report
-    would be another alert.
+    Alerts are not reported, because the report would be another alert.
     """
     if entry is None or entry.state != State.TOO_LARGE or result.classification.category == ALERT:
         return
@@ -125,8 +124,8 @@ def _text(
 
 
 def _some(items: Sequence[str]) -> str:
-    named = ", ".join(items[:_NAMED]) or "–"
-    more = len(items) - _NAMED
+    named = ", ".join(items[:_LISTED]) or "–"
+    more = len(items) - _LISTED
     return named if more <= 0 else named + " " + ngettext("and %d more", "and %d more", more) % more
 
 

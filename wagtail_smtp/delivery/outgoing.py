@@ -142,26 +142,26 @@ def _sender_address(item: SettingsSetConfig, username: str) -> str:
 
 
 def _set_sender(message: EmailMessage, item: SettingsSetConfig, address: str) -> None:
-    own = next((k for k in message.extra_headers if k.lower() == "from"), None)
-    original = str(message.extra_headers[own] if own else message.from_email)
-    brings_its_own = own is not None or not _is_site_default(original)
-    if brings_its_own and not item.always_use_sender:
+    """Apply the set's sender, unless the message has its own and may keep it."""
+    header = next((k for k in message.extra_headers if k.lower() == "from"), None)
+    original = str(message.extra_headers[header] if header else message.from_email)
+    has_own_sender = header is not None or not _is_site_default(original)
+    if has_own_sender and not item.always_use_sender:
         return
     name, current = _parsed(original)
-    if own is not None:
-        del message.extra_headers[own]
+    if header is not None:
+        del message.extra_headers[header]
     else:
-        mime.bare_address(original, message)
-    chosen = item.sender_name or name, address or current
-    message.from_email = original if chosen == (name, current) else _mailbox(*chosen)
-    # Django writes only this spelling of the header.
+        mime.bare_address(original, message)  # raises ValueError if it is invalid
+    new_name, new_address = item.sender_name or name, address or current
+    if (new_name, new_address) == (name, current):
+        message.from_email = original
+    else:
+        message.from_email = mailbox(new_name, ascii_address(new_address))
+    # Django only writes this spelling of the header.
     has_reply_to = message.reply_to or "Reply-To" in message.extra_headers
-    if brings_its_own and not has_reply_to and current != (address or current):
+    if has_own_sender and not has_reply_to and current != (address or current):
         message.reply_to = [original]
-
-
-def _mailbox(name: str, address: str) -> str:
-    return mailbox(name, ascii_address(address))
 
 
 # A site has few senders, and parsing one takes longer than everything else here.
@@ -257,7 +257,7 @@ def _size(part: Message) -> int:
 
 
 def _leaves(message: Message) -> Iterator[Message]:
-    # A multipart without parts is a single part, and so is an attached message.
+    # A multipart without parts counts as one part, and so does an attached message.
     if message.get_content_maintype() != "multipart" or not message.is_multipart():
         yield message
         return

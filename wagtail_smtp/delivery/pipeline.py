@@ -244,8 +244,8 @@ class DeliveryPipeline:
     def _is_worth_trying(self, candidate: SettingsSetConfig, live: LiveConfiguration) -> bool:
         try:
             return self._transport(candidate, live).availability.is_worth_trying()
-        except SecretError:
-            return True  # the attempt reports what is wrong
+        except Exception:
+            return True  # the attempt fails and reports the reason
 
     def _transport(self, candidate: SettingsSetConfig, live: LiveConfiguration) -> Transport:
         """The transport of a candidate.

@@ -1,7 +1,7 @@
 """Redirect a message: remove everything that could send it to someone else.
 
-Custom headers and a class's own way of writing a message stay, since projects test them. So
-what is known to name people, or to steer a provider, is removed, and the result is looked at.
+Custom headers and custom message classes are kept, because projects test them. So everything that
+is known to name recipients or to control an email provider is removed, and the result is checked.
 """
 
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ from wagtail_smtp.transports import mime
 
 SUBJECT_PREFIX = "[Redirected] "
 
-#: Original recipients are shown up to this many characters a header.
+#: Maximum characters of original recipients in each header.
 _SHOWN = 900
 
-#: Headers that a redirected message must not carry: they name the real recipients, or a
-#: program at the report address could act on them.
+#: Headers to remove: they name the real recipients, or a program that reads the report email could
+#: act on them.
 _REMOVED = frozenset(
     {
         "to",
@@ -42,24 +42,25 @@ _REMOVED = frozenset(
         "x-confirm-reading-to",
         "x-pmrqc",
         "dkim-signature",
-        # Providers take recipients and orders from these over plain SMTP as well:
-        # SendGrid, SparkPost, Amazon SES.
+        # Email providers read recipients and instructions from these, even over SMTP: SendGrid,
+        # SparkPost, Amazon SES.
         "x-smtpapi",
         "x-msys-api",
         "x-ses-list-management-options",
     }
 )
-#: The same by how they begin; the last are Mandrill's, Mailgun's, Mailjet's, Postmark's, Brevo's.
+#: Prefixes of headers to remove; the second line's are of Mandrill, Mailgun, Mailjet, Postmark and
+#: Brevo.
 _REMOVED_PREFIXES = (
     *("resent-", "list-", "x-original-"),
     *("x-mc-", "x-mailgun-", "x-mj-", "x-pm-", "x-mailin-", "x-sib-"),
 )
 
-#: Headers of ours that name the real recipients.
+#: Headers that the plugin adds to show the real recipients.
 _ORIGINALS = ("X-Original-To", "X-Original-Cc", "X-Original-Reply-To", "X-Original-Bcc")
 
-#: What backends read from a message that names people, or may.
-_NAMES_PEOPLE = (
+#: Attributes in which backends may find recipients.
+_NAMES_RECIPIENTS = (
     "merge_data",
     "merge_metadata",
     "merge_headers",
@@ -68,17 +69,17 @@ _NAMES_PEOPLE = (
     "personalizations",
 )
 
-#: The attributes that Django itself gives a message.
+#: The attributes of Django's own messages.
 FIELDS = frozenset(vars(EmailMultiAlternatives())) | {
     name
     for name in dir(EmailMultiAlternatives)
     if not name.startswith("__") and not callable(getattr(EmailMultiAlternatives, name))
 }
-#: Those of backends that concern the message as a whole, whoever receives it.
+#: Attributes of backends that concern the whole message and not its recipients.
 _HARMLESS = frozenset(
     {
         "email_category",
-        # What a stored message is written from; its headers are the fields that were redirected.
+        # A stored message is serialised from these; its headers come from the redirected fields.
         "wagtail_smtp_frozen",
         "wagtail_smtp_fixed",
         "tags",
@@ -95,15 +96,15 @@ _HARMLESS = frozenset(
 def apply(
     message: EmailMessage, redirect: Redirect, *, is_black_box: bool, envelope_sender: str = ""
 ) -> None:
-    """Let ``message`` reach the redirect's addresses alone.
+    """Change ``message`` so that it only reaches the redirect's addresses.
 
     Args:
-        is_black_box: something carries the message that takes everything from it; otherwise it
-            is sent as the bytes its class writes.
-        envelope_sender: for a black box that takes that from the message, too.
+        is_black_box: whether the transport reads everything from the message's attributes.
+            Otherwise only the serialised bytes are sent.
+        envelope_sender: the envelope sender, for a transport that reads it from ``from_email``.
 
     Raises:
-        RedirectError: it could still reach someone else.
+        RedirectError: the message could still reach someone else.
     """
     originals = {
         "X-Original-To": _shown(message, "To", message.to),
@@ -121,17 +122,17 @@ def apply(
     if envelope_sender:
         _set_envelope_sender(message, envelope_sender)
     _check_result(message, redirect)
-    # Whoever asks again gets the answer that was looked at. (Not a lambda: some backends pickle.)
+    # Later calls return what was checked. Not a lambda, because some backends pickle messages.
     vars(message)["recipients"] = partial(list, redirect.addresses)
 
 
 def require_redirected(message: EmailMessage, redirect: Redirect) -> None:
-    """Refuse a redirected message that was changed since so that it may reach somebody else.
+    """Check again that a redirected message only reaches the redirect's addresses.
 
     Raises:
-        RedirectError: it was.
+        RedirectError: a signal receiver has changed it so that it could reach someone else.
     """
-    for name in _NAMES_PEOPLE:
+    for name in _NAMES_RECIPIENTS:
         if getattr(message, name, None):
             raise _not_redirected(f"a receiver sets {name}")
     for name in message.extra_headers:
@@ -141,28 +142,29 @@ def require_redirected(message: EmailMessage, redirect: Redirect) -> None:
 
 
 def _is_removed(name: str) -> bool:
-    # A class may write what is no name; some programs read it as one all the same.
+    # A custom class may write an invalid name that some programs accept anyway.
     name = name.strip(" \t:").lower()
     return name in _REMOVED or name.startswith(_REMOVED_PREFIXES)
 
 
 def _shown(message: EmailMessage, header: str, addresses: Iterable[str]) -> str:
-    """The addresses as one plain header value, capped."""
+    """The addresses as one plain header value of limited length."""
     given = [str(v) for k, v in message.extra_headers.items() if k.lower() == header.lower()]
     text = ", ".join(given or [str(address) for address in addresses])
-    # Not an address list to any mail program; control characters can't break the header.
+    # Plain text, so no program treats it as an address list. Without control characters, which
+    # could end the header.
     text = "".join(c if c.isprintable() else " " for c in text)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + " …"
 
 
 def _drop_attributes(message: EmailMessage, *, also_unknown: bool) -> None:
-    """Take out what backends read from a message.
+    """Remove attributes in which backends may find recipients.
 
     Args:
-        also_unknown: whatever Django doesn't know, too. Where only the bytes that the class
-            writes leave, it keeps what it may need for writing them.
+        also_unknown: remove all attributes that Django doesn't define. If only the serialised
+            bytes are sent, the message's class may need them for that.
     """
-    for name in _NAMES_PEOPLE:
+    for name in _NAMES_RECIPIENTS:
         vars(message).pop(name, None)
         if getattr(message, name, None):
             raise _not_redirected(f"its class sets {name}")
@@ -172,35 +174,35 @@ def _drop_attributes(message: EmailMessage, *, also_unknown: bool) -> None:
 
 
 def _set_envelope_sender(message: EmailMessage, sender: str) -> None:
-    # Django's backends take it from from_email, and what people see from the header if there
-    # is one (ticket 9214).
+    # Django's backends read it from from_email, and the visible sender from the From header if
+    # there is one (Django ticket 9214).
     if not any(name.lower() == "from" for name in message.extra_headers):
         message.extra_headers["From"] = str(message.from_email)
     message.from_email = sender
 
 
 def _check_result(message: EmailMessage, redirect: Redirect) -> None:
-    """Refuse a message whose class brings back what was taken out."""
-    # On a copy: writing a message may attach something to it.
+    """Refuse a message whose class adds recipients again."""
+    # On a copy, because serialising a message may change it.
     probe = mime.copied(message)
-    written: Any
+    rendered: Any
     try:
         recipients = {*type(probe).recipients(probe), *probe.to, *probe.cc, *probe.bcc}
-        written = mime.rendered(probe)
+        rendered = mime.rendered(probe)
     except AttributeError as error:
-        raise _not_redirected(f"its class can't do without what was taken out ({error})") from error
+        raise _not_redirected(f"its class needs what was removed ({error})") from error
     if recipients != set(redirect.addresses):
         raise _not_redirected("its class adds recipients")
-    for name, _value in written.items():
+    for name, _value in rendered.items():
         if _is_removed(name) and name.lower() != "to" and name not in message.extra_headers:
             raise _not_redirected(f"its class writes the header {name}")
-    to = [address for _name, address in getaddresses(map(str, written.get_all("to", [])))]
+    to = [address for _name, address in getaddresses(map(str, rendered.get_all("to", [])))]
     if [*map(ascii_address, to)] != [*map(ascii_address, redirect.addresses)]:
         raise _not_redirected("its class writes its own To")
 
 
 def _not_redirected(why: str) -> RedirectError:
     return RedirectError(
-        f"The message can't be redirected, since {why}. Nothing was sent, so that it can't "
-        "reach its real recipients."
+        f"The message can't be redirected because {why}. Nothing was sent, so it doesn't reach "
+        "its real recipients."
     )

@@ -69,14 +69,14 @@ class DeliveryResult:
         for kind, state in STATES.items():
             if isinstance(self.failure, kind):
                 return state
-        # A project's own backend may have sent the message before it raised this error. The same
-        # is true of a session that was interrupted, for example by a task timeout.
-        is_open = self.was_handed_over and not isinstance(self.failure, _OURS)
-        return State.UNKNOWN if is_open else State.FAILED
+        # A project's own backend may have sent the message before it raised this error. So may a
+        # session that was interrupted, for example by a task timeout.
+        is_unknown = self.was_handed_over and not isinstance(self.failure, _NOTHING_SENT)
+        return State.UNKNOWN if is_unknown else State.FAILED
 
 
 #: Errors that prove that nothing was sent.
-_OURS = (EmailDeliveryError, ValueError, ImproperlyConfigured)
+_NOTHING_SENT = (EmailDeliveryError, ValueError, ImproperlyConfigured)
 #: The state for each kind of error.
 STATES: Mapping[type[Exception], State] = {
     MessageOutcomeUnknown: State.UNKNOWN,
