@@ -40,14 +40,13 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
     """
     token = token or uuid.uuid4()
     connection = connections[db_connections.write_alias()]
+    skips_locked = connection.features.has_select_for_update_skip_locked
     # SQLite's clock has milliseconds; this includes a message due in the current one.
     free = rows().filter(state=_State.WAITING, due_at__lte=clock.now(0.001))
     due = free.order_by("priority", "due_at", "id")
-    transaction_ = nullcontext()
-    if connection.features.has_select_for_update_skip_locked:
-        transaction_ = transaction.atomic(using=connection.alias)
+    if skips_locked:
         due = due.select_for_update(skip_locked=True)
-    with transaction_:
+    with transaction.atomic(using=connection.alias) if skips_locked else nullcontext():
         keys = list(due.values_list("pk", flat=True)[:limit])
         lease = clock.now(conf.OUTBOX_LEASE)
         # Without SKIP LOCKED, another worker may have claimed some of them since.

@@ -32,7 +32,8 @@ class Command(EmailCommand):
             default=4,
             choices=range(1, 33),
             metavar="1–32",
-            help="How many messages to send at the same time. Default: %(default)s.",
+            help="How many messages to send at the same time. Default: %(default)s. To use more "
+            "processor cores, run several workers.",
         )
 
     def handle(self, *args: Any, work: bool, once: bool, threads: int, **options: Any) -> None:
