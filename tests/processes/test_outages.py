@@ -33,7 +33,7 @@ def test_what_was_loaded_holds_while_postgresql_is_down(
         own_postgresql.stop()
         warning, not_logged = worker("send", subject="while down")
         assert KEPT in warning
-        assert "delivery log can't be written now, but later" in not_logged
+        assert "delivery log can't be written now; it will be written later" in not_logged
         assert subjects(smtp_server) == ["before", "while down"]
 
         own_postgresql.start()

@@ -1,4 +1,4 @@
-"""What became of a message, written into the delivery log. Never in the way of sending."""
+"""Write the outcome of a message into the delivery log. Its errors never affect sending."""
 
 import copy
 import logging
@@ -36,19 +36,19 @@ from wagtail_smtp.transports.base import OutgoingMessage
 
 logger = logging.getLogger(__name__)
 
-#: Of recipients who have not got the message and may yet.
+#: States of recipients who may still get the message.
 _UNDECIDED = (RecipientState.NOT_SENT, RecipientState.DEFERRED)
-#: What a recipient's state is if nothing else is known of it.
+#: The state of recipients about whom nothing else is known, by the state of the message.
 _OF_RECIPIENTS: Mapping[str, str] = {
     State.SENT: RecipientState.SENT,
     State.REFUSED: RecipientState.REFUSED,
     State.UNKNOWN: RecipientState.UNKNOWN,
 }
 
-#: Bytes of stored messages that are held in memory until the database can be written to.
+#: Largest message, in bytes, that is kept in memory until the database can be written to.
 _HELD = 1024 * 1024
 
-#: Where attempts end before any server is asked.
+#: Phases of attempts that end before a server is contacted.
 _PHASES: Mapping[type[Exception], str] = {SecretError: "password", DestinationRefused: "address"}
 
 
@@ -57,24 +57,24 @@ def record(
     resend_of: LogEntry | None = None,
     retry: Callable[[LogEntry], None] | None = None,
 ) -> LogEntry | None:
-    """Write the entry; None if the log can't be written, which the project's own log tells.
+    """Write the entry; None if it can't be written, which is reported in the project's own log.
 
     Args:
         resend_of: the entry whose message was sent again.
-        retry: puts a message that was deferred into the outbox, in the same transaction. Its
-            entry then says *deferred*.
+        retry: puts a deferred message into the outbox, in the same transaction. The state of
+            its entry is then *deferred*.
     """
     try:
         described, rows = _described(delivery)
         described.resend_of = resend_of
-        return writer.write(list(_ways(delivery, described, rows, retry)))
+        return writer.write(list(_write_attempts(delivery, described, rows, retry)))
     except Exception:
         error_logging.failure(logger, "The delivery log could not be written; sending goes on.")
         return None
 
 
 def is_taken_care_of(entry: LogEntry | None) -> bool:
-    """Whether a message that was not sent is in good hands: the outbox's, or an administrator's."""
+    """Whether a message that was not sent is in the outbox, or reported and stored."""
     if entry is None:
         return False
     if entry.state == State.DEFERRED:
@@ -82,13 +82,13 @@ def is_taken_care_of(entry: LogEntry | None) -> bool:
     return entry.state == State.TOO_LARGE and entry.is_stored is True
 
 
-def _ways(
+def _write_attempts(
     delivery: DeliveryResult,
     described: LogEntry,
     rows: list[Model],
     retry: Callable[[LogEntry], None] | None,
 ) -> Iterator[writer.WriteAttempt]:
-    """How the entry may be written, the best first."""
+    """Yield the attempts to write the entry, the best first."""
     if retry is not None:
         waiting, theirs = _waiting(described, rows)
 
@@ -96,7 +96,7 @@ def _ways(
             _insert(waiting, theirs)
             retry(waiting)
 
-        # Late, the sender may have sent it again.
+        # Not later: by then the sender may have sent it again.
         yield writer.WriteAttempt(
             waiting, theirs, wait, True, may_be_late=False, size=described.size
         )
@@ -120,7 +120,7 @@ def _ways(
 
 
 def _described(delivery: DeliveryResult) -> tuple[LogEntry, list[Model]]:
-    """The entry and its rows, or as much of them as can be told of an odd message."""
+    """The entry and its rows, or as much of them as a malformed message allows."""
     rows: list[Model] = []
     try:
         described = entry(delivery)
@@ -158,13 +158,13 @@ def _frozen(delivery: DeliveryResult, described: LogEntry) -> bytes:
 
 
 def _insert(kept: LogEntry, rows: Sequence[Model]) -> None:
-    """An entry, with what its provider has reported already."""
+    """Insert an entry, and apply the events that its email provider has already reported."""
     bulk_sql.insert_all(kept, rows)
     tracking_events.catch_up(kept, [row for row in rows if isinstance(row, LogRecipient)])
 
 
 def _waiting(described: LogEntry, rows: Iterable[Model]) -> tuple[LogEntry, list[Model]]:
-    """Copies that say that the outbox will try the message again."""
+    """Copies with the states of a message that the outbox will try again."""
     waiting, theirs = copy.copy(described), [copy.copy(row) for row in rows]
     waiting.state = State.DEFERRED
     for row in theirs:
@@ -190,7 +190,7 @@ def entry(delivery: DeliveryResult) -> LogEntry:
 
 
 def _header(message: EmailMessage, wanted: str) -> str:
-    """The value of a header of the message's own, whatever case it is in; empty: there is none."""
+    """The value of a header, found in any case; empty if the message doesn't set it."""
     headers = message.extra_headers
     if isinstance(headers, Mapping):
         for name, value in headers.items():
@@ -200,7 +200,7 @@ def _header(message: EmailMessage, wanted: str) -> str:
 
 
 def sender(delivery: DeliveryResult) -> str:
-    """Who the message says it is from, with the set's sender where that was applied."""
+    """The message's From header, with the set's sender if that was applied."""
     shown = delivery.message if delivery.outgoing is None else delivery.outgoing.message
     return _header(shown, "from") or clip(shown.from_email)
 
@@ -209,12 +209,12 @@ def _size(outgoing: OutgoingMessage | None) -> int:
     try:
         return len(outgoing.content) if outgoing is not None else 0
     except Exception:
-        return 0  # it can't be written down, which is why it wasn't sent
+        return 0  # it can't be rendered, which is why it wasn't sent
 
 
 def _reason(delivery: DeliveryResult) -> str:
     if delivery.failure is not None:
-        # What the message was handed to may have raised anything, and told its secrets in it.
+        # A transport may raise anything, with secrets in the text.
         return words_of(delivery.failure, is_ours=not delivery.was_handed_over)
     not_sent = delivery.outcome.not_sent if delivery.outcome else ()
     return f"{not_sent[0].code} {not_sent[0].reply}" if not_sent else ""
@@ -224,7 +224,7 @@ def recipients(delivery: DeliveryResult, *, kept_from: bool = True) -> Iterable[
     """Each envelope recipient with its state.
 
     Args:
-        kept_from: those too whom a redirect kept the message from.
+        kept_from: also yield those who don't get the message because of a redirect.
     """
     known: Iterable[Recipient] = ()
     if delivery.outcome is not None:
@@ -252,13 +252,13 @@ def _recipients_of(message: EmailMessage) -> Iterable[str]:
     try:
         return message.recipients()
     except Exception:
-        # Its class, or what stands in its fields, is odd: whom its fields name, as far as they do.
+        # Its class or the values of its fields are malformed: use what the fields contain.
         given = (getattr(message, name, None) for name in ("to", "cc", "bcc"))
         return [item for items in given if isinstance(items, list | tuple) for item in items]
 
 
 def redirected(message: EmailMessage) -> Iterable[LogRecipient]:
-    """Those whom a redirect keeps the message from."""
+    """The recipients who don't get the message because of a redirect."""
     roles = {"to": message.to, "cc": message.cc, "bcc": message.bcc}
     for role, addresses in roles.items():
         for address in addresses or ():
@@ -266,17 +266,17 @@ def redirected(message: EmailMessage) -> Iterable[LogRecipient]:
 
 
 def recipient(address: str, state: str, **values: object) -> LogRecipient:
-    """A recipient, its address so that a search finds it."""
+    """A recipient, with its address in the form that the search uses."""
     try:
         bare = ascii_address(parseaddr(address)[1] or address)
     except ValueError:
-        bare = address  # no address: it is named as it was written
+        bare = address  # not an address: log it as written
     bare = clip(bare.lower())
     return LogRecipient(address=bare, domain=bare.rpartition("@")[2], state=state, **values)
 
 
 def attempts(made: Iterable[Attempt]) -> Iterable[LogAttempt]:
-    """The attempts, with the server's words."""
+    """The attempts, with the server's responses."""
     made = tuple(made)
     began = timezone.now() - timedelta(seconds=sum(attempt.seconds for attempt in made))
     for attempt in made:
@@ -295,12 +295,12 @@ def attempts(made: Iterable[Attempt]) -> Iterable[LogAttempt]:
 
 
 def _phase(error: Exception | None) -> str:
-    """Where an attempt ended that no server was asked in."""
+    """The phase of an attempt that ended before a server was contacted."""
     return next((phase for kind, phase in _PHASES.items() if isinstance(error, kind)), "")
 
 
 def _code(code: int) -> int:
-    """A reply code as the database takes it: smtplib makes -1 of what it can't read."""
+    """A reply code that fits the column: smtplib uses -1 for one that it can't read."""
     return code if 0 <= code <= 999 else 0
 
 
@@ -311,7 +311,7 @@ def _words(attempt: Attempt) -> str:
 
 
 def words_of(error: BaseException, *, is_ours: bool = False) -> str:
-    """The words of an error of ours, the name of any other: those may tell a password."""
+    """The text of one of our errors, the class name of any other: its text may have a password."""
     name = type(error).__name__
     return str(error) or name if is_ours or isinstance(error, EmailDeliveryError) else name
 
@@ -330,7 +330,7 @@ def clip(value: object, length: int = SHOWN) -> str:
     try:
         value = str(value or "")
     except Exception:
-        value = f"<{type(value).__name__}>"  # a translation, for example, that fails
+        value = f"<{type(value).__name__}>"  # for example, a translation that fails
     text = writer.as_plain("".join(c if c.isprintable() else " " for c in value[: 2 * length]))
     return text if len(text) <= length else text[: length - 1] + "…"
 
@@ -350,7 +350,7 @@ _CONTENT = re.compile(r"\bspam\b|virus|malware|phish|content|attachment", re.IGN
 
 
 def is_kept(delivery: DeliveryResult, state: str) -> bool:
-    """Whether the message is stored whole, now that it is in that state for good."""
+    """Whether to store the message, now that its state is final."""
     if delivery.classification.category == SECURITY:
         return False
     if conf.stores(state) or state != State.REFUSED or conf.STORE_MESSAGES != "undelivered":
@@ -360,7 +360,7 @@ def is_kept(delivery: DeliveryResult, state: str) -> bool:
 
 
 def concerns_configuration(error: MessageRefused) -> bool:
-    """Whether the same message may be accepted once the server or the sender is set up right."""
+    """Whether the message may be accepted once the configuration is corrected."""
     replies = _replies(error)
     return bool(replies) and all(_is_about_configuration(*reply) for reply in replies)
 

@@ -1,7 +1,7 @@
-"""Writing entries into the delivery log: with their messages, else alone, else later.
+"""Write entries into the delivery log: with their messages, otherwise alone, otherwise later.
 
-Each way is a transaction of its own, and its errors are caught outside: what is caught inside may
-be rolled back without a word.
+Each attempt is a separate transaction. Errors are caught outside it, because a transaction whose
+error was caught inside may be rolled back silently.
 """
 
 import logging
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 #: The error of MySQL and MariaDB about a character that the column can't hold.
 _INCORRECT_STRING = 1366
-#: About how many bytes a row takes in memory.
+#: Approximate number of bytes of a row in memory.
 _OF_ROW = 2048
-#: What is replaced where the database can't hold a text: utf8mb3 has three bytes for a character,
-#: and everything holds ASCII.
+#: What is replaced if the database can't store a text: utf8mb3 has three bytes per character,
+#: and every character set has ASCII.
 _PLAINER = ((re.compile("[^\x00-\uffff]"), "\ufffd"), (re.compile("[^\x00-\x7f]"), "?"))
 
 _plainer: ContextVar[tuple[tuple[re.Pattern[str], str], ...]] = ContextVar(
@@ -38,14 +38,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WriteAttempt:
-    """One way to write an entry.
+    """One attempt to write an entry.
 
     Attributes:
-        entry, rows: the entry and what belongs to it.
-        work: writes them, in a transaction; None: they are all there is to write.
-        is_stored: whether ``work`` stores the message too.
-        may_be_late: whether it may be done when the sender was told that it failed.
-        size: about how many bytes of the message it holds.
+        entry, rows: the entry with its recipients and attempts.
+        work: writes them, in a transaction; None: there is nothing else to write.
+        is_stored: whether ``work`` also stores the message.
+        may_be_late: whether it may still be written after the sender got an error.
+        size: approximate number of bytes of the message that it keeps in memory.
     """
 
     entry: LogEntry
@@ -57,89 +57,98 @@ class WriteAttempt:
 
     @property
     def held(self) -> int:
-        """About how many bytes wait with it."""
+        """Approximate number of bytes it keeps in memory while it waits."""
         return self.size + _OF_ROW * (1 + len(self.rows))
 
 
-def write(ways: Sequence[WriteAttempt]) -> LogEntry | None:
-    """Write an entry, the first way that works. None: it can only be written later.
+def write(attempts: Sequence[WriteAttempt]) -> LogEntry | None:
+    """Write an entry with the first attempt that succeeds.
+
+    Returns:
+        The entry; None if it will be written later.
 
     Raises:
-        Exception: it isn't written at all.
+        Exception: it won't be written.
     """
     alias = connections.write_alias()
     failure: Exception
-    for way in ways:
+    for attempt in attempts:
         try:
-            return _written(way, alias)
+            return _written(attempt, alias)
         except Exception as error:
             failure = error
-            if way is not ways[-1]:
+            if attempt is not attempts[-1]:
                 stored_message.forget()
                 logger.warning(
-                    "The message of entry %s is not stored: %.200s", way.entry.key, error
+                    "The message of entry %s is not stored: %.200s", attempt.entry.key, error
                 )
             if isinstance(error, TimeoutError):
-                break  # the next way would wait as long
-    late = [way for way in ways if way.may_be_late]
+                break  # the next attempt would wait just as long
+    late = [attempt for attempt in attempts if attempt.may_be_late]
     is_passing = isinstance(failure, Error | OSError) and not is_of_value(failure)
     if not is_passing or not _put_later(late, alias):
         raise failure
-    logger.warning("The delivery log can't be written now, but later: %.200s", failure)
+    logger.warning(
+        "The delivery log can't be written now; it will be written later: %.200s", failure
+    )
     return None
 
 
-def _put_later(ways: Sequence[WriteAttempt], alias: str) -> bool:
-    """Have it written later; without the message, if too many bytes wait already."""
-    if deferred.put(lambda: _late(ways, alias), alias, max(way.held for way in ways)):
+def _put_later(attempts: Sequence[WriteAttempt], alias: str) -> bool:
+    """Write it later; without the message if too many bytes are waiting already."""
+    if deferred.put(
+        lambda: _late(attempts, alias), alias, max(attempt.held for attempt in attempts)
+    ):
         return True
-    last = ways[-1:]
-    return len(ways) > 1 and deferred.put(lambda: _late(last, alias), alias, last[0].held)
+    last = attempts[-1:]
+    return len(attempts) > 1 and deferred.put(lambda: _late(last, alias), alias, last[0].held)
 
 
-def _late(ways: Sequence[WriteAttempt], alias: str) -> None:
-    for way in ways[:-1]:
+def _late(attempts: Sequence[WriteAttempt], alias: str) -> None:
+    for attempt in attempts[:-1]:
         try:
-            _written(way, alias)
+            _written(attempt, alias)
         except Error as error:
-            logger.warning("The message of entry %s is not stored: %.200s", way.entry.key, error)
+            logger.warning(
+                "The message of entry %s is not stored: %.200s", attempt.entry.key, error
+            )
         else:
             return
-    _written(ways[-1], alias)
+    _written(attempts[-1], alias)
 
 
-def _written(way: WriteAttempt, alias: str) -> LogEntry:
-    entry = way.entry
+def _written(attempt: WriteAttempt, alias: str) -> LogEntry:
+    entry = attempt.entry
     rides_along = autonomous.rides_along(alias)
-    if rides_along and way.is_stored and not deferred.has_room(way.held):
-        # If the caller's transaction is rolled back, the message would be gone.
+    if rides_along and attempt.is_stored and not deferred.has_room(attempt.held):
+        # If the caller's transaction were rolled back, the message would be lost.
         raise StorageFull("Too many messages wait for the end of a transaction.")
 
     def run() -> None:
-        if way.work is None:
-            autonomous.insert(entry, way.rows, alias)
+        if attempt.work is None:
+            autonomous.insert(entry, attempt.rows, alias)
         else:
-            autonomous.write(way.work, alias)
+            autonomous.write(attempt.work, alias)
 
     try:
-        as_held(run, [entry, *way.rows])
+        as_held(run, [entry, *attempt.rows])
     except IntegrityError:
-        # It was written, but the answer got lost with the connection.
+        # It was written, but the connection was lost before the database confirmed it.
         found = LogEntry.objects.using(alias).filter(key=entry.key).values_list("pk", flat=True)
         entry.pk = autonomous.write(found.first, alias)
         if entry.pk is None:
             raise
-    entry.is_stored = way.is_stored
+    entry.is_stored = attempt.is_stored
     if rides_along:
-        deferred.after_rollback(lambda: _written(way, alias), alias, way.held)
+        deferred.after_rollback(lambda: _written(attempt, alias), alias, attempt.held)
     return entry
 
 
 def as_held(run: Callable[[], T], rows: Sequence[Model]) -> T:
-    """Write ``rows``; if the database can't hold their texts, replace what is in the way.
+    """Write ``rows``; if the database can't hold their texts, replace what is in the attempt.
 
     Args:
-        run: writes them, in a transaction or savepoint of its own.
+        run: writes them, in a separate transaction or savepoint.
     """
     steps = iter(_PLAINER)
     while True:
@@ -151,7 +160,7 @@ def as_held(run: Callable[[], T], rows: Sequence[Model]) -> T:
 
 
 def as_plain_as_needed(run: Callable[[], None]) -> None:
-    """The same for what makes its rows itself, of texts that went through :func:`as_plain`."""
+    """Like :func:`as_held`, for a function that makes its rows with :func:`as_plain`."""
     token = _plainer.set(())
     try:
         for step in _PLAINER:
@@ -167,14 +176,14 @@ def as_plain_as_needed(run: Callable[[], None]) -> None:
 
 
 def as_plain(text: str) -> str:
-    """``text`` as it is, or as :func:`as_plain_as_needed` wants it."""
+    """Return ``text``, inside :func:`as_plain_as_needed` with only the characters it allows."""
     for pattern, replacement in _plainer.get():
         text = pattern.sub(replacement, text)
     return text
 
 
 def is_of_value(error: BaseException) -> bool:
-    """Whether the database is there, but doesn't take a value as it is."""
+    """Whether the database can be reached but refused a value."""
     if isinstance(error, OperationalError):
         return error.args[:1] == (_INCORRECT_STRING,)
     return isinstance(error, DataError | IntegrityError | UnicodeError)
