@@ -17,13 +17,13 @@ class WagtailSMTPConfig(AppConfig):
         """Register the system checks and connect the signals."""
         from wagtail_smtp import alerts, checks, signals
         from wagtail_smtp.live import consents
-        from wagtail_smtp.live.db import deferred
         from wagtail_smtp.maintenance import retention
+        from wagtail_smtp.runtime import process
 
         checks.register_all()
-        request_started.connect(deferred.begin_request, dispatch_uid="wagtail_smtp")
-        request_finished.connect(deferred.end_request, dispatch_uid="wagtail_smtp")
-        deferred.warn_if_stopped()
+        request_started.connect(process.begin_request, dispatch_uid="wagtail_smtp")
+        request_finished.connect(process.end_request, dispatch_uid="wagtail_smtp")
+        process.warn_without_threads()
         alerts.connect()
         retention.connect()
         signals.outbox_idle.connect(consents.renew_when_idle, dispatch_uid="wagtail_smtp.consents")

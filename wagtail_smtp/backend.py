@@ -14,7 +14,7 @@ from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.exceptions import StorageFull
 from wagtail_smtp.live.db.connections import borrowed_connection
 from wagtail_smtp.outbox.enqueue import enqueue, record_or_retry
-from wagtail_smtp.runtime import once
+from wagtail_smtp.runtime import process
 
 #: Arguments that Django's MAILERS adds. The project's own backend must not get them twice.
 _FROM_MAILERS = ("alias", "_ignore_unknown_kwargs")
@@ -94,7 +94,7 @@ class EmailBackend(BaseEmailBackend):
             EmailDeliveryError: or what the project's own backend raises.
             ValueError: a message can't be serialised; raised even with ``fail_silently``.
         """
-        once.notice()
+        process.detect_fork()
         sent = 0
         with self._lock, borrowed_connection():
             self._pipeline.begin()

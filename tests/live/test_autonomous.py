@@ -29,10 +29,10 @@ def _lock_wait():
 
 def test_it_is_bounded_and_nothing_is_left(bounded_by_statement):
     before = _lock_wait()
-    assert autonomous.write(_lock_wait, "default") == autonomous._STATEMENT != before
+    assert autonomous.write(_lock_wait, "default") == autonomous._STATEMENT_TIMEOUT != before
     assert _lock_wait() == before
     with transaction.atomic():
-        assert autonomous.write(_lock_wait, "default") == autonomous._STATEMENT
+        assert autonomous.write(_lock_wait, "default") == autonomous._STATEMENT_TIMEOUT
 
 
 def test_nothing_is_left_after_a_failure(bounded_by_statement):
@@ -44,7 +44,7 @@ def test_nothing_is_left_after_a_failure(bounded_by_statement):
 
 
 def test_a_lock_of_the_callers_is_waited_for_shortly(bounded_by_statement, monkeypatch):
-    monkeypatch.setattr(autonomous, "_STATEMENT", 1)
+    monkeypatch.setattr(autonomous, "_STATEMENT_TIMEOUT", 1)
     entry = LogEntry.objects.create(state="sent")
     with transaction.atomic():
         LogEntry.objects.filter(pk=entry.pk).update(subject="mine")

@@ -100,7 +100,7 @@ def test_an_outcome_is_written_in_spite_of_a_lock(claimed, make_set, reload):
 
 def test_no_lock_is_waited_for_as_long_as_the_server_would(claimed, monkeypatch):
     token, _row = claimed
-    monkeypatch.setattr(retry, "_PATIENCE", 1)
+    monkeypatch.setattr(retry, "_MAX_SECONDS", 1)
     with _Locked(30):
         began = time.monotonic()
         with pytest.raises(OperationalError) as caught:

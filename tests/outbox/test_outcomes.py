@@ -230,8 +230,8 @@ def test_if_all_who_are_to_get_it_have_it_already(make_set, reload):
 
 
 def test_work_whose_turn_does_not_come_is_not_done_later(monkeypatch):
-    monkeypatch.setattr(autonomous, "_PATIENCE", 0.1)
-    thread, done, release = autonomous._Side(), [], threading.Event()
+    monkeypatch.setattr(autonomous, "_START_TIMEOUT", 0.1)
+    thread, done, release = autonomous._WriterThread(), [], threading.Event()
     blocking = threading.Thread(target=thread.call, args=(lambda: release.wait(5), "default"))
     monkeypatch.setattr(autonomous, "_do", _without_connection)
     blocking.start()

@@ -20,7 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
 #: Threads of the process, which end after a while without work, or at exit.
-_STAY = ("wagtail_smtp log", "wagtail_smtp later", "wagtail_smtp_", "wagtail-smtp-resolve")
+_STAY = ("wagtail_smtp writer", "wagtail_smtp deferred", "wagtail_smtp_", "wagtail-smtp-resolve")
 #: Seconds for what ends by itself.
 GRACE = 30
 #: Seconds until the garbage collector is asked, which takes long.

@@ -40,11 +40,10 @@ from wagtail_smtp.exceptions import (
     SendCancelled,
 )
 from wagtail_smtp.live import LiveConfiguration, current
-from wagtail_smtp.live.db import deferred
 from wagtail_smtp.live.lookup import NO_VERSION
 from wagtail_smtp.live.resolve import transport_class
 from wagtail_smtp.models import LogEntry
-from wagtail_smtp.runtime import error_logging, project
+from wagtail_smtp.runtime import error_logging, process, project
 from wagtail_smtp.transports.base import UNREACHABLE, Envelope, Transport
 from wagtail_smtp.transports.standard import StandardTransport
 
@@ -384,7 +383,7 @@ def _note_failure(transport: Transport, error: AttemptFailed) -> bool:
 
 def _reply_timeout() -> float:
     """Seconds to wait for the final response: shorter if someone is waiting."""
-    if deferred.is_awaited():
+    if process.is_awaited():
         return conf.FINAL_REPLY_TIMEOUT
     return conf.FINAL_REPLY_TIMEOUT_IN_WORKERS
 

@@ -15,10 +15,9 @@ from wagtail_smtp.config import values
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.live.db import deferred
 from wagtail_smtp.live.resolve import transport_config, transport_of
 from wagtail_smtp.models import ConfigurationVersion, Secret
-from wagtail_smtp.runtime import once
+from wagtail_smtp.runtime import process
 from wagtail_smtp.transports.pool import PooledTransport, close_all
 
 logger = logging.getLogger(__name__)
@@ -127,7 +126,7 @@ class _Memory:
 
 
 _memory = _Memory()
-once.after_in_child(_memory.after_fork)
+process.after_in_child(_memory.after_fork)
 
 
 def forget() -> None:
@@ -143,7 +142,7 @@ def current() -> LiveConfiguration:
         ConfigurationUnavailable: it can't be read, and none was loaded before.
     """
     # Django refuses queries on a running event loop.
-    return _look_up_elsewhere() if deferred.runs_event_loop() else _look_up()
+    return _look_up_elsewhere() if process.runs_event_loop() else _look_up()
 
 
 def _look_up_elsewhere() -> LiveConfiguration:

@@ -23,7 +23,7 @@ from django.db.models import Exists, OuterRef
 from wagtail_smtp import signals
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.log import stored_message, tracking_events
-from wagtail_smtp.live.db import clock, deferred, retry
+from wagtail_smtp.live.db import clock, retry
 from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.models import (
     DeliveryEvent,
@@ -33,7 +33,7 @@ from wagtail_smtp.models import (
     OutboxMessage,
     StoredMessage,
 )
-from wagtail_smtp.runtime import once
+from wagtail_smtp.runtime import process
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class _Schedule:
 
 
 _schedule = _Schedule()
-once.after_in_child(lambda: _schedule.__init__())  # type: ignore[misc]
+process.after_in_child(lambda: _schedule.__init__())  # type: ignore[misc]
 
 
 def connect() -> None:
@@ -170,7 +170,7 @@ def _prune_if_due(**kwargs: Any) -> None:
 
 def _is_busy() -> bool:
     """Whether this thread's connection is in a transaction, or can't be used on an event loop."""
-    if deferred.runs_event_loop():
+    if process.runs_event_loop():
         return True
     connection = connections[db_connections.write_alias()]
     return connection.in_atomic_block or (
@@ -180,7 +180,7 @@ def _is_busy() -> bool:
 
 def _prune_after_request(**kwargs: Any) -> None:
     """Make a missed step now that the request's transaction is over."""
-    if not _schedule.is_missed or deferred.runs_event_loop():
+    if not _schedule.is_missed or process.runs_event_loop():
         return
     connection = connections[db_connections.write_alias()]
     was_closed = connection.connection is None

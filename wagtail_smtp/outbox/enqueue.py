@@ -13,11 +13,11 @@ from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import StorageFull
-from wagtail_smtp.live.db import autonomous, bulk_sql, clock, connections, deferred
+from wagtail_smtp.live.db import autonomous, bulk_sql, clock, connections
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.outbox import outcomes, tasks
-from wagtail_smtp.runtime import error_logging
+from wagtail_smtp.runtime import error_logging, process
 
 
 def enqueue(
@@ -45,7 +45,7 @@ def enqueue(
         raise
     if entry is None:
         return None
-    if deferred.runs_event_loop():
+    if process.runs_event_loop():
         # In a thread: a task that runs where it is enqueued would block the log's writer.
         tasks.run_in_thread()
         return entry
@@ -83,7 +83,7 @@ def _store(
             stored_message.keep(entry, frozen.content)
             _add(entry, classification)
 
-    on_event_loop = deferred.runs_event_loop()
+    on_event_loop = process.runs_event_loop()
     writer.as_held(
         lambda: autonomous.write(write, alias) if on_event_loop else write(), [entry, *recipients]
     )

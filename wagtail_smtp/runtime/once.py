@@ -6,54 +6,13 @@ So a result only counts if the cache returns the stored value.
 """
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from django.core.cache import cache
 
-from wagtail_smtp.runtime import error_logging
-
-_hooks: list[Callable[[], object]] = []
-_lock = threading.Lock()
-_owner = os.getpid()
-
-
-def after_in_child(hook: Callable[[], object]) -> None:
-    """Call ``hook`` in the child of every fork, in the order of registration."""
-    _hooks.append(hook)
-
-
-def notice() -> None:
-    """Call the hooks if this process was forked without Python's knowledge.
-
-    Call this before using anything that a fork makes unusable.
-    """
-    if os.getpid() == _owner:
-        return
-    with _lock:
-        if os.getpid() != _owner:
-            _call()
-
-
-def _call() -> None:
-    global _owner
-    for hook in _hooks:
-        hook()
-    # Last, so that other threads wait until the hooks are done.
-    _owner = os.getpid()
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _call()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
+from wagtail_smtp.runtime import error_logging, process
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +68,7 @@ def forget() -> None:
     _memory.__init__()  # type: ignore[misc]
 
 
-after_in_child(forget)
+process.after_in_child(forget)
 
 
 def is_first(key: str, seconds: float, value: object = True) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import MessageDeferred
-from wagtail_smtp.runtime import once
+from wagtail_smtp.runtime import process
 from wagtail_smtp.transports.base import Availability, Transport
 from wagtail_smtp.transports.tls import shared_context
 
@@ -337,4 +337,4 @@ def close_all() -> None:
         transport.close()
 
 
-once.after_in_child(_after_fork)
+process.after_in_child(_after_fork)

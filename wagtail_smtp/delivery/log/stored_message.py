@@ -38,7 +38,7 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.models import LogEntry, StoredMessage
-from wagtail_smtp.runtime import once
+from wagtail_smtp.runtime import process
 from wagtail_smtp.transports import mime
 
 #: Version of the format. Rows of a newer one are refused (ARCHITECTURE decision 9).
@@ -477,7 +477,7 @@ class _Usage:
 
 
 _usage = _Usage()
-once.after_in_child(lambda: _usage.__init__())  # type: ignore[misc]
+process.after_in_child(lambda: _usage.__init__())  # type: ignore[misc]
 
 
 def forget() -> None:

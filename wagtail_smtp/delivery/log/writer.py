@@ -119,7 +119,7 @@ def _late(attempts: Sequence[WriteAttempt], alias: str) -> None:
 
 def _written(attempt: WriteAttempt, alias: str) -> LogEntry:
     entry = attempt.entry
-    rides_along = autonomous.rides_along(alias)
+    rides_along = autonomous.is_in_callers_transaction(alias)
     if rides_along and attempt.is_stored and not deferred.has_room(attempt.held):
         # If the caller's transaction were rolled back, the message would be lost.
         raise StorageFull("Too many messages wait for the end of a transaction.")

@@ -1,7 +1,7 @@
-"""Writing beside the caller's transaction: on a connection of its own, where there can be one.
+"""Autonomous transactions: writes that survive a rollback of the caller's transaction.
 
-One thread of the process holds that connection, since in Django a connection is a thread's. It
-is closed after a while without work.
+They need a connection of their own. In Django a connection belongs to a thread, so one thread of
+the process holds it. Connection and thread end after some seconds without work.
 """
 
 import atexit
@@ -16,109 +16,112 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from wagtail_smtp.live.db import bulk_sql, deferred, retry
+from wagtail_smtp.live.db import bulk_sql, retry, sqlite_writer
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.live.db import retry as db_retry
-from wagtail_smtp.runtime import once
+from wagtail_smtp.runtime import process
 
-#: Seconds that a caller waits for its turn and for a connection, and that a statement or a lock
-#: may take over there.
-_PATIENCE = 5
-_STATEMENT = 3
-#: Seconds for work that has begun.
-_LONGEST = 60
-#: Seconds without work after which connection and thread end.
+#: Seconds to wait until the thread has a connection and begins the work.
+_START_TIMEOUT = 5
+#: Seconds that a statement may take or wait for a lock.
+_STATEMENT_TIMEOUT = 3
+#: Seconds to wait for work that has begun.
+_WORK_TIMEOUT = 60
+#: Seconds without work after which the thread ends.
 _IDLE = 20
 
-#: What bounds the statements of one transaction, by the database's vendor. Nothing is set for the
-#: session: a pool, or PgBouncer, hands that on to the project.
-_LOCAL = {
-    "postgresql": f"SET LOCAL statement_timeout = '{_STATEMENT}s'; "
-    f"SET LOCAL lock_timeout = '{_STATEMENT}s'"
+#: Statements that limit the statements of one transaction, by vendor. Session settings would leak
+#: to the project through a connection pool or PgBouncer.
+_LOCAL_TIMEOUTS = {
+    "postgresql": f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}s'; "
+    f"SET LOCAL lock_timeout = '{_STATEMENT_TIMEOUT}s'"
 }
 
 T = TypeVar("T")
 
 
 def write(work: Callable[[], T], alias: str) -> T:
-    """Run ``work`` in a transaction that the caller's rollback doesn't undo.
+    """Run ``work`` in an autonomous transaction.
 
-    SQLite allows one writer: there it rides along in the caller's transaction, in a
-    savepoint. So it does in the transaction of a test, which is rolled back at its end.
+    SQLite allows one writer only. If the caller has an open transaction there, the work is done
+    in it, in a savepoint. The same applies to the transaction that a test rolls back at its end.
 
     Args:
-        work: done again if the connection is lost, or the database asks for it.
+        work: writes with the connection ``alias``. It is repeated if the connection is lost or
+            the database asks for it, and may share its transaction with other threads' work.
 
     Raises:
-        TimeoutError: its turn didn't come; it is not done.
-        RuntimeError: no thread could be started for it; it is not done.
+        TimeoutError: the work did not begin in time and isn't done.
+        RuntimeError: no thread could be started; the work isn't done.
         django.db.Error: as ``work`` does.
     """
-    if deferred.runs_event_loop() or _needs_another(connections[alias]):
-        return _side.call(lambda: _apart(lambda: _bounded_again(work, alias), alias), alias)
-    if connections[alias].in_atomic_block:
+    connection = connections[alias]
+    if connection.in_atomic_block and not _needs_thread(connection):
         with transaction.atomic(using=alias):
             return work()
-    return _apart(lambda: _bounded_again(work, alias), alias)
+    return _run(lambda: retry.repeated(lambda: _in_transaction(work, alias), alias), alias)
 
 
 def insert(parent: Model, rows: Sequence[Model], alias: str) -> None:
-    """Insert ``parent`` and the rows of it, as :func:`write` would, in fewer round trips.
+    """Insert ``parent`` and its rows as :func:`write` would; on PostgreSQL in one round trip.
 
     Raises:
-        as :func:`write`.
+        Exception: as :func:`write`.
     """
-
-    def work() -> None:
-        bulk_sql.insert_all(parent, rows, before=_LOCAL.get(connections[alias].vendor, ""))
-
-    if deferred.runs_event_loop() or _needs_another(connections[alias]):
-        _side.call(lambda: _apart(work, alias), alias)
-    elif connections[alias].in_atomic_block and connections[alias].vendor == "postgresql":
-        # In a test. Elsewhere it has a savepoint of its own, and no bounds.
-        write(lambda: bulk_sql.insert_all(parent, rows), alias)
+    connection = connections[alias]
+    is_alone = not connection.in_atomic_block or _needs_thread(connection)
+    if connection.vendor == "postgresql" and is_alone:
+        timeouts = _LOCAL_TIMEOUTS["postgresql"]
+        _run(lambda: bulk_sql.insert_all(parent, rows, before=timeouts), alias)
     else:
-        _apart(work, alias)
+        write(lambda: bulk_sql.insert_all(parent, rows), alias)
 
 
-def rides_along(alias: str) -> bool:
-    """Whether what :func:`write` writes now is undone if the caller's transaction is."""
-    if deferred.runs_event_loop():
+def is_in_callers_transaction(alias: str) -> bool:
+    """Whether a rollback of the caller would undo what :func:`write` writes now."""
+    if process.runs_event_loop():
         return False
     connection = connections[alias]
     is_inside = connection.in_atomic_block and connection.vendor == "sqlite"
     return is_inside and not db_connections.is_in_test(connection)
 
 
-def _apart(work: Callable[[], T], alias: str) -> T:
-    """Do work that is a transaction of its own; once more, if the connection turns out dead."""
+def _run(work: Callable[[], T], alias: str) -> T:
+    """Do work that is a transaction of its own, in the thread if this one can't."""
+    if _needs_thread(connections[alias]):
+        return _writer_thread.call(lambda: _reconnecting(work, alias), alias)
+    return _reconnecting(work, alias)
+
+
+def _reconnecting(work: Callable[[], T], alias: str) -> T:
+    """Do work that is a transaction of its own; again if the connection turns out to be dead."""
     connection = connections[alias]
     was_open = connection.connection is not None
     try:
-        with db_retry.bounded(connection, _STATEMENT, _STATEMENT):
+        with retry.bounded(connection, _STATEMENT_TIMEOUT, _STATEMENT_TIMEOUT):
             return work()
     except (OperationalError, InterfaceError):
         if not was_open or not db_connections.was_lost(connection):
             raise
-    with db_retry.bounded(connection, _STATEMENT, _STATEMENT):
+    with retry.bounded(connection, _STATEMENT_TIMEOUT, _STATEMENT_TIMEOUT):
         return work()
 
 
-def _bounded_again(work: Callable[[], T], alias: str) -> T:
-    return retry.repeated(lambda: _bounded(work, alias), alias)
-
-
-def _bounded(work: Callable[[], T], alias: str) -> T:
-    """Nothing of ours waits long for a lock, on the caller's connection either."""
+def _in_transaction(work: Callable[[], T], alias: str) -> T:
     connection = connections[alias]
+    if sqlite_writer.is_usable(connection):
+        return sqlite_writer.commit(work, alias)
     with transaction.atomic(using=alias):
-        if bounds := _LOCAL.get(connection.vendor):
+        # Even on the caller's own connection, this must not wait long for a lock.
+        if timeouts := _LOCAL_TIMEOUTS.get(connection.vendor):
             with connection.cursor() as cursor:
-                cursor.execute(bounds)
+                cursor.execute(timeouts)
         return work()
 
 
-def _needs_another(connection: BaseDatabaseWrapper) -> bool:
+def _needs_thread(connection: BaseDatabaseWrapper) -> bool:
+    """Whether this thread can't write with its own connection."""
+    if process.runs_event_loop():
+        return True
     in_transaction = connection.in_atomic_block or (
         connection.connection is not None and not connection.get_autocommit()
     )
@@ -128,16 +131,16 @@ def _needs_another(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _stays_open(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the connection is kept for the next work.
+    """Whether the connection is kept for later work.
 
-    A pool has others who need it, and a test's database is removed right after the tests, which
-    PostgreSQL refuses while it is open.
+    A pool's connection may be needed elsewhere. A test's database is deleted right after the
+    tests, which PostgreSQL refuses while a connection is open.
     """
     return "pool" not in connection.settings_dict["OPTIONS"] and not db_connections.is_under_test()
 
 
-class _Side:
-    """The thread, started when there is work."""
+class _WriterThread:
+    """The thread with a connection of its own; it is started when there is work."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -150,28 +153,28 @@ class _Side:
         future: Future[T] = Future()
         with self._lock:
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="wagtail_smtp log", daemon=True)
-                # May fail, where a machine has too many: then nothing waits for it.
+                thread = threading.Thread(target=self._run, name="wagtail_smtp writer", daemon=True)
+                # If this fails because the machine has too many threads, nothing has been queued.
                 thread.start()
                 self._thread = thread
             self._work.put((future, work, alias))
         try:
-            return future.result(timeout=_PATIENCE)
+            return future.result(timeout=_START_TIMEOUT)
         except TimeoutError:
             if future.cancel():
                 raise
-            # It has begun, and its statements are bounded. What is done late must not be told
-            # to have failed: the outbox might send what the caller sends again.
-            return future.result(timeout=_LONGEST)
+            # The work has begun, and its statements have timeouts. If it succeeds late, it must
+            # not be reported as failed: both the outbox and the caller might send the message.
+            return future.result(timeout=_WORK_TIMEOUT)
 
     def close(self) -> None:
-        """End the thread, and with it its connections, when what waits is done."""
+        """Finish the queued work, then end the thread and close its connections."""
         with self._lock:
             thread = self._thread
             if thread is not None:
                 self._work.put(None)
         if thread is not None:
-            thread.join(_PATIENCE)
+            thread.join(_START_TIMEOUT)
 
     def _run(self) -> None:
         try:
@@ -182,7 +185,7 @@ class _Side:
             db_connections.close_all()
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any], str] | None:
-        """What is to be done next; None: the thread ends."""
+        """Return the next job; None if the thread has to end."""
         while True:
             with suppress(queue.Empty):
                 job = self._work.get(timeout=_IDLE)
@@ -199,9 +202,9 @@ def _do(future: Future[Any], work: Callable[[], Any], connection: BaseDatabaseWr
     try:
         connection.close_if_unusable_or_obsolete()
         connection.ensure_connection()
-        # CONN_MAX_AGE is for connections of requests; this one ends with its thread.
+        # CONN_MAX_AGE applies to connections of requests; this one ends with its thread.
         connection.close_at = None
-        # Only now: who waits for a connection may still give up.
+        # Only now: until there is a connection, the caller may give up.
         if future.set_running_or_notify_cancel():
             result = work()
     except BaseException as error:
@@ -215,14 +218,14 @@ def _do(future: Future[Any], work: Callable[[], Any], connection: BaseDatabaseWr
             future.set_exception(failure)
 
 
-_side = _Side()
-# Its thread would be cut off in the midst of its work.
-atexit.register(lambda: _side.close())
+_writer_thread = _WriterThread()
+# Otherwise the end of the process would interrupt the thread's work.
+atexit.register(lambda: _writer_thread.close())
 
 
 def _after_fork() -> None:
-    # The thread is the parent's, and so is the connection it holds.
-    _side.__init__()  # type: ignore[misc]
+    # Thread and connection belong to the parent.
+    _writer_thread.__init__()  # type: ignore[misc]
 
 
-once.after_in_child(_after_fork)
+process.after_in_child(_after_fork)

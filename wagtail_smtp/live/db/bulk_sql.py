@@ -1,123 +1,49 @@
-"""Statements of the log and of workers without the ORM, which takes longer to compile them than
-the database takes to run them. Values are adapted by the models' own fields.
+"""Frequent statements of the log and the outbox, without the ORM.
 
-What belongs together goes to PostgreSQL as one statement, in one round trip and without BEGIN and
-COMMIT; to other databases in turn, in one transaction. :func:`run` and :func:`insert_all` know.
+The ORM takes longer to compile these statements than the database takes to run them. On PostgreSQL,
+statements that belong together are sent as one, in one round trip without BEGIN and COMMIT. On
+other databases they run one after the other in a transaction.
 """
 
 import functools
 import itertools
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import Error, connections, transaction
+from django.db import connections, transaction
 from django.db import models as orm
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.live.db import retry
-from wagtail_smtp.runtime import once
-
-
-class _Job:
-    """What one thread wants done, and what came of it."""
-
-    __slots__ = ("is_done", "result", "work")
-
-    def __init__(self, work: Callable[[Any], int]) -> None:
-        self.work = work
-        self.result = 0
-        self.is_done = False
-
-
-class _Turns:
-    """Shared by the threads of a process."""
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._jobs: deque[_Job] = deque()
-
-    def take(self, work: Callable[[Any], int], connection: Any) -> int:
-        mine = _Job(work)
-        self._jobs.append(mine)
-        try:
-            with self._turn:
-                if not mine.is_done:
-                    self._do_all(mine, connection)
-        except BaseException:
-            # A signal's exception, or its own: nobody is to do it once its thread has gone on.
-            with suppress(ValueError):
-                self._jobs.remove(mine)
-            raise
-        return mine.result
-
-    def _do_all(self, mine: _Job, connection: Any) -> None:
-        jobs = []
-        while self._jobs:
-            jobs.append(self._jobs.popleft())
-        try:
-            _do(jobs, connection)
-        except BaseException as error:
-            # The others have a turn of their own.
-            self._jobs.extendleft(job for job in reversed(jobs) if job is not mine)
-            if len(jobs) == 1 or not isinstance(error, Error):
-                raise
-            # It may be theirs, which is none of this thread's business.
-            _do([mine], connection)
-
-
-def _do(jobs: Sequence[_Job], connection: Any) -> None:
-    with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-        for job in jobs:
-            job.result = job.work(cursor)
-    for job in jobs:
-        job.is_done = True
-
-
-_turns = _Turns()
-# The parent's threads don't exist in the child, and one of them may have had its turn.
-once.after_in_child(lambda: _turns.__init__())  # type: ignore[misc]
-
-
-def take(work: Callable[[Any], int], connection: Any) -> int:
-    """Call ``work`` with a cursor, in a transaction that other threads' work may share.
-
-    The cursor may be another thread's. What is returned is committed.
-
-    Raises:
-        django.db.Error: as ``work`` does.
-    """
-    return _turns.take(work, connection)
-
+from wagtail_smtp.live.db import retry, sqlite_writer
 
 #: A model class.
 Model = Any
 
-#: Rows of one INSERT: SQLite takes 32,766 values, older ones 999.
+#: Rows per INSERT: SQLite accepts 32,766 values, older releases 999.
 _ROWS = 100
-#: Fields whose values every database takes as they are.
+#: Fields whose values need no conversion for any database.
 _PLAIN = (orm.CharField, orm.IntegerField, orm.FloatField, orm.ForeignKey)
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One that changes rows and returns none."""
+    """A statement that changes rows and returns none, with its parameters."""
 
     sql: str
     values: Sequence[Any]
 
 
 def run(*statements: Statement) -> int:
-    """Run statements that are done together or not at all, each on rows of its own.
+    """Run all statements or none of them.
 
-    None of them may depend on what another does. The first waits for its locks first.
+    They must change different rows, and none may depend on another's result. The first one gets
+    its locks first.
 
     Returns:
-        How many rows the first changed; 0 without any.
+        The number of rows that the first statement changed; 0 without statements.
     """
     if not statements:
         return 0
@@ -128,18 +54,19 @@ def run(*statements: Statement) -> int:
 def _run(connection: BaseDatabaseWrapper, statements: Sequence[Statement]) -> int:
     if connection.vendor == "postgresql" and len(statements) > 1:
         return _run_together(connection, statements)
-    if connection.vendor == "sqlite" and not connection.in_atomic_block:
-        return take(lambda cursor: _run_in_turn(cursor, statements), connection)
-    around = transaction.atomic(using=connection.alias) if statements[1:] else nullcontext()
-    with around, connection.cursor() as cursor:
-        return _run_in_turn(cursor, statements)
+    if sqlite_writer.is_usable(connection):
+        alias = connection.alias
+        return sqlite_writer.commit(lambda: _run_in_turn(alias, statements), alias)
+    with transaction.atomic(using=connection.alias) if statements[1:] else nullcontext():
+        return _run_in_turn(connection.alias, statements)
 
 
-def _run_in_turn(cursor: Any, statements: Sequence[Statement]) -> int:
-    counts = []
-    for statement in statements:
-        cursor.execute(statement.sql, statement.values)
-        counts.append(int(cursor.rowcount))
+def _run_in_turn(alias: str, statements: Sequence[Statement]) -> int:
+    with connections[alias].cursor() as cursor:
+        counts = []
+        for statement in statements:
+            cursor.execute(statement.sql, statement.values)
+            counts.append(int(cursor.rowcount))
     return counts[0]
 
 
@@ -154,18 +81,18 @@ def _run_together(connection: BaseDatabaseWrapper, statements: Sequence[Statemen
 
 
 def insert_rows(rows: Sequence[orm.Model]) -> None:
-    """Insert rows, however many, in the open transaction; their keys are not read back."""
+    """Insert any number of rows in the open transaction, without setting their keys."""
     for group in _groups(rows):
         run(insert(group))
 
 
 def insert_all(parent: orm.Model, rows: Sequence[orm.Model], before: str = "") -> None:
-    """Insert ``parent``, whose key is then known, and rows that refer to it as their ``entry``.
+    """Insert ``parent`` and set its key, and insert the rows whose ``entry`` it is.
 
-    All or none of them: no transaction is needed around it.
+    All of them are inserted or none; this needs no open transaction.
 
     Args:
-        before: a statement of PostgreSQL that comes first and holds for them.
+        before: a statement for PostgreSQL that runs first in the same transaction.
     """
     retry.repeated(lambda: _insert_all(parent, rows, before))
 
@@ -173,11 +100,12 @@ def insert_all(parent: orm.Model, rows: Sequence[orm.Model], before: str = "") -
 def _insert_all(parent: orm.Model, rows: Sequence[orm.Model], before: str) -> None:
     connection = connections[db_connections.write_alias()]
     whole = connection.vendor == "postgresql" and len(rows) <= _ROWS
-    # The server binds values to one statement at a time.
+    # With server-side binding, parameters can only be sent with a single statement.
     if whole and not (before and getattr(connection.features, "uses_server_side_binding", False)):
         parent.pk = _insert_together(connection, parent, rows, before)
     else:
-        with transaction.atomic(using=connection.alias):
+        # The caller's transaction, if there is one, is rolled back as a whole.
+        with transaction.atomic(using=connection.alias, savepoint=False):
             with connection.cursor() as cursor:
                 if before:
                     cursor.execute(before)
@@ -189,7 +117,7 @@ def _insert_all(parent: orm.Model, rows: Sequence[orm.Model], before: str) -> No
 
 
 def _groups(rows: Sequence[orm.Model]) -> Iterator[list[orm.Model]]:
-    """Rows of one model, so many as one INSERT takes."""
+    """Split rows into groups of one model and at most ``_ROWS`` rows."""
     for _model, same in itertools.groupby(rows, key=type):
         while group := list(itertools.islice(same, _ROWS)):
             yield group
@@ -228,23 +156,23 @@ def _insert_first(connection: BaseDatabaseWrapper, cursor: Any, parent: orm.Mode
 
 
 def update(model: Model, column: str, keys: Sequence[int], values: Mapping[str, Any]) -> Statement:
-    """Set ``values``, by field name, in the rows whose ``column`` is one of ``keys``."""
+    """Set ``values`` (by field name) in the rows whose ``column`` is one of ``keys``."""
     alias = db_connections.write_alias()
     sql = _update_sql(alias, model, column, len(keys), tuple(values))
     return Statement(sql, [*adapted(model, values), *keys])
 
 
 def delete(model: Model, column: str, keys: Sequence[int]) -> Statement:
-    """Delete the rows whose ``column`` is one of ``keys``; nothing may refer to them."""
+    """Delete the rows whose ``column`` is one of ``keys``; no other row may refer to them."""
     sql = _delete_sql(db_connections.write_alias(), model, column, len(keys))
     return Statement(sql, list(keys))
 
 
 def insert(rows: Sequence[orm.Model], entry: str = "") -> Statement:
-    """Insert rows of one model; their keys are not read back.
+    """Insert rows of one model without setting their keys.
 
     Args:
-        entry: an expression for the key of their entry, instead of their own.
+        entry: an SQL expression that replaces the value of ``entry_id``.
     """
     alias = db_connections.write_alias()
     model: Any = type(rows[0])
@@ -262,7 +190,7 @@ def insert(rows: Sequence[orm.Model], entry: str = "") -> Statement:
 
 
 def adapted(model: Model, values: Mapping[str, Any]) -> list[Any]:
-    """Values, by field name, as the database takes them."""
+    """Convert values (by field name) for the database."""
     adapters = _adapters(db_connections.write_alias(), model)
     return [
         value if (adapt := adapters[name]) is None else adapt(value)
@@ -272,12 +200,12 @@ def adapted(model: Model, values: Mapping[str, Any]) -> list[Any]:
 
 @functools.cache
 def _adapters(alias: str, model: Model) -> dict[str, Callable[[Any], Any] | None]:
-    """What makes a field's value one of the database's, by attribute; None: nothing need."""
+    """Functions by attribute that convert a field's value; None: no conversion is needed."""
 
     def adapter(field: Any) -> Callable[[Any], Any] | None:
         if isinstance(field, _PLAIN):
             return None
-        # The connection is the thread's own.
+        # Each thread has its own connection.
         return lambda value: field.get_db_prep_save(value, connections[alias])
 
     fields = model._meta.concrete_fields
@@ -300,16 +228,16 @@ def _delete_sql(alias: str, model: Model, column: str, number: int) -> str:
     quote = connections[alias].ops.quote_name
     table = quote(model._meta.db_table)
     hint = by_index(alias, model, column)
-    # A hint is allowed where the table is named twice only.
+    # MySQL allows a hint only if the statement names the table twice.
     named = f"{table} FROM {table}{hint}" if hint else f"FROM {table}"
     return f"DELETE {named} WHERE {quote(column)} IN {places(number)}"
 
 
 @functools.lru_cache(maxsize=64)
 def by_index(alias: str, model: Model, column: str) -> str:
-    """What makes MySQL find rows by the index of a column; nothing for other databases.
+    """Return a hint that makes MySQL use the index of a column; empty for other databases.
 
-    It reads a small table as a whole, and waits for each row that somebody has locked.
+    Otherwise MySQL scans a small table, and waits for every locked row in it.
     """
     connection = connections[alias]
     if connection.vendor != "mysql":
@@ -332,12 +260,12 @@ def _insert_sql(alias: str, model: Model, number: int, entry: str) -> str:
 
 
 def places(number: int) -> str:
-    """``number`` places for values, in parentheses."""
+    """Return ``number`` placeholders in parentheses."""
     return f"({', '.join(['%s'] * number)})"
 
 
 def expression(alias: str, given: Any) -> Statement:
-    """An expression of the ORM without columns, compiled: ``Now() + timedelta(…)``."""
+    """Compile an ORM expression without columns, such as ``Now() + timedelta(…)``."""
     query: Any = orm.sql.Query(None)
     sql, values = query.get_compiler(using=alias).compile(given.resolve_expression(query))
     return Statement(sql, tuple(values))

@@ -1,4 +1,4 @@
-"""How the live configuration uses the database without getting in the caller's way."""
+"""Database connections: which one to use, the newest version, and when to close them."""
 
 import uuid
 from collections.abc import Iterator
@@ -12,28 +12,28 @@ from django.db import InterfaceError, OperationalError, connections, router, tra
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
 
-from wagtail_smtp.live.db import deferred
 from wagtail_smtp.models import ConfigurationVersion
+from wagtail_smtp.runtime import process
 
 _UNCOMMITTED = "_wagtail_smtp_uncommitted"
 
 
 def write_alias() -> str:
-    """The database that versions are written to; reads go there too, never to a replica."""
+    """The database that versions are written to, and read from: never a replica."""
     return router.db_for_write(ConfigurationVersion)
 
 
 def newest(connection: BaseDatabaseWrapper, *, savepoint: bool) -> tuple[int, uuid.UUID] | None:
-    """Number and identity of the version in force; None if there is none.
+    """Number and random id of the live version; None if there is none.
 
-    One raw scalar query: the ORM costs more than the look-up itself.
+    A raw query, because the ORM takes longer to compile it than the database takes to run it.
 
     Args:
-        savepoint: inside a transaction, protect it from a failure of the query.
+        savepoint: use a savepoint, so that a failing query doesn't break the transaction.
 
     Raises:
-        django.db.Error: the table is missing, the database unreachable, or the
-            surrounding transaction broken.
+        django.db.Error: the table is missing, the database is unavailable, or the surrounding
+            transaction is broken.
     """
     if connection.in_atomic_block:
         if savepoint:
@@ -61,7 +61,7 @@ def _query(connection: BaseDatabaseWrapper) -> tuple[int, uuid.UUID] | None:
 
 
 def mark_uncommitted(identity: uuid.UUID, alias: str) -> None:
-    """Note that this connection sees a version that may still be rolled back."""
+    """Remember that this connection sees a version that may still be rolled back."""
     connection = connections[alias]
     marks: set[uuid.UUID] = connection.__dict__.setdefault(_UNCOMMITTED, set())
     marks.add(identity)
@@ -75,13 +75,13 @@ def is_uncommitted(identity: uuid.UUID, connection: BaseDatabaseWrapper) -> bool
 
 @contextmanager
 def borrowed_connection() -> Iterator[None]:
-    """Close the connection at the end, if it was opened inside and nobody else will.
+    """Close the connection at the end if it was opened inside and Django won't close it.
 
-    Django closes the connections of threads that serve requests. One opened in a thread
-    that the project started would stay until the thread's end or longer. Where an event
-    loop runs, Django lets nobody touch one, and a thread of the plugin uses its own.
+    Django closes the connections of threads that serve requests. One opened in another thread of
+    the project would stay open at least until the thread ends. In a thread that runs an event
+    loop, Django allows no queries; there a thread of the plugin uses its own connection.
     """
-    if deferred.runs_event_loop():
+    if process.runs_event_loop():
         yield
         return
     connection = connections[write_alias()]
@@ -89,20 +89,20 @@ def borrowed_connection() -> Iterator[None]:
     try:
         yield
     finally:
-        if was_closed and not deferred.is_managed() and not connection.in_atomic_block:
+        if was_closed and not process.is_managed() and not connection.in_atomic_block:
             close_for_good(connection)
 
 
 def close_all() -> None:
-    """Close all connections of a thread of the plugin's, at its end."""
+    """Close all connections of this thread; for threads of the plugin, at their end."""
     for connection in connections.all(initialized_only=True):
         close_for_good(connection)
 
 
 def close_for_good(connection: BaseDatabaseWrapper) -> None:
-    """Close a connection, also to SQLite in memory, which Django leaves to the garbage collector.
+    """Close a connection, including one to SQLite in memory, which Django leaves open.
 
-    Python reports one that is still open then (ResourceWarning, from 3.13 on).
+    From Python 3.13 on, an open connection causes a ResourceWarning when it is collected.
     """
     connection.close()
     if connection.vendor == "sqlite" and connection.connection is not None:
@@ -111,7 +111,7 @@ def close_for_good(connection: BaseDatabaseWrapper) -> None:
 
 
 def was_lost(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the connection is dead. It is closed then, and the next query opens another one."""
+    """Close a dead connection, so that the next query opens another one; return whether it was."""
     if connection.in_atomic_block or (connection.connection and connection.is_usable()):
         return False
     connection.close()
@@ -119,47 +119,47 @@ def was_lost(connection: BaseDatabaseWrapper) -> bool:
 
 
 def is_under_test() -> bool:
-    """Whether a test runner is at work: Django's, and pytest-django, make ``mail.outbox``."""
+    """Whether tests are running: Django's test runner and pytest-django set ``mail.outbox``."""
     return hasattr(mail, "outbox")
 
 
 def is_in_test(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the open transaction is that of a test, which rolls back what was written in it.
+    """Whether the open transaction belongs to a test, which rolls it back at its end.
 
-    Django's TestCase, and so the fixture ``db`` of pytest-django, marks it for the sake of
-    ``atomic(durable=True)``; there is no public way to ask.
+    Django's TestCase, and so pytest-django's fixture ``db``, marks it for ``atomic(durable=True)``.
+    There is no public API for this.
     """
     return any(block._from_testcase for block in connection.atomic_blocks[:1])
 
 
 APP = "wagtail_smtp"
 
-#: Databases that were complete. They stay so while this process runs.
-_complete: set[str] = set()
+#: Databases that had all migrations when they were checked.
+_migrated: set[str] = set()
 
 
 def is_migrated() -> bool:
-    """Whether the last migration of the plugin is applied: one query, until it is.
+    """Whether the plugin's last migration is applied. Once it is, this needs no more queries.
 
     Raises:
-        django.db.Error: the database can't be asked.
+        django.db.Error: the database is unavailable.
     """
     alias = write_alias()
-    # Test runners and projects may create the tables in another way.
-    if alias in _complete or APP in settings.MIGRATION_MODULES:
+    # Test runners and projects may create the tables without migrations.
+    if alias in _migrated or APP in settings.MIGRATION_MODULES:
         return True
     applied = MigrationRecorder(connections[alias]).applied_migrations()
     if (APP, _last()) in applied:
-        _complete.add(alias)
-    return alias in _complete
+        _migrated.add(alias)
+    return alias in _migrated
 
 
 def forget_tables() -> None:
-    """Ask again, as a new process would."""
-    _complete.clear()
+    """Check again, as a new process would."""
+    _migrated.clear()
 
 
 def _last() -> str:
-    """The name of the last migration; the plugin's migrations form a chain."""
+    """The name of the plugin's last migration."""
     package = import_module(f"{APP}.migrations")
     return max(module.name for module in iter_modules(package.__path__))

@@ -1,9 +1,8 @@
-"""Writing that can't be done now: a thread does it as soon as the database lets it.
+"""Deferred writes: a thread repeats what can't be written now until the database accepts it.
 
-The thread has a connection of its own, and ends with its work.
+The thread has a connection of its own, and ends when nothing waits.
 """
 
-import asyncio
 import atexit
 import logging
 import queue
@@ -12,25 +11,23 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.runtime import error_logging, once
+from wagtail_smtp.runtime import error_logging, process
 
 logger = logging.getLogger(__name__)
 
-#: How many writings wait at most, how many bytes they hold, and for how many seconds; the rest is
-#: lost, and logged.
-_WAITING, _BYTES = 1000, 32 * 1024 * 1024
-_PATIENCE = 600
-#: Seconds between two tries, growing.
+#: How many jobs may wait, how many bytes they may hold, and how many seconds they may wait. What
+#: exceeds these limits is lost, and that is logged.
+_MAX_JOBS, _MAX_BYTES = 1000, 32 * 1024 * 1024
+_MAX_AGE = 600
+#: Seconds between two attempts; the pause doubles up to the second value.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
-#: After these another try may succeed: no connection, a lock, a broken transaction.
-_PASSING = (OperationalError, InterfaceError, OSError)
-#: Seconds that the end of the process waits.
+#: Errors after which another attempt may succeed: no connection, a lock, a broken transaction.
+_RETRYABLE = (OperationalError, InterfaceError, OSError)
+#: Seconds that the end of the process waits for the thread.
 _AT_EXIT = 5
 
 
@@ -42,14 +39,14 @@ class _Job:
     until: float
 
 
-class _Later:
-    """The thread and what waits for it, or for the end of a caller's transaction."""
+class _Queue:
+    """The thread, and the jobs that wait for it or for the end of a caller's transaction."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._count = self._bytes = 0
-        #: What is to be done; None only wakes the thread. Its ``put`` may be called by the
-        #: garbage collector, in any thread and at any time.
+        #: New jobs; None only wakes the thread. Its ``put`` may be called by the garbage
+        #: collector, in any thread and at any time.
         self.inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._jobs: deque[_Job] = deque()
         self._thread: threading.Thread | None = None
@@ -60,40 +57,42 @@ class _Later:
             return self._has_room(size)
 
     def _has_room(self, size: int) -> bool:
-        return self._count < _WAITING and self._bytes + size <= _BYTES
+        return self._count < _MAX_JOBS and self._bytes + size <= _MAX_BYTES
 
     def job(self, work: Callable[[], object], alias: str, size: int) -> _Job | None:
-        """A job there is room and a thread for; it has to be put into the inbox or released."""
+        """Return a job to be put into the inbox or released; None without room or a thread."""
         with self._lock:
             if not self._has_room(size):
                 return None
             if self._thread is None:
-                thread = threading.Thread(target=self._run, name="wagtail_smtp later", daemon=True)
+                thread = threading.Thread(
+                    target=self._run, name="wagtail_smtp deferred", daemon=True
+                )
                 try:
                     thread.start()
-                except RuntimeError:  # there are too many, or the process ends
+                except RuntimeError:  # there are too many threads, or the process ends
                     return None
                 self._thread = thread
             self._count += 1
             self._bytes += size
-        return _Job(work, alias, size, time.monotonic() + _PATIENCE)
+        return _Job(work, alias, size, time.monotonic() + _MAX_AGE)
 
     def put(self, work: Callable[[], object], alias: str, size: int = 0) -> bool:
-        """As the module's."""
+        """See :func:`put`."""
         job = self.job(work, alias, size)
         if job is not None:
             self.inbox.put(job)
         return job is not None
 
     def release(self, job: _Job) -> None:
-        """The job is done, or needn't be."""
+        """Forget a job that is done or no longer needed."""
         with self._lock:
             self._count -= 1
             self._bytes -= job.size
         self.inbox.put(None)
 
     def close(self) -> None:
-        """Do what waits, or give it up, within a few seconds."""
+        """Do the waiting jobs within a few seconds; drop the rest."""
         with self._lock:
             thread, self._is_last = self._thread, True
         if thread is not None:
@@ -112,8 +111,8 @@ class _Later:
                 job = self._jobs[0]
                 failure = _failure_of(job.work, job.alias)
                 self._jobs.popleft()
-                if isinstance(failure, _PASSING) and time.monotonic() <= job.until:
-                    self._jobs.append(job)  # another may do
+                if isinstance(failure, _RETRYABLE) and time.monotonic() <= job.until:
+                    self._jobs.append(job)  # another job may succeed
                     longest = 0.2 if self._is_last else _LONGEST_PAUSE
                     pause = min(max(2 * pause, _FIRST_PAUSE), longest)
                     continue
@@ -125,7 +124,7 @@ class _Later:
             db_connections.close_all()
 
     def _is_needed(self) -> bool:
-        """Whether the thread goes on; if not, the next job starts another one."""
+        """Whether the thread continues; otherwise the next job starts another one."""
         with self._lock:
             is_waiting = bool(self._jobs) or not self.inbox.empty()
             if is_waiting or (self._count and not self._is_last):
@@ -134,7 +133,7 @@ class _Later:
             return False
 
     def _receive(self, pause: float) -> None:
-        """Take what is in the inbox, until there is something to do and ``pause`` is over."""
+        """Receive jobs until there is one to do and ``pause`` seconds are over."""
         end = time.monotonic() + pause
         while True:
             is_idle = not self._jobs
@@ -168,106 +167,58 @@ def _lost(number: int, error: Exception | None = None) -> None:
     )
 
 
-class _Kept:
-    """Called when the caller's transaction is committed; dropped by Django if it is rolled back."""
+class _RollbackHook:
+    """A callback for ``on_commit``; Django drops it if the transaction is rolled back."""
 
-    def __init__(self, later: _Later, job: _Job) -> None:
-        self._later, self._inbox = later, later.inbox
+    def __init__(self, owner: _Queue, job: _Job) -> None:
+        self._queue, self._inbox = owner, owner.inbox
         self._job: _Job | None = job
 
     def __call__(self) -> None:
         job, self._job = self._job, None
-        if job is not None and self._inbox is self._later.inbox:
-            self._later.release(job)
+        if job is not None and self._inbox is self._queue.inbox:
+            self._queue.release(job)
 
     def __del__(self) -> None:
-        # The garbage collector may call this anywhere: no lock, no thread, no log from here. The
-        # thread was started before; in a forked process nothing reads this inbox.
+        # The garbage collector may call this anywhere, so it takes no lock, starts no thread and
+        # logs nothing. The thread runs already; in a forked process no one reads this inbox.
         if self._job is not None:
             self._inbox.put(self._job)
 
 
 def put(work: Callable[[], object], alias: str, size: int = 0) -> bool:
-    """Do ``work``, again and again until it succeeds. False: it won't be done.
+    """Do ``work`` in the thread, and repeat it until it succeeds; return whether that is possible.
 
-    That is so where too much waits already or no thread can be started, and in tests, where it
-    would be done in the next one.
+    It isn't if too much waits already, if no thread can be started, or in tests, where it would
+    be done during the next test.
 
     Args:
-        size: about how many bytes it holds.
+        size: about how many bytes ``work`` holds.
     """
-    return not db_connections.is_under_test() and _later.put(work, alias, size)
+    return not db_connections.is_under_test() and _queue.put(work, alias, size)
 
 
 def has_room(size: int) -> bool:
-    """Whether work that holds ``size`` bytes can wait."""
-    return _later.has_room(size)
+    """Whether another job that holds ``size`` bytes may wait."""
+    return _queue.has_room(size)
 
 
 def after_rollback(work: Callable[[], object], alias: str, size: int = 0) -> None:
-    """Do ``work`` again, which was done in the caller's transaction, if that is rolled back.
+    """Repeat ``work``, done in the caller's transaction, if that is rolled back.
 
     Args:
         size: as for :func:`put`.
     """
     if not connections[alias].in_atomic_block or db_connections.is_under_test():
         return
-    job = _later.job(work, alias, size)
+    job = _queue.job(work, alias, size)
     if job is None:
         logger.warning("An entry of the delivery log is lost if this transaction is rolled back.")
         return
-    # Django drops what waits for a commit when a transaction or a savepoint is rolled back.
-    transaction.on_commit(_Kept(_later, job), using=alias)
+    # Django drops these callbacks when a transaction or savepoint is rolled back.
+    transaction.on_commit(_RollbackHook(_queue, job), using=alias)
 
 
-_later = _Later()
-atexit.register(lambda: _later.close())
-once.after_in_child(lambda: _later.__init__())  # type: ignore[misc]
-
-
-_thread = threading.local()
-
-
-def begin_request(**kwargs: Any) -> None:
-    """Receiver of request_started."""
-    once.notice()
-    _thread.is_managed = _thread.is_in_request = True
-
-
-def end_request(**kwargs: Any) -> None:
-    """Receiver of request_finished."""
-    _thread.is_in_request = False
-
-
-def is_managed() -> bool:
-    """Whether somebody closes the connections that this thread opens."""
-    if threading.current_thread() is threading.main_thread():
-        return True
-    return getattr(_thread, "is_managed", False)
-
-
-def is_awaited() -> bool:
-    """Whether a request, or a whole event loop, stands still while this thread waits."""
-    return getattr(_thread, "is_in_request", False) or runs_event_loop()
-
-
-def runs_event_loop() -> bool:
-    """Whether this thread is running an event loop just now."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def warn_if_stopped() -> None:
-    """Log if threads don't run in this process, which uWSGI can be told; to be called once."""
-    try:
-        uwsgi = import_module("uwsgi")
-    except ImportError:  # it exists only inside uWSGI
-        return
-    if not getattr(uwsgi, "has_threads", True):
-        logger.warning(
-            "uWSGI runs without threads, so parts of the delivery log are written late or lost, "
-            "and queued email is not sent by this process. Set 'enable-threads = true'."
-        )
+_queue = _Queue()
+atexit.register(lambda: _queue.close())
+process.after_in_child(lambda: _queue.__init__())  # type: ignore[misc]

@@ -1,8 +1,7 @@
-"""Transactions of the plugin's own, done again where the database asks for that.
+"""Repeat transactions that the database interrupted, and limit how long they wait for locks.
 
-A deadlock or a snapshot that is too old is nobody's error: the database ends one of two
-transactions and expects it once more. Without that an administrator would get an error page, and
-a worker would end, because two processes met.
+In a deadlock, or if a snapshot is too old, the database ends one of two transactions and expects
+it to be repeated. Otherwise an administrator would get an error page, or a worker would end.
 """
 
 import functools
@@ -18,15 +17,36 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from wagtail_smtp.live.db import connections as db_connections
 
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: How often, and for how many seconds, a transaction is tried.
+_MAX_ATTEMPTS = 5
+_MAX_SECONDS = 10
+
+#: Seconds that :func:`patiently` waits for a lock on MySQL before it starts again.
+_LOCK_WAIT = 3
+
+#: PostgreSQL: serialization_failure, deadlock_detected.
+_SQLSTATES = frozenset({"40001", "40P01"})
+#: MySQL and MariaDB: ER_LOCK_DEADLOCK, ER_CHECKREAD ("Record has changed since last read").
+_ERRNOS = frozenset({1213, 1020})
+#: MySQL and MariaDB: ER_LOCK_WAIT_TIMEOUT.
+_LOCK_TIMED_OUT = 1205
+#: SQLite: SQLITE_BUSY, SQLITE_BUSY_SNAPSHOT. A transaction that began with a read can't wait.
+_SQLITE = frozenset({5, 517})
+
 
 @contextmanager
 def bounded(
     connection: BaseDatabaseWrapper, seconds: int, statement: int | None = None
 ) -> Iterator[None]:
-    """Limit how many seconds a statement waits for a lock; other databases are left alone.
+    """On MySQL and MariaDB, limit how many ``seconds`` a statement waits for a lock.
 
     Args:
-        statement: seconds that a whole statement may take, which only MariaDB can bound.
+        statement: seconds that a whole statement may take; only MariaDB has such a limit.
     """
     if connection.vendor != "mysql":
         yield
@@ -52,7 +72,7 @@ def bounded(
 
 
 def _lock_wait(connection: BaseDatabaseWrapper, seconds: int) -> int:
-    """Set how long a statement of this session waits for a lock; how long it was before."""
+    """Set how many seconds this session waits for a lock; return the previous value."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@SESSION.innodb_lock_wait_timeout")
         [before] = cursor.fetchone()
@@ -60,30 +80,8 @@ def _lock_wait(connection: BaseDatabaseWrapper, seconds: int) -> int:
     return int(before)
 
 
-logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-#: How often, and for how many seconds, a transaction is begun again.
-_TIMES = 5
-_PATIENCE = 10
-
-#: Seconds that :func:`patiently` waits for a lock before it begins again, on MySQL.
-_LOCK_WAIT = 3
-
-#: PostgreSQL: serialization_failure, deadlock_detected.
-_SQLSTATES = frozenset({"40001", "40P01"})
-#: MySQL and MariaDB: ER_LOCK_DEADLOCK, ER_CHECKREAD ("Record has changed since last read").
-_ERRNOS = frozenset({1213, 1020})
-#: MySQL and MariaDB: ER_LOCK_WAIT_TIMEOUT.
-_WAITED = 1205
-#: SQLite: SQLITE_BUSY, SQLITE_BUSY_SNAPSHOT. A transaction that has read can't wait for its turn.
-_SQLITE = frozenset({5, 517})
-
-
-def is_asked_for(error: BaseException) -> bool:
-    """Whether the database wants the transaction to be done again."""
+def is_retryable(error: BaseException) -> bool:
+    """Whether the database expects the transaction to be repeated."""
     cause = error.__cause__
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     return (
@@ -94,34 +92,34 @@ def is_asked_for(error: BaseException) -> bool:
 
 
 def repeated(work: Callable[[], T], alias: str | None = None, *, is_patient: bool = False) -> T:
-    """Call ``work``, again if the database asks for that.
+    """Call ``work`` again while the database asks for that.
 
-    Inside a transaction it is called once: the whole of that is its owner's to repeat. ``work``
-    may leave nothing behind outside the database.
+    Inside a transaction it is called once, because only its owner can repeat all of it. ``work``
+    must have no effects outside the database.
 
     Args:
-        is_patient: again, too, if it has waited too long for a lock.
+        is_patient: also repeat it if it has waited too long for a lock.
     """
     connection = connections[alias or db_connections.write_alias()]
-    give_up = time.monotonic() + _PATIENCE
-    for number in range(1, _TIMES + 1):
+    give_up = time.monotonic() + _MAX_SECONDS
+    for number in range(1, _MAX_ATTEMPTS + 1):
         try:
             return work()
         except Error as error:
-            is_over = number == _TIMES or time.monotonic() > give_up
-            is_locked = is_patient and bool(error.args) and error.args[0] == _WAITED
-            if is_over or connection.in_atomic_block or not (is_locked or is_asked_for(error)):
+            is_over = number == _MAX_ATTEMPTS or time.monotonic() > give_up
+            is_locked = is_patient and bool(error.args) and error.args[0] == _LOCK_TIMED_OUT
+            if is_over or connection.in_atomic_block or not (is_locked or is_retryable(error)):
                 raise
-            logger.info("The database asks for a transaction to be done again: %s", error)
-        # Two that met must not meet again.
+            logger.info("The database asked to repeat a transaction: %s", error)
+        # A random pause, so that two conflicting transactions don't conflict again.
         time.sleep(random.uniform(0, 0.02 * 2**number))  # noqa: S311
     raise AssertionError
 
 
 def in_transaction(work: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: a transaction of its own, done again if the database asks for that.
+    """Decorator: run in a transaction, and repeat it if the database asks for that.
 
-    Inside another transaction it is a savepoint, and done once.
+    Inside another transaction it is a savepoint and isn't repeated.
     """
 
     @functools.wraps(work)
@@ -138,10 +136,10 @@ def in_transaction(work: Callable[P, T]) -> Callable[P, T]:
 
 
 def patiently(work: Callable[P, T]) -> Callable[P, T]:
-    """Decorator for what a worker writes: done again if the database asks, or a lock isn't free.
+    """Decorator for a worker's writes: repeat them if the database asks or a lock isn't free.
 
-    MySQL waits 50 seconds for a lock and then fails; here it takes some seconds in all. Inside a
-    transaction it is done once.
+    MySQL waits 50 seconds for a lock and then fails; here it takes a few seconds in total. Inside
+    a transaction they aren't repeated.
     """
 
     @functools.wraps(work)

@@ -7,7 +7,7 @@ import time
 import pytest
 from django.db import IntegrityError, connections
 
-from wagtail_smtp.live.db import bulk_sql
+from wagtail_smtp.live.db import sqlite_writer
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ class Writers:
     def run(self, works):
         begun, go = threading.Event(), threading.Event()
 
-        def hold(cursor):
+        def hold():
             begun.set()
             go.wait(10)
             return 0
@@ -53,7 +53,7 @@ class Writers:
         for name, work in works.items():
             threads.append(threading.Thread(target=self._take, args=(name, work)))
             threads[-1].start()
-            while len(bulk_sql._turns._jobs) < len(threads) - 1:
+            while sqlite_writer.waiting(self.alias) < len(threads) - 1:
                 time.sleep(0.001)
         go.set()
         for thread in threads:
@@ -64,7 +64,7 @@ class Writers:
         connection = connections[self.alias]
         try:
             with connection.execute_wrapper(self._note):
-                self.results[name] = bulk_sql.take(work, connection)
+                self.results[name] = sqlite_writer.commit(work, self.alias)
         except IntegrityError as error:
             self.results[name] = error
         finally:
@@ -76,9 +76,10 @@ class Writers:
 
 
 def _insert(name):
-    def work(cursor):
-        cursor.execute("INSERT INTO written VALUES (%s)", [name])
-        return cursor.rowcount
+    def work():
+        with connections["turns"].cursor() as cursor:
+            cursor.execute("INSERT INTO written VALUES (%s)", [name])
+            return cursor.rowcount
 
     return work
 
@@ -92,7 +93,7 @@ def test_one_commits_for_all_who_wait(alias):
 
 
 def test_what_fails_takes_nobody_along(alias):
-    def fail(cursor):
+    def fail():
         raise IntegrityError("no")
 
     results = Writers(alias).run({"a": _insert("a"), "b": fail, "c": _insert("c")})
@@ -114,18 +115,18 @@ def test_who_gives_up_waiting_has_nothing_done(alias):
     before = signal.signal(signal.SIGUSR1, interrupt)
     begun, go = threading.Event(), threading.Event()
 
-    def hold(cursor):
+    def hold():
         begun.set()
         go.wait(10)
         return 0
 
     def others():
-        bulk_sql.take(hold, connections[alias])
-        bulk_sql.take(_insert("other"), connections[alias])
+        sqlite_writer.commit(hold, alias)
+        sqlite_writer.commit(_insert("other"), alias)
         connections[alias].close()
 
     def interrupt_main():
-        while not bulk_sql._turns._jobs:
+        while not sqlite_writer.waiting(alias):
             time.sleep(0.001)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
@@ -135,7 +136,7 @@ def test_who_gives_up_waiting_has_nothing_done(alias):
         assert begun.wait(10)
         threads[1].start()
         with pytest.raises(Interrupted):
-            bulk_sql.take(_insert("mine"), connections[alias])
+            sqlite_writer.commit(_insert("mine"), alias)
     finally:
         go.set()
         for thread in threads:
