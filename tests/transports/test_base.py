@@ -12,6 +12,12 @@ from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.smtp.transport import SMTPTransport
 from wagtail_smtp.transports.standard import StandardTransport
 
+SMTP = {
+    "STANDARD": {
+        "BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "OPTIONS": {"host": "localhost"},
+    }
+}
 LOCMEM = {"STANDARD": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}
 POSTMARK = {
     "STANDARD": {
@@ -44,7 +50,7 @@ def test_smtp_and_email_providers_differ() -> None:
 
 @pytest.mark.parametrize(
     ("own", "merges", "uses_from_email"),
-    [({}, False, True), (LOCMEM, True, True), (POSTMARK, True, False)],
+    [(SMTP, False, True), (LOCMEM, True, True), (POSTMARK, True, False)],
 )
 def test_standard_delivery_has_the_capabilities_of_its_backend(
     own: dict[str, object], merges: bool, uses_from_email: bool, settings: pytest.FixtureRequest
