@@ -1,5 +1,6 @@
 """Clocks that are days off: leases, waits and ages of messages are counted by the database."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,15 +53,18 @@ def test_a_site_whose_clock_is_off(a_site: Site, skew: int) -> None:
 
 
 def test_a_clock_that_jumps_while_a_worker_has_messages(a_site: Site) -> None:
-    """Nobody takes them from it before their lease is over."""
+    """No other worker takes them before their lease is over."""
     a_site.queue(12)
     pid = a_site.console("fork_worker", pause="sending", OUTBOX_LEASE=20)
     assert a_site.console("until_paused", pid=pid, timeout=15)
     other = a_site.console("fork_worker", skew=DAYS)
 
+    # The other worker sends the rest.
+    until = time.monotonic() + 15
+    while len(a_site.console("until_empty", prefix=a_site.prefix, timeout=0.5)) > 1:
+        assert time.monotonic() < until
     left = a_site.console("until_empty", prefix=a_site.prefix, timeout=1)
-    assert len(left) == 12
-    assert a_site.console("states", prefix=a_site.prefix) != []
+    assert [state for _key, state, _tries in left] == ["sending"]
     a_site.console("resume", pid=pid)
 
     assert a_site.console("until_empty", prefix=a_site.prefix, timeout=10) == []
