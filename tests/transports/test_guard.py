@@ -252,4 +252,4 @@ def test_a_host_with_many_silent_addresses_is_given_up_after_twice_the_timeout(m
             began = time.monotonic()
             with pytest.raises(TimeoutError):
                 guard.open_first(guard.resolve("mail.example.com", port), 0.2, lambda sock: sock)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 3  # each address in turn would take 4 seconds

@@ -350,7 +350,7 @@ def test_quit(servers, send, settings, kind):
     for _ in range(2):
         got = send()
         assert got.count == 1
-        assert got.seconds < 0.5
+        assert got.seconds < 1  # what waiting for the reply would take
     first.plan.wait()
     assert (len(first.received), len(other.received)) == (2, 0)
 
