@@ -1,4 +1,4 @@
-"""Consents and tokens as people see them: given, removed, refused, and not needed any more."""
+"""OAuth 2 consents: their state in the admin, and storing, applying and removing them."""
 
 import json
 import logging
@@ -29,17 +29,20 @@ from wagtail_smtp.transports.oauth.client import Token
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether a live token is to be renewed while nothing is sent.
+#: Seconds between checks for live tokens to renew while the outbox is idle.
 _EVERY = 60
 
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
-    """What is known of a set's token.
+    """The state of a set's token.
 
-    ``missing``: someone has to consent first. ``none``: it is requested with the first message.
-    ``refused``: it could not be renewed; until ``expires_at`` the old one serves, if that is to
-    come. ``valid``: all is well. ``is_waiting``: a new consent replaces it with the next reload.
+    Attributes:
+        kind: ``missing``: a person has to consent first; ``none``: requested with the first
+            message; ``refused``: the last renewal failed; ``valid``.
+        expires_at: when the stored token expires. A refused token works until then.
+        refusal: why the last renewal failed.
+        is_waiting: whether the next reload replaces it with a new consent.
     """
 
     kind: Literal["missing", "none", "refused", "valid"]
@@ -49,7 +52,7 @@ class TokenState:
 
 
 def states(items: Iterable[SettingsSetConfig]) -> dict[str, TokenState]:
-    """The states of those sets that log in with OAuth 2, by their key; one query."""
+    """The token states of the sets that use OAuth 2, by set key; one query."""
     wanted = {item.key: item for item in items if item.authentication == "oauth2"}
     found = {
         (str(row.owner), row.fingerprint): row
@@ -73,7 +76,7 @@ def _state(item: SettingsSetConfig, row: OAuthToken | None) -> TokenState:
 
 
 def is_consent_missing(item: SettingsSetConfig) -> bool:
-    """Whether consent is missing for this set as saved."""
+    """Whether the set needs consent and has none, not even one that waits for a reload."""
     if item.authentication != "oauth2" or not OAuth.of(item.oauth).needs_consent:
         return False
     marks = [fingerprint(item), fingerprint(item, waiting=True)]
@@ -82,29 +85,30 @@ def is_consent_missing(item: SettingsSetConfig) -> bool:
 
 
 def has_any(owner: Any) -> bool:
-    """Whether there is a token that could be removed."""
+    """Whether the set with key ``owner`` has a token that can be removed."""
     return bool(OAuthToken.objects.filter(owner=owner, revoked_at=None).exists())
 
 
 @sensitive_variables()
 def keep(item: SettingsSetConfig, token: Token, *, may_reload: bool = False) -> bool:
-    """Store the token of a consent to this set as it is saved.
+    """Store the token of a new consent for the saved set.
 
-    Where the live version uses the same row, the token waits for the next reload: a consent must
-    not change what is live. Only a live token that doesn't work is replaced immediately.
+    If the live version uses the same row, the token waits for the next reload, because a consent
+    must not change what is live. A live token that doesn't work is replaced immediately if the
+    user may reload.
 
     Args:
-        may_reload: the user could make it live in any case.
+        may_reload: whether the user may reload.
 
     Returns:
-        Whether it waits for a reload.
+        Whether the token waits for a reload.
     """
     live = OAuthToken.objects.filter(owner=item.key, fingerprint=fingerprint(item))
     version = live_version()
     is_live = (item.key, fingerprint(item)) in _used_by([version] if version else [])
     works = live.filter(refused_at=None).exclude(ciphertext="").exists()
     waits = is_live and (works or not may_reload)
-    # A new row each time, so that a reload that was confirmed applies this consent and no other.
+    # A new row each time: a reload must apply only the consent that its preview showed.
     for row in _waiting_rows([item]):
         row.delete()
     mark = fingerprint(item, waiting=waits)
@@ -125,7 +129,7 @@ def _put(item: SettingsSetConfig, mark: str, ciphertext: str, expires_at: dateti
 
 
 def _waiting_rows(items: Iterable[SettingsSetConfig]) -> list[OAuthToken]:
-    # By both: a copy of a set has another key and the same fingerprint.
+    # Compare both: a copy of a set has the same fingerprint but another key.
     wanted = {
         (item.key, fingerprint(item, waiting=True))
         for item in items
@@ -136,14 +140,14 @@ def _waiting_rows(items: Iterable[SettingsSetConfig]) -> list[OAuthToken]:
 
 
 def waiting(items: Iterable[SettingsSetConfig]) -> dict[str, int]:
-    """The consents that a reload of these sets puts in use: number of the row by the set's key."""
+    """The consents that a reload of these sets would make live: row ID by set key."""
     return {str(row.owner): row.pk for row in _waiting_rows(items)}
 
 
 def put_in_use(items: Iterable[SettingsSetConfig]) -> None:
-    """Replace the tokens of these sets by those that wait; inside the reload's transaction.
+    """Replace these sets' tokens with the waiting ones, in the reload's transaction.
 
-    Those of sets that are not live any more have nothing to wait for either.
+    This includes saved sets that won't be live: their consents have nothing to wait for.
     """
     stored = SettingsSet.objects.filter(authentication="oauth2")
     by_key = {str(item.key): item.frozen(()) for item in stored} | {i.key: i for i in items}
@@ -156,19 +160,21 @@ def put_in_use(items: Iterable[SettingsSetConfig]) -> None:
 
 
 def try_again(owner: Any) -> None:
-    """A new secret was entered: forget that the one before was refused, and try the new one."""
+    """Clear refusals because a new secret was entered, so that it is tried immediately."""
     OAuthToken.objects.filter(owner=owner).update(refused_at=None, refusal={})
 
 
 def revoke(owner: Any) -> None:
-    """Remove all consents to the set with key ``owner``; what is live keeps its own until it is
-    replaced by a reload."""
+    """Remove all consents for the set with key ``owner``.
+
+    The live version keeps its consent until the next reload.
+    """
     OAuthToken.objects.filter(owner=owner, revoked_at=None).update(revoked_at=timezone.now())
     forget_revoked()
 
 
 def forget_revoked() -> None:
-    """Delete the removed tokens that the live version doesn't need."""
+    """Delete removed tokens that the live version doesn't need."""
     version = live_version()
     needed = _used_by([version] if version else [])
     for row in OAuthToken.objects.filter(revoked_at__isnull=False):
@@ -177,7 +183,7 @@ def forget_revoked() -> None:
 
 
 def discard_unused(kept: Iterable[ConfigurationVersion]) -> None:
-    """Delete the tokens that neither a set as it stands nor a kept version can use."""
+    """Delete tokens that neither a saved set nor one of the ``kept`` versions can use."""
     needed = _used_by(kept)
     for item in SettingsSet.objects.filter(authentication="oauth2"):
         needed.add((str(item.key), fingerprint(item.frozen(()))))
@@ -192,7 +198,7 @@ def _used_by(versions: Iterable[ConfigurationVersion]) -> set[tuple[str, str]]:
     for version in versions:
         try:
             content = values.from_json(version.content)
-        except ValueError:  # of a newer release, which will know what it needs
+        except ValueError:  # written by a newer release in an unknown format
             continue
         used |= {
             (item.key, fingerprint(item))
@@ -203,7 +209,7 @@ def _used_by(versions: Iterable[ConfigurationVersion]) -> set[tuple[str, str]]:
 
 
 class _Clock:
-    """When this process last looked, so that an idle worker doesn't ask all the time."""
+    """Limits how often an idle worker checks the live tokens, per process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -222,13 +228,13 @@ _clock = _Clock()
 
 
 def renew_when_idle(**kwargs: Any) -> None:
-    """A receiver of ``outbox_idle``: keep live tokens fresh and alert about refused ones."""
+    """Receiver of ``outbox_idle``: renew live tokens and alert about refused ones."""
     if _clock.is_due():
         renew_live()
 
 
 def renew_live() -> None:
-    """Renew the live tokens that are due, so that a refusal is known before mail fails."""
+    """Renew the live tokens that are due, so that a refusal is noticed before email fails."""
     try:
         live = current()
         sets = [item for item in live.configuration.sets if item.authentication == "oauth2"]

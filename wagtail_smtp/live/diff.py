@@ -1,4 +1,4 @@
-"""The difference between two configurations, set by set and field by field, in words."""
+"""Describe the difference between two configurations, set by set and field by field."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, replace
@@ -30,13 +30,13 @@ KIND_LABELS = {
     "method": gettext_lazy("Changed"),
 }
 
-#: A category no set can be limited to: stands for all unnamed categories.
+#: Represents all unnamed categories; no set can be limited to it.
 UNNAMED = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field, as people call it, before and after; both empty for a secret."""
+    """A changed field with its label and values; a changed secret has no values."""
 
     label: str
     before: str = ""
@@ -45,7 +45,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class SetChange:
-    """What happens to one set (``key``), or to the delivery method (empty ``key``)."""
+    """A change to one set, or to the delivery method (then ``key`` is empty)."""
 
     kind: Kind
     name: str
@@ -54,12 +54,12 @@ class SetChange:
 
     @property
     def kind_label(self) -> str:
-        """The kind in words."""
+        """The translated name of the kind."""
         return str(KIND_LABELS[self.kind])
 
     @property
     def summary(self) -> str:
-        """The change in a few words, without the fields' values."""
+        """The change in short, without the fields' values."""
         if self.kind != "changed":
             return str(self)
         labels = ", ".join(field.label for field in self.fields)
@@ -80,11 +80,11 @@ class SetChange:
 def difference(
     before: Configuration, after: Configuration, known: Collection[str] = ()
 ) -> tuple[SetChange, ...]:
-    """All that changes from one configuration to the other, in the order of the sets.
+    """List the changes from one configuration to the other, in the order of the sets.
 
     Args:
-        known: keys of sets that there are or were beside ``before`` and ``after``. Those only come
-            and go by being switched on and off.
+        known: keys of sets that exist in addition to those in ``before`` and ``after``. They are
+            reported as switched on or off instead of added or removed.
     """
     return tuple(_changes(before, after, known))
 
@@ -121,7 +121,7 @@ def _changes(
 
 
 def _place(configuration: Configuration, key: str) -> str:
-    # Not its number: the listing counts sets that are off as well, and versions don't have them.
+    # Not a number: the admin's listing also counts disabled sets, which versions don't contain.
     before = None
     for item in configuration.sets:
         if item.key == key:
@@ -134,13 +134,13 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
     for field in fields(SettingsSetConfig):
         name = field.name
         old, new = getattr(before, name), getattr(after, name)
-        # What reports must prove is no part of sending, and in force without a reload.
+        # The tracking secret isn't used for sending, and applies without a reload.
         if name in ("key", "webhook_secret") or old == new:
             continue
         if name == "secret":
             yield _secret_change(before, after)
         elif name == "ca_certificates":
-            # A browser sends other line ends than were stored; they mean nothing.
+            # Browsers change line endings; that is not a change.
             if _lines(old) != _lines(new):
                 yield _unshown(field_label(name), bool(_lines(old)), bool(_lines(new)))
         elif name == "provider":
@@ -155,7 +155,7 @@ def _lines(text: str) -> list[str]:
 
 
 def field_label(name: str) -> str:
-    """What people call a field of a set."""
+    """The label of a set's field."""
     if name == "report_emails":
         return _("Report emails")
     if name in ("secret", "password"):
@@ -167,7 +167,7 @@ def field_label(name: str) -> str:
 
 
 def _field_beside_the_model(name: str) -> str:
-    # Options of a provider and of OAuth 2 are fields of the form alone.
+    # The options of email providers and OAuth 2 are form fields without a model field.
     for slug, provider in PROVIDERS.items():
         for option in provider.options:
             if name == field_name(slug, option.name):
@@ -181,7 +181,7 @@ def _secret_change(before: SettingsSetConfig, after: SettingsSetConfig) -> Field
 
 
 def _unshown(label: str, has_old: bool, has_new: bool) -> FieldChange:
-    """A change of what is too secret or too long to be shown."""
+    """A change whose values are too secret or too long to show."""
     if has_old and has_new:
         return FieldChange(label)
     stored = pgettext("a password or key", "set")
@@ -227,7 +227,7 @@ def _user(key: Any) -> str:
     found = get_user_model()._default_manager.filter(pk=key).first()
     if found is None:
         return _("a deleted user")
-    # Not every user model has full names.
+    # Not every user model has get_full_name().
     return str(getattr(found, "get_full_name", str)() or found.get_username())
 
 
@@ -246,19 +246,19 @@ _SHOW: dict[str, Callable[[Any], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class RedirectChange:
-    """What a new configuration does to the redirect that is live."""
+    """How a new configuration changes the live redirect."""
 
-    #: Report addresses that stop receiving what then reaches real people.
+    #: Report emails whose redirected email would go to real people again.
     ended: tuple[str, ...] = ()
-    #: Where mail will go whose redirect begins, or then has other addresses.
+    #: Report emails of redirects that start or get other addresses.
     started: tuple[str, ...] = ()
 
 
 def redirect_change(before: Configuration, after: Configuration) -> RedirectChange:
-    """For which mail a redirect ends, and where it begins or goes to other addresses.
+    """Find redirects that end, start or get other addresses.
 
-    Each category counts by itself: a set for invoices may stop redirecting while all
-    other mail is still redirected.
+    Each category is compared separately: a set for invoices may stop redirecting while all other
+    email is still redirected.
     """
     ended: dict[str, None] = {}
     started: dict[str, None] = {}
@@ -267,18 +267,18 @@ def redirect_change(before: Configuration, after: Configuration) -> RedirectChan
         if old and not new:
             ended.update(dict.fromkeys(old))
         if new and set(new) != set(old):
-            # Where addresses are only taken away, the others are what then receives it.
+            # If addresses were only removed, the remaining ones receive the email.
             started.update(dict.fromkeys(sorted(set(new) - set(old) or new)))
     return RedirectChange(tuple(ended), tuple(started))
 
 
 def every_category(*configurations: Configuration) -> list[str]:
-    """All categories with a name, and one that stands for all unnamed categories."""
+    """All known categories, and :data:`UNNAMED` for all others."""
     named = {c for config in configurations for item in config.sets for c in item.categories}
     return sorted({*BUILT_IN, *conf.CATEGORIES, *named, UNNAMED})
 
 
 def _addresses(config: Configuration, category: str) -> tuple[str, ...]:
     item = config.redirecting_set(category)
-    # A redirect without an address still keeps mail from real people.
+    # Without an address, a redirect still keeps email from real people.
     return () if item is None else item.report_addresses or ("–",)

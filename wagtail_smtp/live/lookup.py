@@ -22,16 +22,16 @@ from wagtail_smtp.transports.pool import PooledTransport, close_all
 
 logger = logging.getLogger(__name__)
 
-#: Versions a process keeps in memory: threads in older transactions may still see one.
+#: Versions that a process keeps in memory, since older transactions may still see them.
 _KEPT = 4
-#: Seconds an event loop waits for the look-up in the plugin's own thread.
+#: Seconds that an event loop waits for the lookup in another thread.
 _LOOK_UP_TIMEOUT = 15
 
 
 class LiveConfiguration:
     """A live version with its transports, shared by all threads of the process.
 
-    ``number`` is 0 and ``identity`` None where no version was ever made live.
+    If nothing was ever made live, ``number`` is 0 and ``identity`` is None.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class LiveConfiguration:
         self._transports: dict[str, PooledTransport[Any]] = {}
 
     def transport(self, item: SettingsSetConfig) -> PooledTransport[Any]:
-        """The transport of one of this configuration's sets.
+        """Return the transport of one of this configuration's sets.
 
         Raises:
-            SecretError: its password can't be used.
+            SecretError: the set's password or key can't be used.
         """
         transport = self._transports.get(item.key)
         if transport is not None and item.authentication != "default":
@@ -60,24 +60,24 @@ class LiveConfiguration:
         config = transport_config(item, secret)
         if transport is None:
             return self._transports.setdefault(item.key, transport_of(config))
-        # Default credentials follow Django's settings, which tests may override.
+        # Default credentials come from Django's settings, which tests may override.
         if transport.config != config:
             transport.close()
             transport = self._transports[item.key] = transport_of(config)
         return transport
 
     def close(self) -> None:
-        """Close the sessions because another version is live; those in use once they're free."""
+        """Close the sessions; those in use are closed when they become free."""
         for transport in list(self._transports.values()):
             transport.close()
 
 
-#: What holds before any version was made live: standard delivery.
+#: Used until a version is made live: standard delivery.
 NO_VERSION = LiveConfiguration(0, None, Configuration(method="standard"))
 
 
 class _Memory:
-    """What this process has loaded."""
+    """The versions that this process has loaded."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class _Memory:
         return self._loaded.get(identity)
 
     def add(self, identity: uuid.UUID, live: LiveConfiguration) -> LiveConfiguration:
-        """Keep ``live``, or return what another thread has kept meanwhile."""
+        """Keep and return ``live``, or the object that another thread added first."""
         with self._lock:
             live = self._loaded.setdefault(identity, live)
             while len(self._loaded) > _KEPT:
@@ -98,7 +98,7 @@ class _Memory:
             return live
 
     def set_latest(self, live: LiveConfiguration, asked_at: float) -> None:
-        """Note what the newest committed version was at monotonic time ``asked_at``."""
+        """Store the newest committed version as of the monotonic time ``asked_at``."""
         replaced: LiveConfiguration | None = None
         with self._lock:
             if asked_at >= self._latest_at:
@@ -106,7 +106,7 @@ class _Memory:
                     replaced = self.latest
                 self.latest, self._latest_at = live, asked_at
             if replaced is not None and replaced.identity is not None:
-                # A thread in an older transaction that still sees it loads it again.
+                # If an older transaction still sees it, it is loaded again.
                 self._loaded.pop(replaced.identity, None)
         if replaced is not None:
             replaced.close()
@@ -120,7 +120,7 @@ class _Memory:
             return self._executor
 
     def after_fork(self) -> None:
-        # The parent's lock may have been held and its threads don't exist here.
+        # Another thread may have held the lock, and the parent's threads don't exist here.
         self._lock = threading.Lock()
         self._executor = None
 
@@ -130,28 +130,31 @@ process.after_in_child(_memory.after_fork)
 
 
 def forget() -> None:
-    """Forget what was loaded, as a new process would; for tests."""
+    """Reset to the state of a new process; for tests."""
     close_all()
     _memory.__init__()  # type: ignore[misc]
 
 
 def current() -> LiveConfiguration:
-    """Return the live configuration as of this call.
+    """Return the configuration that is live now.
+
+    If the database is unavailable, this returns the version loaded last.
 
     Raises:
-        ConfigurationUnavailable: it can't be read, and none was loaded before.
+        ConfigurationUnavailable: the live version can't be loaded, or the database is unavailable
+            and no version was loaded before.
     """
     # Django refuses queries on a running event loop.
     return _look_up_elsewhere() if process.runs_event_loop() else _look_up()
 
 
 def _look_up_elsewhere() -> LiveConfiguration:
-    """Ask in a thread of the plugin's own, on a connection of its own."""
+    """Look it up in another thread, with a separate connection."""
     future = _memory.executor().submit(_look_up_and_close)
     try:
         return future.result(timeout=_LOOK_UP_TIMEOUT)
     except concurrent.futures.TimeoutError as error:
-        # Not even begun, it says nothing of the database.
+        # If the lookup did not even start, this says nothing about the database.
         is_silent = future.running()
         future.cancel()
         return _without_database(error, no_database=is_silent)
@@ -166,12 +169,12 @@ def _look_up() -> LiveConfiguration:
     asked_at = time.monotonic()
     connection = connections[db_connections.write_alias()]
     try:
-        # Until the table was seen once, a query may fail and must not break the caller's
-        # transaction; later on a savepoint would only cost two round trips.
+        # Until the first success, the table may be missing, and a failing query must not break
+        # the caller's transaction. After that, a savepoint would only cost two round trips.
         version = db_connections.newest(connection, savepoint=_memory.latest is None)
     except Error as error:
         if _memory.latest is None and _is_broken(connection):
-            # The caller's transaction can't be asked any more; the database can.
+            # Only the caller's transaction is broken; the database may still answer.
             return _look_up_elsewhere()
         return _without_database(error, no_database=_has_no_table(connection))
     if version is None:
@@ -185,7 +188,7 @@ def _look_up() -> LiveConfiguration:
 
 
 def _is_broken(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a transaction is open that can't be used, or its connection can't."""
+    """Whether there is an open transaction that can't be used any more."""
     if not connection.in_atomic_block:
         return False
     return connection.needs_rollback or not _answers(connection)
@@ -196,9 +199,9 @@ def _answers(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _has_no_table(connection: BaseDatabaseWrapper) -> bool:
-    """Whether a look-up failed because nothing can be stored: no table, or no connection.
+    """Whether a lookup failed because there is no table or no connection.
 
-    Anything else, a lock for example, may hide a stored redirect.
+    After any other error, such as a lock timeout, there may be a stored redirect.
     """
     if _memory.latest is not None:
         return False
@@ -242,8 +245,7 @@ def _load(number: int, identity: uuid.UUID) -> LiveConfiguration:
         wanted = [item.secret for item in config.sets if item.secret]
         secrets = Secret.objects.using(alias).in_bulk(wanted)
     except (Error, ConfigurationVersion.DoesNotExist, ValueError) as error:
-        # A newer version is known to exist: going on with an older one could mail people
-        # whose mail is to be redirected.
+        # There is a newer version, and it may redirect email: don't continue with an older one.
         raise ConfigurationUnavailable(
             f"Version {number} of the email configuration is live but can't be read: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""Making a configuration live: what would change, what speaks against it, and doing it."""
+"""Make a configuration live: preview it, find its problems and apply it."""
 
 import hashlib
 import logging
@@ -44,22 +44,22 @@ from wagtail_smtp.transports.esp import catalog as esp_config
 
 logger = logging.getLogger(__name__)
 
-#: The fields of a set that name a stored secret.
+#: A set's fields that refer to stored secrets.
 SECRETS = ("secret", "webhook_secret")
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a reload, or making a version live again, would do.
+    """What a reload, or making a version live again, would change.
 
-    ``token`` stands for all of it: a reload that carries it applies exactly this.
+    ``token`` identifies the preview: a reload with it is refused if anything has changed since.
     """
 
     live: ConfigurationVersion | None
     before: Configuration
     target: Configuration
     changes: tuple[SetChange, ...]
-    #: Changes that are saved but not live, and that making an earlier version live again undoes.
+    #: Saved changes that are not live yet and that making an earlier version live would undo.
     lost: tuple[SetChange, ...]
     redirect: RedirectChange
     problems: tuple[Problem, ...]
@@ -67,15 +67,15 @@ class Preview:
 
     @property
     def has_changes(self) -> bool:
-        """Whether anything would be different afterwards."""
+        """Whether anything would change."""
         return bool(self.changes or self.lost)
 
 
 def preview(again: ConfigurationVersion | None = None) -> Preview:
-    """What a reload would do now, or making the version ``again`` live again.
+    """Preview a reload, or making the version ``again`` live again.
 
     Raises:
-        ReloadRefused: a version was written in a format this code doesn't know.
+        ReloadRefused: a version has a format that this release doesn't know.
     """
     live = live_version()
     draft = draft_configuration()
@@ -101,7 +101,7 @@ def preview(again: ConfigurationVersion | None = None) -> Preview:
 
 
 def changes_to(before: Configuration, target: Configuration) -> tuple[SetChange, ...]:
-    """All that a reload to ``target`` changes: the sets, and consents that wait for it."""
+    """List what a reload to ``target`` changes, including consents that wait for it."""
     known = _known() if before.by_key().keys() != target.by_key().keys() else ()
     changes = {change.key: change for change in difference(before, target, known)}
     waiting = consents.waiting(target.sets)
@@ -114,7 +114,7 @@ def changes_to(before: Configuration, target: Configuration) -> tuple[SetChange,
 
 
 def _known() -> set[str]:
-    """Keys of the sets that there are, and were live once."""
+    """The keys of existing sets that are in a stored version."""
     keys = {str(key) for key in SettingsSet.objects.values_list("key", flat=True)}
     contents = ConfigurationVersion.objects.values_list("content", flat=True)
     return keys & {item["key"] for content in contents for item in _sets_in(content)}
@@ -123,7 +123,7 @@ def _known() -> set[str]:
 def _lost(
     before: Configuration, draft: Configuration, target: Configuration
 ) -> tuple[SetChange, ...]:
-    """What is saved but not live, and is not so in ``target`` either."""
+    """The saved changes that are not live and that ``target`` doesn't contain."""
     if draft == target:
         return ()
     saved, wanted = draft.by_key(), target.by_key()
@@ -149,19 +149,19 @@ def reload(
     may_redirect: bool = True,
     reason: str = "",
 ) -> ConfigurationVersion | None:
-    """Make the sets as they stand the live configuration, in one transaction.
+    """Make the saved sets live, in one transaction.
 
     Args:
-        token: of the preview that was confirmed; None: whatever is there now.
-        end_redirect: the user confirmed that mail may reach real people again.
-        may_redirect: the user may start a redirect or change its addresses.
-        reason: kept with the version.
+        token: the token of the preview that the user confirmed; None: apply the current state.
+        end_redirect: whether the user confirmed that email may go to real people again.
+        may_redirect: whether the user may start a redirect or change its addresses.
+        reason: stored with the version.
 
     Returns:
-        The new version, or None if there was nothing to change.
+        The new version; None if there was nothing to change.
 
     Raises:
-        ReloadRefused: or a subclass; the old version stays live.
+        ReloadRefused: or a subclass; the current version stays live.
     """
     return _apply(None, user, token, end_redirect, may_redirect, reason)
 
@@ -174,9 +174,9 @@ def make_live(
     end_redirect: bool = False,
     may_redirect: bool = True,
 ) -> ConfigurationVersion | None:
-    """Put the sets back as they were in ``version`` and make them live again.
+    """Restore the sets of ``version`` and make them live again.
 
-    Arguments, result and errors are those of :func:`reload`.
+    Arguments, return value and errors are as in :func:`reload`.
     """
     reason = _("Version %d made live again") % version.number
     return _apply(version, user, token, end_redirect, may_redirect, reason)
@@ -231,7 +231,7 @@ def _problems(target: Configuration) -> Iterator[Problem]:
     stored = Secret.objects.in_bulk([item.secret for item in target.sets if item.secret])
     for secret in stored.values():
         if secret.revoked_at is not None:
-            # The live version may still need it, but no new version may use it.
+            # Only the live version may still use it.
             secret.ciphertext = ""
     for item in target.sets:
         yield from validation.problems(item)
@@ -255,7 +255,7 @@ def _write(plan: Preview, user: Any, reason: str) -> ConfigurationVersion:
         created_by=user if getattr(user, "pk", None) else None,
         reason=reason[:200],
     )
-    # Marked before it exists: from the insert on, this connection sees it.
+    # Mark it before the insert: from then on, this connection sees the version.
     connections.mark_uncommitted(version.identity, connections.write_alias())
     version.save(force_insert=True, using=connections.write_alias())
     log(
@@ -268,7 +268,7 @@ def _write(plan: Preview, user: Any, reason: str) -> ConfigurationVersion:
 
 
 def _discard_old() -> None:
-    """Prune versions, and the secrets that nothing can use any more."""
+    """Delete old versions, and secrets and tokens that are no longer used."""
     kept = list(ConfigurationVersion.objects.order_by("-number")[:VERSIONS_KEPT])
     for oldest in kept[-1:]:
         ConfigurationVersion.objects.filter(number__lt=oldest.number).delete()
@@ -286,12 +286,12 @@ def _secrets_of(version: ConfigurationVersion) -> set[int]:
 
 
 def _sets_in(content: Any) -> list[dict[str, Any]]:
-    # A newer release may have written it in another way.
+    # A newer release may have used another format.
     return [item for item in content.get("sets", ()) if isinstance(item, dict) and "key" in item]
 
 
 def forget_revoked() -> None:
-    """Empty the removed secrets that the live version doesn't need."""
+    """Clear the ciphertext of removed secrets that the live version doesn't need."""
     live = live_version()
     needed = _secrets_of(live) if live else set()
     revoked = Secret.objects.filter(revoked_at__isnull=False).exclude(ciphertext="")
@@ -299,10 +299,10 @@ def forget_revoked() -> None:
 
 
 def revoke(owner: Any) -> None:
-    """Remove all passwords ever entered for the set with key ``owner``.
+    """Remove all passwords, keys and consents that were entered for the set with key ``owner``.
 
-    Those in older versions can't be used again at once; the live one until it's replaced
-    by a reload. What delivery reports of a set prove stays for as long as there is the set.
+    Older versions can't use them any more; the live version keeps its own until the next reload.
+    Delivery tracking secrets of existing sets are kept.
     """
     reports = SettingsSet.objects.exclude(webhook_secret=None).values("webhook_secret")
     entered = Secret.objects.filter(owner=owner, revoked_at=None)
@@ -319,9 +319,9 @@ def _announce(version: ConfigurationVersion, user: Any) -> None:
 
 
 def put_back(target: Configuration, user: Any) -> None:
-    """Make sets and method equal to ``target``; sets it doesn't have are switched off.
+    """Restore sets and delivery method from ``target``, and disable all other sets.
 
-    To be called inside the transaction that holds the lock.
+    Call it in the transaction that holds the lock of :class:`DeliverySettings`.
     """
     method = DeliverySettings.load()
     if method.method != target.method:
@@ -340,7 +340,7 @@ def put_back(target: Configuration, user: Any) -> None:
     stored = set(Secret.objects.values_list("pk", flat=True))
     for position, (key, config) in enumerate(wanted.items()):
         row = SettingsSet.objects.filter(key=key).first() or SettingsSet(key=uuid.UUID(key))
-        # The provider was given the newest; an older one would shut its reports out.
+        # Keep the newest: the email provider uses it, and an older one would reject its events.
         reports = row.webhook_secret_id if row.transport == config.transport else None
         row.thaw(config)
         if row.secret_id not in stored:
@@ -354,7 +354,7 @@ def put_back(target: Configuration, user: Any) -> None:
 
 
 def _free_names(target: Configuration) -> None:
-    """Give other sets that took a name of ``target`` meanwhile another one."""
+    """Rename other sets that now have a name from ``target``."""
     wanted = {item.name.lower(): item.key for item in target.sets}
     for row in SettingsSet.objects.all():
         owner = wanted.get(row.name.lower())
@@ -363,7 +363,7 @@ def _free_names(target: Configuration) -> None:
 
 
 def free_name(name: str, taken: Any = ()) -> str:
-    """A name like ``name`` that no set has and that isn't in ``taken`` (lower case)."""
+    """Return ``name`` with a number, unused by any set and not in ``taken`` (lower case)."""
     used = {*taken, *(n.lower() for n in SettingsSet.objects.values_list("name", flat=True))}
     number = 2
     while f"{name[:90]} ({number})".lower() in used:

@@ -1,4 +1,4 @@
-"""A settings set with its secret: what its transport needs."""
+"""Build transports from settings sets and their secrets; read saved and live configurations."""
 
 import json
 from collections import defaultdict
@@ -33,13 +33,13 @@ from wagtail_smtp.transports.smtp.transport import SMTPTransport
 def transport_config(
     item: SettingsSetConfig, secret: Secret | None, *, is_test: bool = False
 ) -> TransportConfig | ESPConfig:
-    """Everything a transport for ``item`` needs, the password in plain text included.
+    """Return everything that a transport for ``item`` needs, including secrets in plain text.
 
     Args:
-        is_test: a consent that waits for a reload is used, if there is one.
+        is_test: use a consent that waits for a reload, if there is one.
 
     Raises:
-        SecretError: the password can't be used; the message names the set and the remedy.
+        SecretError: the secret can't be used; the message names the set and the fix.
     """
     if item.uses_esp:
         return _provider(item, secret)
@@ -77,7 +77,7 @@ def _with_tokens(item: SettingsSetConfig, secret: Secret | None, is_test: bool) 
 
 
 def transport_class(item: SettingsSetConfig) -> type[Transport]:
-    """The class of a candidate's transport, which has its capabilities."""
+    """The class of a candidate's transport, which declares its capabilities."""
     return _CLASSES.get(item.transport, AnymailTransport)
 
 
@@ -89,7 +89,7 @@ _CLASSES: Mapping[str, type[Transport]] = {
 
 
 def transport_of(config: TransportConfig | ESPConfig) -> PooledTransport[Any]:
-    """The transport that sends a set's messages."""
+    """Create the transport for a set's configuration."""
     return AnymailTransport(config) if isinstance(config, ESPConfig) else SMTPTransport(config)
 
 
@@ -139,10 +139,10 @@ def _provider(item: SettingsSetConfig, secret: Secret | None) -> ESPConfig:
 
 @sensitive_variables()
 def keys_in(revealed: str) -> Mapping[str, str]:
-    """A provider's keys by their option's name, from what its secret holds.
+    """Read an email provider's keys, by option name, from its decrypted secret (JSON).
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: it isn't a JSON object.
     """
     keys = json.loads(revealed)
     if not isinstance(keys, dict):
@@ -152,8 +152,8 @@ def keys_in(revealed: str) -> Mapping[str, str]:
 
 @sensitive_variables()
 def _standard_server(item: SettingsSetConfig) -> TransportConfig:
-    # Where to and what with come from the project's settings together, at every use, so
-    # the project's password can't be sent anywhere else.
+    # Server and login are always read together from the project's settings, so the project's
+    # password can't be sent to another server.
     server = standard.server()
     if server is None or not server.username:
         raise SecretUnreadable(
@@ -179,7 +179,7 @@ def _standard_server(item: SettingsSetConfig) -> TransportConfig:
 
 
 def draft_configuration() -> Configuration:
-    """What a reload would make live: the method and the enabled sets in order."""
+    """The saved configuration, which a reload would make live."""
     alias = connections.write_alias()
     reports: defaultdict[int, list[ReportEmail]] = defaultdict(list)
     for report in ReportEmail.objects.using(alias).order_by("sort_order", "pk"):
@@ -193,15 +193,15 @@ def draft_configuration() -> Configuration:
 
 
 def live_version() -> ConfigurationVersion | None:
-    """The newest version, or None if nothing was ever made live."""
+    """The live version; None if nothing was ever made live."""
     return ConfigurationVersion.objects.using(connections.write_alias()).first()
 
 
 def version_configuration(version: ConfigurationVersion | None) -> Configuration:
-    """What a version holds; None stands for the empty configuration.
+    """Read a version's configuration; for None, return an empty one.
 
     Raises:
-        ValueError: it was written in a format this code doesn't know.
+        ValueError: the version has a format that this release doesn't know.
     """
     if version is None:
         return Configuration()

@@ -1,6 +1,7 @@
-"""The tokens of OAuth 2 as they are stored: bound like passwords, renewed beside the caller.
+"""Store OAuth 2 tokens encrypted, bound to their destination like passwords.
 
-A token is never lost with the caller's rollback, since the provider may take back the one before.
+Tokens are written in autonomous transactions. If a rollback of the caller's transaction removed a
+new token, the site could be locked out, because the provider may already have revoked the old one.
 """
 
 import hashlib
@@ -38,8 +39,8 @@ T = TypeVar("T")
 def binding_of(item: SettingsSetConfig) -> dict[str, str]:
     """What a token of this set is bound to.
 
-    A consent outlives the client secret. Where the site logs in as itself, a new secret means a
-    new token, so that a test says whether the new one works.
+    A consent remains valid with a new client secret. Without consent, a new secret needs a new
+    token, so that a test shows whether the secret works.
     """
     binding = item.binding()
     if not OAuth.of(item.oauth).needs_consent:
@@ -48,10 +49,10 @@ def binding_of(item: SettingsSetConfig) -> dict[str, str]:
 
 
 def fingerprint(item: SettingsSetConfig, *, waiting: bool = False) -> str:
-    """Finds the row of this set's token: 64 hexadecimal digits.
+    """Identify the row of this set's token: a SHA-256 digest of 64 hexadecimal digits.
 
     Args:
-        waiting: the row of a consent that replaces it with the next reload.
+        waiting: identify the row of a consent that waits for the next reload.
     """
     told = binding_of(item) | ({"waits": "for a reload"} if waiting else {})
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
@@ -59,10 +60,10 @@ def fingerprint(item: SettingsSetConfig, *, waiting: bool = False) -> str:
 
 @sensitive_variables()
 def reveal(item: SettingsSetConfig, secret: Secret | None) -> str:
-    """The client secret, or the key of a service account; empty where none is needed.
+    """Return the client secret or service account key; empty if none is needed.
 
     Raises:
-        SecretError: it can't be used; the message names the set and the remedy.
+        SecretError: it can't be used; the message names the set and the fix.
     """
     settings = OAuth.of(item.oauth)
     try:
@@ -83,9 +84,9 @@ def reveal(item: SettingsSetConfig, secret: Secret | None) -> str:
 
 @sensitive_variables()
 def client_of(item: SettingsSetConfig, secret: str) -> Client:
-    """What asks for this set's tokens; ``secret`` as it is stored."""
+    """The client that requests this set's tokens, with its decrypted ``secret``."""
     settings = OAuth.of(item.oauth)
-    # A private authority is the mail server's; only a provider of one's own can be under it.
+    # A private CA belongs to the mail server; only a self-hosted identity provider may share it.
     own = item.ca_certificates if settings.provider == "other" else ""
     return Client(item.name, settings, item.username, secret, own)
 
@@ -94,11 +95,12 @@ def client_of(item: SettingsSetConfig, secret: str) -> Client:
 def source(
     item: SettingsSetConfig, secret: str, *, is_stored: bool = True, is_test: bool = False
 ) -> TokenManager:
-    """Where a transport of this set gets its tokens.
+    """Return the token manager for a transport of this set.
 
     Args:
-        is_stored: False: the secret was only typed, so what it brings is not kept.
-        is_test: a consent that waits for a reload is used, if there is one.
+        is_stored: False if the secret was only entered in a form. Its tokens are then not stored,
+            except renewals after a consent; refusals are never stored.
+        is_test: use a consent that waits for a reload, if there is one.
     """
     client = client_of(item, secret)
     store: DatabaseTokenStore | _MemoryTokenStore = DatabaseTokenStore(item)
@@ -114,7 +116,7 @@ def source(
 
 
 class _MemoryTokenStore:
-    """For a test of what was typed."""
+    """Keeps a token in memory, to test a secret that isn't saved."""
 
     def __init__(self) -> None:
         self._kept = StoredToken()
@@ -130,11 +132,11 @@ class _MemoryTokenStore:
         return True
 
     def refuse(self, lease: str, refusal: TokenRefused) -> None:
-        """Nobody else is to know."""
+        """Ignore it: it concerns only this test."""
 
 
-#: What this process knows of tokens, by owner and fingerprint: for a database that is away, and
-#: for SQLite, where a renewal rides in the caller's transaction and goes with its rollback.
+#: Tokens that this process knows, by owner and fingerprint. They are used if the database is
+#: unavailable, and on SQLite, where a rollback of the caller's transaction also undoes a renewal.
 _known: dict[tuple[uuid.UUID, str], StoredToken] = {}
 
 
@@ -158,7 +160,7 @@ class DatabaseTokenStore:
 
     @sensitive_variables()
     def load(self) -> StoredToken:
-        """What is stored now; what was stored, if the database can't be asked."""
+        """Load the stored state, or the last known one if the database is unavailable."""
         try:
             row = _beside(lambda: self._rows().first())
         except (Error, TimeoutError) as error:
@@ -171,10 +173,11 @@ class DatabaseTokenStore:
         if row is None:
             _known.pop(self._key, None)
             return StoredToken()
-        # One that waits is replaced by a new row, whose numbers begin again.
+        # Each waiting consent has a new row, whose numbers start again.
         before = None if self._is_waiting else _known.get(self._key)
         if before is not None and before.token is not None and before.number > row.number:
-            # Rolled back with the caller's transaction. The provider may not know the older one.
+            # The renewal was rolled back with the caller's transaction. Store it again: the
+            # provider may have revoked the older token.
             with suppress(Error, TimeoutError):
                 self._put(before.token, Q(number=row.number))
             return before
@@ -182,7 +185,7 @@ class DatabaseTokenStore:
         return kept
 
     def claim(self, number: int, until: float) -> str:
-        """See :class:`wagtail_smtp.transports.oauth.token_manager.Store`."""
+        """See :class:`wagtail_smtp.transports.oauth.token_manager.TokenStore`."""
         owner, mark = self._key
         lease = uuid.uuid4().hex
 
@@ -204,12 +207,11 @@ class DatabaseTokenStore:
 
     @sensitive_variables()
     def keep(self, lease: str, token: Token) -> bool:
-        """See :class:`wagtail_smtp.transports.oauth.token_manager.Store`."""
+        """See :class:`wagtail_smtp.transports.oauth.token_manager.TokenStore`."""
         try:
             return self._put(token, Q(lease=lease))
         except (Error, TimeoutError):
-            # It is in hand, and the one before may be worth nothing any more. The next look at
-            # the row stores it.
+            # Use it anyway: the previous token may have been revoked. The next load() stores it.
             logger.warning("A renewed access token could not be stored.", exc_info=True)
             before = _known.get(self._key, StoredToken())
             _known[self._key] = StoredToken(before.number + 1, token)
@@ -235,7 +237,7 @@ class DatabaseTokenStore:
         return bool(number)
 
     def refuse(self, lease: str, refusal: TokenRefused) -> None:
-        """See :class:`wagtail_smtp.transports.oauth.token_manager.Store`."""
+        """See :class:`wagtail_smtp.transports.oauth.token_manager.TokenStore`."""
         told = {"message": str(refusal), "reason": refusal.reason, "reply": refusal.reply}
         refused = {"refused_at": timezone.now(), "refusal": told}
         try:
@@ -249,17 +251,19 @@ class DatabaseTokenStore:
 
 
 class _TypedSecretTokenStore(DatabaseTokenStore):
-    """A live token may be renewed with a secret that was only typed, but that it was refused says
-    nothing about the live one."""
+    """For a secret that was only entered in a form.
+
+    A renewal with it is stored. A refusal isn't, because it says nothing about the stored secret.
+    """
 
     def refuse(self, lease: str, refusal: TokenRefused) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         with suppress(Error, TimeoutError):
             free = {"lease": "", "leased_until": None}
             _beside(lambda: self._rows().filter(lease=lease).update(**free))
 
 
-#: What a new token puts an end to.
+#: Fields that are reset when a token is renewed.
 RENEWED: Mapping[str, object] = {
     "lease": "",
     "leased_until": None,
@@ -276,7 +280,7 @@ def _beside(work: Callable[[], T]) -> T:
 def _kept(row: OAuthToken, binding: Mapping[str, str]) -> StoredToken:
     token: Token | None = None
     if row.ciphertext:
-        # One that can't be read is as good as none: it is got anew, or consented to anew.
+        # An unreadable token counts as missing: request a new one, or ask for consent again.
         with suppress(SecretError):
             token = Token(**json.loads(crypto.decrypt(row.ciphertext, binding)))
     return StoredToken(
@@ -285,7 +289,7 @@ def _kept(row: OAuthToken, binding: Mapping[str, str]) -> StoredToken:
 
 
 def refusal_of(row: OAuthToken) -> TokenRefused | None:
-    """Why the token was not renewed last; None: it was."""
+    """Why the last renewal failed; None if it didn't."""
     if row.refused_at is None:
         return None
     told = row.refusal

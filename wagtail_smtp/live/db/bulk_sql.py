@@ -39,8 +39,8 @@ class Statement:
 def run(*statements: Statement) -> int:
     """Run all statements or none of them.
 
-    They must change different rows, and none may depend on another's result. The first one gets
-    its locks first.
+    They must change different rows, and none may depend on another's result. The first one locks
+    its rows first.
 
     Returns:
         The number of rows that the first statement changed; 0 without statements.

@@ -1,7 +1,7 @@
-"""Comparing what says who somebody is: byte by byte, whatever the database's collation is.
+"""Compare identifiers such as email addresses byte by byte, whatever the database's collation.
 
-MySQL's collations take ``müller@example.org`` for ``muller@example.org``, and one with a trailing
-blank for the one without. Those are different people.
+In MySQL's collations, ``müller@example.org`` equals ``muller@example.org``, and trailing spaces may
+be ignored. These can be different people.
 """
 
 from typing import Any
@@ -15,10 +15,10 @@ class _Same(Exact):
         left, left_values = self.process_lhs(compiler, connection)
         right, right_values = self.process_rhs(compiler, connection)
         values = (*left_values, *right_values)
-        # By the index first, which follows the collation.
+        # The first comparison can use the index, which follows the collation.
         return f"({left} = {right} AND CAST({left} AS BINARY) = {right})", values * 2
 
 
 def same(field: str, value: str) -> Any:
-    """A condition for ``filter()``: a text field is exactly ``value``."""
+    """Return a ``filter()`` condition: the text field is exactly ``value``."""
     return _Same(F(field), value)

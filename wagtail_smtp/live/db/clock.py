@@ -1,9 +1,9 @@
-"""The database's clock, for all that several processes compare: leases, waits and ages.
+"""The database's clock, for times that several processes compare: leases, waits and ages.
 
-A machine's own clock may be days off, and workers run on several machines; the database has one.
-Django's ``Now()`` is not enough: on MySQL it follows the session's time zone and on SQLite it is
-UTC, whatever Django stores its times in. What is computed here can be compared with every
-``DateTimeField``, and with what is read from one.
+Workers run on several machines, whose clocks may differ; the database has only one. Django's
+``Now()`` isn't enough: on MySQL it follows the session's time zone and on SQLite it is UTC,
+whatever time zone Django stores times in. The values computed here can be compared with any
+``DateTimeField``.
 """
 
 import functools
@@ -25,12 +25,12 @@ class _UTCNow(Now):
 
 
 def now(seconds: float = 0) -> Any:
-    """The time in so many seconds, by the database's clock, as an expression of the ORM."""
+    """The database's time plus ``seconds``, as an ORM expression."""
     return _moment(_offset(connections[db_connections.write_alias()]) + timedelta(seconds=seconds))
 
 
 def statement(seconds: float = 0) -> bulk_sql.Statement:
-    """The same, compiled."""
+    """The same as :func:`now`, as compiled SQL."""
     alias = db_connections.write_alias()
     return _compiled(alias, _offset(connections[alias]) + timedelta(seconds=seconds))
 
@@ -45,8 +45,8 @@ def _compiled(alias: str, from_utc: timedelta) -> bulk_sql.Statement:
 
 
 def _offset(connection: BaseDatabaseWrapper) -> timedelta:
-    """How far the times that Django stores are from UTC."""
+    """The UTC offset of the times that Django stores."""
     if connection.vendor == "postgresql":
-        return timedelta()  # its columns know their zone
+        return timedelta()  # its columns are time zone aware
     zone = connection.timezone or timezone.get_default_timezone()
     return datetime.now(zone).utcoffset() or timedelta()

@@ -1,7 +1,8 @@
 """Repeat transactions that the database interrupted, and limit how long they wait for locks.
 
-In a deadlock, or if a snapshot is too old, the database ends one of two transactions and expects
-it to be repeated. Otherwise an administrator would get an error page, or a worker would end.
+After a deadlock, or if a snapshot is too old, the database aborts one of the transactions and
+expects the client to repeat it. Without that, an administrator would see an error page, or a worker
+would end.
 """
 
 import functools
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: How often, and for how many seconds, a transaction is tried.
+#: Maximum attempts for a transaction, and seconds after which it isn't repeated again.
 _MAX_ATTEMPTS = 5
 _MAX_SECONDS = 10
 
@@ -92,7 +93,7 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def repeated(work: Callable[[], T], alias: str | None = None, *, is_patient: bool = False) -> T:
-    """Call ``work`` again while the database asks for that.
+    """Call ``work``, and repeat it while the database asks for that.
 
     Inside a transaction it is called once, because only its owner can repeat all of it. ``work``
     must have no effects outside the database.
