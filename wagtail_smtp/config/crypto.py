@@ -1,4 +1,4 @@
-"""Encrypt stored secrets: a Fernet token contains the value and where it may be used."""
+"""Encrypt stored secrets as Fernet tokens that also contain where the value may be used."""
 
 import base64
 import functools
@@ -20,7 +20,7 @@ from wagtail_smtp.exceptions import SecretBoundElsewhere, SecretUnreadable
 
 @sensitive_variables()
 def encrypt(value: str, binding: Mapping[str, str]) -> str:
-    """Encrypt ``value``; :func:`decrypt` needs an equal binding to return it."""
+    """Encrypt ``value``; :func:`decrypt` only returns it for the same binding."""
     body = json.dumps({"value": value, "binding": dict(binding)})
     return _fernet().encrypt(body.encode()).decode("ascii")
 
@@ -95,7 +95,7 @@ def _fernet_of(keys: tuple[str, ...], secrets: tuple[str, ...]) -> MultiFernet:
     try:
         given = [*map(Fernet, keys)]
     except (ValueError, TypeError) as error:
-        # Not a ValueError: the message or the form is not at fault.
+        # Not a ValueError, because that would blame the message or the form.
         raise ImproperlyConfigured(
             f"WAGTAIL_SMTP['ENCRYPTION_KEYS'] contains an invalid Fernet key: {error}"
         ) from None

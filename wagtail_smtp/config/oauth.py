@@ -1,6 +1,6 @@
 """The OAuth 2 options of a settings set, except secrets: values and validation.
 
-:mod:`wagtail_smtp.transports.oauth` gets the tokens.
+:mod:`wagtail_smtp.transports.oauth` requests the tokens.
 """
 
 import importlib.util
@@ -26,7 +26,7 @@ FLOWS: Mapping[str, tuple[Flow, ...]] = {
     "other": ("client", "consent"),
 }
 
-#: Why there is no token: the slug of a cause without the prefix ``oauth-``.
+#: Reasons why no token could be obtained: slugs of causes, without the prefix ``oauth-``.
 REASONS = (
     "not-allowed",
     "unreachable",
@@ -152,7 +152,7 @@ class OAuth:
 
     @property
     def token_endpoint(self) -> str:
-        """The URL that gives tokens."""
+        """The URL to request tokens from."""
         if self.provider == "microsoft":
             return f"{self._cloud.authority}/{self.tenant}/oauth2/v2.0/token"
         return GOOGLE_TOKEN_URL if self.provider == "google" else self.token_url
@@ -166,7 +166,7 @@ class OAuth:
 
     @property
     def scopes(self) -> str:
-        """The scopes to ask for, separated by spaces; may be empty."""
+        """The scopes to request, separated by spaces; may be empty."""
         if self.provider == "microsoft":
             return self._cloud.consent_scope if self.needs_consent else self._cloud.client_scope
         return GOOGLE_SCOPE if self.provider == "google" else self.scope
@@ -177,7 +177,7 @@ class OAuth:
 
 
 def described(values: Mapping[str, str]) -> str:
-    """A set's ``oauth`` with the form's labels."""
+    """Describe a set's ``oauth`` with the form's labels."""
     return ", ".join(
         f"{LABELS.get(name, name)}: {CHOICES.get(name, {}).get(value, value)}"
         for name, value in values.items()
@@ -253,7 +253,7 @@ def is_usable_url(url: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` means this machine, without a DNS lookup."""
+    """Whether ``host`` is this machine, without a DNS lookup."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:

@@ -34,7 +34,8 @@ def is_email_address(value: str) -> bool:
     try:
         _address(value)
     except ValidationError as error:
-        # The error refers to itself: its traceback would keep all callers' variables alive.
+        # The error is part of a reference cycle, so its traceback would keep the variables of all
+        # callers alive.
         error.__traceback__ = None
         return False
     local, _at, domain = value.rpartition("@")

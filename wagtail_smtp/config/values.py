@@ -1,6 +1,6 @@
 """A configuration as frozen values, which can be stored as JSON.
 
-Saved sets and the live version have the same form, so that comparing them compares values.
+Saved sets and the live version use the same classes, so they can be compared directly.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from wagtail_smtp.config.crypto import destination_binding, provider_binding
 FORMAT = 1
 
 #: EHLO keywords of the extensions that are used if a server offers them. STARTTLS and AUTH have
-#: fields of their own.
+#: separate fields.
 EXTENSIONS = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE")
 
 Method = Literal["custom", "standard"]
@@ -83,7 +83,7 @@ class SettingsSetConfig:
 
     @property
     def uses_esp(self) -> bool:
-        """Whether it sends with an email provider's API instead of SMTP."""
+        """Whether it sends through an email provider's API instead of SMTP."""
         return self.transport != "smtp"
 
     def binding(self) -> dict[str, str]:
@@ -172,14 +172,14 @@ class TokenSource(Protocol):
         """Return a valid token, renewed before it expires.
 
         Raises:
-            TokenRefused: there is none, and why.
+            TokenRefused: no token could be obtained.
         """
 
     def renewed(self, rejected: str) -> str | None:
         """Replace a token that a server rejected; return None if it is too new for that.
 
         Raises:
-            TokenRefused: there is none, and why.
+            TokenRefused: no token could be obtained.
         """
 
 
@@ -198,7 +198,7 @@ class TransportConfig:
     ignored_extensions: tuple[str, ...] = ()
     username: str = ""
     password: str = field(default="", repr=False)
-    #: With OAuth 2, instead of a password.
+    #: Used with OAuth 2 instead of a password.
     tokens: TokenSource | None = field(default=None, repr=False, compare=False)
     #: Standard delivery's server: a developer chose it, so any port is allowed.
     is_standard_server: bool = False
