@@ -1,1 +1,1 @@
-"""Messages that are delivered later, or tried again."""
+"""The outbox: messages to send later or to retry."""

@@ -1,4 +1,4 @@
-"""Which worker has which messages: short transactions, a lease and a token.
+"""Assign messages to workers, with short transactions, leases and tokens.
 
 A worker loses a message when its lease expires or someone cancels it. A worker that finds another
 token or state in a row leaves that row alone. Before the first byte of a message is sent, its row
@@ -59,7 +59,7 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
 
 
 def load(window: Sequence[OutboxMessage]) -> dict[int, bytes]:
-    """The stored messages of a few rows by entry; they may be large."""
+    """Load the stored messages of a few rows, by entry ID; they may be large."""
     stored = StoredMessage.objects.using(db_connections.write_alias())
     found = stored.filter(entry__in=[row.entry_id for row in window])
     return {key: bytes(content) for key, content in found.values_list("entry_id", "content")}
@@ -87,7 +87,7 @@ def begin(
 
 
 def _mark_sending(token: uuid.UUID, keys: Sequence[int]) -> bulk_sql.Statement:
-    """Mark the messages as *sending* that are claimed and whose lease has not expired."""
+    """Mark claimed messages as *sending* unless their lease has expired."""
     until, now = clock.statement(conf.OUTBOX_LEASE), clock.statement()
     sql = (
         f"UPDATE {_TABLE}{bulk_sql.by_index(db_connections.write_alias(), OutboxMessage, 'id')}"  # noqa: S608
@@ -102,14 +102,14 @@ def _mark_sending(token: uuid.UUID, keys: Sequence[int]) -> bulk_sql.Statement:
 @retry.patiently
 def extend(token: uuid.UUID) -> None:
     """Renew the lease of all messages of ``token``."""
-    # The state has an index, the token has none.
+    # Filter by state too: it has an index, the token has none.
     leased = rows().filter(token=token, state__in=(_State.CLAIMED, _State.SENDING))
     _by_key(leased).update(lease_until=clock.now(conf.OUTBOX_LEASE))
 
 
 @retry.patiently
 def release(token: uuid.UUID, unsent: Sequence[OutboxMessage] = ()) -> None:
-    """Return messages to the outbox that were certainly not sent.
+    """Put messages that were certainly not sent back into the outbox.
 
     Args:
         unsent: messages marked as *sending*; empty: all messages that are only claimed.
@@ -125,7 +125,7 @@ def release(token: uuid.UUID, unsent: Sequence[OutboxMessage] = ()) -> None:
 @retry.patiently
 @retry.in_transaction
 def release_abandoned() -> None:
-    """Return messages to the outbox that dead workers had claimed but not begun to send.
+    """Put messages that dead workers had claimed but not started to send back into the outbox.
 
     This doesn't wait for locked rows: they are checked again soon.
     """
@@ -139,7 +139,7 @@ def release_abandoned() -> None:
 
 
 def _lock_free(wanted: "QuerySet[OutboxMessage]") -> list[int]:
-    """Lock those of the rows that no one else has locked, and return their keys."""
+    """Lock the rows that no other transaction has locked, and return their keys."""
     connection = connections[db_connections.write_alias()]
     keys = list(wanted.values_list("pk", flat=True))
     if not keys or not connection.features.has_select_for_update_skip_locked:
@@ -157,13 +157,13 @@ def _by_key(wanted: "QuerySet[OutboxMessage]") -> "QuerySet[OutboxMessage]":
 
 
 def with_outcome(sent: Sequence[OutboxMessage]) -> set[int]:
-    """The keys of those messages whose outcome is in the database.
+    """Return the keys of messages whose outcome is already in the database.
 
     A commit may have succeeded although the connection was lost during it.
     """
     keys = [row.pk for row in sent]
     waits = {row.pk: (row.state, row.token) for row in rows().filter(pk__in=keys)}
-    # Another worker that gave a message up didn't know its outcome.
+    # Another worker may have given up a message without knowing its outcome.
     given_up = set(
         LogEntry.objects.using(db_connections.write_alias())
         .filter(pk__in=[row.entry_id for row in sent], state=State.UNKNOWN)
@@ -183,9 +183,9 @@ def lost() -> list[OutboxMessage]:
 
 
 def is_still_lost(row: OutboxMessage) -> bool:
-    """Whether a message of :func:`lost` is unchanged. If so, it is locked."""
+    """Whether a message from :func:`lost` is unchanged; if so, lock it."""
     same = rows().filter(pk=row.pk, token=row.token, state=row.state, lease_until=row.lease_until)
-    # SQLite has no row locks, but writing locks too.
+    # SQLite has no row locks, but a write locks the database.
     return bool(_lock_free(same)) and bool(same.update(state=row.state))
 
 
@@ -195,7 +195,7 @@ def time_left(row: OutboxMessage) -> timedelta:
 
 
 def postpone(row: OutboxMessage, wait: timedelta, tries: int = 1) -> bool:
-    """Return a message to the outbox to be tried again; False if it has a new owner."""
+    """Put a message back into the outbox for a retry; False if this worker has lost it."""
     sending = rows().filter(pk=row.pk, token=row.token, state=_State.SENDING)
     # The project's task system uses this machine's clock.
     row.due_at = timezone.now() + wait

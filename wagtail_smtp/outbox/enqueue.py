@@ -37,7 +37,7 @@ def enqueue(
     try:
         entry = _store(message, classification, resend_of)
     except Exception as error:
-        # The caller sends urgent mail immediately if there is no space; then it gets its entry.
+        # If there is no space, the caller sends urgent email immediately, which writes the entry.
         if not (is_urgent and resend_of is None and isinstance(error, StorageFull)):
             with error_logging.quietly(is_urgent):
                 delivery = DeliveryResult.of_failure(message, classification, error)
@@ -46,7 +46,7 @@ def enqueue(
     if entry is None:
         return None
     if process.runs_event_loop():
-        # In a thread: a task that runs where it is enqueued would block the log's writer.
+        # In a thread: a backend that runs tasks immediately would block the log's writer.
         tasks.run_in_thread()
         return entry
     with error_logging.quietly(is_urgent):
@@ -123,7 +123,7 @@ def _add(
     tries: int = 0,
     wait: timedelta = timedelta(),
 ) -> None:
-    """Create the outbox row. Its times are the database's, as those of claims."""
+    """Create the outbox row, with times from the database's clock, as in claims."""
     is_security = classification.category == SECURITY
     age = conf.SECURITY_MAX_AGE if is_security else conf.OUTBOX_MAX_AGE
     OutboxMessage.objects.create(

@@ -1,4 +1,4 @@
-"""What follows from an attempt to deliver an outbox message: done, given up, or again later."""
+"""Write the outcomes of delivery attempts: finish, postpone or give up outbox messages."""
 
 import logging
 import random
@@ -58,7 +58,7 @@ class Result:
 
     @property
     def is_simple(self) -> bool:
-        """Whether all recipients got it at the first try, without redirect or provider ids."""
+        """Whether all recipients got it at the first attempt, without redirect or provider IDs."""
         outcome = self.delivery.outcome
         return (
             outcome is not None
@@ -70,7 +70,7 @@ class Result:
 
 
 def is_retryable(delivery: DeliveryResult) -> bool:
-    """Whether another attempt may succeed for a recipient and can't deliver twice."""
+    """Whether a retry may succeed for a recipient and can't deliver twice."""
     if delivery.outcome is not None:
         return any(item.state == "deferred" for item in delivery.outcome.recipients)
     return isinstance(delivery.failure, _RETRYABLE)
@@ -79,8 +79,8 @@ def is_retryable(delivery: DeliveryResult) -> bool:
 def is_of_process(delivery: DeliveryResult) -> bool:
     """Whether this process or the configuration is at fault, so another process may succeed.
 
-    Examples are wrong keys, missing packages and an unavailable database. So every error counts
-    that was raised before sending began, unless it may be the message's fault.
+    Examples are wrong keys, missing packages and an unavailable database. This includes every error
+    raised before sending started, unless it may be the message's fault.
     """
     failure = delivery.failure
     if failure is None or isinstance(failure, _OF_PROCESS):
@@ -89,19 +89,19 @@ def is_of_process(delivery: DeliveryResult) -> bool:
 
 
 def _wait_for_process(row: OutboxMessage, left: timedelta) -> timedelta:
-    """The wait for a process that can send a message: a quarter of the time it has waited."""
+    """The wait until another process may send it: a quarter of the time since it was queued."""
     age = conf.SECURITY_MAX_AGE if row.category == SECURITY else conf.OUTBOX_MAX_AGE
     waited = age - left.total_seconds()
     return _spread(max(min(waited / 4, _MAX_WAIT_FOR_PROCESS), conf.OUTBOX_RETRY_AFTER))
 
 
 def wait_after(tries: int) -> timedelta:
-    """The wait after so many tries; it doubles with each."""
+    """The wait after ``tries`` attempts; it doubles with each."""
     return _spread(min(conf.OUTBOX_RETRY_AFTER * 2 ** min(tries - 1, 16), _MAX_WAIT))
 
 
 def _spread(seconds: float) -> timedelta:
-    """Up to 20 % more or less, so that messages aren't all due at the same time."""
+    """Vary a wait by up to 20%, so that messages aren't all due at the same time."""
     return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311
 
 
@@ -109,7 +109,7 @@ def _spread(seconds: float) -> timedelta:
 def write_and_begin(
     token: uuid.UUID, results: Sequence[Result], claimed: Sequence[OutboxMessage]
 ) -> list[OutboxMessage]:
-    """Write outcomes and mark ``claimed`` as *sending*, all or nothing; return those still ours."""
+    """Write outcomes and mark ``claimed`` as *sending*, all or nothing; return those marked."""
     if all(result.is_simple for result in results):
         return claims.begin(token, claimed, statements(results))
     with transaction.atomic(using=connections.write_alias()):
@@ -122,9 +122,9 @@ def write_and_begin(
 
 
 def write_one(result: Result) -> None:
-    """Write one outcome, unless it is in the database already.
+    """Write one outcome, unless it is already in the database.
 
-    If the database refuses a value, it is written without that value.
+    If the database refuses a value, it is simplified. As a last resort, only the state is written.
     """
     alias = connections.write_alias()
 
@@ -173,7 +173,7 @@ def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
 
 
 def _simple_outcomes(results: Sequence[Result]) -> Iterator[Statement]:
-    """Update the entries of each carrier, version and sender with one statement."""
+    """Update the entries with the same transport, version and sender in one statement."""
     groups: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
     for result in results:
         delivery, entry = result.delivery, result.row.entry
@@ -211,7 +211,7 @@ def _write_outcome(result: Result) -> None:
     left = claims.time_left(row)
     will_retry = False
     if is_of_process(delivery) and (left > timedelta() or row.category != SECURITY):
-        # This doesn't count as a try: the message isn't given up, however long it takes.
+        # This doesn't count as an attempt, and the message isn't given up, however long it takes.
         will_retry = claims.postpone(row, _wait_for_process(row, left), tries=0)
     elif is_retryable(delivery) and left > timedelta():
         # False if the lease has expired and the message was given up.
@@ -220,7 +220,7 @@ def _write_outcome(result: Result) -> None:
     entry.state = State.DEFERRED if will_retry else _final_state(described.state, recipients)
     entry.cause = cause.find(delivery, described.state if will_retry else entry.state, recipients)
     entry.changed_at = timezone.now()
-    # Not the other fields: an address may have been erased from them.
+    # Don't save the other fields: an address may have been erased from them.
     entry.save(
         using=connections.write_alias(), update_fields=[*names, "state", "cause", "changed_at"]
     )
@@ -272,7 +272,7 @@ def _update_recipients(
 
 
 def _numbered(items: Iterable[LogRecipient]) -> dict[tuple[str, int], LogRecipient]:
-    """Recipients by address and its occurrence: a server may tell ``A@x`` from ``a@x``."""
+    """Recipients by address and occurrence: ``A@x`` and ``a@x`` are both logged as ``a@x``."""
     found: dict[tuple[str, int], LogRecipient] = {}
     counts: Counter[str] = Counter()
     for item in items:
@@ -282,7 +282,7 @@ def _numbered(items: Iterable[LogRecipient]) -> dict[tuple[str, int], LogRecipie
 
 
 def _final_state(state: State, recipients: Iterable[LogRecipient]) -> State:
-    """The final state of a message after all its tries."""
+    """The final state of a message after all attempts."""
     states = {item.state for item in recipients}
     if RecipientState.UNKNOWN in states:
         return State.UNKNOWN
@@ -307,7 +307,7 @@ def _delete(
 @retry.patiently
 @retry.in_transaction
 def give_up_lost(row: OutboxMessage) -> bool:
-    """Make a message of :func:`claims.lost` *unknown*; False if its worker has come back."""
+    """Mark a message from :func:`claims.lost` as *unknown*; False if its worker is back."""
     if not claims.is_still_lost(row):
         return False
     claims.rows().filter(pk=row.pk).delete()

@@ -1,4 +1,4 @@
-"""The outbox's task in the project's own task system."""
+"""Deliver the outbox with the project's task system (``django.tasks``)."""
 
 import logging
 import threading
@@ -40,7 +40,7 @@ def deliver_outbox() -> int:
         worker.close()
         for at in run_times(worker.again_at):
             _enqueue(at)
-    # A task that runs where it is enqueued would never end.
+    # With a backend that runs tasks immediately, this would never end.
     if not worker.is_through and not getattr(_thread, "is_enqueueing", False):
         _enqueue()
     return count
@@ -95,7 +95,7 @@ def run_times(due: Iterable[datetime]) -> Iterator[datetime]:
             yield latest
             latest = None
         if latest is None:
-            # Waits after the same try differ by up to half, see outcomes.wait_after().
+            # Waits after the same number of attempts differ by up to half: outcomes.wait_after().
             until = now + (at - now) * 1.5
         latest = at
     if latest is not None:

@@ -32,20 +32,20 @@ logger = logging.getLogger(__name__)
 #: Maximum number of messages marked as *sending* together. If a worker dies, at most this many of
 #: each thread become *unknown*.
 WINDOW = 10
-#: Messages that a thread claims together while servers are fast: each claim is a commit.
+#: Messages that a thread claims together while servers are fast, because each claim is a commit.
 CLAIM = 50
 #: Seconds of sending after which a worker writes outcomes.
 _SECONDS_OF_WINDOW = 1
 
 
 class Worker:
-    """Delivers the outbox in one thread, a window of messages at a time.
+    """Delivers the outbox in one thread, in windows of a few messages.
 
     Each message is claimed, marked as *sending* and sent, and its outcome is written. The outcomes
     of a window are written together with the start of the next one.
 
     Attributes:
-        again_at: when the messages that it postponed are due (aware datetimes).
+        again_at: due times of the messages that it postponed (aware datetimes).
         is_through: whether no due message was left.
     """
 
@@ -86,12 +86,12 @@ class Worker:
                     self._stop.get(timeout=conf.OUTBOX_POLL)
 
     def drain(self, seconds: float | None = None) -> int:
-        """Deliver all due messages, or start none after ``seconds``; return their number."""
+        """Deliver all due messages and return their number; start none after ``seconds``."""
         deadline = None if seconds is None else time.monotonic() + seconds
         try:
             conf.require_valid()
         except ImproperlyConfigured as error:
-            # Before anything is claimed or sent.
+            # Nothing has been claimed or sent yet.
             with suppress(ImproperlyConfigured):
                 alerts.messages_waiting(str(error))
             raise
@@ -116,7 +116,7 @@ class Worker:
                 if not self._claimed:
                     self._claim_token = None
                 if len(sending) < len(window):
-                    # Cancelled, or their lease expired: release those before the next claim.
+                    # Some were cancelled or lost their lease: clean up before the next claim.
                     self._cleaned_up_at = 0.0
                 began = time.monotonic()
                 try:
@@ -136,7 +136,7 @@ class Worker:
 
     def _next_window(self, deadline: float | None, *, is_first: bool) -> list[OutboxMessage]:
         """The next claimed messages; empty if nothing is due, or the worker has to stop."""
-        # At least one window, however little time there is.
+        # Always deliver at least one window.
         is_over = not is_first and deadline is not None and time.monotonic() > deadline
         if self._is_stopped or is_over:
             return []
@@ -147,7 +147,7 @@ class Worker:
         if self._claimed and self._window < WINDOW:
             self._release_claim()  # other workers may reach faster servers
         if not self._claimed:
-            # Kept first: the claim may succeed although the connection is lost during it.
+            # Set it first: the claim may succeed even if the connection is lost during it.
             self._claim_token = token = uuid.uuid4()
             limit = self._window if self._window < WINDOW else CLAIM
             self._claimed = claims.claim(limit, token)[1]
@@ -158,7 +158,7 @@ class Worker:
         return window
 
     def _release_claim(self) -> None:
-        """Return messages to the outbox that were claimed and not marked as *sending*."""
+        """Put claimed messages that aren't marked as *sending* back into the outbox."""
         if self._claim_token is None:
             return
         self._claimed = []
@@ -173,8 +173,8 @@ class Worker:
     def _adapt_window(self, count: int, seconds: float) -> None:
         """Choose the next window's size: ``count`` messages took ``seconds``.
 
-        With a slow server it is one message: the commit costs little compared with the sending,
-        and a worker that dies leaves only that one *unknown*.
+        With a slow server it is one message: a commit costs little compared with sending, and a
+        worker that dies leaves only one message *unknown*.
         """
         fitting = int(_SECONDS_OF_WINDOW * count / seconds) if seconds > 0 else WINDOW
         self._window = max(1, min(fitting, 2 * self._window, WINDOW))
@@ -219,7 +219,7 @@ class Worker:
             if entry.state == State.DEFERRED:
                 self.again_at.append(row.due_at)
                 if outcomes.is_of_process(result.delivery) and not result.delivery.attempts:
-                    # Failed attempts have alerts of their own.
+                    # Failed attempts have separate alerts.
                     alerts.messages_waiting(entry.reason)
             announce(result.delivery, entry)
             if entry.state == State.FAILED:
@@ -253,13 +253,13 @@ class Worker:
     def _try_deliver(self, row: OutboxMessage, content: bytes | None) -> DeliveryResult:
         classification = Classification(row.category, row.category_source)
         if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
-            # Only others could use a reset link that is late.
+            # The user has stopped waiting, and others could misuse a late reset link.
             late = EmailDeliveryError("It could not be sent in time.")
             return DeliveryResult.of_nothing(classification, late)
         try:
             message = stored_message.opened(content)
         except Exception as error:
-            # The other messages aren't affected, whatever it is.
+            # No error in one message may affect the others.
             return DeliveryResult.of_nothing(classification, error)
         final: set[str] = set()
         if row.tries:
@@ -276,7 +276,7 @@ class Worker:
 
 
 def _release(token: uuid.UUID, unsent: Sequence[OutboxMessage]) -> None:
-    """Return unsent messages to the outbox. If the database is away, they become *unknown*."""
+    """Put unsent messages back into the outbox; without a database, they become *unknown*."""
     if not unsent:
         return
     try:
@@ -287,7 +287,7 @@ def _release(token: uuid.UUID, unsent: Sequence[OutboxMessage]) -> None:
 
 
 def give_up_lost() -> int:
-    """Make messages *unknown* whose worker died while sending them; return their number."""
+    """Mark messages whose worker died while sending as *unknown*; return their number."""
     lost = claims.lost()
     for row in lost:
         if outcomes.give_up_lost(row):
