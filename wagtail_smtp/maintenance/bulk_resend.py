@@ -1,7 +1,7 @@
 """Resend many messages, each once.
 
-Skipped messages are counted by reason, so that no one believes that more was sent. A run can be
-repeated or continued: it skips what an earlier one has sent.
+Skipped messages are counted by reason. A run can be repeated or continued: it skips
+messages that an earlier run has sent.
 """
 
 import itertools
@@ -51,12 +51,12 @@ class ResendFilter:
     """Decides which entries of a selection are resent.
 
     Args:
-        unknown_too: also resend messages whose outcome is unknown, because the user asked for it.
+        unknown_too: also resend messages whose outcome is unknown, if the user asked for it.
     """
 
     def __init__(self, *, unknown_too: bool = False) -> None:
         self.unknown_too = unknown_too
-        #: Originals of the families with several members that were seen.
+        #: Families already seen that have several members, by the number of their original.
         self._seen: set[int] = set()
 
     def check(self, numbers: Iterable[int]) -> Iterator[tuple[LogEntry, str]]:
@@ -97,7 +97,7 @@ def _families(entries: Sequence[LogEntry]) -> dict[int, list[Member]]:
     """The members of each family by the number of its original."""
     found: dict[int, list[Member]] = {first_of(entry): [] for entry in entries}
     rows = LogEntry.objects.using(write_alias()).order_by("pk")
-    # Two queries, because each uses another index.
+    # Two queries, because each uses a different index.
     for condition in (Q(pk__in=[*found]), Q(resend_of_id__in=[*found])):
         members = rows.filter(condition)
         for key, first, state, began in members.values_list(
@@ -144,9 +144,9 @@ def resend_several(
     """Resend entries in the order of their numbers.
 
     Args:
-        summary: is updated after each message, so it is also true after an interruption.
+        summary: updated after each message, so it is correct even after an interruption.
         seen: the value of :func:`newest_resend` when the user confirmed it; default: now.
-        seconds: after which no further message is sent.
+        seconds: send no further message after this time.
         dry_run: only count what would be resent.
     """
     began = time.monotonic()
@@ -174,7 +174,7 @@ class Selection:
     """Which entries to resend.
 
     Attributes:
-        carrier: what failed to send them: a set's key, or *standard*.
+        carrier: the transport that failed: a set's key, or ``standard``.
         cause: the slug of a cause.
     """
 

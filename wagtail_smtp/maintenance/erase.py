@@ -2,7 +2,8 @@
 
 Entries are erased one by one, each in its own transaction, so after an interruption the erasure can
 simply be run again. Every entry and stored message is read, because senders, responses and
-encrypted messages have no index. Settings sets and versions are only listed: people change these.
+encrypted messages have no index. Settings sets and versions that contain the address are only
+listed; an administrator has to change them.
 """
 
 import json
@@ -46,15 +47,15 @@ _LOCAL = r"[\w.!#$%&'*+/=?^`{|}~-]"
 class Erasure:
     """Erases one address.
 
-    Entries only to the address, from it, or whose message names it in a header such as Reply-To
-    are deleted; the outbox doesn't send them any more. Entries with other recipients are kept
-    without the address and without the message.
+    An entry is deleted, and its message no longer sent, if the address is its only recipient, its
+    sender, or in a header of the message such as Reply-To. Other entries are kept without the
+    address and without the message.
 
     Attributes:
         counts: ``deleted`` and ``kept`` entries, deleted stored ``messages``, ``cancelled`` outbox
             messages, and ``unreadable`` stored messages.
-        remaining: the numbers of entries that can't be erased yet: the outbox is sending the
-            message, or has to send it to other recipients too.
+        remaining: the numbers of entries that can't be erased yet, because the outbox is sending
+            the message or still has to send it to other recipients.
     """
 
     def __init__(self, address: str, *, dry_run: bool = False) -> None:
@@ -78,7 +79,7 @@ class Erasure:
         self._clean = partial(self._named.sub, ERASED)
 
     def run(self) -> None:
-        """Erase the address, or find out what would be erased."""
+        """Erase the address; with ``dry_run``, only count what would be erased."""
         for key in chain(self._entries_to(), self._entries_naming()):
             self._erase(key)
         for key in self._entries_of_messages_naming():
@@ -167,7 +168,7 @@ class Erasure:
 
     def _erase_entry(self, key: int, is_personal: bool) -> bool:
         """Erase one entry in the open transaction; False: the outbox still needs it."""
-        # Lock it by writing, because on SQLite that must come first.
+        # Lock it with a write: on SQLite, a transaction that writes must begin with one.
         rows = _rows(LogEntry).filter(pk=key)
         if not rows.update(changed_at=F("changed_at")):
             return True
@@ -213,7 +214,7 @@ def _rows(model: type[models.Model]) -> Any:
 
 
 def _batches(rows: "models.QuerySet[Any]") -> Iterator[list[int]]:
-    """The keys of rows, some at a time: they are deleted meanwhile, and may be many."""
+    """The keys of rows in batches, because there may be many and they are deleted meanwhile."""
     last = 0
     while keys := list(
         rows.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:_BATCH]
@@ -223,7 +224,7 @@ def _batches(rows: "models.QuerySet[Any]") -> Iterator[list[int]]:
 
 
 def _is_report_email(entry: LogEntry, item: LogRecipient) -> bool:
-    """Whether a redirect has put the recipient in the place of the original ones."""
+    """Whether the recipient is a report email that replaced the original recipients."""
     return bool(entry.redirected_by) and item.role == LogRecipient.Role.ENVELOPE
 
 

@@ -1,10 +1,10 @@
-"""Resend a message from the delivery log, once for each time someone asks for it.
+"""Resend a message from the delivery log, exactly once per request.
 
 A message and its resends are a family: each resend names the original in ``resend_of``. Before a
 message is resent, its family is claimed: the rows are locked, checked and marked with the time,
 and the user is recorded in Wagtail's audit log. This is committed before the message is sent, so a
 second click, tab or process is too late. The mark is removed after the outcome is logged. If the
-process dies in between, the mark stays and a person decides.
+process dies in between, the mark stays and an administrator decides.
 """
 
 import logging
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 #: The category source of a resend.
 SOURCE = "resent"
 _ACTION = "wagtail_smtp.resend"
-#: After these errors nothing was sent, although there is no entry that says so.
+#: Errors after which nothing was sent, although no entry says so.
 _NOTHING_SENT = (ResendRefused, MessageUnreadable, StorageFull, ConfigurationUnavailable)
 
 #: Number, state and ``resend_began`` of an entry.
@@ -65,21 +65,21 @@ def resend(entry: LogEntry) -> LogEntry | None:
     Raises:
         ResendRefused: it may not be resent.
         MessageUnreadable: it is no longer stored or can't be decrypted.
-        EmailDeliveryError: or what the project's own backend raises; there is an entry too.
+        EmailDeliveryError: or any error of the project's own backend; it is logged in an entry.
     """
     if entry.category == SECURITY:
         raise ResendRefused("Security messages are never resent. Request a new one instead.")
     if not entry.is_final:
         raise ResendRefused("The message is still in the outbox.")
     message = stored_message.load(entry)
-    # Mail programs drop a second message with the same Message-ID.
+    # Mail servers and clients may drop a second message with the same Message-ID.
     message.extra_headers = {
         name: value
         for name, value in message.extra_headers.items()
         if name.lower() not in ("message-id", "date")
     }
     classification = Classification(entry.category, SOURCE)
-    # The first of a family, so that one index finds them all.
+    # Always refer to the first message, so that one index finds the whole family.
     original = LogEntry(pk=first_of(entry))
     if conf.DELIVERY == "queued":
         return enqueue(message, classification, original)
@@ -124,8 +124,8 @@ def claim(entry: LogEntry, user: Any, seen: int, *, shown: str = "", in_bulk: bo
     Args:
         seen: the value of :func:`newest_resend` when the user confirmed it.
         shown: the entry's state that the user saw; empty: any state.
-        in_bulk: no one checked this message, so its state must be that of ``entry`` and no message
-            of its family may have been sent.
+        in_bulk: the user didn't confirm this message individually, so its state must be that of
+            ``entry`` and :func:`reason_to_skip` must find none.
 
     Returns:
         False if it was resent or has changed since. Then it must not be sent.

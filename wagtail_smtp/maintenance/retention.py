@@ -1,7 +1,7 @@
 """Prune the delivery log automatically, in small steps.
 
-A step is made after a message and while an outbox worker is idle: at most every ten minutes in each
-process, or twice a minute while more is due. It is never made in a caller's transaction, but at the
+A step runs after a message and while an outbox worker is idle: at most every ten minutes in each
+process, or twice a minute while more is due. It never runs in a caller's transaction, but at the
 end of the request instead.
 
 A step reads a limited number of due rows by index, so it doesn't take longer if the log is large.
@@ -37,16 +37,16 @@ from wagtail_smtp.runtime import process
 
 logger = logging.getLogger(__name__)
 
-#: Maximum entries and messages of a step, related rows of each kind, and bytes of messages.
+#: Limits of a step: entries and messages, related rows of each kind, and bytes of messages.
 STEP = 250
 _ROWS = 500
 _BYTES = 64 * 1024 * 1024
 
-#: Seconds between two steps of a process; the second while more is due.
+#: Seconds between two steps of a process, and while more is due.
 _INTERVAL = 600
 _SHORT_INTERVAL = 30
 
-#: More days than this mean forever; a date can't be that long ago.
+#: More days than this mean “keep forever”, because such a date may be out of range.
 _MAX_DAYS = 36500
 
 
@@ -87,7 +87,7 @@ def _due(model: type[models.Model], days: float) -> list[int]:
 
 
 def _within_bytes(keys: Sequence[int]) -> list[int]:
-    """The first of the messages, as many as one transaction should delete."""
+    """The first messages, up to the size that one transaction should delete."""
     if not keys:
         return []
     rows = StoredMessage.objects.using(db_connections.write_alias()).filter(pk__in=keys)
@@ -127,7 +127,7 @@ def _delete(rows: "models.QuerySet[Any]") -> None:
 
 
 class _Schedule:
-    """When this process makes its next step."""
+    """When this process runs its next step."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -150,7 +150,7 @@ def connect() -> None:
 
 
 def _prune_if_due(**kwargs: Any) -> None:
-    """Make a step if it is due and no transaction is open. Errors are logged."""
+    """Run a step if it is due and no transaction is open. Errors are logged."""
     if time.monotonic() < _schedule.due or not _schedule.lock.acquire(blocking=False):
         return
     try:
@@ -179,7 +179,7 @@ def _is_busy() -> bool:
 
 
 def _prune_after_request(**kwargs: Any) -> None:
-    """Make a missed step now that the request's transaction is over."""
+    """Run a missed step now that the request's transaction is over."""
     if not _schedule.is_missed or process.runs_event_loop():
         return
     connection = connections[db_connections.write_alias()]
