@@ -1,4 +1,4 @@
-"""What is stored: saved sets and method, secrets, and the live versions."""
+"""Models: settings, secrets, live versions, the delivery log and the outbox."""
 
 from wagtail_smtp.models.delivery_settings import DeliverySettings, ReportEmail
 from wagtail_smtp.models.log import DeliveryEvent, LogAttempt, LogEntry, LogRecipient, StoredMessage

@@ -1,4 +1,4 @@
-"""What set and method share: a revision number that makes a stale save visible."""
+"""Base class of settings sets and the delivery method, with a revision to detect stale saves."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ from django.utils.translation import gettext_lazy as _
 
 
 class OnPrimary(models.Manager):
-    """Looks rows up in the database that changes go to, whatever a router says of reads.
+    """Reads from the database that is written to, whatever the router returns for reads.
 
-    A replica lags: a form would take a stale revision for the newest, and a reload discard
-    a password that was stored a moment ago.
+    A replica can lag: a form would accept a stale revision, and a reload would discard a password
+    that was just stored.
     """
 
     def get_queryset(self) -> Any:
-        """All rows, of the database named by ``using()`` or else of the primary."""
+        """All rows, from the database given with ``using()`` or else from the primary."""
         rows = super().get_queryset()
         return rows if self._db else rows.using(router.db_for_write(self.model))
 
 
 class StagedModel(models.Model):
-    """A row that is edited now and takes effect with the next reload."""
+    """A row whose changes take effect with the next reload."""
 
     revision = models.PositiveIntegerField(default=0, editable=False)
     changed_at = models.DateTimeField(_("changed"), default=timezone.now, editable=False)
@@ -41,7 +41,7 @@ class StagedModel(models.Model):
         abstract = True
 
     def stamp(self, user: Any) -> None:
-        """Count up the revision and note who changed it; the caller saves."""
+        """Increment the revision and set who changed it and when, without saving."""
         self.revision += 1
         self.changed_at = timezone.now()
         self.changed_by = user if getattr(user, "pk", None) else None

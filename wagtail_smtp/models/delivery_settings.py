@@ -1,4 +1,4 @@
-"""The delivery method: one row beside the sets, and the lock all changes queue at."""
+"""The delivery method, in a single row that also serves as the lock for all changes."""
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -11,7 +11,7 @@ from wagtail_smtp.models.base import OnPrimary, StagedModel
 
 
 class DeliverySettings(StagedModel):
-    """The one row with the delivery method."""
+    """The delivery method; there is only one row."""
 
     class Method(models.TextChoices):
         CUSTOM = "custom", _("Custom")
@@ -37,11 +37,11 @@ class DeliverySettings(StagedModel):
 
     @classmethod
     def lock(cls) -> "DeliverySettings":
-        """Wait for every other change of the configuration, then return the row.
+        """Lock the configuration against other changes, and return the row.
 
-        To be called inside ``atomic()``, first of all. It locks by writing, since that
-        is what also SQLite can do: there, a transaction that begins by reading could not
-        be turned into a writing one after somebody else has written.
+        Call this first in ``atomic()``. It locks by writing, because SQLite has no
+        ``SELECT ... FOR UPDATE``, and a transaction that begins by reading can't write after
+        another one has written.
         """
         rows = cls.objects.filter(pk=1)
         if not rows.update(lock_counter=F("lock_counter") + 1):

@@ -1,8 +1,7 @@
 """The delivery log: an entry per message, with recipients, attempts and the stored message.
 
-Nothing here has a foreign key to a table outside the log that the database enforces: a caller
-that holds a lock on such a row would wait for itself when the entry is written on a connection
-of its own.
+The database enforces no foreign keys to tables outside the log. An entry is written on a separate
+connection, so a caller with a lock on the referenced row would wait for itself.
 """
 
 import uuid
@@ -15,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.models.choices import PENDING, RecipientState, Reported, State
 
-#: The states as people read them.
+#: Labels of the states.
 STATES = [
     (State.QUEUED, _("Queued")),
     (State.SENDING, _("Sending")),
@@ -64,7 +63,7 @@ _SLACK = 1000
 
 
 class LogEntryQuerySet(models.QuerySet["LogEntry"]):
-    """Queries of the log."""
+    """Filters for log entries."""
 
     def _sent_later(self) -> models.Exists:
         first = Coalesce(models.OuterRef("resend_of_id"), models.OuterRef("pk"))
@@ -128,12 +127,12 @@ class LogEntry(models.Model):
     reason = models.CharField(_("reason"), max_length=SHOWN * 2, blank=True)
     #: The slug of a cause in :mod:`wagtail_smtp.causes`; empty: unknown, or the message was sent.
     cause = models.CharField(max_length=50, blank=True, default="", editable=False)
-    #: The highest that was reported of a recipient (:data:`wagtail_smtp.models.choices.RANKS`).
+    #: The event of the highest rank of any recipient (:data:`wagtail_smtp.models.choices.RANKS`).
     reported = models.CharField(
         _("reported"), max_length=16, choices=REPORTS, blank=True, default="", editable=False
     )
-    #: The original, also of a copy of a copy. It may be pruned before its copies are, which keep
-    #: its number: by it they know each other.
+    #: The original message, also for a copy of a copy. It may be pruned before its copies; they
+    #: keep its primary key, which still links them.
     resend_of = models.ForeignKey(
         "self",
         null=True,
@@ -141,13 +140,13 @@ class LogEntry(models.Model):
         db_constraint=False,
         related_name="resent_as",
     )
-    #: When a resend began whose outcome isn't written down yet; on the original and every copy.
-    #: It stays where the process died in between: the message may have been sent.
+    #: When a resend began whose outcome isn't logged yet; set on the original and every copy.
+    #: It remains set if the process died meanwhile, because the message may have been sent.
     resend_began = models.DateTimeField(null=True, editable=False)
 
     objects = LogEntryQuerySet.as_manager()
 
-    #: Whether whoever wrote the entry stored its message with it; None: read from the database.
+    #: Whether the message was stored with the entry; None if the entry was read from the database.
     is_stored: bool | None = None
 
     class Meta:
@@ -185,7 +184,7 @@ class LogEntry(models.Model):
 
 
 class LogRecipient(models.Model):
-    """One address of a message and what became of it there."""
+    """One recipient of a message, with its state."""
 
     class Role(models.TextChoices):
         ENVELOPE = "envelope", _("Recipient")
@@ -195,18 +194,18 @@ class LogRecipient(models.Model):
 
     entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="recipients")
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.ENVELOPE)
-    #: In lower case, so that a search finds it by its index.
+    #: In lower case, so that searches can use the index.
     address = models.CharField(max_length=SHOWN)
     domain = models.CharField(max_length=SHOWN)
     state = models.CharField(max_length=16, choices=RECIPIENT_STATES)
     code = models.PositiveSmallIntegerField(default=0)
     reply = models.CharField(max_length=SHOWN * 2, blank=True)
     changed_at = models.DateTimeField(default=timezone.now)
-    #: What the provider calls the message, for this recipient.
+    #: The email provider's message id for this recipient.
     provider_id = models.CharField(
         max_length=255, blank=True, default="", db_index=True, editable=False
     )
-    #: What the provider told afterwards, when that happened, and why.
+    #: The tracking event that counts, its time and its reason.
     reported = models.CharField(
         max_length=16, choices=REPORTS, blank=True, default="", editable=False
     )
@@ -217,7 +216,7 @@ class LogRecipient(models.Model):
         default_permissions = ()
         ordering = ["id"]
         indexes = [
-            # The newest entries of an address or a domain, however many there are.
+            # Find the newest entries of an address or domain without sorting.
             models.Index(fields=["address", "entry"], name="wagtail_smtp_log_address"),
             models.Index(fields=["domain", "entry"], name="wagtail_smtp_log_domain"),
         ]
@@ -227,7 +226,7 @@ class LogRecipient(models.Model):
 
 
 class LogAttempt(models.Model):
-    """One try to hand a message to one server."""
+    """One attempt to send a message with one transport."""
 
     entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="attempts")
     via = models.CharField(max_length=100)
@@ -256,7 +255,7 @@ class StoredMessage(models.Model):
 
     entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="stored")
     content = models.BinaryField()
-    #: Bytes of ``content``, so that the quota is a sum over an index.
+    #: Bytes of ``content``; indexed, so that the total can be read from the index.
     size = models.PositiveBigIntegerField(db_index=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
@@ -268,9 +267,9 @@ class StoredMessage(models.Model):
 
 
 class DeliveryEvent(models.Model):
-    """One report of a provider about a message; without an entry, it waits for one.
+    """A tracking event from an email provider; without an entry, it waits for one.
 
-    No key of it is enforced by the database: a report may come while its entry is pruned.
+    The database doesn't enforce its foreign keys: an event may arrive while its entry is pruned.
     """
 
     entry = models.ForeignKey(
@@ -278,10 +277,10 @@ class DeliveryEvent(models.Model):
         null=True,
         on_delete=models.CASCADE,
         db_constraint=False,
-        db_index=False,  # the one below begins with it
+        db_index=False,  # the index in Meta begins with it
         related_name="events",
     )
-    #: None: the provider doesn't say whom it is about.
+    #: None: the provider names no recipient, or it isn't in the log.
     recipient = models.ForeignKey(
         LogRecipient,
         null=True,
@@ -290,17 +289,17 @@ class DeliveryEvent(models.Model):
         related_name="events",
     )
     set_key = models.UUIDField()
-    #: What makes it the same report when it comes again.
+    #: Identifies the event, so that it is stored only once.
     digest = models.CharField(max_length=64, unique=True)
     event_id = models.CharField(max_length=SHOWN, blank=True)
-    #: The provider's, without angle brackets.
+    #: The provider's message id, without angle brackets.
     message_id = models.CharField(max_length=SHOWN, blank=True)
-    #: The key of the entry, where the provider returns what was sent along.
+    #: The entry's key, if the provider returns the metadata that was sent.
     entry_key = models.UUIDField(null=True)
     address = models.CharField(max_length=SHOWN, blank=True)
     type = models.CharField(max_length=16, choices=REPORTS)
     happened_at = models.DateTimeField()
-    #: In the words of the provider, or of the recipient's server.
+    #: The response of the recipient's server, or the provider's description.
     reason = models.CharField(max_length=SHOWN * 2, blank=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
@@ -308,7 +307,7 @@ class DeliveryEvent(models.Model):
         default_permissions = ()
         ordering = ["happened_at", "id"]
         indexes = [
-            # Those of an entry; and those without one, of a set and of a message.
+            # For the events of an entry, and for waiting events by set and message.
             models.Index(fields=["entry", "set_key", "message_id"], name="wagtail_smtp_event_entry")
         ]
 

@@ -1,4 +1,4 @@
-"""Messages accepted but not yet handed over."""
+"""The outbox: messages that wait to be sent."""
 
 import uuid
 
@@ -10,11 +10,11 @@ from wagtail_smtp.models.log import LogEntry
 
 
 class OutboxMessage(models.Model):
-    """A message on its way; the row goes when its entry reaches a final state.
+    """A message in the outbox; the row is deleted when its entry reaches a final state.
 
-    A worker claims waiting rows with a lease: until ``lease_until`` they are its own, and
-    ``token`` says whose: who finds another one there has lost the row and changes nothing.
-    A row in state *sending* may have left, so nobody claims it again, ever.
+    A worker claims waiting rows until ``lease_until``, and writes its ``token`` into them. If the
+    token has changed, the worker has lost the row and must not change it. A row in state *sending*
+    is never claimed again, because the message may have been sent.
     """
 
     class State(models.TextChoices):
@@ -24,9 +24,9 @@ class OutboxMessage(models.Model):
 
     entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="outbox")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
-    #: 0 goes first: security mail.
+    #: 0 is sent first: security email.
     priority = models.PositiveSmallIntegerField(default=1)
-    #: What the message itself was marked with; empty: nothing.
+    #: The category set on the message; empty: none.
     category = models.CharField(max_length=50)
     category_source = models.CharField(max_length=20)
     tries = models.PositiveSmallIntegerField(default=0)

@@ -14,7 +14,7 @@ from wagtail_smtp.models.base import OnPrimary
 
 
 class Secret(models.Model):
-    """An encrypted value with its binding inside; sets and versions hold its id.
+    """An encrypted value that includes its binding; sets and versions refer to it by id.
 
     ``owner`` is the key of the settings set it was entered for. ``revoked_at`` is when it was
     removed; its ciphertext is emptied as soon as the live version doesn't need it.
@@ -52,7 +52,7 @@ class Secret(models.Model):
 
 
 class OAuthToken(models.Model):
-    """A token with its binding inside the ciphertext, and the lease for renewing it.
+    """An encrypted token that includes its binding, and the lease for renewing it.
 
     ``owner`` is the key of the settings set. ``fingerprint`` identifies the binding: the
     saved set and the live version may differ, and each keeps its own token. ``number`` counts

@@ -275,7 +275,7 @@ class SettingsSet(StagedModel, ClusterableModel):
 
 
 def _as_json(key: object) -> int | str | None:
-    """A user's primary key as a version's JSON keeps it."""
+    """A user's primary key as it is stored in a version's JSON."""
     return key if key is None or isinstance(key, int) else str(key)
 
 

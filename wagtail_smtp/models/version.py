@@ -12,15 +12,15 @@ from wagtail_smtp.models.base import OnPrimary
 
 
 def newest_format() -> int:
-    """The format that versions are written in; a function, so that no migration names it."""
+    """The current format; a function, so that migrations don't contain its value."""
     return FORMAT
 
 
 class ConfigurationVersion(models.Model):
-    """A frozen configuration. Rows are only ever added, and pruned at the old end.
+    """A frozen configuration. Rows are only added; old ones are pruned.
 
-    Identity is number *and* random id: a number comes again after a rolled-back
-    transaction or a restored database.
+    Compare versions by number *and* ``identity``: a number can be reused after a transaction is
+    rolled back or a database is restored.
     """
 
     number = models.PositiveIntegerField(_("version"), unique=True, editable=False)

@@ -300,7 +300,7 @@ def _phase(error: Exception | None) -> str:
 
 
 def _code(code: int) -> int:
-    """A reply code that fits the column: smtplib uses -1 for one that it can't read."""
+    """A reply code that fits the column; smtplib uses -1 for one that it can't parse."""
     return code if 0 <= code <= 999 else 0
 
 
@@ -311,7 +311,7 @@ def _words(attempt: Attempt) -> str:
 
 
 def words_of(error: BaseException, *, is_ours: bool = False) -> str:
-    """The text of one of our errors, the class name of any other: its text may have a password."""
+    """The text of our own errors; only the class name of others, whose text may have a password."""
     name = type(error).__name__
     return str(error) or name if is_ours or isinstance(error, EmailDeliveryError) else name
 
@@ -384,5 +384,5 @@ def _is_about_configuration(code: int, words: str) -> bool:
         return False
     if code in _LOGIN or _STATUSES.match(words) or _WORDS.search(words):
         return True
-    # Without a status of its own, 554 says that no message is accepted (RFC 5321 4.2.3).
+    # Without an enhanced status, 554 means that no message is accepted (RFC 5321 4.2.3).
     return code == 554 and not _STATUS.match(words)

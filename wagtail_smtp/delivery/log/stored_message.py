@@ -1,8 +1,8 @@
-"""A message as bytes that can be stored, and back.
+"""Convert messages to bytes that can be stored, and back; store and load them.
 
-What is frozen is the caller's message with Message-ID and Date fixed, before sender and redirect
-are applied: those are decided when it is sent. Its body is never rendered again, so signed parts
-stay as they are.
+A message is frozen as the caller made it, with Message-ID and Date set, but before the sender and
+the redirect are applied: those depend on the settings at the time it is sent. Its body is never
+rendered again, so signatures remain valid.
 """
 
 import email
@@ -41,10 +41,10 @@ from wagtail_smtp.models import LogEntry, StoredMessage
 from wagtail_smtp.runtime import process
 from wagtail_smtp.transports import mime
 
-#: Version of the format. Rows of a newer one are refused (ARCHITECTURE decision 9).
+#: Version of the format. Rows in any other format are refused (ARCHITECTURE decision 9).
 FORMAT = 1
 
-#: Attributes of provider backends that travel with a message; their values must fit into JSON.
+#: Attributes for email providers that are stored with a message, as JSON.
 ATTRIBUTES = (
     "envelope_sender",
     "esp_extra",
@@ -58,7 +58,7 @@ ATTRIBUTES = (
     "template_id",
     "track_clicks",
     "track_opens",
-    # Not a provider's: which of its headers were fixed here.
+    # Set by this plugin, not by a provider: the headers that were added when it was frozen.
     "wagtail_smtp_fixed",
 )
 #: Headers that are rendered again from a message's fields.
@@ -67,20 +67,20 @@ _FIELDS = frozenset({"subject", "from", "to", "cc", "bcc", "reply-to"})
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A message as bytes, compressed; ``size`` is in bytes as sent."""
+    """A message as compressed bytes; ``size`` is its uncompressed size in bytes."""
 
     content: bytes
     size: int
 
 
 def freeze(prepared: EmailMessage) -> Frozen:
-    """A message as bytes.
+    """Convert a message to bytes.
 
     Args:
         prepared: from :func:`wagtail_smtp.delivery.outgoing.prepare`.
 
     Raises:
-        ValueError: it can't be written, or a provider's attribute doesn't fit into JSON.
+        ValueError: it can't be rendered, or an attribute can't be stored as JSON.
     """
     if isinstance(prepared, FrozenMessage) and prepared.is_unchanged():
         return _packed(*prepared.wagtail_smtp_frozen)
@@ -90,7 +90,7 @@ def freeze(prepared: EmailMessage) -> Frozen:
         "to": [*map(str, prepared.to)],
         "cc": [*map(str, prepared.cc)],
         "bcc": [*map(str, prepared.bcc)],
-        # Whom its class adds or leaves out.
+        # A subclass may add recipients or leave some out.
         "recipients": [*map(str, prepared.recipients())],
         "reply_to": [*map(str, prepared.reply_to)],
         "subject": str(prepared.subject),
@@ -106,7 +106,7 @@ def _packed(values: dict[str, Any], content: bytes) -> Frozen:
 
 
 def _headers(prepared: EmailMessage, content: bytes) -> dict[str, str]:
-    """The message's own headers, those its class writes included."""
+    """The message's extra headers, including those that a subclass adds."""
     own = {str(name): str(value) for name, value in prepared.extra_headers.items()}
     if type(prepared).message is EmailMessage.message:
         return own
@@ -135,7 +135,7 @@ def _attributes(message: EmailMessage) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON doesn't know: translations in the language of now, and lists of other kinds."""
+    """Convert sets, and lazy translations in the active language, for ``json.dumps``."""
     if isinstance(value, Promise):
         return str(value)
     if isinstance(value, set | frozenset):
@@ -144,10 +144,11 @@ def _plain(value: Any) -> Any:
 
 
 def thaw(content: bytes) -> "FrozenMessage":
-    """The message that :func:`freeze` wrote.
+    """Convert what :func:`freeze` wrote back to a message.
 
     Raises:
-        MessageUnreadable: it is damaged, or was written by a newer release.
+        MessageUnreadable: it is damaged.
+        MessageLocked: it was written in another format, by another release.
     """
     try:
         head, _newline, written = zlib.decompress(content).partition(b"\n")
@@ -167,7 +168,7 @@ _MODERN = django.VERSION >= (6, 0)
 
 
 class FrozenMessage(EmailMultiAlternatives):
-    """A stored message. Its fields may be changed; its body is written as it was."""
+    """A stored message. Its fields can be changed; its body is sent as it was stored."""
 
     def __init__(self, values: dict[str, Any], content: bytes) -> None:
         super().__init__(
@@ -181,29 +182,29 @@ class FrozenMessage(EmailMultiAlternatives):
         )
         for name, value in values["attributes"].items():
             setattr(self, name, _moment(value) if name == "send_at" else value)
-        # One name that no cleaning of attributes takes for a provider's.
+        # A name that can't be mistaken for a provider's attribute.
         self.wagtail_smtp_frozen = (values, content)
 
     def recipients(self) -> list[str]:
-        """Those of the message that was frozen, until somebody addresses it anew."""
+        """The original message's recipients, unless ``to``, ``cc`` or ``bcc`` was changed."""
         values = self.wagtail_smtp_frozen[0]
         same = all(getattr(self, name) == values[name] for name in ("to", "cc", "bcc"))
         return list(values["recipients"]) if same else super().recipients()
 
     def is_unchanged(self) -> bool:
-        """Whether it would be frozen as it was."""
+        """Whether no field was changed, so that freezing it again gives the same bytes."""
         values, content = self.wagtail_smtp_frozen
         return self.as_frozen() is content and self.bcc == values["bcc"]
 
     @property
     def frozen_content(self) -> bytes:
-        """The message as it was written when it was frozen."""
+        """The whole message as rendered when it was frozen."""
         return self.wagtail_smtp_frozen[1]
 
     def as_frozen(self) -> bytes | None:
-        """The message as it was written, with another From at the most; None: more was changed.
+        """The message as stored, with the current From; None if another field was changed.
 
-        To say so is much faster than to write the headers anew.
+        This is much faster than rendering the headers again.
         """
         values, content = self.wagtail_smtp_frozen
         if (
@@ -219,7 +220,7 @@ class FrozenMessage(EmailMultiAlternatives):
         return _with_from(content, _from_line(self.from_email, self.encoding))
 
     def message(self, **kwargs: Any) -> Any:
-        """Headers from the fields, and the body as it was."""
+        """Render the headers from the fields; the body stays as stored."""
         written = self.as_frozen()
         if written is not None:
             return _Written(None, written)
@@ -261,7 +262,7 @@ class FrozenMessage(EmailMultiAlternatives):
 
 
 def _moment(value: Any) -> Any:
-    """A time as backends take it, if it is one; they take numbers and words of their own, too."""
+    """Parse an ISO time; other values, such as numbers and provider keywords, stay as they are."""
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -270,7 +271,7 @@ def _moment(value: Any) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _from_line(from_email: str, encoding: Any) -> bytes:
-    """The From header as Django writes it, with its line ends."""
+    """The From header as Django renders it, with its line endings."""
     fields = EmailMessage("", "", from_email, ["to@example.com"])
     fields.encoding = encoding
     head = mime.to_bytes(fields).partition(b"\r\n\r\n")[0] + b"\r\n"
@@ -288,7 +289,7 @@ def _with_from(content: bytes, line: bytes) -> bytes | None:
 
 
 def _parts(whole: MIMEPart, body: MIMEPart | None) -> Iterator[tuple[MIMEPart, bool]]:
-    """All but the body, and whether each is an alternative to it."""
+    """Yield every part except the body, and whether it is an alternative to the body."""
     of_alternatives = whole.get_content_type() == "multipart/alternative"
     for part in whole.iter_parts():
         if part is body:
@@ -300,19 +301,19 @@ def _parts(whole: MIMEPart, body: MIMEPart | None) -> Iterator[tuple[MIMEPart, b
             yield part, of_alternatives and not part.is_multipart() and not part.is_attachment()
 
 
-#: Parts that hold a body, not an attachment.
+#: Multipart types that contain a body, not an attachment.
 _OF_BODIES = ("multipart/alternative", "multipart/related")
 
 
 def _mimetype(part: MIMEPart) -> str:
-    """Its type, with parameters such as a calendar's ``method``."""
+    """A part's content type, with parameters such as a calendar's ``method``."""
     params = cast(Any, part["Content-Type"]).params if "Content-Type" in part else {}
     more = (f"; {name}={value}" for name, value in params.items() if name.lower() != "charset")
     return part.get_content_type() + "".join(more)
 
 
 def _legacy(part: Message) -> MIMEBase:
-    """A part as Django's older generations take it."""
+    """Convert a part to the class that Django before 6.0 expects."""
     base = MIMEBase(part.get_content_maintype(), part.get_content_subtype())
     vars(base).update(_headers=list(part.raw_items()), _payload=part.get_payload())
     return base
@@ -335,7 +336,7 @@ class _Written(Message):
             self._headers = [*kept, *own]
 
     def as_bytes(self, unixfrom: bool = False, policy: Any = None, linesep: str = "\r\n") -> bytes:
-        """The whole message, its lines ended by ``linesep``."""
+        """The whole message, with ``linesep`` as line ending."""
         written = self._content
         if self._fields is not None:
             head, separator, body = self._content.partition(b"\r\n\r\n")
@@ -354,7 +355,7 @@ class _Written(Message):
 
 
 def _mime_lines(head: bytes) -> bytes:
-    """Those lines of a head that say how the body is to be read, as they are."""
+    """The unchanged MIME header lines of a message's head."""
     kept: list[bytes] = []
     is_kept = False
     for line in head.split(b"\r\n"):
@@ -366,37 +367,37 @@ def _mime_lines(head: bytes) -> bytes:
 
 
 def is_mime(lower: str) -> bool:
-    """Whether a header, named in lower case, says how the body is to be read."""
+    """Whether a header is a MIME header; ``lower`` is its name in lower case."""
     return lower == "mime-version" or lower.startswith("content-")
 
 
-#: Percent of what may be stored, from which on ADMINS are told.
+#: Percentage of the quota at which ADMINS are alerted.
 WARN_AT = 80
-#: Bytes of a message that every MySQL and MariaDB in use accepts, with some for the rest of a
-#: statement.
+#: Message size, in bytes, that MySQL and MariaDB always accept, and an allowance for the rest of
+#: the statement.
 _ALWAYS_FITS, _OF_STATEMENT = 64 * 1024, 4 * 1024
-#: Seconds for which the sum of what is stored is taken from memory.
+#: Seconds for which the total stored size is cached.
 _REMEMBERED = 60
 
 
 def keep(entry: LogEntry, frozen: bytes) -> None:
-    """Store the message of an entry, as :func:`freeze.freeze` writes it.
+    """Store the message of an entry, as returned by :func:`freeze`.
 
     Raises:
-        StorageFull: the messages in all would be larger than the quota, or this one is larger
-            than the database accepts. Nothing was written, and the transaction is unharmed.
+        StorageFull: the quota would be exceeded, or the message is larger than the database
+            accepts. Nothing was written, and the transaction can still be used.
     """
     content = crypto.seal(frozen)
     _check_size(content)
     _usage.add(len(content))
-    # By its key: the entry itself would say that it is stored, also after a rollback.
+    # By primary key: otherwise ``entry.stored`` would be cached even after a rollback.
     StoredMessage.objects.create(entry_id=entry.pk, content=content, size=len(content))
 
 
 def _check_size(content: bytes) -> None:
-    """Refuse what MySQL and MariaDB would end the connection for, and with it the transaction.
+    """Refuse messages for which MySQL and MariaDB would close the connection.
 
-    The limit is asked for each time: it can be changed while this process runs.
+    The limit is read every time, because it can change while this process runs.
     """
     connection = connections[db_connections.write_alias()]
     if connection.vendor != "mysql" or len(content) < _ALWAYS_FITS:
@@ -414,17 +415,18 @@ def _check_size(content: bytes) -> None:
 
 
 def load(entry: LogEntry) -> FrozenMessage:
-    """The message of an entry.
+    """Load the message of an entry.
 
     Raises:
-        MessageUnreadable: it isn't stored, its key is gone, or it is damaged.
+        MessageUnreadable: it isn't stored, or it is damaged.
+        MessageLocked: it can't be decrypted, or another release wrote it.
     """
     stored = StoredMessage.objects.using(db_connections.write_alias()).filter(entry=entry)
     return opened(stored.values_list("content", flat=True).first())
 
 
 def opened(content: bytes | None) -> FrozenMessage:
-    """The message in a row's content, None if there is no row; errors as those of :func:`load`."""
+    """Decrypt a row's content (None: there is no row); raises what :func:`load` raises."""
     if content is None:
         raise MessageUnreadable("The message is not stored any more.")
     try:
@@ -436,7 +438,7 @@ def opened(content: bytes | None) -> FrozenMessage:
 
 
 def percent_used() -> int:
-    """How much of what may be stored is stored."""
+    """Percentage of the quota that is used."""
     rows = StoredMessage.objects.using(db_connections.write_alias())
     return int(100 * (rows.aggregate(octets=Sum("size"))["octets"] or 0) // conf.MAX_STORED)
 
@@ -450,10 +452,10 @@ class _Usage:
         self._known_until = 0.0
 
     def add(self, octets: int) -> None:
-        """Count ``octets`` more, unless that is too much.
+        """Count ``octets`` more bytes.
 
         Raises:
-            StorageFull: it is.
+            StorageFull: the quota would be exceeded; nothing was counted.
         """
         now = time.monotonic()
         if now >= self._known_until:
@@ -463,7 +465,7 @@ class _Usage:
                 self._octets, self._known_until = stored, now + _REMEMBERED
         with self._lock:
             if self._octets + octets > conf.MAX_STORED:
-                # Room may be made any moment; the next one asks again.
+                # Messages may be pruned at any time, so the next call reads the total again.
                 self._known_until = 0.0
                 alerts.note_store_usage(100)
                 raise StorageFull(
@@ -481,5 +483,5 @@ process.after_in_child(lambda: _usage.__init__())  # type: ignore[misc]
 
 
 def forget() -> None:
-    """Ask the database again how much is stored; for tests and after pruning."""
+    """Discard the cached total, so that it is read again; for tests and after pruning."""
     _usage.__init__()  # type: ignore[misc]

@@ -1,8 +1,8 @@
-"""What providers report afterwards, brought to the recipients it is about.
+"""Store tracking events of email providers, and match them with entries and recipients.
 
-Reports come in any order, more than once, and at times before the entry is written. Each step is
-one statement that may be repeated, and none waits for another's lock: a row that somebody else is
-changing is changed after it, to the higher of the two.
+Events arrive in any order, more than once, and sometimes before the entry is written. Each step is
+a single statement that can be repeated, so no locks are held between steps. If two processes update
+the same row, the event with the higher rank remains.
 """
 
 import hashlib
@@ -26,27 +26,28 @@ from wagtail_smtp.models.log import SHOWN
 
 logger = logging.getLogger(__name__)
 
-#: How long a report waits for its entry, and how many may wait for those of one set: a provider's
-#: account may carry mail of other applications too.
+#: How long an event waits for its entry, and how many events of one set may wait. Other
+#: applications may use the same account, so some events never get an entry.
 WAIT = timedelta(days=1)
 WAITING = 10_000
-#: Characters of a reason that are kept.
+#: Maximum length of a stored reason, in characters.
 REASON = 2 * SHOWN
-#: Reports taken at a time, and looked at again in one step of pruning.
+#: Events processed at a time, and per step of pruning.
 _BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One thing a provider tells of one message.
+    """A tracking event about one message.
 
     Attributes:
-        set_key: of the set whose reports these are; only entries sent through it are meant.
-        at: when it happened; None: the provider doesn't say.
-        message_id: the provider's.
-        address: as :func:`wagtail_smtp.delivery.log.entries.recipient` writes it; empty: not given.
-        entry_key: of the entry, where the provider returns what was sent along.
-        names_recipient: whether ``address`` can be relied on if several got the message.
+        set_key: the set whose webhook received it; only entries sent through this set match.
+        at: when it happened; None: unknown.
+        message_id: the provider's id of the message.
+        address: the recipient, as normalised by
+            :func:`wagtail_smtp.delivery.log.entries.recipient`; empty: unknown.
+        entry_key: the entry's key, if the provider returns the metadata that was sent.
+        names_recipient: whether ``address`` is reliable for messages with several recipients.
     """
 
     set_key: uuid.UUID
@@ -60,7 +61,7 @@ class Report:
     names_recipient: bool = True
 
     def event(self) -> DeliveryEvent:
-        """The row, not saved."""
+        """The event as an unsaved row."""
         same: list[object] = [str(self.set_key), self.type, self.address]
         if self.event_id:
             same.append(self.event_id)
@@ -80,33 +81,33 @@ class Report:
 
 
 def take(reports: Sequence[Report]) -> None:
-    """Keep the reports of one set that are new, and bring entries up to date.
+    """Store the new events of one set, and update entries and recipients.
 
-    To be called outside a transaction, or it would hold locks that others wait for.
+    Call this outside a transaction: its locks would make other processes wait.
     """
     for start in range(0, len(reports), _BATCH):
-        # In one order, so that two processes with the same reports don't wait for each other.
+        # Sorted, so that two processes with the same events don't deadlock.
         found = {row.digest: row for row in (item.event() for item in reports[start:][:_BATCH])}
         rows = [found[digest] for digest in sorted(found)]
         _match(rows)
         kept = [row for row in rows if row.entry_id is not None]
         kept += _as_many_as_may_wait([row for row in rows if row.entry_id is None])
         _events().bulk_create(sorted(kept, key=_digest), ignore_conflicts=True)
-        # Of those known already as well: who kept them may not have come this far.
+        # Including known events: the process that stored them may have died before this step.
         _raise(rows)
-        # Those that came before the entry was there, and were not seen when it was written.
+        # Events that arrived before the entry, and were not visible when it was written.
         adopt(_waiting(rows[0].set_key, {row.message_id for row in kept if row.entry_id}))
 
 
 def catch_up(entry: LogEntry, rows: Iterable[LogRecipient]) -> None:
-    """Give an entry that is being written the reports that came before it."""
+    """Apply the events that arrived before their entry, which is being written now."""
     ids = {_bare(row.provider_id) for row in rows} - {""}
     if ids and entry.set_key:
         adopt(_waiting(entry.set_key, ids))
 
 
 def adopt(rows: Sequence[DeliveryEvent]) -> None:
-    """Bring reports that waited to their entries, where these are there now."""
+    """Match events that waited for their entries, and apply those whose entry is found."""
     _match(rows)
     for row in rows:
         if row.entry_id is not None:
@@ -115,16 +116,16 @@ def adopt(rows: Sequence[DeliveryEvent]) -> None:
 
 
 def sweep(keep: timedelta) -> bool:
-    """Look again for the entries of those that wait, and remove what waited too long.
+    """Match waiting events again, and remove those that waited too long.
 
     Args:
-        keep: how long reports are kept at all, as their entries are.
+        keep: how long events are kept, which is as long as their entries.
 
     Returns:
         Whether there may be more to remove.
     """
     now = timezone.now()
-    # Each by an index of its own.
+    # Two queries, so that each uses an index.
     old = _events().filter(created_at__lt=now - keep).order_by("created_at")
     late = _events().filter(entry=None, created_at__lt=now - WAIT).order_by()
     gone = [key for rows in (old, late) for key in rows.values_list("pk", flat=True)[:_BATCH]]
@@ -167,7 +168,7 @@ def _digest(row: DeliveryEvent) -> str:
 
 
 def _bare(message_id: str) -> str:
-    """An id as all are compared: providers write theirs with angle brackets or without."""
+    """An id without angle brackets, which not all providers write."""
     return message_id.strip().removeprefix("<").removesuffix(">")
 
 
@@ -190,7 +191,7 @@ def _as_many_as_may_wait(rows: list[DeliveryEvent]) -> list[DeliveryEvent]:
 
 
 def _match(rows: Sequence[DeliveryEvent]) -> None:
-    """Find entry and recipient of each, where they are in the log."""
+    """Set the entry and recipient of each event, if they are in the log."""
     by_set: defaultdict[uuid.UUID, list[DeliveryEvent]] = defaultdict(list)
     for row in rows:
         by_set[row.set_key].append(row)
@@ -209,7 +210,7 @@ def _match(rows: Sequence[DeliveryEvent]) -> None:
 def _candidates(
     set_key: uuid.UUID, rows: Sequence[DeliveryEvent]
 ) -> tuple[dict[str, list[LogRecipient]], dict[uuid.UUID, list[LogRecipient]]]:
-    """Who got the messages, by the provider's id and by the entry's key."""
+    """The recipients these events may concern, by the provider's id and by the entry's key."""
     bare = {row.message_id for row in rows} - {""}
     keys = {row.entry_key for row in rows} - {None}
     mine = _recipients().filter(entry__set_key=set_key, role=LogRecipient.Role.ENVELOPE)
@@ -226,10 +227,10 @@ def _candidates(
 
 
 def _raise(rows: Iterable[DeliveryEvent]) -> None:
-    """Let recipients and entries show the highest that was reported of them."""
+    """Update recipients and entries to the event with the highest rank."""
     told = [row for row in rows if row.entry_id is not None and row.type in RANKS]
     told.sort(key=lambda row: (RANKS[row.type], row.happened_at))
-    # The last of each is the highest.
+    # Sorted by rank, so the last event of each recipient has the highest.
     of_recipients = {row.recipient_id: row for row in told if row.recipient_id is not None}
     for key, row in sorted(of_recipients.items()):
         lower, same = _states_below(RANKS[row.type]), _states_of(RANKS[row.type])
