@@ -99,7 +99,7 @@ def _recovered(attempt: Attempt) -> None:
 
 
 def _carrier(attempt: Attempt) -> str:
-    """What the attempt used, not by its name: a set can be renamed."""
+    """Identify the set by its key, because it can be renamed."""
     return attempt.key or "standard"
 
 

@@ -1,4 +1,4 @@
-"""What all admin pages of the plugin share: URL names, permissions, breadcrumbs, menu items."""
+"""Base classes of the plugin's admin pages: URL names, permissions, breadcrumbs, menu items."""
 
 import logging
 from functools import wraps

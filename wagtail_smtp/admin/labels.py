@@ -41,7 +41,7 @@ def category_choices():
 
 
 def carrier_label(row: LogEntry | LogAttempt) -> str:
-    """Return the label of what sent, or tried to send, a message; empty if nothing did."""
+    """Return the label of an attempt's carrier, or an entry's last one; empty if there was none."""
     return str(STANDARD_DELIVERY) if row.via and row.set_key is None else row.via
 
 

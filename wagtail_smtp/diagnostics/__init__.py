@@ -1,1 +1,1 @@
-"""Explain failures in plain language."""
+"""Check settings sets, send test emails and report the status."""

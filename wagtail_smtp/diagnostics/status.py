@@ -69,9 +69,9 @@ class Status:
         version: 0 if nothing has been made live yet.
         forced_redirect: None if the settings force no redirect.
         overdue: how many seconds the oldest message in the outbox is overdue.
-        notices: what is turned on but has no effect.
-        waiting_notices: what will have no effect after a reload.
-        alarms: what is wrong; empty if all is well.
+        notices: settings that are on but have no effect.
+        waiting_notices: settings that will have no effect after a reload.
+        alarms: current problems; empty if there are none.
     """
 
     version: int
@@ -129,7 +129,7 @@ def _alarms(
     overdue: float,
     failures: int,
 ) -> Iterator[str]:
-    """What needs attention now."""
+    """Yield the problems that need attention now."""
     yield from map(str, _live_problems())
     yield from (str(notice) for notice in active if notice.kind == "redirect")
     for state in tokens:
@@ -218,7 +218,7 @@ def _failures() -> tuple[FailedMessage, ...]:
 
 
 def problems(tolerated: int = 0) -> tuple[str, ...]:
-    """List what is wrong; empty if all is well.
+    """List current problems; empty if there are none.
 
     Args:
         tolerated: how many messages may have failed in the last hour, or waited longer than that.

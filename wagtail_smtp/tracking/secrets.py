@@ -40,7 +40,7 @@ class WebhookSecret:
 
 
 def binding(transport: str, key: object) -> Mapping[str, str]:
-    """What the secrets are bound to: a set, as long as it uses this provider."""
+    """The binding of the secrets: they are only valid for this set and this provider."""
     return {"transport": transport, "use": "webhook", "set": str(key)}
 
 
@@ -80,8 +80,7 @@ def accepted(key: uuid.UUID, transport: str) -> WebhookSecret | None:
     """The secrets that events about mail of the set ``key``, sent by this provider, must prove.
 
     Events are about mail that was already sent, so changes need no reload: the saved set counts.
-    The live version only counts for what the set has lost: if it was deleted, or for the provider
-    that it used before.
+    The live version only counts if the set was deleted, or for the provider that it used before.
 
     Returns:
         None if no events are accepted.

@@ -1,4 +1,4 @@
-"""The contract of a transport: what it sends, how it is checked, and what it can do."""
+"""Base class of transports, and the data types they share."""
 
 import functools
 import threading
@@ -181,7 +181,7 @@ class Transport(ABC):
     supports_login_check: bool = False
 
     def prepare(self, outgoing: OutgoingMessage) -> None:
-        """Do what can fail before anything is sent. Call it before :meth:`send`.
+        """Do everything that can fail before the message is sent. Call this before :meth:`send`.
 
         Raises:
             EmailDeliveryError, ValueError: the message was not sent.
@@ -207,7 +207,7 @@ class Transport(ABC):
 
     @abstractmethod
     def check(self, sender: str = "", outgoing: OutgoingMessage | None = None) -> Iterator[Stage]:
-        """Check the connection over one of its own; yield each stage when it is done.
+        """Check the server on a separate connection; yield each stage when it is done.
 
         A failed stage is the last. Errors are in the stages, never raised.
 

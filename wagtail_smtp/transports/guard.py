@@ -125,8 +125,8 @@ def open_first(
         addresses: from :func:`resolve`; they are not resolved again.
         timeout: seconds to wait for one address; all together may take twice as long. Also the
             socket's timeout while ``use`` runs, unless other addresses need some of the time.
-        use: called with the connected socket; does what proves that the address works, such as
-            TLS. If it raises, the socket is closed and the next address is tried.
+        use: called with the connected socket; proves that the address works, for example by a
+            TLS handshake. If it raises, the socket is closed and the next address is tried.
 
     Raises:
         OSError: no address works; the error is from the address that got furthest.
@@ -201,7 +201,7 @@ def is_allowed(address: str | int, port: int, *, any_port: bool = False) -> bool
     internal = [candidate for candidate in candidates if _is_internal(candidate)]
     if any_port or not internal or port in MAIL_PORTS:
         return True
-    # An address with embedded addresses is allowed if all of those are.
+    # An address with embedded addresses is only allowed if all of them are.
     needed = [candidate for candidate in inner if candidate in internal] or [ip]
     return _is_listed(ip) or all(map(_is_listed, needed))
 

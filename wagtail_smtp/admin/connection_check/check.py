@@ -53,7 +53,7 @@ class ConnectionCheck:
 
     Attributes:
         outgoing: the test email; None: only the connection is tested.
-        login: the text that says what the check logs in with.
+        login: describes the credentials that the check uses.
         notes: texts to show in addition to the stages.
     """
 

@@ -77,7 +77,7 @@ def last_result(request, configuration):
     """Return the :class:`Result` of the user's last test, or None.
 
     Args:
-        configuration: what is live.
+        configuration: the live configuration.
     """
     last = request.session.get(KEY)
     if last is None:

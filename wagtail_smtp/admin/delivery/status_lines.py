@@ -80,7 +80,7 @@ def status_lines(overview, *, is_stuck):
     """Return every problem, the worst first; without a bad one, whether email is known to work.
 
     Args:
-        overview: what is live.
+        overview: describes the live configuration.
         is_stuck: whether the outbox is not being processed.
     """
     lines = [*_problems(overview, is_stuck)]

@@ -23,7 +23,7 @@ from wagtail_smtp.models import LogEntry, LogRecipient
 #: Rows of an export, and entries read at a time.
 ROWS = 50_000
 _CHUNK = 500
-#: Addresses of a message that are listed; a cell can hold 32,767 characters.
+#: Maximum number of addresses in a cell, which is limited to 32,767 characters.
 _ADDRESSES = 100
 #: What a spreadsheet may read as the start of a formula: also full-width characters, and after
 #: spaces and quotes (OWASP, "CSV Injection").

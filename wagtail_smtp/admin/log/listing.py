@@ -23,7 +23,7 @@ from wagtail_smtp.admin.log.resends import best_resends, resend_label
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
 
-#: Entries that are counted and paged through; older ones have a listing of their own.
+#: Entries that are counted and paged through; older ones are in a separate listing.
 CAP = 1000
 
 

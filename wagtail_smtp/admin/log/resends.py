@@ -1,4 +1,4 @@
-"""What became of a message that was resent, as the log shows it."""
+"""The resends of a message and their outcome, for the log."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -87,7 +87,7 @@ class ConsentPanel(Panel):
             context["redirect_uri"] = redirect_uri(self.request)
             if not self.instance.pk:
                 return context
-            # As it is stored: after a mistake the form's instance holds what was typed.
+            # The stored set: after a validation error, the form's instance contains what was typed.
             stored = SettingsSet.objects.filter(pk=self.instance.pk).first()
             if stored is not None and stored.authentication == SettingsSet.Authentication.OAUTH2:
                 context["state"] = token_state(stored)

@@ -156,7 +156,7 @@ class EditView(SetFormView, snippets.EditView):
         )
 
     def get_context_data(self, **kwargs):
-        # As it is stored: after a mistake, the form's instance contains what was typed.
+        # The stored set: after a validation error, the form's instance contains what was typed.
         shown = notices(draft_configuration(), self.request.user, key=str(self.object.key))
         return super().get_context_data(**kwargs) | {"notices": shown}
 

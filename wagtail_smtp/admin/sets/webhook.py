@@ -188,7 +188,7 @@ class TrackingPanel(Panel):
 
         @cached_property
         def item(self):
-            """The set as it is stored: after a mistake the form's holds what was typed."""
+            """The stored set; after an error, the form's instance contains what was typed."""
             return SettingsSet.objects.filter(pk=self.instance.pk).first()
 
         def is_shown(self):

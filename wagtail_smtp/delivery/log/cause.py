@@ -1,4 +1,4 @@
-"""The cause of a failure, found while the exception is still at hand and stored in the entry."""
+"""Find the cause of a failure from its exception, to store it in the entry."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -30,7 +30,7 @@ def find(delivery: DeliveryResult, state: str, recipients: Iterable[LogRecipient
 
     Args:
         state: of the entry.
-        recipients: those of the envelope, as they are logged.
+        recipients: the envelope recipients, as logged.
     """
     if state == State.SENT:
         return ""
@@ -47,7 +47,7 @@ def find(delivery: DeliveryResult, state: str, recipients: Iterable[LogRecipient
 
 def _of_recipients(recipients: Iterable[LogRecipient]) -> str:
     for row in recipients:
-        # A deferred recipient's state may say by now that it waits, or was given up.
+        # A deferred recipient may be in another state by now: waiting, or given up.
         is_refused = row.state in (RecipientState.REFUSED, RecipientState.DEFERRED)
         if is_refused or (row.code and row.state != RecipientState.SENT):
             return explain(Failure("rcpt", row.code, row.reply)).slug

@@ -440,7 +440,7 @@ def opened(content: bytes | None) -> FrozenMessage:
 def percent_used() -> int:
     """Percentage of the quota that is used."""
     rows = StoredMessage.objects.using(db_connections.write_alias())
-    return int(100 * (rows.aggregate(octets=Sum("size"))["octets"] or 0) // conf.MAX_STORED)
+    return int(100 * (rows.aggregate(stored=Sum("size"))["stored"] or 0) // conf.MAX_STORED)
 
 
 class _Usage:
@@ -448,11 +448,11 @@ class _Usage:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._octets = 0
+        self._stored_size = 0
         self._known_until = 0.0
 
-    def add(self, octets: int) -> None:
-        """Count ``octets`` more bytes.
+    def add(self, size: int) -> None:
+        """Count ``size`` more bytes.
 
         Raises:
             StorageFull: the quota would be exceeded; nothing was counted.
@@ -460,11 +460,11 @@ class _Usage:
         now = time.monotonic()
         if now >= self._known_until:
             rows = StoredMessage.objects.using(db_connections.write_alias())
-            stored = rows.aggregate(octets=Sum("size"))["octets"] or 0
+            stored = rows.aggregate(stored=Sum("size"))["stored"] or 0
             with self._lock:
-                self._octets, self._known_until = stored, now + _REMEMBERED
+                self._stored_size, self._known_until = stored, now + _REMEMBERED
         with self._lock:
-            if self._octets + octets > conf.MAX_STORED:
+            if self._stored_size + size > conf.MAX_STORED:
                 # Messages may be pruned at any time, so the next call reads the total again.
                 self._known_until = 0.0
                 alerts.note_store_usage(100)
@@ -472,8 +472,8 @@ class _Usage:
                     f"The stored messages would be larger than {conf.MAX_STORED} bytes "
                     "(WAGTAIL_SMTP['MAX_STORED'])."
                 )
-            self._octets += octets
-            percent = 100 * self._octets // conf.MAX_STORED
+            self._stored_size += size
+            percent = 100 * self._stored_size // conf.MAX_STORED
         if percent >= WARN_AT:
             alerts.note_store_usage(percent)
 

@@ -135,7 +135,7 @@ def sweep(keep: timedelta) -> bool:
 
 
 def erase(address: str, clean: Callable[[str], str], entry: int | None) -> None:
-    """Erase an address from the events of an entry; None: from those without an entry yet.
+    """Erase an address from the events of an entry; None: from events without an entry.
 
     Args:
         clean: removes it from a text.

@@ -21,11 +21,11 @@ from wagtail_smtp.models import LogEntry
 
 logger = logging.getLogger(__name__)
 
-#: The error of MySQL and MariaDB about a character that the column can't hold.
+#: The error code of MySQL and MariaDB for a character that the column can't store.
 _INCORRECT_STRING = 1366
 #: Approximate number of bytes of a row in memory.
 _OF_ROW = 2048
-#: What is replaced if the database can't store a text: utf8mb3 has three bytes per character,
+#: Characters to replace if the database can't store a text: utf8mb3 has three bytes per character,
 #: and every character set has ASCII.
 _PLAINER = ((re.compile("[^\x00-\uffff]"), "\ufffd"), (re.compile("[^\x00-\x7f]"), "?"))
 
@@ -145,7 +145,7 @@ def _written(attempt: WriteAttempt, alias: str) -> LogEntry:
 
 
 def as_held(run: Callable[[], T], rows: Sequence[Model]) -> T:
-    """Write ``rows``; if the database can't hold their texts, replace what is in the attempt.
+    """Write ``rows``; if the database can't store their texts, replace characters and try again.
 
     Args:
         run: writes them, in a separate transaction or savepoint.

@@ -2,7 +2,7 @@
 
 - *One write* (PIPELINING and CHUNKING): all commands and the message together, one round trip.
   The message is sent before the first reply is read, so if the connection breaks, the outcome is
-  unknown. Therefore it is only used on a session that was just used.
+  unknown. It is therefore only used on a session that was used a moment ago.
 - *Grouped* (PIPELINING): the commands together, the message after their replies.
 - *One by one* otherwise.
 
