@@ -17,7 +17,7 @@ from wagtail_smtp.admin import permissions
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.runtime import error_logging
 
-#: Names of the URLs that pages of other folders link to.
+#: Names of the URLs that other modules link to.
 DELIVERY = "wagtail_smtp_delivery:index"
 LOG = "wagtail_smtp_log:index"
 LOG_ENTRY = "wagtail_smtp_log:entry"
@@ -71,7 +71,7 @@ class EmailViewSet(RequiresTables):
 
     Attributes:
         any_permission_required: the menu item is shown to users with one of these. The views have
-            permissions of their own.
+            separate permissions.
     """
 
     any_permission_required: tuple[str, ...] = ()

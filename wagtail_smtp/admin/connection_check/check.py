@@ -110,7 +110,7 @@ class ConnectionCheck:
         return bool(tried & reached)
 
     def _success(self, reached):
-        """Say no more than the stages prove."""
+        """Return the text of a successful check, which claims only what the stages proved."""
         if self.outgoing is None:
             return proved(self.item, reached)
         recipients = ", ".join(self.outgoing.envelope.recipients)

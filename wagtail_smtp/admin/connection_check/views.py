@@ -164,7 +164,7 @@ class CheckView(View):
         if address is not None:
             data |= {"address": address, "recipients": list(check.outgoing.envelope.recipients)}
         action = "test_connection" if address is None else "send_test_email"
-        # A new set can't have an audit entry of its own yet.
+        # A new set can't have an audit entry yet.
         instance = self.stored_set() or DeliverySettings.load()
         log(instance=instance, action=f"wagtail_smtp.{action}", data=data)
 

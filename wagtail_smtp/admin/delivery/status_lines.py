@@ -39,12 +39,12 @@ def without_addresses(redirect):
 
 @dataclass(frozen=True)
 class StatusLine:
-    """One line about what works or doesn't.
+    """A status line.
 
     Attributes:
-        kind: what it is about.
+        kind: identifies its subject, e.g. ``store``.
         tone: ``good``, ``unsure`` or ``bad``.
-        advice: what to do.
+        advice: how to fix it.
         anchor: id of the section of the page with details.
     """
 

@@ -25,8 +25,8 @@ ROWS = 50_000
 _CHUNK = 500
 #: Maximum number of addresses in a cell, which is limited to 32,767 characters.
 _ADDRESSES = 100
-#: What a spreadsheet may read as the start of a formula: also full-width characters, and after
-#: spaces and quotes (OWASP, "CSV Injection").
+#: What a spreadsheet may treat as the start of a formula: also full-width characters, and
+#: characters after spaces and quotes (OWASP, "CSV Injection").
 _FORMULA = r"[\s\ufeff\u200b\u2060\"']*[=+\-@\uff1d\uff0b\uff0d\uff20]"
 _STARTS = re.compile(rf"{_FORMULA}|[\t\r\n]")
 #: The same after a cell separator, which isn't a comma in every language.

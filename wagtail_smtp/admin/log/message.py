@@ -1,4 +1,4 @@
-"""A stored message as the log shows it: its text, attachments and source."""
+"""Show a stored message in the log: its text, attachments and source."""
 
 import email
 import posixpath

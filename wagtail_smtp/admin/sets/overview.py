@@ -1,4 +1,4 @@
-"""What the admin says about saved sets: how they are used, what changes, and what has no effect."""
+"""Describe saved sets in the admin: how they are used, what changes, and what has no effect."""
 
 from dataclasses import dataclass
 

@@ -538,7 +538,7 @@ def _wrong(option: Option, value: str) -> Any:
         return "" if is_host(value) else _("Enter only a domain, for example mg.example.com.")
     if option.kind == "region":
         return "" if _AWS_REGION.match(value) else _("Enter a region, for example eu-west-1.")
-    # It travels in headers and URLs.
+    # It is sent in headers and URLs.
     return "" if _WORD.match(value) else _("Enter only letters, digits and - _ . :")
 
 
