@@ -93,7 +93,7 @@ def take(reports: Sequence[Report]) -> None:
         kept = [row for row in rows if row.entry_id is not None]
         kept += _as_many_as_may_wait([row for row in rows if row.entry_id is None])
         _events().bulk_create(sorted(kept, key=_digest), ignore_conflicts=True)
-        # Including known events: the process that stored them may have died before this step.
+        # Including known events: the process that stored them may not have reached this step.
         _raise(rows)
         # Events that arrived before the entry, and were not visible when it was written.
         adopt(_waiting(rows[0].set_key, {row.message_id for row in kept if row.entry_id}))
