@@ -29,16 +29,20 @@ def server() -> Iterator[HostileServer]:
         yield one
 
 
-def another(postgresql: PostgreSQL) -> LogConsole:
-    environment = postgresql.environment | {"PGDATABASE": "outbox_log"}
-    return LogConsole(environment, conf={"DELIVERY": "immediate"})
+@pytest.fixture(scope="module")
+def shared_database(postgresql: PostgreSQL) -> dict[str, str]:
+    """The environment that selects this module's database."""
+    return postgresql.create_database()
+
+
+def another(database: dict[str, str]) -> LogConsole:
+    return LogConsole(database, conf={"DELIVERY": "immediate"})
 
 
 @pytest.fixture(scope="module")
-def console(postgresql: PostgreSQL, server: HostileServer) -> Iterator[LogConsole]:
+def console(shared_database: dict[str, str], server: HostileServer) -> Iterator[LogConsole]:
     """On PostgreSQL, in a database of this module."""
-    postgresql.execute("CREATE DATABASE outbox_log")
-    with another(postgresql) as one:
+    with another(shared_database) as one:
         one("migrate")
         one("make_sets", servers=[set_for(server)])  # type: ignore[arg-type]
         yield one
@@ -89,17 +93,21 @@ def test_a_caller_that_locks_the_log_waits_for_itself_shortly(
 
 @pytest.mark.postgres
 def test_no_more_connections(
-    postgresql: PostgreSQL, console: LogConsole, subject: str, server: HostileServer
+    postgresql: PostgreSQL,
+    shared_database: dict[str, str],
+    console: LogConsole,
+    subject: str,
+    server: HostileServer,
 ) -> None:
-    before = len(server.received)
+    before, name = len(server.received), shared_database["PGDATABASE"]
     # The one that is there stays. A limit would not hold for a superuser.
-    with another(postgresql) as other:
+    with another(shared_database) as other:
         other("send", subject=f"{subject}-first")
-        postgresql.execute("ALTER DATABASE outbox_log ALLOW_CONNECTIONS false")
+        postgresql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         try:
             _took, [warning] = other("send_in_transaction", subject=subject)
         finally:
-            postgresql.execute("ALTER DATABASE outbox_log ALLOW_CONNECTIONS true")
+            postgresql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         assert LATER in warning
         assert len(server.received) == before + 2
         until(other, subject, {f"{subject}-first": "sent", subject: "sent"})
@@ -115,8 +123,10 @@ def test_forks_threads_and_loops(console: LogConsole, subject: str) -> None:
 
 
 @pytest.mark.postgres
-def test_its_connection_is_closed_when_idle(postgresql: PostgreSQL, console: LogConsole) -> None:
-    with another(postgresql) as other:
+def test_its_connection_is_closed_when_idle(
+    shared_database: dict[str, str], console: LogConsole
+) -> None:
+    with another(shared_database) as other:
         before, during, after = other("connections_when_idle", idle=0.5)
     assert (during, after) == (before + 1, before)
 
