@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.browser.test_main_job import LIST, person
-from tests.browser.test_set_tests import button, saved, title
+from tests.browser.test_set_tests import saved, start, title
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.identity_provider import IdentityProvider
 from tests.support.servers.smtp_server import CA_PEM
@@ -44,7 +44,7 @@ def test_from_a_password_to_oauth(person, provider, server, saved):
     assert "is connected" in page.inner_text("body")
     assert "The access token is valid" in page.inner_text("body")
 
-    button(page, "Test only").click()
+    start(page, "Test only")
     title(page, "Test passed")
     assert "Tested with an access token" in page.inner_text("main")
 

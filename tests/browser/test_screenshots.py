@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.test_main_job import LIST, person
+from tests.browser.test_set_tests import start
 
 __all__ = ["person"]
 pytestmark = pytest.mark.browser
@@ -70,7 +71,7 @@ def _test_the_first(person):
     page = person.page
     person.go(LIST)
     person.go(page.locator("tbody .title a").first.get_attribute("href"))
-    page.get_by_role("button", name="Test only", exact=True).click()
+    start(page, "Test only")
     expect(page.get_by_role("heading", name="Test passed")).to_be_visible()
 
 
