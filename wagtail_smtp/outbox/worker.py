@@ -32,8 +32,10 @@ logger = logging.getLogger(__name__)
 #: Maximum number of messages marked as *sending* together. If a worker dies, at most this many of
 #: each thread become *unknown*.
 WINDOW = 10
-#: Messages that a thread claims together while servers are fast, because each claim is a commit.
+#: Messages that a thread claims together while a window takes less than :data:`_FAST` seconds:
+#: each claim is a commit. With slower servers, the other threads need their share.
 CLAIM = 50
+_FAST = 0.1
 #: Seconds of sending after which a worker writes outcomes.
 _SECONDS_OF_WINDOW = 1
 
@@ -57,7 +59,7 @@ class Worker:
         #: Messages not marked as *sending* yet, and the token of their claim.
         self._claimed: list[OutboxMessage] = []
         self._claim_token: uuid.UUID | None = None
-        self._window = 1
+        self._window = self._claim_size = 1
         self._cleaned_up_at = self._renewed_at = 0.0
         self.again_at: list[datetime] = []
         self.is_through = False
@@ -97,7 +99,8 @@ class Worker:
             raise
         self._cleaned_up_at, self.is_through = 0.0, False
         # A server that was fast before may be slow now.
-        self._window, self._renewed_at = 1, time.monotonic()
+        self._window = self._claim_size = 1
+        self._renewed_at = time.monotonic()
         self._release_claim()
         try:
             return self._deliver(deadline)
@@ -149,8 +152,7 @@ class Worker:
         if not self._claimed:
             # Set it first: the claim may succeed even if the connection is lost during it.
             self._claim_token = token = uuid.uuid4()
-            limit = self._window if self._window < WINDOW else CLAIM
-            self._claimed = claims.claim(limit, token)[1]
+            self._claimed = claims.claim(self._claim_size, token)[1]
             if not self._claimed:
                 self._claim_token = None
         window, self._claimed = self._claimed[: self._window], self._claimed[self._window :]
@@ -178,6 +180,8 @@ class Worker:
         """
         fitting = int(_SECONDS_OF_WINDOW * count / seconds) if seconds > 0 else WINDOW
         self._window = max(1, min(fitting, 2 * self._window, WINDOW))
+        is_fast = self._window == WINDOW and seconds < _FAST
+        self._claim_size = CLAIM if is_fast else self._window
 
     def _write(
         self, token: uuid.UUID, results: Sequence[Result], claimed: Sequence[OutboxMessage]
