@@ -47,12 +47,14 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
     if skips_locked:
         due = due.select_for_update(skip_locked=True)
     with transaction.atomic(using=connection.alias) if skips_locked else nullcontext():
-        keys = list(due.values_list("pk", flat=True)[:limit])
         lease = clock.now(conf.OUTBOX_LEASE)
-        # Without SKIP LOCKED, another worker may have claimed some of them since.
-        if not keys or not free.filter(pk__in=keys).update(
-            state=_State.CLAIMED, token=token, lease_until=lease
-        ):
+        while keys := list(due.values_list("pk", flat=True)[:limit]):
+            # Without SKIP LOCKED, other workers may have claimed them since: look for more.
+            if free.filter(pk__in=keys).update(
+                state=_State.CLAIMED, token=token, lease_until=lease
+            ):
+                break
+        else:
             return token, []
     claimed = rows().filter(token=token, state=_State.CLAIMED).annotate(claimed_at=clock.now())
     return token, list(claimed.select_related("entry").order_by("priority", "due_at", "id"))
