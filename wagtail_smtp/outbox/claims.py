@@ -23,6 +23,10 @@ from wagtail_smtp.models.choices import State
 _State = OutboxMessage.State
 _TABLE = OutboxMessage._meta.db_table
 
+#: How often a claim looks for messages again. It is limited because a caller's transaction may show
+#: rows as they were.
+_CLAIM_ATTEMPTS = 10
+
 
 def rows() -> "QuerySet[OutboxMessage]":
     """The outbox, on the database it is written to."""
@@ -48,7 +52,10 @@ def claim(limit: int, token: uuid.UUID | None = None) -> tuple[uuid.UUID, list[O
         due = due.select_for_update(skip_locked=True)
     with transaction.atomic(using=connection.alias) if skips_locked else nullcontext():
         lease = clock.now(conf.OUTBOX_LEASE)
-        while keys := list(due.values_list("pk", flat=True)[:limit]):
+        for _attempt in range(_CLAIM_ATTEMPTS):
+            keys = list(due.values_list("pk", flat=True)[:limit])
+            if not keys:
+                return token, []
             # Without SKIP LOCKED, other workers may have claimed them since: look for more.
             if free.filter(pk__in=keys).update(
                 state=_State.CLAIMED, token=token, lease_until=lease
