@@ -8,10 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help demo demo-reset demo-venv test lint unit coverage test-postgresql test-mariadb soak fuzz screenshots \
-  matrix messages test-newest test-codes configurations bench
+  matrix messages test-newest test-codes configurations configurations-newest bench
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
 
 demo: demo-venv  ## Try it: a Wagtail site with real SMTP servers; PORT=9000 changes all ports
 	@exec .demo/venv/bin/python -m example_site
@@ -84,9 +84,13 @@ test-codes: $(VENV)/.installed  ## Test with packages that send codes and login 
 	$(BIN)/python -m pip install --quiet --editable '.[test-codes]'
 	$(BIN)/python -m pytest tests/configurations/test_codes.py tests/diagnostics/test_health.py
 
+# The servers of web applications that the tests use if they are installed.
+SERVERS := gevent pyuwsgi uvicorn
+ALL_CONFIGURATIONS := pytest $(PROCESSES) tests/configurations
+
 configurations: $(VENV)/.installed  ## Test in projects with other configurations and servers; slow
-	$(BIN)/python -m pip install --quiet gevent uvicorn
-	WAGTAIL_SMTP_ALL_CONFIGURATIONS=1 $(BIN)/python -m pytest tests/configurations
+	$(BIN)/python -m pip install --quiet $(SERVERS)
+	WAGTAIL_SMTP_ALL_CONFIGURATIONS=1 $(BIN)/python -m $(ALL_CONFIGURATIONS)
 
 soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a failing server, on each database
 	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_outbox_soak.py
@@ -119,6 +123,10 @@ $(NEWEST)/.installed: pyproject.toml
 
 test-newest: $(NEWEST)/.installed  ## Run what a version can change on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)
 	$(NEWEST)/bin/python -m pytest -m 'not browser and not same_on_all_versions' $(PROCESSES)
+
+configurations-newest: $(NEWEST)/.installed  ## The same on Django 6.1 and Wagtail 8.0
+	$(NEWEST)/bin/python -m pip install --quiet $(SERVERS)
+	WAGTAIL_SMTP_ALL_CONFIGURATIONS=1 $(NEWEST)/bin/python -m $(ALL_CONFIGURATIONS)
 
 BENCH := .venv-bench
 

@@ -3,14 +3,17 @@
 import os
 import re
 import secrets
+import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
 from html import unescape
 from pathlib import Path
-from socket import create_server
+from socket import create_connection, create_server
 from urllib.parse import urljoin
 
 import requests
@@ -18,6 +21,8 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 #: A page of the admin that belongs to the plugin.
 OURS = re.compile(r"/admin/(email|snippets/wagtail_smtp)\b")
+#: Seconds that a page may take.
+_ANSWER = 60
 #: What answers with a file or ends the session, or isn't a page of the plugin's own.
 _LEFT_OUT = re.compile(r"export|download|logout|history|usage")
 
@@ -45,6 +50,13 @@ class Project:
         assert begin in text
         text = text.replace(begin, f'{begin}    "wagtail_smtp",\n')
         base.write_text(f'{text}\nEMAIL_BACKEND = "wagtail_smtp.backend.EmailBackend"\n')
+
+    def copied_to(self, folder: Path) -> "Project":
+        """A copy, with a copy of its SQLite database."""
+        shutil.copytree(self.folder, folder)
+        copied = copy(self)
+        copied.folder = folder
+        return copied
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the project's package."""
@@ -89,19 +101,55 @@ class Project:
             port = str(free.getsockname()[1])
         address = f"127.0.0.1:{port}"
         command = [part.replace("ADDRESS", address).replace("PORT", port) for part in server]
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=self.folder,
-            env=os.environ | _PRODUCTION | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        log = self.folder / "server.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=self.folder,
+                env=os.environ | _PRODUCTION | {"PYTHONPATH": str(ROOT)},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
         try:
+            _wait_for_port(process, int(port))
             with Browser(f"http://{address}") as browser:
                 yield browser
-        finally:
-            process.terminate()
+        except BaseException as error:
+            _stop(process, at_once=True)
+            error.add_note(_end_of(log))
+            raise
+        stopped_itself = _stop(process)
+        assert stopped_itself, f"The server did not stop: {_end_of(log)}"
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-10_000:]
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            return create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError("The server did not start") from None
+        time.sleep(0.1)
+
+
+def _stop(process: subprocess.Popen[bytes], at_once: bool = False) -> bool:
+    """Stop a server and all that it started; whether a signal to terminate was enough."""
+    if not at_once:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
             process.wait(30)
+    stopped_itself = process.poll() is not None
+    # Its workers are in its group, even if it's gone.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+    return stopped_itself
 
 
 class Browser:
@@ -112,8 +160,7 @@ class Browser:
         self._session = requests.Session()
 
     def __enter__(self) -> "Browser":
-        self._wait()
-        login = self._session.get(f"{self._site}/admin/login/")
+        login = self.get("/admin/login/")
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', login.text)
         assert token is not None
         self._session.post(
@@ -124,6 +171,7 @@ class Browser:
                 "password": "password of the tests",
             },
             headers={"Referer": login.url},
+            timeout=_ANSWER,
         )
         return self
 
@@ -132,7 +180,7 @@ class Browser:
 
     def get(self, path: str) -> requests.Response:
         """A page."""
-        return self._session.get(urljoin(self._site, path))
+        return self._session.get(urljoin(self._site, path), timeout=_ANSWER)
 
     def plugin_pages(self) -> dict[str, requests.Response]:
         """Every page of the plugin that a link leads to, from the home page on."""
@@ -147,16 +195,6 @@ class Browser:
                 if OURS.match(found) and not _LEFT_OUT.search(found):
                     waiting.append(found)
         return pages
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self._session.get(f"{self._site}/admin/login/", timeout=30)
-                return
-            except requests.ConnectionError:
-                assert time.monotonic() < deadline, "gunicorn did not start"
-                time.sleep(0.1)
 
 
 _PRODUCTION = {"DJANGO_SETTINGS_MODULE": "mysite.settings.production"}

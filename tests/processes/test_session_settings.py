@@ -1,25 +1,20 @@
 """The log changes no setting of a database session that a pool hands on to the project."""
 
 import json
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-import psycopg
 import pytest
 
 from tests.processes.programs.console import set_for
 from tests.processes.programs.log_console import LogConsole
 from tests.support.servers.hostile import HostileServer
-from tests.support.servers.postgres import USER, PostgreSQL, _as_somebody
+from tests.support.servers.pgbouncer import PgBouncer, required_program
+from tests.support.servers.postgres import PostgreSQL
 
 pytestmark = [pytest.mark.postgres, pytest.mark.same_on_all_versions]
-
-_PORT = "6432"
 
 
 @pytest.fixture(scope="module")
@@ -41,41 +36,6 @@ def _pooled(environment: dict[str, str], **pool: float) -> dict[str, str]:
     return environment | {"WAGTAIL_SMTP_TEST_POSTGRESQL_OPTIONS": json.dumps(options)}
 
 
-@contextmanager
-def _pgbouncer(postgresql: PostgreSQL, environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
-    if not os.path.exists(program):
-        if os.environ.get("WAGTAIL_SMTP_REQUIRE_PGBOUNCER") == "1":
-            pytest.fail("no pgbouncer on PATH")
-        pytest.skip("no pgbouncer on PATH")
-    directory = postgresql.directory
-    (directory / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={directory} port=5432 user={USER}\n[pgbouncer]\n"
-        f"listen_addr =\nlisten_port = {_PORT}\nunix_socket_dir = {directory}\n"
-        "auth_type = any\npool_mode = transaction\n"
-    )
-    process = subprocess.Popen(
-        [program, str(directory / "pgbouncer.ini")], stderr=subprocess.DEVNULL, **_as_somebody()
-    )
-    try:
-        through = environment | {"PGPORT": _PORT}
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                psycopg.connect(
-                    host=str(directory), port=_PORT, user=USER, dbname=through["PGDATABASE"]
-                ).close()
-                break
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield through
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
 @pytest.fixture(params=["pool", "PgBouncer"])
 def shared(
     request: pytest.FixtureRequest,
@@ -89,8 +49,8 @@ def shared(
             yield console
     else:
         with (
-            _pgbouncer(postgresql, postgresql_database) as through,
-            _console(through, server) as console,
+            PgBouncer(required_program(), postgresql, "transaction") as bouncer,
+            _console(bouncer.through(postgresql_database), server) as console,
         ):
             yield console
 

@@ -38,7 +38,7 @@ def required_programs() -> Path:
     return found
 
 
-def _as_somebody() -> dict[str, Any]:
+def as_somebody() -> dict[str, Any]:
     """Arguments for a process that must not be root, which PostgreSQL refuses to run as."""
     if os.geteuid() != 0:
         return {}
@@ -53,7 +53,7 @@ class PostgreSQL:
     def __init__(self, directory: Path) -> None:
         self._programs = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self._somebody = _as_somebody()
+        self._somebody = as_somebody()
 
     def __enter__(self) -> "PostgreSQL":
         # Not below pytest's directory: the path of a socket may have 107 characters only.
