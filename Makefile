@@ -124,7 +124,7 @@ $(NEWEST)/.installed: pyproject.toml
 test-newest: $(NEWEST)/.installed  ## Run what a version can change on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)
 	$(NEWEST)/bin/python -m pytest -m 'not browser and not same_on_all_versions' $(PROCESSES)
 
-configurations-newest: $(NEWEST)/.installed  ## The same on Django 6.1 and Wagtail 8.0
+configurations-newest: $(NEWEST)/.installed  ## Run make configurations on Django 6.1 and Wagtail 8.0
 	$(NEWEST)/bin/python -m pip install --quiet $(SERVERS)
 	WAGTAIL_SMTP_ALL_CONFIGURATIONS=1 $(NEWEST)/bin/python -m $(ALL_CONFIGURATIONS)
 

@@ -27,7 +27,7 @@ from django.contrib.auth import get_user_model  # noqa: E402
 from django.core.cache import cache  # noqa: E402
 from django.core.mail import EmailMessage, send_mail  # noqa: E402
 from django.core.management import call_command  # noqa: E402
-from django.db import transaction  # noqa: E402
+from django.db import connection, transaction  # noqa: E402
 from django.template import Template  # noqa: E402
 from django.test import Client, override_settings  # noqa: E402
 from django.test.utils import instrumented_test_render  # noqa: E402
@@ -183,7 +183,8 @@ def static_files_have_the_names_of_the_manifest():
     ours = set()
     for name in PAGES:
         text = browser.see(name).content.decode()
-        for found in re.findall(rf'["\']{settings.STATIC_URL}([^"\'?#]+\.\w+)', text):
+        for start, found in re.findall(r'["\']([/\w]*/static/)([^"\'?#]+\.\w+)', text):
+            assert start == settings.STATIC_URL, (name, start, found)
             assert os.path.isfile(os.path.join(settings.STATIC_ROOT, found)), (name, found)
             if found.startswith("wagtail_smtp/"):
                 ours.add(found)
@@ -453,16 +454,20 @@ def the_banner_tells_of_failures():
     assert banner_for(request).kind == "failed"
 
 
-def too_large():
-    SettingsSet.objects.filter(name="Office").update(max_size=1)
-    live.reload()
-    message = EmailMessage("Large", "text", None, ["large@example.org"])
+def send_too_large(subject):
+    message = EmailMessage(subject, "text", None, ["large@example.org"])
     message.attach("large.bin", os.urandom(1_500_000), "application/octet-stream")
     message.send()
-    entry = LogEntry.objects.get(subject="Large")
+    entry = LogEntry.objects.get(subject=subject)
     assert entry.state == "too_large"
     assert entry.stored
     browser.see(f"{LOG}:entry", entry.pk)
+
+
+def too_large():
+    SettingsSet.objects.filter(name="Office").update(max_size=1)
+    live.reload(user=second)
+    send_too_large("Large")
 
 
 def users_are_deleted():
@@ -473,6 +478,7 @@ def users_are_deleted():
     for name in PAGES:
         browser.see(name)
     browser.see(f"{SETS}:edit", office().pk)
+    send_too_large("Large again")
 
 
 def copy_order_and_delete():
@@ -487,6 +493,26 @@ def copy_order_and_delete():
 def everything_is_dumped():
     call_command("rebuild_references_index", verbosity=0)
     call_command("dumpdata", "wagtail_smtp", stdout=io.StringIO())
+
+
+def the_database_sessions_have_the_settings_of_the_project():
+    if connection.vendor == "sqlite":
+        return
+    for _ in range(10):
+        connection.close()  # With a pool or PgBouncer, another session comes next.
+        with transaction.atomic(), connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute(
+                    "SELECT name, setting FROM pg_settings WHERE setting <> reset_val"
+                    " AND name IN ('statement_timeout', 'lock_timeout')"
+                )
+            else:
+                cursor.execute(
+                    "SELECT @@innodb_lock_wait_timeout"
+                    " WHERE @@innodb_lock_wait_timeout <> @@global.innodb_lock_wait_timeout"
+                )
+            changed = cursor.fetchall()
+            assert not changed, changed
 
 
 def main():
@@ -534,6 +560,7 @@ STEPS = [
     users_are_deleted,
     copy_order_and_delete,
     everything_is_dumped,
+    the_database_sessions_have_the_settings_of_the_project,
 ]
 
 if __name__ == "__main__":
