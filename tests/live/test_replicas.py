@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from tests.admin.conftest import admin_client, form_data
 from tests.support.log_entries import make_entry, make_message, make_waiting
+from tests.support.outbox import claim
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import live
@@ -20,7 +21,6 @@ from wagtail_smtp.models import (
     Secret,
     SettingsSet,
 )
-from wagtail_smtp.outbox import claims
 from wagtail_smtp.outbox.worker import give_up_lost
 
 __all__ = ["admin_client"]
@@ -80,7 +80,7 @@ def test_the_outbox(make_set, configure, settings):
             assert entries.values_list("state", flat=True).get() == state
             OutboxMessage.objects.using("default").update(due_at="2020-01-01T00:00:00Z")
         send_mail("Hi", "Body", None, ["lost@example.org"])
-        claims.begin(*claims.claim(1))
+        claim(1)
         OutboxMessage.objects.using("default").update(lease_until="2020-01-01T00:00:00Z")
         assert give_up_lost() == 1
 

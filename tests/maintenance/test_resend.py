@@ -6,13 +6,14 @@ import pytest
 from django.core.mail import EmailMessage
 from django.utils import timezone
 
+from tests.support.outbox import claim
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category
 from wagtail_smtp.exceptions import MessageOutcomeUnknown, MessageUnreadable, ResendRefused
 from wagtail_smtp.maintenance.resend import can_resend, resend
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
-from wagtail_smtp.outbox import claims, outcomes
+from wagtail_smtp.outbox import outcomes
 
 
 def _send(*to):
@@ -101,29 +102,23 @@ def test_a_waiting_message_is_not_sent_again(waiting):
 
 
 def test_a_waiting_message_is_tried_now(waiting):
-    assert claims.claim(10)[1] == []
+    assert claim() == []
     assert outcomes.try_now(waiting)
-    assert len(claims.claim(10)[1]) == 1
+    assert len(claim()) == 1
     assert not outcomes.try_now(waiting)
 
 
-@pytest.mark.parametrize("is_claimed", [False, True])
-def test_a_waiting_message_is_cancelled(waiting, is_claimed):
-    if is_claimed:
-        outcomes.try_now(waiting)
-        token, rows = claims.claim(10)
+def test_a_waiting_message_is_cancelled(waiting):
     assert outcomes.cancel(waiting)
     assert waiting.state == "cancelled"
     assert {r.state for r in waiting.recipients.all()} == {"not_sent"}
     assert not OutboxMessage.objects.exists()
     assert not StoredMessage.objects.exists()
     assert not outcomes.cancel(waiting)
-    if is_claimed:
-        assert claims.begin(token, rows) == []
 
 
 def test_what_is_on_its_way_is_not_cancelled(waiting):
     outcomes.try_now(waiting)
-    claims.begin(*claims.claim(10))
+    claim()
     assert not outcomes.cancel(waiting)
     assert OutboxMessage.objects.count() == 1

@@ -1,14 +1,16 @@
-"""Claims: in windows, released while nothing was sent, lost with their lease."""
+"""Claims: in the outbox's order, released while nothing was sent."""
 
-from datetime import timedelta
+import uuid
 
 import pytest
 from django.core.mail import EmailMessage
-from django.utils import timezone
+from django.db import connection
 
+from tests.support.outbox import claim
 from tests.support.servers.hostile import HostileServer
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import claims
+from wagtail_smtp.outbox.outcomes import write_and_claim
 from wagtail_smtp.outbox.worker import Worker
 
 
@@ -26,42 +28,39 @@ def _states():
 
 @pytest.mark.usefixtures("_queued")
 def test_claims_follow_the_order_of_the_outbox():
-    found = [claims.claim(10) for _ in range(4)]
-    assert [len(rows) for _token, rows in found] == [10, 10, 5, 0]
-    assert len({token for token, _rows in found}) == 4
-    subjects = [row.entry.subject for _token, rows in found for row in rows]
+    found = [claim() for _ in range(4)]
+    assert [len(rows) for rows in found] == [10, 10, 5, 0]
+    assert [len({row.token for row in rows}) for rows in found] == [1, 1, 1, 0]
+    subjects = [row.entry.subject for rows in found for row in rows]
     assert subjects == [str(number) for number in range(25)]
 
 
 @pytest.mark.usefixtures("_queued")
-def test_what_is_not_begun_is_released():
-    (first, begun), (second, claimed) = claims.claim(10), claims.claim(10)
-    claims.begin(first, begun)
-    claims.release(first)
-    assert _states() == ["claimed"] * 10 + ["sending"] * 10 + ["waiting"] * 5
-    claims.release(second)
+def test_a_claim_is_released():
+    first, _second = claim(), claim()
+    claims.release(first[0].token)
     assert _states() == ["sending"] * 10 + ["waiting"] * 15
-    assert claims.begin(second, claimed) == []
 
 
 @pytest.mark.usefixtures("_queued")
-def test_what_is_begun_is_released_only_by_name():
-    token, rows = claims.claim(10)
-    claims.begin(token, rows)
-    claims.release(token, rows[4:])
+def test_part_of_a_claim_is_released():
+    rows = claim()
+    claims.release(rows[0].token, rows[4:])
+    claims.release(rows[0].token, [])
     assert _states() == ["sending"] * 4 + ["waiting"] * 21
 
 
 @pytest.mark.usefixtures("_queued")
-def test_a_claim_whose_lease_ran_out_begins_empty():
-    token, rows = claims.claim(10)
-    OutboxMessage.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-    assert claims.begin(token, rows) == []
+def test_a_claim_whose_commit_was_not_confirmed_is_found_again():
+    token = uuid.uuid4()
+    before = write_and_claim(token, (), 2)
+    again = write_and_claim(token, (), 2)
+    assert [row.pk for row in again[:2]] == [row.pk for row in before]
+    assert _states() == ["sending"] * 4 + ["waiting"] * 21
 
 
 @pytest.mark.usefixtures("_queued")
 def test_a_worker_that_ends_leaves_no_claim(make_set, reload):
-    """Also after a window whose messages were all begun, there is nothing to release."""
     with HostileServer() as server:
         make_set(server)
         reload()
@@ -70,3 +69,23 @@ def test_a_worker_that_ends_leaves_no_claim(make_set, reload):
         worker.close()
     assert _states() == ["waiting"] * 24
     assert LogEntry.objects.filter(state="sent").count() == 1
+
+
+@pytest.mark.usefixtures("_queued")
+def test_without_row_locks_a_worker_that_comes_second_claims_other_messages(monkeypatch):
+    """It doesn't take the outbox for empty because another claimed what it saw."""
+    monkeypatch.setattr(connection.features, "has_select_for_update_skip_locked", False)
+    monkeypatch.setattr(connection.features, "allow_sliced_subqueries_with_in", False)
+    first = []
+
+    def claim_before(execute, sql, *args):
+        if sql.startswith("UPDATE") and not first:
+            first.append(None)
+            first[0] = claim(1)
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(claim_before):
+        second = claim(1)
+
+    assert [len(first[0]), len(second)] == [1, 1]
+    assert first[0][0].pk != second[0].pk

@@ -7,10 +7,11 @@ import pytest
 from django.core.mail import EmailMessage
 from django.db import OperationalError, connection, connections, transaction
 
+from tests.support.outbox import claim
 from wagtail_smtp.live.db import retry
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import claims
-from wagtail_smtp.outbox.outcomes import Result, write_and_begin
+from wagtail_smtp.outbox.outcomes import Result
 from wagtail_smtp.outbox.worker import Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(params=[True, False], ids=["MariaDB", "MySQL"])
 def claimed(request, configure, settings, monkeypatch):
-    """The token of a claimed message and its row; both ways to bound the wait."""
+    """A claimed message; both ways to bound the wait."""
     if connection.vendor != "mysql":
         pytest.skip("others' locks end in no error elsewhere")
     monkeypatch.setattr(type(connections["default"]), "mysql_is_mariadb", request.param)
@@ -26,8 +27,8 @@ def claimed(request, configure, settings, monkeypatch):
     configure(DELIVERY="queued")
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
     EmailMessage("Subject", "Body", "shop@example.com", ["real@example.org"]).send()
-    token, [row] = claims.claim(1)
-    return token, row
+    [row] = claim(1)
+    return row
 
 
 class _Locked:
@@ -57,54 +58,53 @@ class _Locked:
         self._thread.join(10)
 
 
-def _begin(token, row):
-    assert write_and_begin(token, [], [row]) == [row]
-
-
-def _extend(token, row):
+def _extend(row):
     before = OutboxMessage.objects.get().lease_until
-    claims.extend(token)
+    claims.extend(row.token)
     assert OutboxMessage.objects.get().lease_until > before
 
 
-def _release(token, row):
-    claims.release(token)
+def _release(row):
+    claims.release(row.token)
     assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
 
 
-@pytest.mark.parametrize("write", [_begin, _extend, _release])
+def _release_some(row):
+    claims.release(row.token, [row])
+    assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
+
+
+@pytest.mark.parametrize("write", [_extend, _release, _release_some])
 def test_a_lock_is_waited_for_again(claimed, write):
     with _Locked(1.6):
-        write(*claimed)
+        write(claimed)
 
 
-def test_what_has_begun_is_taken_back_in_spite_of_a_lock(claimed):
-    token, row = claimed
-    claims.begin(token, [row])
-    with _Locked(1.6):
-        claims.release(token, [row])
-    assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
+def test_a_claim_waits_for_no_lock(claimed):
+    claims.release(claimed.token)
+    with _Locked(30):
+        began = time.monotonic()
+        assert claim() == []
+        assert time.monotonic() - began < 15
 
 
 def test_an_outcome_is_written_in_spite_of_a_lock(claimed, make_set, reload):
     """A message that is deferred is put back, and its recipients changed, by the ORM."""
-    token, row = claimed
-    claims.begin(token, [row])
+    claimed.content = None
     worker = Worker()
-    delivery = worker._try_deliver(row, None)
+    delivery = worker._try_deliver(claimed)
     worker.close()
     with _Locked(1.6):
-        worker._write(token, [Result(row, delivery)], ())
+        worker._write(claimed.token, [Result(claimed, delivery)], 0)
     assert not OutboxMessage.objects.filter(state=OutboxMessage.State.SENDING).exists()
 
 
 def test_no_lock_is_waited_for_as_long_as_the_server_would(claimed, monkeypatch):
-    token, _row = claimed
     monkeypatch.setattr(retry, "_MAX_SECONDS", 1)
     with _Locked(30):
         began = time.monotonic()
         with pytest.raises(OperationalError) as caught:
-            claims.extend(token)
+            claims.extend(claimed.token)
         assert time.monotonic() - began < 15
     assert caught.value.args[0] == 1205
     with connection.cursor() as cursor:

@@ -139,12 +139,12 @@ def test_an_outcome_that_the_database_refuses_keeps_no_other_back(make_set, relo
 def test_a_database_that_fails_while_it_takes_them_one_by_one_is_waited_for(
     make_set, reload, monkeypatch
 ):
-    write_and_begin, write_one, calls = outcomes.write_and_begin, outcomes.write_one, []
+    write_and_claim, write_one, calls = outcomes.write_and_claim, outcomes.write_one, []
 
-    def refuse(token, results, claimed):
+    def refuse(token, results, limit):
         if results:
             raise IntegrityError("no")
-        return write_and_begin(token, results, claimed)
+        return write_and_claim(token, results, limit)
 
     def fail_twice(result):
         calls.append(result)
@@ -154,7 +154,7 @@ def test_a_database_that_fails_while_it_takes_them_one_by_one_is_waited_for(
         if len(calls) == 2:
             raise OperationalError("the connection was lost, with the answer")
 
-    monkeypatch.setattr(outbox_worker, "write_and_begin", refuse)
+    monkeypatch.setattr(outbox_worker, "write_and_claim", refuse)
     monkeypatch.setattr(outbox_worker, "write_one", fail_twice)
     sleep = time.sleep
     monkeypatch.setattr(outbox_worker.time, "sleep", lambda seconds: sleep(0.01))

@@ -5,6 +5,7 @@ from django.core.cache import cache
 from django.core.mail import EmailMessage
 from django.db import OperationalError
 
+from tests.support.outbox import claim
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp.models import LogAttempt, LogEntry, OutboxMessage
@@ -49,16 +50,16 @@ def _states():
 def test_a_commit_whose_answer_is_lost(make_set, reload, monkeypatch, reply):
     """It is not settled twice: neither deferred and then failed, nor an attempt too many."""
     lost = []
-    write = outbox_worker.write_and_begin
+    write = outbox_worker.write_and_claim
 
-    def write_(token, results, claimed):
-        sending = write(token, results, claimed)
+    def write_(token, results, limit):
+        claimed = write(token, results, limit)
         if results and not lost:
             lost.append(True)
             raise OperationalError("the connection was lost")
-        return sending
+        return claimed
 
-    monkeypatch.setattr(outbox_worker, "write_and_begin", write_)
+    monkeypatch.setattr(outbox_worker, "write_and_claim", write_)
     faults = [Fault("rcpt", "refuse", reply, times=1)] if reply else []
     with HostileServer(faults=faults) as server:
         make_set(server, timeout=2)
@@ -83,10 +84,8 @@ def test_a_lease_that_cannot_be_renewed(server, configure, monkeypatch):
 
     monkeypatch.setattr(claims, "extend", fail)
     worker = Worker()
-    token, rows = claims.claim(10)
-    claims.begin(token, rows)
     results = []
-    worker._send(rows, claims.load(rows), results)
+    worker._send(claim(), results)
     worker.close()
     assert [result.delivery.state for result in results] == ["sent"] * 3
 
@@ -100,10 +99,10 @@ def test_a_signal_between_two_messages(server, monkeypatch):
     _queue(5)
     try_deliver = Worker._try_deliver
 
-    def interrupted(worker, row, content):
+    def interrupted(worker, row):
         if row.entry.subject == "2":
             raise Killed
-        return try_deliver(worker, row, content)
+        return try_deliver(worker, row)
 
     monkeypatch.setattr(Worker, "_try_deliver", interrupted)
     with pytest.raises(Killed):
@@ -120,9 +119,8 @@ def test_a_cache_that_is_down(server, admins, monkeypatch, configure):
     """It counts alerts; that is all it may cost."""
     configure(OUTBOX_MAX_AGE=0.001)
     _queue(2)
-    token, rows = claims.claim(1)
-    claims.begin(token, rows)
-    OutboxMessage.objects.filter(pk=rows[0].pk).update(lease_until="2020-01-01T00:00:00Z")
+    [row] = claim(1)
+    OutboxMessage.objects.filter(pk=row.pk).update(lease_until="2020-01-01T00:00:00Z")
     server.plan = type(server.plan)([Fault("end", "refuse", "451 4.3.0 Later")])
 
     def fail(*args, **kwargs):
@@ -147,11 +145,17 @@ def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
     _queue(3)
     worker = Worker()
 
+    write = outbox_worker.write_and_claim
+
     def fail(*args, **kwargs):
         raise OperationalError("gone")
 
+    def lose_the_answer(*args):
+        write(*args)
+        fail()
+
     with monkeypatch.context() as patch:
-        patch.setattr(claims, "begin", fail)
+        patch.setattr(outbox_worker, "write_and_claim", lose_the_answer)
         patch.setattr(claims, "release", fail)
         configure(OUTBOX_LEASE=0.001)  # after which it doesn't try any more
         with pytest.raises(OperationalError):
@@ -159,7 +163,7 @@ def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
     configure(OUTBOX_LEASE=60)
     OutboxMessage.objects.update(lease_until="2100-01-01T00:00:00Z")
     states = OutboxMessage.objects.order_by("id").values_list("state", flat=True)
-    assert list(states) == ["claimed", "waiting", "waiting"]
+    assert list(states) == ["sending", "waiting", "waiting"]
     assert worker.drain() == 3
     worker.close()
     assert _states() == ["sent"] * 3

@@ -189,7 +189,7 @@ class Migration(migrations.Migration):
             name='OutboxMessage',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('claimed', 'Claimed'), ('sending', 'Sending')], default='waiting', max_length=10)),
+                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('sending', 'Sending')], default='waiting', max_length=10)),
                 ('priority', models.PositiveSmallIntegerField(default=1)),
                 ('category', models.CharField(max_length=50)),
                 ('category_source', models.CharField(max_length=20)),

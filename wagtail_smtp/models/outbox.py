@@ -19,7 +19,6 @@ class OutboxMessage(models.Model):
 
     class State(models.TextChoices):
         WAITING = "waiting", _("Waiting")
-        CLAIMED = "claimed", _("Claimed")
         SENDING = "sending", _("Sending")
 
     entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="outbox")

@@ -27,7 +27,7 @@ from wagtail_smtp.exceptions import (
     SecretError,
     TransportUnavailable,
 )
-from wagtail_smtp.live.db import bulk_sql, clock, connections, retry
+from wagtail_smtp.live.db import bulk_sql, clock, connections, retry, sqlite_writer
 from wagtail_smtp.live.db.bulk_sql import Statement
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.models.choices import RecipientState, State
@@ -106,19 +106,27 @@ def _spread(seconds: float) -> timedelta:
 
 
 @retry.patiently
-def write_and_begin(
-    token: uuid.UUID, results: Sequence[Result], claimed: Sequence[OutboxMessage]
-) -> list[OutboxMessage]:
-    """Write outcomes and mark ``claimed`` as *sending*, all or nothing; return those marked."""
-    if all(result.is_simple for result in results):
-        return claims.begin(token, claimed, statements(results))
-    with transaction.atomic(using=connections.write_alias()):
+def write_and_claim(token: uuid.UUID, results: Sequence[Result], limit: int) -> list[OutboxMessage]:
+    """Write outcomes and claim up to ``limit`` messages, all or nothing.
+
+    Returns:
+        The messages of ``token``, as :func:`claims.claimed`.
+    """
+
+    def write() -> list[OutboxMessage]:
         # A write comes first: on SQLite, only then does the transaction wait for others.
-        sending = claims.begin(token, claimed)
-        if not claimed:
+        if limit:
+            claims.claim(limit, token)
+        else:
             claims.extend(token)
         bulk_sql.run(*statements(results))
-    return sending
+        return claims.claimed(token) if limit else []
+
+    alias = connections.write_alias()
+    if all(result.is_simple for result in results):
+        return sqlite_writer.in_transaction(write, alias)
+    with transaction.atomic(using=alias):
+        return write()
 
 
 def write_one(result: Result) -> None:

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -25,17 +25,13 @@ from wagtail_smtp.live.db import connections
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
 from wagtail_smtp.models.choices import State
 from wagtail_smtp.outbox import claims, outcomes
-from wagtail_smtp.outbox.outcomes import FINAL_STATES, Result, write_and_begin, write_one
+from wagtail_smtp.outbox.outcomes import FINAL_STATES, Result, write_and_claim, write_one
 
 logger = logging.getLogger(__name__)
 
-#: Maximum number of messages marked as *sending* together. If a worker dies, at most this many of
+#: Maximum number of messages claimed together. If a worker dies, at most this many of
 #: each thread become *unknown*.
 WINDOW = 10
-#: Messages that a thread claims together while a window takes less than :data:`_FAST` seconds:
-#: each claim is a commit. With slower servers, the other threads need their share.
-CLAIM = 50
-_FAST = 0.1
 #: Seconds of sending after which a worker writes outcomes.
 _SECONDS_OF_WINDOW = 1
 
@@ -43,8 +39,7 @@ _SECONDS_OF_WINDOW = 1
 class Worker:
     """Delivers the outbox in one thread, in windows of a few messages.
 
-    Each message is claimed, marked as *sending* and sent, and its outcome is written. The outcomes
-    of a window are written together with the start of the next one.
+    The outcomes of a window are written in the transaction that claims the next one.
 
     Attributes:
         again_at: due times of the messages that it postponed (aware datetimes).
@@ -56,10 +51,9 @@ class Worker:
         # Not an Event: a signal handler that sets one can block if the thread is waiting for it.
         self._stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_stopped = False
-        #: Messages not marked as *sending* yet, and the token of their claim.
-        self._claimed: list[OutboxMessage] = []
+        #: The token of a claim while it isn't known to be committed.
         self._claim_token: uuid.UUID | None = None
-        self._window = self._claim_size = 1
+        self._window = 1
         self._cleaned_up_at = self._renewed_at = 0.0
         self.again_at: list[datetime] = []
         self.is_through = False
@@ -99,8 +93,7 @@ class Worker:
             raise
         self._cleaned_up_at, self.is_through = 0.0, False
         # A server that was fast before may be slow now.
-        self._window = self._claim_size = 1
-        self._renewed_at = time.monotonic()
+        self._window = 1
         self._release_claim()
         try:
             return self._deliver(deadline)
@@ -111,59 +104,53 @@ class Worker:
         count = 0
         results: list[Result] = []
         try:
-            while window := self._next_window(deadline, is_first=not count):
-                token = window[0].token
-                contents = claims.load(window)
+            while True:
+                limit = self._next_limit(deadline, is_first=not count)
                 previous, results = results, []
-                sending = self._write(token, previous, window)
-                if not self._claimed:
-                    self._claim_token = None
-                if len(sending) < len(window):
-                    # Some were cancelled or lost their lease: clean up before the next claim.
-                    self._cleaned_up_at = 0.0
+                claimed = self._claim(previous, limit)
+                if not claimed:
+                    return count
                 began = time.monotonic()
+                token = claimed[0].token
                 try:
-                    self._send(sending, contents, results)
+                    self._send(claimed, results)
                 except BaseException:
                     # Raised by a signal handler, for example a task system's time limit. Only the
                     # current message may have been sent.
-                    _release(token, sending[len(results) + 1 :])
+                    _release(token, claimed[len(results) + 1 :])
                     raise
                 count += len(results)
-                _release(token, sending[len(results) :])
+                _release(token, claimed[len(results) :])
                 self._adapt_window(len(results), time.monotonic() - began)
         finally:
             if results:
-                self._write(results[0].row.token, results, ())
-        return count
+                self._write(results[0].row.token, results, 0)
 
-    def _next_window(self, deadline: float | None, *, is_first: bool) -> list[OutboxMessage]:
-        """The next claimed messages; empty if nothing is due, or the worker has to stop."""
+    def _next_limit(self, deadline: float | None, *, is_first: bool) -> int:
+        """How many messages to claim next; 0 if the worker has to stop."""
         # Always deliver at least one window.
         is_over = not is_first and deadline is not None and time.monotonic() > deadline
         if self._is_stopped or is_over:
-            return []
+            return 0
         if time.monotonic() - self._cleaned_up_at > conf.OUTBOX_POLL:
             give_up_lost()
-            claims.release_abandoned()
             self._cleaned_up_at = time.monotonic()
-        if self._claimed and self._window < WINDOW:
-            self._release_claim()  # other workers may reach faster servers
-        if not self._claimed:
-            # Set it first: the claim may succeed even if the connection is lost during it.
-            self._claim_token = token = uuid.uuid4()
-            self._claimed = claims.claim(self._claim_size, token)[1]
-            if not self._claimed:
-                self._claim_token = None
-        window, self._claimed = self._claimed[: self._window], self._claimed[self._window :]
-        self.is_through = not window
-        return window
+        return self._window
+
+    def _claim(self, results: Sequence[Result], limit: int) -> list[OutboxMessage]:
+        """Write outcomes and claim up to ``limit`` messages."""
+        self._renewed_at = time.monotonic()
+        # Set it first: the claim may succeed even if the connection is lost during it.
+        self._claim_token = token = uuid.uuid4()
+        claimed = self._write(token, results, limit)
+        self._claim_token = None
+        self.is_through = bool(limit) and not claimed
+        return claimed
 
     def _release_claim(self) -> None:
-        """Put claimed messages that aren't marked as *sending* back into the outbox."""
+        """Put the messages of a claim that isn't known to be committed back into the outbox."""
         if self._claim_token is None:
             return
-        self._claimed = []
         try:
             claims.release(self._claim_token)
             self._claim_token = None
@@ -180,13 +167,11 @@ class Worker:
         """
         fitting = int(_SECONDS_OF_WINDOW * count / seconds) if seconds > 0 else WINDOW
         self._window = max(1, min(fitting, 2 * self._window, WINDOW))
-        is_fast = self._window == WINDOW and seconds < _FAST
-        self._claim_size = CLAIM if is_fast else self._window
 
     def _write(
-        self, token: uuid.UUID, results: Sequence[Result], claimed: Sequence[OutboxMessage]
+        self, token: uuid.UUID, results: Sequence[Result], limit: int
     ) -> list[OutboxMessage]:
-        """Write outcomes, mark ``claimed`` as *sending* and return those that still belong to us.
+        """Write outcomes, and claim and return up to ``limit`` messages.
 
         Outcomes must be written, so this waits for the database, up to half of the lease.
         """
@@ -195,11 +180,11 @@ class Worker:
         while True:
             try:
                 if is_together:
-                    sending = write_and_begin(token, results, claimed)
+                    claimed = write_and_claim(token, results, limit)
                 else:
                     for result in results:
                         write_one(result)
-                    sending = write_and_begin(token, (), claimed)
+                    claimed = write_and_claim(token, (), limit)
                 break
             except Error as error:
                 is_refused = is_together and writer.is_of_value(error)
@@ -214,7 +199,7 @@ class Worker:
                 time.sleep(1)
                 close_old_connections()
         self._announce(results)
-        return sending
+        return claimed
 
     def _announce(self, results: Sequence[Result]) -> None:
         """Send signals and alerts."""
@@ -229,19 +214,14 @@ class Worker:
             if entry.state == State.FAILED:
                 _alert(entry)
 
-    def _send(
-        self,
-        sending: Sequence[OutboxMessage],
-        contents: Mapping[int, bytes],
-        results: list[Result],
-    ) -> None:
+    def _send(self, claimed: Sequence[OutboxMessage], results: list[Result]) -> None:
         """Send messages and append their results, until stopped or a second is over.
 
         At least one message is sent.
         """
         self._pipeline.begin()
         began = time.monotonic()
-        for row in sending:
+        for row in claimed:
             if results and (self._is_stopped or time.monotonic() - began > _SECONDS_OF_WINDOW):
                 return
             if time.monotonic() - self._renewed_at > conf.OUTBOX_LEASE / 4:
@@ -252,16 +232,16 @@ class Worker:
                     # Only this process knows what was sent, so it must go on.
                     logger.exception("The lease of outbox messages can't be renewed.")
                     close_old_connections()
-            results.append(Result(row, self._try_deliver(row, contents.get(row.entry_id))))
+            results.append(Result(row, self._try_deliver(row)))
 
-    def _try_deliver(self, row: OutboxMessage, content: bytes | None) -> DeliveryResult:
+    def _try_deliver(self, row: OutboxMessage) -> DeliveryResult:
         classification = Classification(row.category, row.category_source)
         if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
             # The user has stopped waiting, and others could misuse a late reset link.
             late = EmailDeliveryError("It could not be sent in time.")
             return DeliveryResult.of_nothing(classification, late)
         try:
-            message = stored_message.opened(content)
+            message = stored_message.opened(row.content)
         except Exception as error:
             # No error in one message may affect the others.
             return DeliveryResult.of_nothing(classification, error)

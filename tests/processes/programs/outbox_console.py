@@ -285,7 +285,7 @@ def _work(
 
     settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | conf
     _set_clock(skew)
-    begin, send = claims.begin, outbox_worker.Worker._send
+    claim, send = claims.claim, outbox_worker.Worker._send
     statements = outcomes.statements
     waited: list[bool] = []
     if window:
@@ -297,9 +297,9 @@ def _work(
             waited.append(True)
             wait()
 
-    def begin_(token: Any, rows: Any, *along: Any) -> Any:
-        once("claimed", rows)
-        return begin(token, rows, *along)
+    def claim_(limit: int, token: Any) -> None:
+        claim(limit, token)
+        once("claimed", range(limit))
 
     def send_(worker: Any, sending: Any, *more: Any) -> None:
         once("sending", sending)
@@ -311,7 +311,7 @@ def _work(
         once("settled", results)
         return made
 
-    claims.begin, outcomes.statements = begin_, statements_
+    claims.claim, outcomes.statements = claim_, statements_
     outbox_worker.Worker._send = send_  # type: ignore[method-assign]
     call_command("smtp_outbox", work=True, threads=1)
 

@@ -181,7 +181,7 @@ def _messages(overview):
         "failures": last_failures(),
         "failure_days": RECENT.days,
         "volume": volume(),
-        "waiting": counts.get("waiting", 0) + counts.get("claimed", 0),
+        "waiting": counts.get("waiting", 0),
         "sending": counts.get("sending", 0),
         "due_since": timezone.now() - timedelta(seconds=overdue) if overdue else None,
         "is_stuck": is_stuck,

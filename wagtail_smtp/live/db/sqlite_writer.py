@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from wagtail_smtp.runtime import process
@@ -101,6 +101,14 @@ def commit(work: Callable[[], T], alias: str) -> T:
         Exception: as ``work`` does; then nothing of it is written.
     """
     return _writer(alias).commit(work, alias)
+
+
+def in_transaction(work: Callable[[], T], alias: str) -> T:
+    """The same as :func:`commit` if that is usable, otherwise in a transaction of its own."""
+    if is_usable(connections[alias]):
+        return commit(work, alias)
+    with transaction.atomic(using=alias):
+        return work()
 
 
 def is_usable(connection: BaseDatabaseWrapper) -> bool:
