@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 from wagtail_smtp.categories import validate_category
 from wagtail_smtp.conf import DEFAULTS, conf
 from wagtail_smtp.config.validation import is_email_address
-from wagtail_smtp.delivery.classify import missing_sites
+from wagtail_smtp.delivery.routing import missing_sites
 from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.transports import standard

@@ -8,7 +8,7 @@ from wagtail.admin.viewsets.base import ViewSetGroup
 from wagtail.log_actions import LogFormatter
 from wagtail.snippets.models import register_snippet
 
-from wagtail_smtp.admin.delivery.failures import FailedEmailItem
+from wagtail_smtp.admin.delivery.failures import FailedEmailItem, TroubleshootingViewSet
 from wagtail_smtp.admin.delivery.page import DeliveryViewSet
 from wagtail_smtp.admin.log.actions import ResendSelected
 from wagtail_smtp.admin.log.listing import LogViewSet
@@ -17,7 +17,6 @@ from wagtail_smtp.admin.reload import ReloadViewSet, VersionsViewSet
 from wagtail_smtp.admin.sets import consent
 from wagtail_smtp.admin.sets.viewset import NoBulkDelete, SettingsSetViewSet
 from wagtail_smtp.admin.sets.webhook import TrackingViewSet
-from wagtail_smtp.admin.troubleshooting import TroubleshootingViewSet
 
 
 class EmailGroup(ViewSetGroup):

@@ -18,7 +18,7 @@ from django.test import Client  # noqa: E402
 from django_otp.plugins.otp_email.models import EmailDevice  # noqa: E402
 
 from wagtail_smtp.checks import check_call_sites  # noqa: E402
-from wagtail_smtp.delivery.classify import PACKAGES, exists  # noqa: E402
+from wagtail_smtp.delivery.routing import PACKAGES, exists  # noqa: E402
 from wagtail_smtp.signals import message_sent  # noqa: E402
 
 

@@ -36,7 +36,7 @@ from django.utils import timezone  # noqa: E402
 
 from tests.support.payloads import SAMPLES  # noqa: E402
 from tests.support.servers.smtp_server import SMTPServer  # noqa: E402
-from wagtail_smtp import live  # noqa: E402
+from wagtail_smtp import live, tracking  # noqa: E402
 from wagtail_smtp.admin.banner import banner_for  # noqa: E402
 from wagtail_smtp.exceptions import EmailDeliveryError  # noqa: E402
 from wagtail_smtp.live import token_store  # noqa: E402
@@ -50,7 +50,6 @@ from wagtail_smtp.models import (  # noqa: E402
     SettingsSet,
     StoredMessage,
 )
-from wagtail_smtp.tracking import secrets  # noqa: E402
 
 User = get_user_model()
 SETS = "wagtailsnippets_wagtail_smtp_settingsset"
@@ -404,8 +403,8 @@ def an_email_provider_reports():
     browser.see(f"{SETS}:edit", item.pk)
     browser.see("wagtail_smtp_tracking:set", item.pk)
     path = reverse("wagtail_smtp:webhook", args=[item.key, "postmark"])
-    secrets.renew(item, f"http://testserver{path}")
-    asked, sample = secrets.of_set(item), SAMPLES["postmark"]
+    tracking.renew(item, f"http://testserver{path}")
+    asked, sample = tracking.of_set(item), SAMPLES["postmark"]
     address = "recipient@example.com"
     entry = LogEntry.objects.create(
         state="sent", category="form", category_source="default", via="PM", set_key=item.key

@@ -4,8 +4,8 @@ import pytest
 from django.core.mail import EmailMessage
 
 from wagtail_smtp.config.values import Outcome, Recipient
-from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
+from wagtail_smtp.delivery.routing import Classification
 from wagtail_smtp.live import LiveConfiguration
 from wagtail_smtp.transports.base import Availability, Transport
 

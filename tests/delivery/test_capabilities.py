@@ -21,11 +21,11 @@ from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category, live
 from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.delivery import notices, outgoing
-from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries, stored_message
 from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
+from wagtail_smtp.delivery.routing import Classification
 from wagtail_smtp.exceptions import MessageTooLarge
 from wagtail_smtp.models import LogEntry, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox.worker import Worker

@@ -7,8 +7,8 @@ from django.core.mail import EmailMessage, mail_admins
 
 from wagtail_smtp import email_category
 from wagtail_smtp.checks import check_call_sites
-from wagtail_smtp.delivery import classify as classify_module
-from wagtail_smtp.delivery.classify import (
+from wagtail_smtp.delivery import routing as classify_module
+from wagtail_smtp.delivery.routing import (
     CALL_SITES,
     PACKAGES,
     Classification,
@@ -106,8 +106,8 @@ def test_every_call_site_still_exists():
     [
         ("there_is_no_such_package.mail", "send"),
         ("wagtail_smtp.there_is_no_such_module", "send"),
-        ("wagtail_smtp.delivery.classify", "no_such_function"),
-        ("wagtail_smtp.delivery.classify", "Package.no_such_method"),
+        ("wagtail_smtp.delivery.routing", "no_such_function"),
+        ("wagtail_smtp.delivery.routing", "Package.no_such_method"),
         # Inherited: it runs under the name of Exception's.
         ("wagtail_smtp.exceptions", "EmailDeliveryError.with_traceback"),
     ],
@@ -117,8 +117,8 @@ def test_a_call_site_that_does_not_exist(site):
 
 
 def test_an_installed_package_that_renamed_its_function_is_told(monkeypatch):
-    known = ("wagtail_smtp.delivery.classify", "exists")
-    renamed = ("wagtail_smtp.delivery.classify", "send_code")
+    known = ("wagtail_smtp.delivery.routing", "exists")
+    renamed = ("wagtail_smtp.delivery.routing", "send_code")
     packages = [
         Package("current", ("wagtail_smtp",), (known,)),
         Package("renamed", ("wagtail_smtp",), (known, renamed)),
@@ -127,5 +127,5 @@ def test_an_installed_package_that_renamed_its_function_is_told(monkeypatch):
     monkeypatch.setattr(classify_module, "PACKAGES", packages)
     [warning] = check_call_sites()
     assert (warning.id, warning.obj) == ("wagtail_smtp.W015", "renamed")
-    assert "wagtail_smtp.delivery.classify:send_code" in warning.hint
+    assert "wagtail_smtp.delivery.routing:send_code" in warning.hint
     assert "classify:exists" not in warning.hint

@@ -5,7 +5,7 @@ import sys
 from django.core.mail import send_mail
 
 #: The maximum. A reader who follows one message opens this many files.
-MODULES = 22
+MODULES = 20
 
 
 def _send():

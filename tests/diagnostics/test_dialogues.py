@@ -18,8 +18,7 @@ from tests.support.servers.provider_server import PROVIDERS, ProviderServer
 from tests.support.servers.smtp_server import CA, CA_PEM, free_port
 from wagtail_smtp.causes import CAUSES, GROUPS, explain
 from wagtail_smtp.causes.base import Failure
-from wagtail_smtp.diagnostics.check_set import try_set
-from wagtail_smtp.diagnostics.send_email import send_test_email
+from wagtail_smtp.diagnostics.check_set import send_test_email, try_set
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred, MessageUnsupported
 from wagtail_smtp.live.resolve import transport_config
 from wagtail_smtp.models import LogEntry, Secret

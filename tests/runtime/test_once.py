@@ -9,7 +9,7 @@ from tests.support.servers.hostile_faults import Fault
 from tests.support.servers.memcached import Memcached, required_program
 from tests.support.servers.redis_server import RedisServer
 from tests.support.servers.redis_server import required_program as required_redis
-from wagtail_smtp.admin.connection_check import limits
+from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.runtime import once
 
@@ -69,10 +69,10 @@ def test_what_is_over_is_first_again(settings):
 @pytest.mark.usefixtures("away")
 def test_a_test_can_be_run_while_the_cache_is_away():
     for _ in range(3):
-        running = limits.RunningCheck(_Someone)
+        running = views.RunningCheck(_Someone)
         running.begin()
-        with pytest.raises(limits.LimitReached):
-            limits.RunningCheck(_Someone).begin()
+        with pytest.raises(views.LimitReached):
+            views.RunningCheck(_Someone).begin()
         running.end()
 
 

@@ -12,10 +12,9 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.support.payloads import SAMPLES, Post, Sample
-from wagtail_smtp import live
+from wagtail_smtp import live, tracking
 from wagtail_smtp.delivery.log.entries import recipient
 from wagtail_smtp.models import LogEntry, LogRecipient, SettingsSet
-from wagtail_smtp.tracking import secrets
 
 
 @dataclass
@@ -24,7 +23,7 @@ class Reporter:
 
     item: SettingsSet
     sample: Sample
-    secrets: secrets.WebhookSecret
+    secrets: tracking.WebhookSecret
     client: Client
     url: str
 
@@ -63,9 +62,9 @@ def reporter(db: None, client: Client) -> Callable[..., Reporter]:
             name=f"{slug} {uuid.uuid4().hex[:6]}", transport=slug, authentication="none"
         )
         url = reverse("wagtail_smtp:webhook", args=[item.key, slug])
-        secrets.renew(item, f"http://testserver{url}")
-        secrets.change_key(item, SAMPLES[slug].key)
-        known = secrets.of_set(item)
+        tracking.renew(item, f"http://testserver{url}")
+        tracking.change_key(item, SAMPLES[slug].key)
+        known = tracking.of_set(item)
         assert known is not None
         return Reporter(item, SAMPLES[slug], known, client, url)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.support.payloads import SAMPLES, WHY
+from wagtail_smtp import tracking
 from wagtail_smtp.models import DeliveryEvent, LogRecipient
-from wagtail_smtp.tracking import secrets
 from wagtail_smtp.transports.esp import catalog
 
 #: The webhooks of the email providers that have one.
@@ -104,7 +104,7 @@ def test_nothing_comes_from_the_projects_own_settings(slug, reporter, settings):
 def test_a_provider_that_may_sign_needs_no_key(slug, reporter):
     it = reporter(slug)
     it.sent(TO)
-    secrets.change_key(it.item, "")
+    tracking.change_key(it.item, "")
     data = it.sample.delivered(TO, it.sample.message_id)
     assert it.send(data, key=it.sample.other_key).status_code == 200
     assert LogRecipient.objects.get().reported == good(slug)
@@ -113,7 +113,7 @@ def test_a_provider_that_may_sign_needs_no_key(slug, reporter):
 @pytest.mark.parametrize("slug", [slug for slug in WEBHOOKS if WEBHOOKS[slug].needs_key])
 def test_a_provider_that_must_sign_is_refused_without_a_key(slug, reporter):
     it = reporter(slug)
-    secrets.change_key(it.item, "")
+    tracking.change_key(it.item, "")
     data = it.sample.delivered(TO, it.sample.message_id)
     assert it.send(data).status_code == 400
     # Mandrill tells the key only after it has seen that there is somebody.

@@ -12,11 +12,11 @@ from tests.live.test_esp_sets import message, provider, provider_set
 from tests.support.payloads import SAMPLES
 from tests.support.servers.provider_server import HANG_UP, PROVIDERS
 from tests.tracking.conftest import Reporter
+from wagtail_smtp import tracking
 from wagtail_smtp.delivery.log import tracking_events
 from wagtail_smtp.exceptions import MessageOutcomeUnknown
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.models.choices import Reported
-from wagtail_smtp.tracking import secrets
 from wagtail_smtp.transports.esp import catalog
 
 __all__ = ["provider", "provider_set"]
@@ -93,7 +93,7 @@ def test_what_got_no_answer_is_found_by_it(provider, provider_set, reload, clien
     content = json.loads(provider.requests[-1].body)
     [sent] = content if isinstance(content, list) else [content]
     url = reverse("wagtail_smtp:webhook", args=[item.key, "postmark"])
-    known = secrets.renew(item, f"http://testserver{url}")
+    known = tracking.renew(item, f"http://testserver{url}")
     it = Reporter(item, SAMPLES["postmark"], known, client, url)
     data = it.sample.delivered("to@example.com", "a name nobody was told")
     assert it.send(data | {"Metadata": sent["Metadata"]}).status_code == 200

@@ -9,11 +9,10 @@ from django.db import connection
 from django.utils import timezone
 
 from wagtail_smtp.config.values import Attempt, Outcome, Recipient
-from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries, tracking_events
 from wagtail_smtp.delivery.log.tracking_events import Report
 from wagtail_smtp.delivery.result import DeliveryResult
-from wagtail_smtp.delivery.routing import Route
+from wagtail_smtp.delivery.routing import Classification, Route
 from wagtail_smtp.maintenance import retention
 from wagtail_smtp.maintenance.erase import Erasure
 from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient

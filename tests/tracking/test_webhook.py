@@ -11,9 +11,9 @@ from django.urls import reverse
 
 from tests.support.payloads import sns
 from wagtail_smtp import live
+from wagtail_smtp import tracking as tracking
 from wagtail_smtp.live.publish import revoke
 from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient, Secret, SettingsSet
-from wagtail_smtp.tracking import esps, secrets, webhook
 
 pytestmark = pytest.mark.django_db
 TO = "recipient@example.com"
@@ -61,7 +61,7 @@ def test_a_password_made_anew_shuts_the_old_one_out_at_once(reporter, reload):
     it = reporter("mailgun")
     reload()
     before = it.item.webhook_secret_id
-    new = secrets.renew(it.item, "http://testserver" + it.url)
+    new = tracking.renew(it.item, "http://testserver" + it.url)
     assert new.key == it.secrets.key
     assert it.send(delivered(it)).status_code == 400
     it.secrets = new
@@ -107,7 +107,7 @@ def test_an_earlier_version_does_not_bring_an_old_password_back(reporter, reload
     first = reload()
     SettingsSet.objects.filter(pk=it.item.pk).update(name="Renamed")
     reload()
-    it.secrets = secrets.renew(it.item, "http://testserver" + it.url)
+    it.secrets = tracking.renew(it.item, "http://testserver" + it.url)
     live.make_live(first)
     assert SettingsSet.objects.get().name != "Renamed"
     assert it.send(delivered(it)).status_code == 200
@@ -125,7 +125,7 @@ def test_secrets_copied_to_another_set_are_worth_nothing(reporter):
 
 def test_a_request_that_is_too_large_is_not_read(reporter, monkeypatch, settings):
     it = reporter()
-    monkeypatch.setattr(webhook, "MAX_SIZE", 1000)
+    monkeypatch.setattr(tracking, "MAX_SIZE", 1000)
     assert it.send(delivered(it) | {"Details": "x" * 1000}).status_code == 413
     # What people may send at most says nothing of providers.
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
@@ -133,7 +133,7 @@ def test_a_request_that_is_too_large_is_not_read(reporter, monkeypatch, settings
 
 
 def test_a_stranger_is_not_read_at_all(reporter, monkeypatch):
-    monkeypatch.setattr(webhook, "MAX_SIZE", 10)  # more would be answered with 413
+    monkeypatch.setattr(tracking, "MAX_SIZE", 10)  # more would be answered with 413
     for slug in ("postmark", "amazon_ses"):
         it = reporter(slug)
         for header in ("Bearer x", "Basic", "Basic !", "Basic cmVwb3J0czp3cm9uZw=="):
@@ -147,7 +147,7 @@ def test_a_stranger_is_not_read_at_all(reporter, monkeypatch):
 
 def test_a_batch_that_is_too_long_is_refused(reporter, monkeypatch):
     it = reporter("mailjet")
-    monkeypatch.setattr(webhook, "MAX_EVENTS", 3)
+    monkeypatch.setattr(tracking, "MAX_EVENTS", 3)
     assert it.send(delivered(it) * 4).status_code == 413
     assert not DeliveryEvent.objects.exists()
     assert it.send(delivered(it) * 3).status_code == 200
@@ -197,7 +197,7 @@ def test_an_unknown_kind_is_answered_well_and_not_kept(reporter, caplog):
 
 
 def test_the_projects_receivers_hear_as_from_django_anymail(reporter):
-    from anymail.signals import tracking
+    from anymail.signals import tracking as anymail_tracking
     from anymail.webhooks.postmark import PostmarkTrackingWebhookView
 
     it = reporter()
@@ -207,17 +207,17 @@ def test_the_projects_receivers_hear_as_from_django_anymail(reporter):
     def hear(sender, event, esp_name, **kwargs):
         heard.append((sender, event.event_type, esp_name, LogEntry.objects.get().reported))
 
-    tracking.connect(hear, sender=PostmarkTrackingWebhookView)
+    anymail_tracking.connect(hear, sender=PostmarkTrackingWebhookView)
     try:
         assert it.send(delivered(it)).status_code == 200
     finally:
-        tracking.disconnect(hear, sender=PostmarkTrackingWebhookView)
+        anymail_tracking.disconnect(hear, sender=PostmarkTrackingWebhookView)
     assert heard == [(PostmarkTrackingWebhookView, "delivered", "Postmark", "delivered")]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_receiver_that_fails_loses_nothing_of_ours(reporter):
-    from anymail.signals import tracking
+    from anymail.signals import tracking as anymail_tracking
 
     it = reporter()
     it.sent(TO)
@@ -226,14 +226,14 @@ def test_a_receiver_that_fails_loses_nothing_of_ours(reporter):
     def fail(**kwargs):
         raise RuntimeError("the project's own")
 
-    tracking.connect(fail)
+    anymail_tracking.connect(fail)
     connection.settings_dict["ATOMIC_REQUESTS"] = True
     try:
         # The provider reports again, as django-anymail has it.
         assert it.send(delivered(it)).status_code == 500
     finally:
         connection.settings_dict["ATOMIC_REQUESTS"] = False
-        tracking.disconnect(fail)
+        anymail_tracking.disconnect(fail)
     assert LogRecipient.objects.get().reported == "delivered"
     assert it.send(delivered(it)).status_code == 200
     assert DeliveryEvent.objects.count() == 1
@@ -241,12 +241,12 @@ def test_a_receiver_that_fails_loses_nothing_of_ours(reporter):
 
 def test_amazons_subscription_is_confirmed_where_the_topic_is(reporter, monkeypatch):
     asked = []
-    monkeypatch.setattr(esps.guard, "resolve", lambda host, port: asked.append((host, port)))
+    monkeypatch.setattr(tracking.guard, "resolve", lambda host, port: asked.append((host, port)))
 
     def refuse(addresses, timeout, use):
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(esps.guard, "open_first", refuse)
+    monkeypatch.setattr(tracking.guard, "open_first", refuse)
     it = reporter("amazon_ses")
 
     def subscribe(topic, **values):

@@ -12,9 +12,9 @@ from django.core.mail import send_mail
 
 from tests.support.servers.provider_server import Answer, ProviderServer
 from tests.support.servers.smtp_server import CA_PEM, SMTPServer, server_context
+from wagtail_smtp import tracking
 from wagtail_smtp.diagnostics.check_set import try_set
 from wagtail_smtp.exceptions import DestinationRefused, MessageDeferred
-from wagtail_smtp.tracking import esps
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.esp.catalog import ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
@@ -259,7 +259,7 @@ def test_amazon_sns(lead_to, monkeypatch, tmp_path, configure, bad):
     with ProviderServer(Answer()) as server, _bad(bad) as address:
         lead_to(host, address, found("127.0.0.1", server.port))
         topic = "arn:aws:sns:eu-west-1:123456789012:reports"
-        esps.confirm_sns_subscription({"TopicArn": topic, "Token": "t"})
+        tracking.confirm_sns_subscription({"TopicArn": topic, "Token": "t"})
         [request] = server.requests
     assert request.host == host
 

@@ -12,7 +12,7 @@ from django.utils.translation import ngettext
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import DELIVERY, LOG, RELOAD, SETS, cached
 from wagtail_smtp.admin.delivery.failures import latest_failure
-from wagtail_smtp.admin.delivery.status_lines import store_warning, without_addresses
+from wagtail_smtp.admin.delivery.page import store_warning, without_addresses
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.delivery.explain import active_redirect
@@ -134,7 +134,7 @@ def _waiting(live, request):
 
 
 def _count_waiting(live):
-    # Every change increments this counter (models.delivery_settings), so one query is enough to
+    # Every change increments this counter (models.configuration), so one query is enough to
     # see whether the cached number is current. Read it first: a later change gets a new key.
     counter = DeliverySettings.objects.filter(pk=1).values_list("lock_counter", flat=True).first()
     key = f"wagtail_smtp.banner.waiting.{live.identity}.{counter}"

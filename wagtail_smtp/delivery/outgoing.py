@@ -25,9 +25,8 @@ from wagtail_smtp.config.validation import (
     mailbox,
 )
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.delivery.classify import HEADER
 from wagtail_smtp.delivery.redirect import FIELDS, apply, require_redirected
-from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Redirect, Route
+from wagtail_smtp.delivery.routing import HEADER, STANDARD_DELIVERY, Redirect, Route
 from wagtail_smtp.exceptions import MessageTooLarge, MessageUnsupported
 from wagtail_smtp.runtime import project
 from wagtail_smtp.transports import mime

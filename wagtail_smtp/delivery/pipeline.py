@@ -13,7 +13,6 @@ from django.core.mail import EmailMessage
 from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Attempt, Outcome, Recipient, SettingsSetConfig
-from wagtail_smtp.delivery.classify import Classification, classify
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
 from wagtail_smtp.delivery.notices import announce
@@ -25,7 +24,7 @@ from wagtail_smtp.delivery.outgoing import (
     prepare,
 )
 from wagtail_smtp.delivery.result import DeliveryResult
-from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Route, route
+from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Classification, Route, classify, route
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     ConfigurationUnavailable,

@@ -8,8 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 
 from wagtail_smtp.config.values import Attempt, Outcome
-from wagtail_smtp.delivery.classify import Classification
-from wagtail_smtp.delivery.routing import Route
+from wagtail_smtp.delivery.routing import Classification, Route
 from wagtail_smtp.exceptions import (
     EmailDeliveryError,
     MessageOutcomeUnknown,

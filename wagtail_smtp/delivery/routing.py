@@ -1,13 +1,200 @@
-"""Where email of a category goes: the redirect, and the candidates in order."""
+"""Which category a message has, and where it goes: the redirect, and the candidates in order.
 
+A source of categories is the call site: the code that sends the message.
+"""
+
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
-from wagtail_smtp.categories import ALERT
+from django.apps import apps
+from django.core.mail import EmailMessage
+
+from wagtail_smtp.categories import (
+    ALERT,
+    ERROR,
+    FORM,
+    NOTIFICATION,
+    OTHER,
+    SECURITY,
+    context_categories,
+    validate_category,
+)
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import is_email_address, with_current_domains
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import RedirectError
 from wagtail_smtp.transports import standard
+
+HEADER = "X-Email-Category"
+ATTRIBUTE = "email_category"
+
+#: How many stack frames are searched for a call site, which takes up to 7 µs.
+_FRAMES = 40
+
+#: A call site: the module and the qualified name of a function.
+Site = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package that sends one-time codes, login links or password resets.
+
+    Its functions exist only where all of ``apps`` are installed.
+    """
+
+    name: str
+    apps: tuple[str, ...]
+    sites: tuple[Site, ...]
+
+
+_ADAPTER = "allauth.account.adapter"
+_FLOWS = "allauth.account.internal.flows"
+
+#: Methods that projects override are listed with the code that calls them. Code that also sends
+#: signals is not listed, because a receiver may send email of another category.
+#:
+#: Checked with django-allauth 65.22, django-otp 1.7, djoser 2.3 and dj-rest-auth 7.2. Some packages
+#: need no entry: django-two-factor-auth 1.18 sends with django-otp, djoser and dj-rest-auth also
+#: with Django's form, and wagtail-2fa 1.8 and django-sesame 3.2 send no email.
+PACKAGES = (
+    Package(
+        "django-allauth",
+        ("allauth.account",),
+        (
+            (_ADAPTER, "DefaultAccountAdapter.send_mail"),
+            (_ADAPTER, "DefaultAccountAdapter.send_account_already_exists_mail"),
+            (_ADAPTER, "DefaultAccountAdapter.send_confirmation_mail"),
+            (_ADAPTER, "DefaultAccountAdapter.send_password_reset_mail"),
+            ("allauth.account.models", "EmailConfirmationMixin.send"),
+            (
+                f"{_FLOWS}._authenticate_by_code",
+                "BaseConfirmAuthenticationCodeProcess.send_by_email",
+            ),
+            (f"{_FLOWS}.password_reset", "request_password_reset"),
+            (f"{_FLOWS}.password_reset_by_code", "PasswordResetVerificationProcess.send"),
+        ),
+    ),
+    Package(
+        "django-otp",
+        ("django_otp.plugins.otp_email",),
+        (
+            ("django_otp.plugins.otp_email.models", "EmailDevice.generate_challenge"),
+            ("django_otp.plugins.otp_email.models", "EmailDevice.send_mail"),
+        ),
+    ),
+    Package(
+        "djoser",
+        ("djoser",),
+        (
+            ("djoser.email", "BaseEmailMessage.send"),
+            ("djoser.views", "UserViewSet.resend_activation"),
+            ("djoser.views", "UserViewSet.reset_password"),
+            ("djoser.views", "UserViewSet.reset_username"),
+        ),
+    ),
+    Package(
+        "dj-rest-auth",
+        ("dj_rest_auth", "allauth", "allauth.account"),
+        (("dj_rest_auth.forms", "AllAuthPasswordResetForm.save"),),
+    ),
+)
+
+CALL_SITES: dict[Site, str] = {
+    # ``save`` too, because projects override ``send_mail``.
+    ("django.contrib.auth.forms", "PasswordResetForm.save"): SECURITY,
+    ("django.contrib.auth.forms", "PasswordResetForm.send_mail"): SECURITY,
+    ("wagtail.admin.mail", "send_notification"): NOTIFICATION,
+    ("wagtail.admin.mail", "EmailNotificationMixin.send_emails"): NOTIFICATION,
+    ("wagtail.contrib.forms.models", "EmailFormMixin.send_mail"): FORM,
+    ("django.core.mail", "mail_admins"): ERROR,
+    ("django.utils.log", "AdminEmailHandler.emit"): ERROR,
+    **{site: SECURITY for package in PACKAGES for site in package.sites},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A category and its source: ``message``, ``context``, ``mailer``, ``call site`` or
+    ``default``."""
+
+    category: str
+    source: str
+
+
+def classify(message: EmailMessage, mailer_category: str | None = None) -> Classification:
+    """Return the category of ``message`` from the first source that has one.
+
+    If any source says ``security``, it is ``security``. Call this on the stack of the code that
+    sends the message, since the call site is one of the sources.
+
+    Raises:
+        ValueError: the message or the mailer names an invalid category.
+    """
+    found = [
+        *((slug, "message") for slug in _marks(message)),
+        *((slug, "context") for slug in context_categories()),
+        *([(validate_category(mailer_category), "mailer")] if mailer_category else []),
+        *((slug, "call site") for slug in _call_sites()),
+    ]
+    for slug, source in found:
+        if slug == SECURITY:
+            return Classification(slug, source)
+    return Classification(*found[0]) if found else Classification(OTHER, "default")
+
+
+def _marks(message: EmailMessage) -> list[str]:
+    marks = [getattr(message, ATTRIBUTE, None)]
+    marks += [
+        str(value).strip()
+        for name, value in message.extra_headers.items()
+        if name.strip().lower() == HEADER.lower()
+    ]
+    return [validate_category(mark) for mark in marks if mark is not None]
+
+
+def _call_sites() -> list[str]:
+    """The categories of the call sites on the stack, innermost first."""
+    sites = dict(CALL_SITES)
+    for site, slug in conf.CATEGORY_RULES.items():
+        module, _separator, name = site.partition(":")
+        sites[module, name] = slug
+    found = []
+    frame = sys._getframe(1)
+    for _ in range(_FRAMES):
+        category = sites.get((frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
+        if category is not None:
+            found.append(category)
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return found
+
+
+def exists(site: Site) -> bool:
+    """Whether a function with this name exists."""
+    module, name = site
+    try:
+        found: Any = import_module(module)
+    except Exception:  # the module can't be imported, so nothing in it can run
+        return False
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    # An inherited method runs under the name of the class that defines it.
+    found = getattr(found, "__wrapped__", found)
+    return (getattr(found, "__module__", ""), getattr(found, "__qualname__", "")) == site
+
+
+def missing_sites() -> Iterator[tuple[Package, list[Site]]]:
+    """Installed packages that no longer have all of their call sites, with the missing ones."""
+    for package in PACKAGES:
+        if all(map(apps.is_installed, package.apps)):
+            missing = [site for site in package.sites if not exists(site)]
+            if missing:
+                yield package, missing
+
 
 #: The source of a redirect that the project's settings or the environment force.
 FORCED = "settings"

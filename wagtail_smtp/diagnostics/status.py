@@ -16,7 +16,7 @@ from wagtail_smtp.delivery.explain import Notice, is_used, notices, redirecting
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
 from wagtail_smtp.live import consents
-from wagtail_smtp.live.db import clock, connections
+from wagtail_smtp.live.db import connections, expressions
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.models.choices import State
@@ -190,7 +190,7 @@ def outbox() -> tuple[dict[str, int], float]:
     counts = {row["state"]: row["n"] for row in rows.values("state").annotate(n=Count("pk"))}
     waiting = rows.filter(state=OutboxMessage.State.WAITING)
     # Compare with the database's clock, which sets the due times.
-    oldest = waiting.order_by("due_at").values_list("due_at", clock.now()).first()
+    oldest = waiting.order_by("due_at").values_list("due_at", expressions.now()).first()
     overdue = (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0
     return counts, max(0.0, overdue)
 

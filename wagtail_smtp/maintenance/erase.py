@@ -23,7 +23,7 @@ from wagtail_smtp.delivery.log import entries, stored_message, tracking_events
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.live.db import connections, retry
-from wagtail_smtp.live.db.bytewise import same
+from wagtail_smtp.live.db.expressions import same
 from wagtail_smtp.models import (
     ConfigurationVersion,
     LogAttempt,

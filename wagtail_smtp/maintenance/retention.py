@@ -23,8 +23,8 @@ from django.db.models import Exists, OuterRef
 from wagtail_smtp import signals
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.log import stored_message, tracking_events
-from wagtail_smtp.live.db import clock, retry
 from wagtail_smtp.live.db import connections as db_connections
+from wagtail_smtp.live.db import expressions, retry
 from wagtail_smtp.models import (
     DeliveryEvent,
     LogAttempt,
@@ -81,7 +81,7 @@ def _due(model: type[models.Model], days: float) -> list[int]:
     alias = db_connections.write_alias()
     rows = model._default_manager.using(alias).filter(
         ~Exists(OutboxMessage.objects.using(alias).filter(entry=OuterRef(entry))),
-        created_at__lt=clock.now(-86400 * min(days, _MAX_DAYS)),
+        created_at__lt=expressions.now(-86400 * min(days, _MAX_DAYS)),
     )
     return list(rows.order_by("created_at").values_list("pk", flat=True)[:STEP])
 

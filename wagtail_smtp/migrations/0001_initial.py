@@ -7,7 +7,7 @@ import django.utils.timezone
 import modelcluster.fields
 import uuid
 import wagtail_smtp.models.choices
-import wagtail_smtp.models.version
+import wagtail_smtp.models.configuration
 from django.conf import settings
 from django.db import migrations, models
 
@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('number', models.PositiveIntegerField(editable=False, unique=True, verbose_name='version')),
                 ('identity', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
-                ('format', models.PositiveSmallIntegerField(default=wagtail_smtp.models.version.newest_format, editable=False)),
+                ('format', models.PositiveSmallIntegerField(default=wagtail_smtp.models.configuration.newest_format, editable=False)),
                 ('content', models.JSONField(editable=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='live since')),
                 ('reason', models.CharField(blank=True, editable=False, max_length=200, verbose_name='reason')),

@@ -1,11 +1,10 @@
 """Models: settings, secrets, live versions, the delivery log and the outbox."""
 
-from wagtail_smtp.models.delivery_settings import DeliverySettings, ReportEmail
+from wagtail_smtp.models.configuration import ConfigurationVersion, DeliverySettings, ReportEmail
 from wagtail_smtp.models.log import DeliveryEvent, LogAttempt, LogEntry, LogRecipient, StoredMessage
 from wagtail_smtp.models.outbox import OutboxMessage
 from wagtail_smtp.models.secret import OAuthToken, Secret
 from wagtail_smtp.models.settings_set import SettingsSet
-from wagtail_smtp.models.version import ConfigurationVersion
 
 __all__ = [
     "ConfigurationVersion",

@@ -10,7 +10,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.config import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
-from wagtail_smtp.models.base import OnPrimary
+from wagtail_smtp.models.configuration import OnPrimary
 
 
 class Secret(models.Model):

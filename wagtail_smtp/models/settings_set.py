@@ -15,8 +15,7 @@ from modelcluster.models import ClusterableModel
 
 from wagtail_smtp.config import validation
 from wagtail_smtp.config import values as config_values
-from wagtail_smtp.models.base import StagedModel
-from wagtail_smtp.models.delivery_settings import ReportEmail
+from wagtail_smtp.models.configuration import ReportEmail, StagedModel
 from wagtail_smtp.models.secret import Secret
 
 

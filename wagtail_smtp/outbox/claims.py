@@ -14,8 +14,8 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from wagtail_smtp.conf import conf
-from wagtail_smtp.live.db import clock, retry
 from wagtail_smtp.live.db import connections as db_connections
+from wagtail_smtp.live.db import expressions, retry
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.models.choices import State
 
@@ -38,12 +38,12 @@ def claim(limit: int, token: uuid.UUID) -> None:
     """
     features = connections[db_connections.write_alias()].features
     # SQLite's clock has milliseconds; this includes a message due in the current one.
-    free = rows().filter(state=_State.WAITING, due_at__lte=clock.now(0.001))
+    free = rows().filter(state=_State.WAITING, due_at__lte=expressions.now(0.001))
     due = free.order_by("priority", "due_at", "id").values("pk")[:limit]
     values = {
         "state": _State.SENDING,
         "token": token,
-        "lease_until": clock.now(conf.OUTBOX_LEASE),
+        "lease_until": expressions.now(conf.OUTBOX_LEASE),
     }
     if features.has_select_for_update_skip_locked:
         # By key, because MySQL locks, and waits for, every row that it examines.
@@ -67,14 +67,14 @@ def claimed(token: uuid.UUID) -> list[OutboxMessage]:
     stored message is missing).
     """
     sending = rows().filter(token=token, state=_State.SENDING)
-    found = sending.annotate(claimed_at=clock.now(), content=F("entry__stored__content"))
+    found = sending.annotate(claimed_at=expressions.now(), content=F("entry__stored__content"))
     return list(found.select_related("entry").order_by("priority", "due_at", "id"))
 
 
 @retry.patiently
 def extend(token: uuid.UUID) -> None:
     """Renew the lease of the messages of ``token``."""
-    _of(token).update(lease_until=clock.now(conf.OUTBOX_LEASE))
+    _of(token).update(lease_until=expressions.now(conf.OUTBOX_LEASE))
 
 
 @retry.patiently
@@ -132,7 +132,7 @@ def with_outcome(sent: Sequence[OutboxMessage]) -> set[int]:
 
 def lost() -> list[OutboxMessage]:
     """Messages whose worker died while sending them, so they may have been sent."""
-    expired = rows().filter(state=_State.SENDING, lease_until__lt=clock.now())
+    expired = rows().filter(state=_State.SENDING, lease_until__lt=expressions.now())
     return list(expired.select_related("entry")[:100])
 
 
@@ -157,7 +157,7 @@ def postpone(row: OutboxMessage, wait: timedelta, tries: int = 1) -> bool:
         sending.update(
             state=_State.WAITING,
             tries=F("tries") + tries,
-            due_at=clock.now(wait.total_seconds()),
+            due_at=expressions.now(wait.total_seconds()),
             lease_until=None,
         )
     )

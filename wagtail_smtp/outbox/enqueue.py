@@ -7,13 +7,13 @@ from django.db import transaction
 
 from wagtail_smtp.categories import ALERT, ERROR, SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries, stored_message, writer
 from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.delivery.result import DeliveryResult
+from wagtail_smtp.delivery.routing import Classification
 from wagtail_smtp.exceptions import StorageFull
-from wagtail_smtp.live.db import autonomous, bulk_sql, clock, connections
+from wagtail_smtp.live.db import autonomous, bulk_sql, connections, expressions
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.outbox import outcomes, tasks
@@ -132,6 +132,6 @@ def _add(
         category=classification.category,
         category_source=classification.source,
         tries=tries,
-        due_at=clock.now(wait.total_seconds()),
-        expires_at=clock.now(age),
+        due_at=expressions.now(wait.total_seconds()),
+        expires_at=expressions.now(age),
     )

@@ -27,7 +27,7 @@ from wagtail_smtp.exceptions import (
     SecretError,
     TransportUnavailable,
 )
-from wagtail_smtp.live.db import bulk_sql, clock, connections, retry, sqlite_writer
+from wagtail_smtp.live.db import bulk_sql, connections, expressions, retry, sqlite_writer
 from wagtail_smtp.live.db.bulk_sql import Statement
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.models.choices import RecipientState, State
@@ -328,7 +328,7 @@ def give_up_lost(row: OutboxMessage) -> bool:
 def try_now(entry: LogEntry) -> bool:
     """Make a waiting message due; False if it isn't waiting any more."""
     waiting = claims.rows().filter(entry=entry, state=OutboxMessage.State.WAITING)
-    is_waiting = bool(waiting.update(due_at=clock.now()))
+    is_waiting = bool(waiting.update(due_at=expressions.now()))
     if is_waiting:
         tasks.run_after_commit()
     return is_waiting

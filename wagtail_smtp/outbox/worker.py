@@ -15,11 +15,11 @@ from django.db import Error, close_old_connections
 from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import stored_message, writer
 from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.delivery.result import DeliveryResult
+from wagtail_smtp.delivery.routing import Classification
 from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage

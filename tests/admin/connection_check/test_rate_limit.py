@@ -12,7 +12,7 @@ from wagtail.models import ModelLogEntry
 
 from tests.admin.connection_check.test_views import CONNECTION, lines
 from tests.support.servers.hostile import HostileServer
-from wagtail_smtp.admin.connection_check import limits
+from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.runtime import once
 
 
@@ -33,7 +33,7 @@ def ask(make_set):
 def _clock_stands(monkeypatch):
     """No minute ends during the test."""
     now = time.time() // 3600 * 3600 + 10
-    monkeypatch.setattr(limits.time, "time", lambda: now)
+    monkeypatch.setattr(views.time, "time", lambda: now)
 
 
 @pytest.mark.usefixtures("_clock_stands")
@@ -45,7 +45,7 @@ def _clock_stands(monkeypatch):
     ],
 )
 def test_too_many(admin_client, make_user, ask, monkeypatch, at_most, wait, words):
-    monkeypatch.setattr(limits, "LIMITS", at_most)
+    monkeypatch.setattr(views, "LIMITS", at_most)
     for _again in range(2):
         assert lines(ask(admin_client))[-1]["ok"]
     connections = ask.server.connections
@@ -63,8 +63,8 @@ def test_too_many(admin_client, make_user, ask, monkeypatch, at_most, wait, word
 
 
 def test_the_limits_are_those_that_are_documented():
-    assert limits.LIMITS == ((60, 10), (3600, 60))
-    assert limits.EMAIL_LIMITS == ((60, 5),)
+    assert views.LIMITS == ((60, 10), (3600, 60))
+    assert views.EMAIL_LIMITS == ((60, 5),)
 
 
 def test_one_at_a_time(admin_client, ask):
@@ -100,7 +100,7 @@ def test_a_test_that_is_given_up_ends(admin_client, ask, read, monkeypatch):
 
 
 def test_a_form_with_errors_does_not_count(admin_client, ask, monkeypatch):
-    monkeypatch.setattr(limits, "LIMITS", ((3600, 1),))
+    monkeypatch.setattr(views, "LIMITS", ((3600, 1),))
     url = reverse("wagtailsnippets_wagtail_smtp_settingsset:test_new")
     for _again in range(3):
         assert admin_client.post(url, {}).status_code == 422

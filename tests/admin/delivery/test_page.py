@@ -20,7 +20,7 @@ from tests.support import causes
 from tests.support.log_entries import make_entry, make_message, make_waiting
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
-from wagtail_smtp.admin.connection_check import limits
+from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.live import lookup
 from wagtail_smtp.live.db import autonomous
 from wagtail_smtp.models import (
@@ -317,7 +317,7 @@ def test_an_unknown_category_is_refused(admin_client):
 
 def test_only_so_many_a_minute(admin_client, client, make_user, monkeypatch):
     # Freeze the clock in the middle of a minute, so that it doesn't end during the test.
-    monkeypatch.setattr(limits, "time", SimpleNamespace(time=lambda: 1_000_000_000.0))
+    monkeypatch.setattr(views, "time", SimpleNamespace(time=lambda: 1_000_000_000.0))
     for _ in range(5):
         send(admin_client)
     text = send(admin_client, "typed@example.org")

@@ -9,7 +9,7 @@ from tests.support.log_entries import make_entry
 from wagtail_smtp.admin.delivery import failures
 from wagtail_smtp.admin.labels import carrier_label
 from wagtail_smtp.admin.log.filters import LogFilterSet
-from wagtail_smtp.maintenance.bulk_resend import Selection
+from wagtail_smtp.maintenance.resend import Selection
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.log import STANDARD
 from wagtail_smtp.transports import standard

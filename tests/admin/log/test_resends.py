@@ -15,8 +15,8 @@ from wagtail_smtp.admin.delivery import chart
 from wagtail_smtp.admin.delivery.failures import count_since, last_failures, latest_failure
 from wagtail_smtp.admin.log import actions
 from wagtail_smtp.diagnostics.status import status
-from wagtail_smtp.maintenance import bulk_resend, resend
-from wagtail_smtp.maintenance.bulk_resend import ResendSummary, resend_several
+from wagtail_smtp.maintenance import resend
+from wagtail_smtp.maintenance.resend import ResendSummary, resend_several
 from wagtail_smtp.models import LogEntry
 
 
@@ -129,7 +129,7 @@ def test_what_takes_too_long_is_told_and_can_go_on(admin_client, monkeypatch):
         _failed()
     monkeypatch.setattr(actions, "MAX_SECONDS", 0.0)
     ticks = iter(range(100))
-    monkeypatch.setattr(bulk_resend.time, "monotonic", lambda: next(ticks) / 2)
+    monkeypatch.setattr(resend.time, "monotonic", lambda: next(ticks) / 2)
     monkeypatch.setattr(actions, "MAX_SECONDS", 1.0)
     page = admin_client.post(_all(), {"seen": 0}, follow=True).content.decode()
     assert 0 < len(mail.outbox) < 5
@@ -150,13 +150,13 @@ def test_unknown_ones_are_resent_only_if_asked_for(admin_client):
 def test_what_turns_out_to_be_sent_meanwhile_is_not_resent(admin_client, monkeypatch):
     """A worker that seemed dead comes back with the better outcome."""
     first, second = _failed(state="unknown"), _failed(state="unknown")
-    send_claimed = bulk_resend.send_claimed
+    send_claimed = resend.send_claimed
 
     def send(entry):
         LogEntry.objects.filter(pk=second.pk).update(state="sent")
         return send_claimed(entry)
 
-    monkeypatch.setattr(bulk_resend, "send_claimed", send)
+    monkeypatch.setattr(resend, "send_claimed", send)
     account = ResendSummary()
     resend_several([first.pk, second.pk], account, unknown_too=True)
     assert (account.resent.total(), account.left_out) == (1, {"meanwhile": 1})

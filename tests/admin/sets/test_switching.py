@@ -8,10 +8,9 @@ from django.urls import reverse
 from tests.admin.conftest import form_data
 from tests.admin.sets.test_esp_form import posted
 from tests.admin.sets.test_oauth_form import CANARY, MICROSOFT
-from wagtail_smtp import live
+from wagtail_smtp import live, tracking
 from wagtail_smtp.live import consents
 from wagtail_smtp.models import OAuthToken, Secret, SettingsSet
-from wagtail_smtp.tracking import secrets
 from wagtail_smtp.transports.oauth.client import Token
 
 ADD = "wagtailsnippets_wagtail_smtp_settingsset:add"
@@ -148,18 +147,18 @@ def test_what_is_not_saved_offers_no_reports(admin_client, save):
 def test_reports_of_what_is_live_are_taken_while_another_provider_is_set_up(save):
     assert save(posted("postmark")) == {}
     item = SettingsSet.objects.get()
-    secrets.renew(item, "https://www.example.com/reports/")
+    tracking.renew(item, "https://www.example.com/reports/")
     live.reload()
     assert save(posted("brevo")) == {}
     item.refresh_from_db()
-    known = secrets.accepted(item.key, "postmark")
+    known = tracking.accepted(item.key, "postmark")
     assert known is not None
-    secrets.renew(item, "https://www.example.com/reports/")
-    assert secrets.accepted(item.key, "postmark") == known
-    assert secrets.accepted(item.key, "brevo") not in (None, known)
+    tracking.renew(item, "https://www.example.com/reports/")
+    assert tracking.accepted(item.key, "postmark") == known
+    assert tracking.accepted(item.key, "brevo") not in (None, known)
     # What was made for the same provider is worth nothing at once.
     before = item.webhook_secret
-    secrets.renew(item, "https://www.example.com/reports/")
+    tracking.renew(item, "https://www.example.com/reports/")
     before.refresh_from_db()
     assert not before.ciphertext
 
@@ -167,14 +166,14 @@ def test_reports_of_what_is_live_are_taken_while_another_provider_is_set_up(save
 def test_a_provider_that_is_put_back_goes_on_reporting(save, admin_client):
     assert save(posted("postmark")) == {}
     item = SettingsSet.objects.get()
-    known = secrets.renew(item, "https://www.example.com/reports/")
+    known = tracking.renew(item, "https://www.example.com/reports/")
     first = live.reload()
     assert save(posted("brevo")) == {}
     item.refresh_from_db()
-    secrets.renew(item, "https://www.example.com/reports/")
+    tracking.renew(item, "https://www.example.com/reports/")
     live.reload()
     live.make_live(first)
-    assert secrets.accepted(item.key, "postmark") == known
+    assert tracking.accepted(item.key, "postmark") == known
 
 
 def test_the_reload_page_speaks_as_the_form_does(admin_client, save):

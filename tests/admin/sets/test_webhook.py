@@ -7,8 +7,8 @@ from wagtail.models import ModelLogEntry
 from tests.admin.sets.test_esp_form import posted
 from tests.support.log_entries import make_entry
 from tests.support.payloads import EC_KEY, RSA_KEY, public
+from wagtail_smtp import tracking
 from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient, Secret, SettingsSet
-from wagtail_smtp.tracking import secrets
 
 pytestmark = [
     pytest.mark.django_db,
@@ -22,8 +22,8 @@ def make_provider():
     def make(slug="mailgun", *, secret=True, key=""):
         item = SettingsSet.objects.create(name=f"Our {slug}", transport=slug)
         if secret:
-            secrets.renew(item, "https://www.example.com/r/")
-            secrets.change_key(item, key)
+            tracking.renew(item, "https://www.example.com/r/")
+            tracking.change_key(item, key)
         return item
 
     return make
@@ -64,7 +64,7 @@ def test_the_secret_is_shown_once_and_works(admin_client, make_provider, client)
     assert "Create address" in admin_client.get(page(item)).text
     response = admin_client.post(page(item), {"renew": "1"})
     item.refresh_from_db()
-    known = secrets.of_set(item)
+    known = tracking.of_set(item)
     assert known.url in response.text
     assert known.url == (
         f"http://webhook:{known.password}@testserver/email/webhooks/{item.key}/postmark/"
@@ -78,18 +78,18 @@ def test_the_secret_is_shown_once_and_works(admin_client, make_provider, client)
     # Somebody else's second click makes another, and the first is worth nothing.
     admin_client.post(page(item), {"renew": "1"})
     item.refresh_from_db()
-    assert secrets.of_set(item).password != known.password
+    assert tracking.of_set(item).password != known.password
 
 
 def test_a_new_secret_upsets_nobody_who_edits_the_set(admin_client, make_provider):
     item = make_provider("mailgun", key=CANARY)
     revision = item.revision
-    known = secrets.of_set(item)
+    known = tracking.of_set(item)
     admin_client.post(page(item), {"renew": "1"})
     item.refresh_from_db()
     assert item.revision == revision
-    assert secrets.of_set(item).key == CANARY
-    assert secrets.of_set(item).password != known.password
+    assert tracking.of_set(item).key == CANARY
+    assert tracking.of_set(item).password != known.password
 
 
 def test_a_signing_key_is_kept_and_never_shown(admin_client, make_provider):
@@ -101,13 +101,13 @@ def test_a_signing_key_is_kept_and_never_shown(admin_client, make_provider):
     assert "The key was saved." in response.text
     assert "All tracking events are refused" not in response.text
     item.refresh_from_db()
-    assert secrets.of_set(item).key == CANARY
+    assert tracking.of_set(item).key == CANARY
     admin_client.post(page(item), {"key": ""})
     item.refresh_from_db()
-    assert secrets.of_set(item).key == CANARY
+    assert tracking.of_set(item).key == CANARY
     admin_client.post(page(item), {"key": "", "remove": "on"})
     item.refresh_from_db()
-    assert secrets.of_set(item).key == ""
+    assert tracking.of_set(item).key == ""
     assert ModelLogEntry.objects.filter(action="wagtail_smtp.tracking_key").count() == 2
     assert CANARY not in str(list(ModelLogEntry.objects.values_list()))
     assert CANARY not in str(list(Secret.objects.values_list()))
@@ -127,7 +127,7 @@ def test_a_key_that_is_none_is_refused_at_its_field(admin_client, make_provider,
     response = admin_client.post(page(item), {"key": key})
     assert "This is not a valid key for this email provider." in response.text
     assert key not in response.text
-    assert secrets.of_set(item).key == ""
+    assert tracking.of_set(item).key == ""
 
 
 @pytest.mark.parametrize(("slug", "key"), [("sendgrid", EC_KEY), ("postal", RSA_KEY)])
@@ -136,7 +136,7 @@ def test_a_public_key_may_come_with_what_stands_around_it(admin_client, make_pro
     typed = f"-----BEGIN PUBLIC KEY----- {public(key)} -----END PUBLIC KEY-----"
     admin_client.post(page(item), {"key": typed})
     item.refresh_from_db()
-    assert secrets.of_set(item).key == public(key)
+    assert tracking.of_set(item).key == public(key)
 
 
 def test_the_form_of_a_set_says_whether_reports_are_taken(

@@ -16,11 +16,10 @@ from wagtail_smtp import signals
 from wagtail_smtp.causes import by_slug, explain
 from wagtail_smtp.causes.base import Failure
 from wagtail_smtp.config.values import Attempt
-from wagtail_smtp.delivery.classify import Classification
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.result import DeliveryResult
-from wagtail_smtp.delivery.routing import Route
-from wagtail_smtp.diagnostics.send_email import _listening_for, send_test_email
+from wagtail_smtp.delivery.routing import Classification, Route
+from wagtail_smtp.diagnostics.check_set import _listening_for, send_test_email
 from wagtail_smtp.exceptions import (
     DestinationRefused,
     MessageDeferred,

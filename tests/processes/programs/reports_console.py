@@ -33,13 +33,13 @@ def race(rounds: int, recipients: int, threads: int) -> dict[str, Any]:
     """Let a provider report the same batch in all threads at once, each in another order."""
     from django.db.models import Count
 
+    from wagtail_smtp import tracking
     from wagtail_smtp.delivery.log import tracking_events
     from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient, SettingsSet
-    from wagtail_smtp.tracking import secrets
 
     item = SettingsSet.objects.create(name="Mailjet", transport="mailjet", authentication="none")
     url = f"/email/webhooks/{item.key}/mailjet/"
-    password = secrets.renew(item, f"http://testserver{url}").password
+    password = tracking.renew(item, f"http://testserver{url}").password
     codes: list[int] = []
     for number in range(rounds):
         addresses = [f"{i}@{number}.example.com" for i in range(recipients)]

@@ -160,7 +160,7 @@ def stream(request, check, running):
     """Return a response that runs the check while it is read.
 
     Args:
-        running: a :class:`~wagtail_smtp.admin.connection_check.limits.RunningCheck`; it ends with
+        running: a :class:`~wagtail_smtp.admin.connection_check.views.RunningCheck`; it ends with
             the check, or when the response is closed.
     """
     kind = AsyncLines if isinstance(request, ASGIRequest) else Lines

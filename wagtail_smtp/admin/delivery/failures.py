@@ -1,19 +1,21 @@
-"""Messages that were not sent recently, with causes and fixes."""
+"""Messages that were not sent recently, with causes and fixes, and the page with all causes."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Count, Max
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.generic import TemplateView
 from wagtail.admin.site_summary import SummaryItem
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import TROUBLESHOOTING, cached
+from wagtail_smtp.admin.base import TROUBLESHOOTING, AdminPage, EmailViewSet, cached
 from wagtail_smtp.admin.labels import carrier_label, category_label, state_tag
-from wagtail_smtp.causes import by_slug
+from wagtail_smtp.causes import GROUPS, GUIDES, by_slug
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
@@ -192,3 +194,25 @@ class FailedEmailItem(SummaryItem):
 
     def get_context_data(self, parent_context):
         return {"failed": count_since(timezone.now() - LAST_DAY)}
+
+
+class TroubleshootingView(AdminPage, TemplateView):
+    """The page. It contains nothing about this site, so every admin user may read it."""
+
+    template_name = "wagtail_smtp/troubleshooting.html"
+    page_title = gettext_lazy("Troubleshooting")
+    header_icon = "help"
+    extra_context = {"groups": GROUPS, "guides": GUIDES}
+
+
+class TroubleshootingViewSet(EmailViewSet):
+    """Registers the page."""
+
+    name = "wagtail_smtp_troubleshooting"
+    url_prefix = "email/troubleshooting"
+    icon = "help"
+    menu_label = gettext_lazy("Troubleshooting")
+    any_permission_required = permissions.SEE_DELIVERY
+
+    def get_urlpatterns(self):
+        return [path("", self.construct_view(TroubleshootingView), name="index")]

@@ -19,13 +19,13 @@ from wagtail_smtp.admin.log.message import log_action
 from wagtail_smtp.admin.log.resends import Resends, already_sent_to
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.maintenance import resend
-from wagtail_smtp.maintenance.bulk_resend import (
+from wagtail_smtp.maintenance.resend import (
     REASONS,
     ResendFilter,
     ResendSummary,
+    can_resend,
     resend_several,
 )
-from wagtail_smtp.maintenance.resend import can_resend
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.models.choices import State
 from wagtail_smtp.outbox.outcomes import cancel, try_now

@@ -25,7 +25,7 @@ from wagtail_smtp.models.choices import State
 #: Recipients, and tracking events, that the page lists.
 LISTED = 200
 
-#: How the category was determined, see :class:`~wagtail_smtp.delivery.classify.Classification`.
+#: How the category was determined, see :class:`~wagtail_smtp.delivery.routing.Classification`.
 CATEGORY_SOURCES = {
     "message": gettext_lazy("set on the message"),
     "context": gettext_lazy("set by the sending code"),

@@ -13,8 +13,8 @@ from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
 
 from wagtail_smtp.admin.labels import STANDARD_DELIVERY, TRACKING_CHOICES, category_choices
 from wagtail_smtp.config.validation import ascii_address, ascii_host, is_email_address, is_host
-from wagtail_smtp.live.db.bytewise import same
 from wagtail_smtp.live.db.connections import write_alias
+from wagtail_smtp.live.db.expressions import same
 from wagtail_smtp.models import LogEntry, LogRecipient, SettingsSet
 from wagtail_smtp.models.log import SHOWN, STANDARD, STATES
 from wagtail_smtp.runtime.project import as_kept

@@ -15,12 +15,12 @@ from wagtail.admin import messages
 from wagtail.admin.panels import Panel
 from wagtail.log_actions import log
 
+from wagtail_smtp import tracking
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import EDIT_SET, SETS, AdminPage, EmailViewSet
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
-from wagtail_smtp.tracking import secrets
-from wagtail_smtp.tracking.esps import check_key, normalize_key, webhook_of
+from wagtail_smtp.tracking import check_key, normalize_key, webhook_of
 from wagtail_smtp.transports.esp.catalog import PROVIDERS
 
 
@@ -113,7 +113,7 @@ class TrackingView(AdminPage, TemplateView):
 
     @sensitive_variables()
     def get_context_data(self, *, form=None, shown=None, **kwargs):
-        known = secrets.of_set(self.item)
+        known = tracking.of_set(self.item)
         if form is None and known is not None and self.provider.webhook.key:
             form = KeyForm(provider=self.provider, known=known)
         return super().get_context_data(**kwargs) | {
@@ -122,7 +122,7 @@ class TrackingView(AdminPage, TemplateView):
             "is_encrypted": self.request.is_secure(),
             "key_form": form,
             "shown": shown,
-            "user_name": secrets.USER,
+            "user_name": tracking.USER,
         }
 
     @sensitive_variables()
@@ -142,7 +142,7 @@ class TrackingView(AdminPage, TemplateView):
 
     @sensitive_variables()
     def _renew(self, address):
-        shown = secrets.renew(self.item, address)
+        shown = tracking.renew(self.item, address)
         log(instance=self.item, action="wagtail_smtp.tracking_secret")
         messages.success(self.request, _("A new secret was created. It is shown only once."))
         # No redirect, which would store the secret in the session; admin pages are never cached.
@@ -150,7 +150,7 @@ class TrackingView(AdminPage, TemplateView):
 
     @sensitive_variables()
     def _keep_key(self):
-        known = secrets.of_set(self.item)
+        known = tracking.of_set(self.item)
         if known is None or not self.provider.webhook.key:
             return HttpResponseRedirect(self.request.path)
         form = KeyForm(self.request.POST, provider=self.provider, known=known)
@@ -161,7 +161,7 @@ class TrackingView(AdminPage, TemplateView):
             return self.render_to_response(self.get_context_data(form=form))
         key, removed = form.cleaned_data["key"], form.cleaned_data.get("remove")
         if key or removed:
-            secrets.change_key(self.item, key)
+            tracking.change_key(self.item, key)
             log(instance=self.item, action="wagtail_smtp.tracking_key")
             said = _("The key was saved.") if key else _("The key was removed.")
             messages.success(self.request, said)
@@ -201,6 +201,6 @@ class TrackingPanel(Panel):
 
         def get_context_data(self, parent_context=None):
             return super().get_context_data(parent_context) | {
-                **tracking_state(self.item, secrets.of_set(self.item), self.request),
+                **tracking_state(self.item, tracking.of_set(self.item), self.request),
                 "page": reverse("wagtail_smtp_tracking:set", args=[self.item.pk]),
             }

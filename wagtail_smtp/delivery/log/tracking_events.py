@@ -19,7 +19,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from wagtail_smtp.live.db import connections
-from wagtail_smtp.live.db.bytewise import same
+from wagtail_smtp.live.db.expressions import same
 from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient
 from wagtail_smtp.models.choices import RANKS, Reported
 from wagtail_smtp.models.log import SHOWN

@@ -159,7 +159,7 @@ def update(model: Model, column: str, keys: Sequence[int], values: Mapping[str, 
     """Set ``values`` (by field name) in the rows whose ``column`` is one of ``keys``."""
     alias = db_connections.write_alias()
     sql = _update_sql(alias, model, column, len(keys), tuple(values))
-    return Statement(sql, [*adapted(model, values), *keys])
+    return Statement(sql, [*_adapted(model, values), *keys])
 
 
 def delete(model: Model, column: str, keys: Sequence[int]) -> Statement:
@@ -189,7 +189,7 @@ def insert(rows: Sequence[orm.Model], entry: str = "") -> Statement:
     return Statement(_insert_sql(alias, model, len(rows), entry), values)
 
 
-def adapted(model: Model, values: Mapping[str, Any]) -> list[Any]:
+def _adapted(model: Model, values: Mapping[str, Any]) -> list[Any]:
     """Convert values (by field name) for the database."""
     adapters = _adapters(db_connections.write_alias(), model)
     return [
@@ -218,8 +218,8 @@ def _update_sql(alias: str, model: Model, column: str, number: int, names: tuple
     columns = (quote(model._meta.get_field(name).column) for name in names)
     pairs = ", ".join(f"{name} = %s" for name in columns)
     table = quote(model._meta.db_table)
-    hint = by_index(alias, model, column)
-    where = f"WHERE {quote(column)} IN {places(number)}"
+    hint = _by_index(alias, model, column)
+    where = f"WHERE {quote(column)} IN {_places(number)}"
     return f"UPDATE {table}{hint} SET {pairs} {where}"  # noqa: S608
 
 
@@ -227,14 +227,14 @@ def _update_sql(alias: str, model: Model, column: str, number: int, names: tuple
 def _delete_sql(alias: str, model: Model, column: str, number: int) -> str:
     quote = connections[alias].ops.quote_name
     table = quote(model._meta.db_table)
-    hint = by_index(alias, model, column)
+    hint = _by_index(alias, model, column)
     # MySQL allows a hint only if the statement names the table twice.
     named = f"{table} FROM {table}{hint}" if hint else f"FROM {table}"
-    return f"DELETE {named} WHERE {quote(column)} IN {places(number)}"
+    return f"DELETE {named} WHERE {quote(column)} IN {_places(number)}"
 
 
 @functools.lru_cache(maxsize=64)
-def by_index(alias: str, model: Model, column: str) -> str:
+def _by_index(alias: str, model: Model, column: str) -> str:
     """Return a hint that makes MySQL use the index of a column; empty for other databases.
 
     Otherwise MySQL scans a small table, and waits for every locked row in it.
@@ -259,13 +259,6 @@ def _insert_sql(alias: str, model: Model, number: int, entry: str) -> str:
     return f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES {rows}"  # noqa: S608
 
 
-def places(number: int) -> str:
+def _places(number: int) -> str:
     """Return ``number`` placeholders in parentheses."""
     return f"({', '.join(['%s'] * number)})"
-
-
-def expression(alias: str, given: Any) -> Statement:
-    """Compile an ORM expression without columns, such as ``Now() + timedelta(…)``."""
-    query: Any = orm.sql.Query(None)
-    sql, values = query.get_compiler(using=alias).compile(given.resolve_expression(query))
-    return Statement(sql, tuple(values))

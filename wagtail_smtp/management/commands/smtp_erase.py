@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from wagtail_smtp.maintenance.erase import Erasure
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.management import EmailCommand
 
 
 class Command(EmailCommand):

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import explain
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.management import EmailCommand
 
 
 class Command(EmailCommand):

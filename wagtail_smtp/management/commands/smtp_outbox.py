@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db.models import Count, Min
 
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.management import EmailCommand
 from wagtail_smtp.models import OutboxMessage
 from wagtail_smtp.outbox.claims import rows
 from wagtail_smtp.outbox.worker import WorkerPool

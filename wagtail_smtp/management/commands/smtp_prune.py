@@ -3,7 +3,7 @@
 from typing import Any
 
 from wagtail_smtp.maintenance.retention import prune_step
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.management import EmailCommand
 
 
 class Command(EmailCommand):

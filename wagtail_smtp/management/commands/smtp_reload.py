@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from wagtail_smtp import live
 from wagtail_smtp.delivery.explain import notices
 from wagtail_smtp.exceptions import RedirectWouldEnd, ReloadRefused
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.management import EmailCommand
 
 
 class Command(EmailCommand):

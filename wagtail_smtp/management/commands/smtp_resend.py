@@ -11,8 +11,8 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from wagtail_smtp import live
 from wagtail_smtp.causes import CAUSES
-from wagtail_smtp.maintenance.bulk_resend import ResendSummary, Selection, resend_several
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.maintenance.resend import ResendSummary, Selection, resend_several
+from wagtail_smtp.management import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
 from wagtail_smtp.models.log import STANDARD

@@ -11,7 +11,7 @@ from wagtail_smtp.config import crypto
 from wagtail_smtp.exceptions import SecretUnreadable
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.live.db.retry import in_transaction
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.management import EmailCommand
 from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMessage
 
 #: How many messages to list at a time.

@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
 from wagtail_smtp.diagnostics.status import Status, status
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.management import EmailCommand
 
 _TOKENS = {
     "missing": "no one has given consent",

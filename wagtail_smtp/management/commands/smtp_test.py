@@ -8,9 +8,8 @@ from django.utils.formats import date_format
 from wagtail_smtp.causes import by_slug
 from wagtail_smtp.causes.base import Cause
 from wagtail_smtp.config.validation import is_email_address
-from wagtail_smtp.diagnostics.check_set import FAST, StageResult, proved, try_set
-from wagtail_smtp.diagnostics.send_email import send_test_email
-from wagtail_smtp.management.base import EmailCommand
+from wagtail_smtp.diagnostics.check_set import FAST, StageResult, proved, send_test_email, try_set
+from wagtail_smtp.management import EmailCommand
 from wagtail_smtp.models import SettingsSet
 
 

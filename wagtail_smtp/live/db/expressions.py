@@ -1,0 +1,56 @@
+"""Expressions that mean the same on every database: its clock, and comparing text byte by byte.
+
+The clock is for times that several processes compare: leases, waits and ages. Workers run on
+several machines, whose clocks may differ; the database has only one. Django's ``Now()`` isn't
+enough: on MySQL it follows the session's time zone and on SQLite it is UTC, whatever time zone
+Django stores times in. The values computed here can be compared with any ``DateTimeField``.
+
+Text such as an email address is compared byte by byte because MySQL's collations take
+``müller@example.org`` for ``muller@example.org`` and may ignore trailing spaces. These can be
+different people.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
+from django.db.models.functions import Now
+from django.db.models.lookups import Exact
+from django.utils import timezone
+
+from wagtail_smtp.live.db import connections as db_connections
+
+
+class _UTCNow(Now):
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
+
+
+def now(seconds: float = 0) -> Any:
+    """The database's time plus ``seconds``, as an ORM expression."""
+    offset = _offset(connections[db_connections.write_alias()]) + timedelta(seconds=seconds)
+    return _UTCNow() + offset if offset else _UTCNow()
+
+
+def _offset(connection: BaseDatabaseWrapper) -> timedelta:
+    """The UTC offset of the times that Django stores."""
+    if connection.vendor == "postgresql":
+        return timedelta()  # its columns are time zone aware
+    zone = connection.timezone or timezone.get_default_timezone()
+    return datetime.now(zone).utcoffset() or timedelta()
+
+
+class _Same(Exact):
+    def as_mysql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        left, left_values = self.process_lhs(compiler, connection)
+        right, right_values = self.process_rhs(compiler, connection)
+        values = (*left_values, *right_values)
+        # The first comparison can use the index, which follows the collation.
+        return f"({left} = {right} AND CAST({left} AS BINARY) = {right})", values * 2
+
+
+def same(field: str, value: str) -> Any:
+    """Return a ``filter()`` condition: the text field is exactly ``value``."""
+    return _Same(F(field), value)

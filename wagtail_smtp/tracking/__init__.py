@@ -1,1 +1,0 @@
-"""Delivery tracking: events that email providers send to a webhook."""
