@@ -55,7 +55,11 @@ def test_never_connected_to(settings, address, port, any_port):
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "fd12::1", "fec0::5", "64:ff9b:1:7::808:808"],
+    [
+        *("127.0.0.1", "::1", "10.0.0.5", "192.168.1.1", "fd12::1", "fec0::5"),
+        # The second one means a public address, wherever the IPv4 address is in it.
+        *("64:ff9b:1:7::808:808", "64:ff9b:1:808:808:808:808:808"),
+    ],
 )
 def test_internal_servers_on_mail_ports_or_by_permission(settings, address):
     settings.WAGTAIL_SMTP = {}

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 
@@ -34,6 +35,24 @@ def test_a_page_offers_only_what_its_reader_may(client, make_user):
     assert offered(CONTENT) == {"content"}
     assert offered(RESEND) == {"resend", "bulk"}
     assert offered(EXPORT) == {"export"}
+
+
+@pytest.mark.parametrize("permission", [CONTENT, RESEND, EXPORT])
+def test_the_site_history_names_entries_by_number(client, admin_client, make_user, permission):
+    """It shows the actions to everyone with any permission for entries, not only to readers."""
+    message = make_message(subject="Canary", files=[("a.txt", "x", "text/plain")])
+    entry = make_entry(subject="Canary", message=message)
+    for name in ("frame", "source", "download"):
+        assert (
+            admin_client.get(reverse(f"wagtail_smtp_log:{name}", args=[entry.pk])).status_code
+            == 200
+        )
+    admin_client.post(reverse("wagtail_smtp_log:resend", args=[entry.pk]))
+    client.force_login(make_user(permission))
+    page = client.get(reverse("wagtailadmin_reports:site_history")).content.decode()
+    assert page.count(f"Log entry {entry.pk}") >= 4
+    assert "Canary" not in page
+    assert "real@example.org" not in page
 
 
 def test_the_menu_shows_the_log_to_those_who_may_see_it(client, make_user):
