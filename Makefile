@@ -84,7 +84,7 @@ test-codes: $(VENV)/.installed  ## Test with packages that send codes and login 
 	$(BIN)/python -m pip install --quiet --editable '.[test-codes]'
 	$(BIN)/python -m pytest tests/configurations/test_codes.py tests/diagnostics/test_health.py
 
-# The servers of web applications that the tests use if they are installed.
+# Application servers; the tests use those that are installed.
 SERVERS := gevent pyuwsgi uvicorn
 ALL_CONFIGURATIONS := pytest $(PROCESSES) tests/configurations
 

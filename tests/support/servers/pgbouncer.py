@@ -29,8 +29,8 @@ class PgBouncer:
     """Start with ``with``, inside the server's.
 
     Args:
-        mode: ``session`` or ``transaction``: when a connection of the server is handed on. Each
-            time it's another one, as far as there are several.
+        mode: ``session`` or ``transaction``: after what a connection to the server goes back to
+            the pool. Connections are taken from it in turn.
     """
 
     def __init__(self, program: Path, server: PostgreSQL, mode: str) -> None:
