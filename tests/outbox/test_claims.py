@@ -1,13 +1,16 @@
 """Claims: in the outbox's order, released while nothing was sent."""
 
+import time
 import uuid
 
 import pytest
 from django.core.mail import EmailMessage
+from django.core.mail.backends.base import BaseEmailBackend
 from django.db import connection
 
 from tests.support.outbox import claim
 from tests.support.servers.hostile import HostileServer
+from wagtail_smtp import signals
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import claims
 from wagtail_smtp.outbox.outcomes import write_and_claim
@@ -69,6 +72,37 @@ def test_a_worker_that_ends_leaves_no_claim(make_set, reload):
         worker.close()
     assert _states() == ["waiting"] * 24
     assert LogEntry.objects.filter(state="sent").count() == 1
+
+
+class Slow(BaseEmailBackend):
+    """Takes over a second for a message, and counts the messages that are sending meanwhile."""
+
+    counts: list[int] = []
+
+    def send_messages(self, email_messages):
+        self.counts.append(_states().count("sending"))
+        time.sleep(1.01)
+        return len(email_messages)
+
+
+@pytest.mark.usefixtures("_queued")
+def test_with_a_slow_server_one_message_at_a_time_is_sending(configure, monkeypatch):
+    """If the worker dies then, only that one is unknown."""
+    monkeypatch.setattr(Slow, "counts", [])
+    configure(STANDARD={"BACKEND": f"{__name__}.Slow"})
+    worker = Worker()
+
+    def stop(**kwargs):
+        if len(Slow.counts) == 2:
+            worker.stop()
+
+    signals.message_sent.connect(stop)
+    try:
+        worker.drain()
+    finally:
+        signals.message_sent.disconnect(stop)
+        worker.close()
+    assert Slow.counts == [1, 1, 1]  # it stops once the second outcome is written
 
 
 @pytest.mark.usefixtures("_queued")
