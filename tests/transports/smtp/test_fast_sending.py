@@ -192,6 +192,21 @@ def test_what_a_used_session_refuses_a_new_one_may_take(transport_to, reply, ext
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("phase", ["mail", "rcpt"])
+def test_a_used_session_that_refuses_is_closed(transport_to, phase):
+    """It isn't kept for later messages, which it would refuse too."""
+    fault = Fault(phase, "refuse", "452 4.5.3 Too many in this session", skip=1, on_connection=1)
+    with HostileServer(extensions=("8BITMIME",), faults=[fault]) as server:
+        transport = transport_to(server)
+        for _ in range(2):
+            send(transport)
+        assert len(server.received) == server.connections == 2
+        deadline = time.monotonic() + 5
+        while "QUIT" not in server.transcript and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.transcript.count("QUIT") == 1
+
+
 @pytest.mark.parametrize("reply", ["421 4.4.2 Idle", "451 4.3.0 Not now", "502 5.5.1 What?"])
 @pytest.mark.parametrize("extensions", [("8BITMIME",), ("PIPELINING",), ("PIPELINING", "CHUNKING")])
 def test_a_session_that_refuses_rset_is_dropped(transport_to, configure, reply, extensions):
