@@ -105,6 +105,35 @@ def test_with_a_slow_server_one_message_at_a_time_is_sending(configure, monkeypa
     assert Slow.counts == [1, 1, 1]  # it stops once the second outcome is written
 
 
+class TimeIsOver(BaseException):
+    """As a task system raises it in a signal handler."""
+
+
+class Interrupted(BaseEmailBackend):
+    """Is interrupted during the fourth message, the first of the third window."""
+
+    subjects: list[str] = []
+
+    def send_messages(self, email_messages):
+        self.subjects.extend(message.subject for message in email_messages)
+        if len(self.subjects) == 4:
+            raise TimeIsOver
+        return len(email_messages)
+
+
+@pytest.mark.usefixtures("_queued")
+def test_what_of_a_window_had_not_begun_goes_back_when_a_worker_is_interrupted(
+    configure, monkeypatch
+):
+    monkeypatch.setattr(Interrupted, "subjects", [])
+    configure(STANDARD={"BACKEND": f"{__name__}.Interrupted"})
+    worker = Worker()
+    with pytest.raises(TimeIsOver):
+        worker.drain()
+    worker.close()
+    assert _states() == ["sending"] + ["waiting"] * 21
+
+
 @pytest.mark.usefixtures("_queued")
 def test_without_row_locks_a_worker_that_comes_second_claims_other_messages(monkeypatch):
     """It doesn't take the outbox for empty because another claimed what it saw."""
