@@ -3,9 +3,10 @@
 import time
 
 import pytest
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import DatabaseError, connection, transaction
 
 from tests.support.broken_tables import full
+from tests.support.servers.mariadb import taken_for_mariadb
 from wagtail_smtp.live.db import autonomous
 from wagtail_smtp.models import LogEntry, StoredMessage
 
@@ -17,7 +18,7 @@ def bounded_by_statement(request, monkeypatch):
     """Both ways; the statements of the second are MariaDB's too."""
     if connection.vendor != "mysql":
         pytest.skip("PostgreSQL has tests of its own, SQLite has no such bounds")
-    monkeypatch.setattr(type(connections["default"]), "mysql_is_mariadb", request.param)
+    taken_for_mariadb(request.param, monkeypatch)
     return request.param
 
 

@@ -5,9 +5,10 @@ import time
 
 import pytest
 from django.core.mail import EmailMessage
-from django.db import OperationalError, connection, connections, transaction
+from django.db import OperationalError, connection, transaction
 
 from tests.support.outbox import claim
+from tests.support.servers.mariadb import taken_for_mariadb
 from wagtail_smtp.live.db import retry
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import claims
@@ -22,7 +23,7 @@ def claimed(request, configure, settings, monkeypatch):
     """A claimed message; both ways to bound the wait."""
     if connection.vendor != "mysql":
         pytest.skip("others' locks end in no error elsewhere")
-    monkeypatch.setattr(type(connections["default"]), "mysql_is_mariadb", request.param)
+    taken_for_mariadb(request.param, monkeypatch)
     monkeypatch.setattr(retry, "_LOCK_WAIT", 1)
     configure(DELIVERY="queued")
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connections
 
 USER = "wagtail_smtp"
 
@@ -47,6 +48,14 @@ def _as_somebody() -> dict[str, Any]:
     names = {entry.pw_name: entry for entry in pwd.getpwall()}
     entry = names.get("mysql") or names["nobody"]
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def taken_for_mariadb(is_mariadb: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Django take the server for MariaDB, or for MySQL, in this and in new threads."""
+    connection = connections["default"]
+    monkeypatch.setattr(type(connection), "mysql_is_mariadb", is_mariadb)
+    # The property is cached in a connection that has used it.
+    monkeypatch.setitem(vars(connection), "mysql_is_mariadb", is_mariadb)
 
 
 class MariaDB:
