@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.utils import getaddresses
+from functools import lru_cache
 
 import idna
 from django.core.exceptions import ValidationError
@@ -98,6 +99,8 @@ def unicode_host(value: str) -> str:
         return value
 
 
+# A site has few senders, and building an address takes longer than the rest of their handling.
+@lru_cache(maxsize=256)
 def mailbox(name: str, address: str) -> str:
     """Combine a name and a bare address, quoted where needed but not encoded.
 

@@ -10,17 +10,22 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from wagtail_smtp.conf import conf
+from wagtail_smtp.live.db import bulk_sql, expressions, retry
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.live.db import expressions, retry
+from wagtail_smtp.live.db.bulk_sql import Statement
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.models.choices import State
 
 _State = OutboxMessage.State
+_TABLE = OutboxMessage._meta.db_table
 
+#: SQLite's clock has milliseconds; with these seconds, a message due in the current one is claimed.
+_TOLERANCE = 0.001
 #: How often a claim looks for messages again. It is limited because a transaction may show rows as
 #: they were.
 _CLAIM_ATTEMPTS = 10
@@ -31,33 +36,52 @@ def rows() -> "QuerySet[OutboxMessage]":
     return OutboxMessage.objects.using(db_connections.write_alias())
 
 
-def claim(limit: int, token: uuid.UUID) -> None:
-    """Mark up to ``limit`` due messages as *sending*, security messages first.
+def claim(limit: int, token: uuid.UUID, outcomes: Sequence[Statement] = ()) -> None:
+    """Mark up to ``limit`` due messages as *sending*, security messages first, and run statements.
 
-    This needs an open transaction. Times are the database's, so a worker's own clock may be wrong.
+    All or nothing, except that MySQL needs an open transaction for that. Times are the database's,
+    so a worker's own clock may be wrong.
     """
-    features = connections[db_connections.write_alias()].features
-    # SQLite's clock has milliseconds; this includes a message due in the current one.
-    free = rows().filter(state=_State.WAITING, due_at__lte=expressions.now(0.001))
-    due = free.order_by("priority", "due_at", "id").values("pk")[:limit]
-    values = {
-        "state": _State.SENDING,
-        "token": token,
-        "lease_until": expressions.now(conf.OUTBOX_LEASE),
-    }
-    if features.has_select_for_update_skip_locked:
+    connection = connections[db_connections.write_alias()]
+    if connection.features.allow_sliced_subqueries_with_in:
+        bulk_sql.run(_claim_statement(connection, limit, token), *outcomes)
+        return
+    free = rows().filter(state=_State.WAITING, due_at__lte=expressions.now(_TOLERANCE))
+    due = free.order_by("priority", "due_at", "id")
+    if connection.features.has_select_for_update_skip_locked:
+        due = due.select_for_update(skip_locked=True)
+    lease = expressions.now(conf.OUTBOX_LEASE)
+    for _attempt in range(_CLAIM_ATTEMPTS):
         # By key, because MySQL locks, and waits for, every row that it examines.
-        keys = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True))
-        rows().filter(pk__in=keys).update(**values)
-    elif features.allow_sliced_subqueries_with_in:
-        # One statement: on SQLite, a transaction that begins with a read can't wait for others.
-        free.filter(pk__in=due).update(**values)
+        keys = list(due.values_list("pk", flat=True)[:limit])
+        # Without SKIP LOCKED, other workers may have claimed them since: look for more.
+        claimed = free.filter(pk__in=keys)
+        if not keys or claimed.update(state=_State.SENDING, token=token, lease_until=lease):
+            break
+    bulk_sql.run(*outcomes)
+
+
+def _claim_statement(connection: BaseDatabaseWrapper, limit: int, token: uuid.UUID) -> Statement:
+    """One statement: on SQLite, a transaction that begins with a read can't wait for others."""
+    until, now = expressions.statement(conf.OUTBOX_LEASE), expressions.statement(_TOLERANCE)
+    due = (
+        f"SELECT id FROM {_TABLE} WHERE state = %s AND due_at <= {now.sql}"  # noqa: S608
+        f" ORDER BY priority, due_at, id LIMIT {limit:d}"
+    )
+    if connection.features.has_select_for_update_skip_locked:
+        # An array, because PostgreSQL may run a subquery several times.
+        due = f"= ANY(ARRAY({due} FOR UPDATE SKIP LOCKED))"
     else:
-        for _attempt in range(_CLAIM_ATTEMPTS):
-            keys = list(due.values_list("pk", flat=True))
-            # Other workers may have claimed them since: look for more.
-            if not keys or free.filter(pk__in=keys).update(**values):
-                break
+        due = f"IN ({due})"
+    return Statement(
+        f"UPDATE {_TABLE} SET state = %s, token = %s, lease_until = {until.sql} WHERE id {due}",  # noqa: S608
+        [
+            *bulk_sql.adapted(OutboxMessage, {"state": str(_State.SENDING), "token": token}),
+            *until.values,
+            str(_State.WAITING),
+            *now.values,
+        ],
+    )
 
 
 def claimed(token: uuid.UUID) -> list[OutboxMessage]:

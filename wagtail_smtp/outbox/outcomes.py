@@ -112,18 +112,19 @@ def write_and_claim(token: uuid.UUID, results: Sequence[Result], limit: int) -> 
     Returns:
         The messages of ``token``, as :func:`claims.claimed`.
     """
+    is_simple = all(result.is_simple for result in results)
 
     def write() -> list[OutboxMessage]:
-        # A write comes first: on SQLite, only then does the transaction wait for others.
-        if limit:
-            claims.claim(limit, token)
+        if is_simple:
+            claims.claim(limit, token, statements(results))
         else:
-            claims.extend(token)
-        bulk_sql.run(*statements(results))
+            # A write comes first: on SQLite, only then does the transaction wait for others.
+            claims.claim(limit, token)
+            bulk_sql.run(*statements(results))
         return claims.claimed(token) if limit else []
 
     alias = connections.write_alias()
-    if all(result.is_simple for result in results):
+    if is_simple:
         return sqlite_writer.in_transaction(write, alias)
     with transaction.atomic(using=alias):
         return write()

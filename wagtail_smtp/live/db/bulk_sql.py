@@ -159,7 +159,7 @@ def update(model: Model, column: str, keys: Sequence[int], values: Mapping[str, 
     """Set ``values`` (by field name) in the rows whose ``column`` is one of ``keys``."""
     alias = db_connections.write_alias()
     sql = _update_sql(alias, model, column, len(keys), tuple(values))
-    return Statement(sql, [*_adapted(model, values), *keys])
+    return Statement(sql, [*adapted(model, values), *keys])
 
 
 def delete(model: Model, column: str, keys: Sequence[int]) -> Statement:
@@ -189,7 +189,7 @@ def insert(rows: Sequence[orm.Model], entry: str = "") -> Statement:
     return Statement(_insert_sql(alias, model, len(rows), entry), values)
 
 
-def _adapted(model: Model, values: Mapping[str, Any]) -> list[Any]:
+def adapted(model: Model, values: Mapping[str, Any]) -> list[Any]:
     """Convert values (by field name) for the database."""
     adapters = _adapters(db_connections.write_alias(), model)
     return [
@@ -262,3 +262,10 @@ def _insert_sql(alias: str, model: Model, number: int, entry: str) -> str:
 def _places(number: int) -> str:
     """Return ``number`` placeholders in parentheses."""
     return f"({', '.join(['%s'] * number)})"
+
+
+def expression(alias: str, given: Any) -> Statement:
+    """Compile an ORM expression without columns, such as ``Now() + timedelta(…)``."""
+    query: Any = orm.sql.Query(None)
+    sql, values = query.get_compiler(using=alias).compile(given.resolve_expression(query))
+    return Statement(sql, tuple(values))

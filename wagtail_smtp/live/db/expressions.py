@@ -10,6 +10,7 @@ Text such as an email address is compared byte by byte because MySQL's collation
 different people.
 """
 
+import functools
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from django.db.models.functions import Now
 from django.db.models.lookups import Exact
 from django.utils import timezone
 
+from wagtail_smtp.live.db import bulk_sql
 from wagtail_smtp.live.db import connections as db_connections
 
 
@@ -30,8 +32,22 @@ class _UTCNow(Now):
 
 def now(seconds: float = 0) -> Any:
     """The database's time plus ``seconds``, as an ORM expression."""
-    offset = _offset(connections[db_connections.write_alias()]) + timedelta(seconds=seconds)
-    return _UTCNow() + offset if offset else _UTCNow()
+    return _moment(_offset(connections[db_connections.write_alias()]) + timedelta(seconds=seconds))
+
+
+def statement(seconds: float = 0) -> bulk_sql.Statement:
+    """The same as :func:`now`, as compiled SQL."""
+    alias = db_connections.write_alias()
+    return _compiled(alias, _offset(connections[alias]) + timedelta(seconds=seconds))
+
+
+def _moment(from_utc: timedelta) -> Any:
+    return _UTCNow() + from_utc if from_utc else _UTCNow()
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(alias: str, from_utc: timedelta) -> bulk_sql.Statement:
+    return bulk_sql.expression(alias, _moment(from_utc))
 
 
 def _offset(connection: BaseDatabaseWrapper) -> timedelta:
