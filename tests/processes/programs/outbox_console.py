@@ -297,8 +297,8 @@ def _work(
             waited.append(True)
             wait()
 
-    def claim_(limit: int, token: Any) -> None:
-        claim(limit, token)
+    def claim_(limit: int, *more: Any) -> None:
+        claim(limit, *more)
         once("claimed", range(limit))
 
     def send_(worker: Any, sending: Any, *more: Any) -> None:
