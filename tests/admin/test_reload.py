@@ -138,6 +138,11 @@ def test_nothing_at_all_was_ever_set_up(admin_client):
     assert 'name="token"' not in page  # an empty Version 1 would be useless
 
 
+def test_without_versions_the_list_says_what_happens_to_email(admin_client):
+    page = admin_client.get(reverse("wagtail_smtp_versions:index")).content.decode()
+    assert re.search(rf'href="{reverse("wagtail_smtp_delivery:index")}" data-way-on', page)
+
+
 def test_edits_that_making_live_again_would_undo(admin_client, make_set):
     make_set(name="Office", authentication="none")
     confirm(admin_client)

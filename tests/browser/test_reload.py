@@ -157,6 +157,21 @@ def test_the_banner_stands_beside_the_menu_and_nothing_scrolls_twice(people):
             assert admin.page.evaluate(_MEASURE) == [0, 0, True, True], path
 
 
+def test_sets_and_versions_on_a_phone(people):
+    """Each row is a card whose name has the whole width, so no word is broken."""
+    page = people("admin", viewport={"width": 390, "height": 844}).page
+    for path in (LIST, VERSIONS):
+        page.goto(page.url.partition("/admin/")[0] + path)
+        names = page.locator(".wsmtp-cards tbody td.title")
+        assert names.count()
+        for name in names.all():
+            assert name.bounding_box()["width"] > 250
+        cells = page.locator(".wsmtp-cards tbody td").evaluate_all(
+            "nodes => nodes.map(node => node.getBoundingClientRect().right)"
+        )
+        assert max(cells) <= 390
+
+
 #: How far the page itself scrolls, down and aside; that the content begins below the banner and
 #: ends with the window; that the menu begins at the window's top.
 _MEASURE = """() => {
