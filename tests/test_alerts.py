@@ -5,10 +5,11 @@ import time
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
+from django.utils import translation
 
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
-from wagtail_smtp import signals
+from wagtail_smtp import alerts, signals
 from wagtail_smtp.config.values import Attempt
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred
 
@@ -135,3 +136,32 @@ def test_a_set_may_be_called_like_standard_delivery(db):
     _fail("standard delivery", "1")
     _fail("standard delivery", "")
     assert len(_alerts()) == 2
+
+
+def _store_is_full():
+    alerts.note_store_usage(100)
+    alerts.send_pending()
+
+
+def _token_is_refused():
+    alerts.note_token_refused("key", "Main", "Refused")
+    alerts.send_pending()
+
+
+@pytest.mark.parametrize(
+    "alert",
+    [
+        _store_is_full,
+        _token_is_refused,
+        lambda: alerts.messages_waiting("Locked"),
+        lambda: alerts.given_up(1, "Hi"),
+        lambda: alerts.given_up(1, "Hi", is_unknown=True),
+    ],
+    ids=["store is full", "token is refused", "waiting", "given up", "unknown"],
+)
+def test_alerts_are_in_the_sites_language(db, alert):
+    """They are sent in the thread of a visitor, who may use another one."""
+    with translation.override("de"):
+        alert()
+    [message] = mail.outbox
+    assert message.subject.startswith("[Django] Email problem: ")

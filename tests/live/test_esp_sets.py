@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage, EmailMultiAlternatives
+from django.utils import translation
 from django.utils.translation import gettext_lazy
 
 from tests.support.servers.provider_server import CANARY, HANG_UP, PROVIDERS, Answer, ProviderServer
@@ -374,6 +375,13 @@ class TestTemplates:
         assert entry.state == "failed"
         assert name in entry.reason
         assert entry.cause == "not-supported"
+
+    def test_the_reason_is_in_the_sites_language(self, make_set, smtp_server, reload):
+        make_set(smtp_server)
+        reload()
+        with translation.override("de"), pytest.raises(MessageUnsupported):
+            message(template_id="welcome").send()
+        assert "email provider templates" in LogEntry.objects.get().reason
 
     @pytest.mark.parametrize("name", ["tags", "metadata", "track_opens", "esp_extra"])
     def test_smtp_leaves_out_what_doesnt_matter(self, make_set, smtp_server, reload, name):

@@ -6,6 +6,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 
+from tests.support.log_entries import make_entry, make_message
 from tests.support.outbox import claim
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
@@ -159,6 +160,18 @@ def test_whose_address_only_ends_alike_is_left_alone(server, erased):
     to_both.refresh_from_db()
     assert to_both.reason == "550 'erased' isn't o'brien@example.com"
     assert {r.address for r in to_both.recipients.all()} == set(others)
+
+
+def test_whose_address_a_collation_takes_for_hers_is_left_alone(db, erased):
+    """MySQL's collations ignore accents and the case of every letter."""
+    hers, alike = "muller@example.org", "m\u00fcller@example.org"
+    other = make_entry(alike, message=make_message(to=[alike]))
+    to_both = make_entry(hers, alike, message=make_message(to=[hers, alike]))
+    make_entry(hers)
+    assert "entries deleted: 1" in erased(hers)
+    assert list(LogEntry.objects.order_by("pk")) == [other, to_both]
+    assert [row.address for row in to_both.recipients.all()] == [alike]
+    assert StoredMessage.objects.get().entry == other
 
 
 def test_her_address_is_known_in_whatever_form(server, erased):

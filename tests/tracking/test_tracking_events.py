@@ -285,6 +285,18 @@ def test_erasing_an_address_covers_reports():
     assert other.reported_reason == "550 <erased> is unknown"
 
 
+def test_events_of_an_address_that_a_collation_takes_for_the_erased_one_stay():
+    """MySQL's collations ignore accents."""
+    address, alike = "muller@example.com", "m\u00fcller@example.com"
+    sent(address, alike)
+    events = [("abc@provider", address), ("abc@provider", alike)]
+    events += [("unknown", address), ("unknown", alike)]
+    tracking_events.take([told("opened", message_id=id_, address=to) for id_, to in events])
+    Erasure(address).run()
+    kept = DeliveryEvent.objects.order_by("message_id").values_list("message_id", "address")
+    assert list(kept) == [("abc@provider", alike), ("unknown", alike)]
+
+
 def test_a_batch_costs_few_queries(django_assert_max_num_queries):
     for number in range(50):
         sent(f"{number}@example.com", provider_id=f"id{number}")

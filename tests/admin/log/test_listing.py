@@ -100,6 +100,14 @@ def test_recipients_are_found(listed, asked, found):
     assert listed(recipient=asked, state="sent") == []
 
 
+def test_an_address_that_a_collation_takes_for_the_one_searched_is_not_found(listed):
+    """MySQL's collations ignore accents."""
+    for address in ("muller@example.org", "m\u00fcller@example.org"):
+        make_entry(address, subject=address)
+    assert listed(recipient="muller@example.org") == ["muller@example.org"]
+    assert listed(q="muller@example.org") == ["muller@example.org"]
+
+
 def test_whom_a_redirect_kept_a_message_from_is_found(listed):
     make_entry("anna@example.org", subject="kept from Anna", roles={"role": "to"})
     assert listed(q="anna@example.org") == ["kept from Anna"]

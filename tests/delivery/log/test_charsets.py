@@ -72,4 +72,8 @@ def test_queued(utf8mb3, make_set, reload, configure):
         worker = Worker()
         worker.drain()
         worker.close()
-    assert LogEntry.objects.get().state == "refused"
+    entry = LogEntry.objects.get()
+    assert entry.state == "refused"
+    # What the server said is kept too.
+    assert "Nobody \ufffd" in entry.recipients.get().reply
+    assert "Nobody \ufffd" in entry.attempts.get().reply
