@@ -9,11 +9,11 @@ from django.db import OperationalError, connection, transaction
 
 from tests.support.outbox import claim
 from tests.support.servers.mariadb import taken_for_mariadb
-from wagtail_smtp.live.db import retry
+from wagtail_smtp.live.db import expressions, retry
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import claims
 from wagtail_smtp.outbox.outcomes import Result
-from wagtail_smtp.outbox.worker import Worker
+from wagtail_smtp.outbox.worker import Worker, give_up_lost
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,24 +27,40 @@ def claimed(request, configure, settings, monkeypatch):
     monkeypatch.setattr(retry, "_LOCK_WAIT", 1)
     configure(DELIVERY="queued")
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    return _claim_another()
+
+
+def _queue():
     EmailMessage("Subject", "Body", "shop@example.com", ["real@example.org"]).send()
+
+
+def _claim_another():
+    _queue()
     [row] = claim(1)
     return row
 
 
-class _Locked:
-    """Another transaction that has the rows of the outbox and of the log for so long."""
+def _lock_all():
+    list(OutboxMessage.objects.select_for_update())
+    list(LogEntry.objects.select_for_update())
 
-    def __init__(self, seconds):
-        self._seconds = seconds
+
+class _Locked:
+    """Another transaction that has the rows of the outbox and of the log for so long.
+
+    Args:
+        lock: what it does instead.
+    """
+
+    def __init__(self, seconds, lock=_lock_all):
+        self._seconds, self._lock = seconds, lock
         self._has_them, self._let_go = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def _run(self):
         try:
             with transaction.atomic():
-                list(OutboxMessage.objects.select_for_update())
-                list(LogEntry.objects.select_for_update())
+                self._lock()
                 self._has_them.set()
                 self._let_go.wait(self._seconds)
         finally:
@@ -60,25 +76,58 @@ class _Locked:
 
 
 def _extend(row):
-    before = OutboxMessage.objects.get().lease_until
+    mine = OutboxMessage.objects.filter(pk=row.pk)
+    before = mine.get().lease_until
     claims.extend(row.token)
-    assert OutboxMessage.objects.get().lease_until > before
+    assert mine.get().lease_until > before
 
 
 def _release(row):
     claims.release(row.token)
-    assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
+    assert OutboxMessage.objects.get(pk=row.pk).state == OutboxMessage.State.WAITING
 
 
 def _release_some(row):
     claims.release(row.token, [row])
-    assert OutboxMessage.objects.get().state == OutboxMessage.State.WAITING
+    assert OutboxMessage.objects.get(pk=row.pk).state == OutboxMessage.State.WAITING
 
 
 @pytest.mark.parametrize("write", [_extend, _release, _release_some])
 def test_a_lock_is_waited_for_again(claimed, write):
     with _Locked(1.6):
         write(claimed)
+
+
+@pytest.fixture(params=["READ COMMITTED", "REPEATABLE READ"])
+def _isolation(claimed, request):
+    """Django's default; and one in which a transaction locks all rows that it examines."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {request.param}")
+    yield
+    connection.close()
+
+
+@pytest.mark.usefixtures("_isolation")
+@pytest.mark.parametrize("write", [_extend, _release, _release_some])
+@pytest.mark.parametrize("theirs", ["sending", "queued"])
+def test_the_lock_of_another_message_is_not_waited_for(claimed, write, theirs):
+    """Another worker writes an outcome, or an import has queued a message and goes on."""
+    other = _claim_another()
+    locks = {
+        "sending": lambda: OutboxMessage.objects.select_for_update().get(pk=other.pk),
+        "queued": _queue,
+    }
+    with _Locked(30, locks[theirs]):
+        write(claimed)
+
+
+def test_a_lost_message_that_is_locked_is_given_up_later(claimed):
+    OutboxMessage.objects.update(lease_until=expressions.now(-1))
+    with _Locked(30):
+        give_up_lost()
+    assert LogEntry.objects.get(category="other").state == "queued"
+    give_up_lost()
+    assert LogEntry.objects.get(category="other").state == "unknown"
 
 
 def test_a_claim_waits_for_no_lock(claimed):

@@ -52,6 +52,17 @@ def test_a_site_whose_clock_is_off(a_site: Site, skew: int) -> None:
     assert a_site.account() == {"sent": 3}
 
 
+@pytest.mark.parametrize("skew", [-DAYS, DAYS])
+def test_status_of_a_process_whose_clock_is_off(a_site: Site, skew: int) -> None:
+    """A message that was just queued raises no alarm, and one that waits raises one."""
+    a_site.queue(1)
+    overdue, alarms = a_site.console("overdue", skew=skew)
+    assert (overdue < 60, alarms) == (True, [])
+    a_site.console("age", seconds=7200)
+    overdue, alarms = a_site.console("overdue", skew=skew)
+    assert (7200 <= overdue < 7260, len(alarms)) == (True, 1)
+
+
 def test_a_clock_that_jumps_while_a_worker_has_messages(a_site: Site) -> None:
     """No other worker takes them before their lease is over."""
     a_site.queue(12)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -133,12 +134,40 @@ def terminate_backends() -> int:
         return len(cursor.fetchall())
 
 
-def overdue() -> tuple[float, list[str]]:
-    """For how many seconds the oldest message is due, and the alarms about the outbox."""
+def overdue(skew: float = 0) -> tuple[float, list[str]]:
+    """For how many seconds the oldest message is due, and the alarms about the outbox.
+
+    Args:
+        skew: seconds that this process's clock is off.
+    """
     from wagtail_smtp.diagnostics.status import status
 
-    told = status()
+    real = _set_clock(skew)
+    try:
+        told = status()
+    finally:
+        _set_clock(0, real)
     return told.overdue, [alarm for alarm in told.alarms if "overdue" in alarm]
+
+
+def since_entry() -> tuple[float, float]:
+    """Seconds between the time of the only entry and when its message was due and claimed.
+
+    Django writes the first, the database's clock the others, by an expression and by SQL.
+    """
+    from wagtail_smtp.conf import conf
+    from wagtail_smtp.models import OutboxMessage
+    from wagtail_smtp.outbox.claims import release
+    from wagtail_smtp.outbox.outcomes import write_and_claim
+
+    token = uuid.uuid4()
+    write_and_claim(token, (), 1)
+    row = OutboxMessage.objects.select_related("entry").get()
+    release(token)
+    assert row.lease_until is not None
+    claimed_at = row.lease_until - timedelta(seconds=conf.OUTBOX_LEASE)
+    began = row.entry.created_at
+    return (row.due_at - began).total_seconds(), (claimed_at - began).total_seconds()
 
 
 def age(seconds: float) -> None:
