@@ -41,6 +41,29 @@ def test_characters_that_the_database_cannot_store(utf8mb3):
     assert "wagtail_smtp.W012" in _ids(tags=[Tags.database])
 
 
+@pytest.fixture
+def sql_ascii(transactional_db, monkeypatch):
+    """A PostgreSQL database without an encoding."""
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's encodings")
+    name = f"{connection.settings_dict['NAME']}_ascii"
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    try:
+        with monkeypatch.context() as patched:
+            connection.close()
+            patched.setitem(connection.settings_dict, "NAME", name)
+            yield
+            connection.close()
+    finally:
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {name}")
+
+
+def test_an_encoding_that_cannot_store_every_character(sql_ascii):
+    assert "wagtail_smtp.W012" in _ids(tags=[Tags.database])
+
+
 @pytest.mark.django_db
 def test_small_packets(monkeypatch):
     if connection.vendor != "mysql":

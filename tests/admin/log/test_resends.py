@@ -124,6 +124,16 @@ def test_all_that_the_filters_find(admin_client, monkeypatch):
     assert "60:" in page
 
 
+def test_every_selected_message_is_resent(admin_client):
+    """More than a page of the listing has, and than the confirmation lists."""
+    entries = [_failed() for _ in range(actions.LISTED + 5)]
+    selected = bulk_url() + "?" + "&".join(f"id={entry.pk}" for entry in entries)
+    page = shown(admin_client.get(selected))
+    assert f'data-resend-count="{len(entries)}"' in page
+    admin_client.post(selected, {"seen": 0})
+    assert len(mail.outbox) == len(entries)
+
+
 def test_what_takes_too_long_is_told_and_can_go_on(admin_client, monkeypatch):
     for _number in range(5):
         _failed()
@@ -223,6 +233,14 @@ def test_the_command_resends_once_and_says_what_it_left_out(db, capsys):
     assert "- 3: already sent" in out
     assert len(mail.outbox) == 3
     assert audit("resend").count() == 3
+
+
+def test_the_command_resends_more_than_it_reads_at_a_time(db, capsys, monkeypatch):
+    monkeypatch.setattr(resend, "CHUNK", 7)
+    for _number in range(30):
+        _failed()
+    assert "Resent: 30 messages" in _command(capsys)
+    assert len(mail.outbox) == 30
 
 
 def test_the_command_selects(db, capsys, make_set):
