@@ -203,6 +203,13 @@ def test_a_sender_that_was_not_asked_for_is_not_praised(admin_client, settings):
     assert end["notes"] == []
 
 
+def test_the_result_is_above_the_stages(admin_client):
+    page = admin_client.get(reverse(f"{SETS}:add")).content.decode()
+    parts = [f'data-wsmtp-test-target="{name}"' for name in ("title", "result", "stages")]
+    order = [page.index(part) for part in parts]
+    assert order == sorted(order)
+
+
 def test_a_login_that_was_not_tried_is_not_claimed(admin_client):
     with HostileServer(faults=[Fault("banner", "refuse", "554 5.3.2 No")]) as server:
         *_stages, end = lines(admin_client.post(reverse(NEW), typed(server)))
@@ -408,6 +415,7 @@ def test_it_speaks_the_language_of_the_user(admin_client):
         told = lines(admin_client.post(reverse(NEW), typed(server)))
     assert "3000" in told[3]["details"][0]
     assert "1. Januar" in told[3]["details"][0]
+    assert all(re.fullmatch(r"\d+,\d\d s", line["time"]) for line in told[:-1])
 
 
 def test_a_certificate_that_never_expires(admin_client, settings, monkeypatch):

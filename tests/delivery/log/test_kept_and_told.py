@@ -1,5 +1,7 @@
 """What is kept after a refusal, what a form's visitor meets, and who is told of what, and how."""
 
+import re
+
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
@@ -145,9 +147,12 @@ def test_a_stored_reason_is_in_the_sites_language(make_set, reload, configure):
     assert "can't be used" in LogEntry.objects.get().reason
 
 
-@pytest.mark.parametrize(("chosen", "word"), [("de", "Empfänger: "), ("", "Recipients: ")])
+@pytest.mark.parametrize(
+    ("chosen", "word", "size"),
+    [("de", "Empfänger: ", r"\d,\d MB"), ("", "Recipients: ", r"\d\.\d MB")],
+)
 def test_the_notify_user_reads_their_own_language(
-    make_set, reload, django_user_model, chosen, word
+    make_set, reload, django_user_model, chosen, word, size
 ):
     from wagtail.users.models import UserProfile
 
@@ -164,7 +169,9 @@ def test_the_notify_user_reads_their_own_language(
             message.send()
         told = [r for r in server.received if r.recipients == ["ada@example.com"]]
     [alert] = told
-    assert word in alert.message.get_content()
+    content = alert.message.get_content()
+    assert word in content
+    assert re.search(rf"a\.bin \({size}\)", content)
 
 
 def test_a_store_that_fills_is_told_of(db, configure, admins):

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils import timezone, translation
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 
 from wagtail_smtp.admin.delivery.failures import problem_url
@@ -196,7 +196,7 @@ def _stage(result):
         "kind": "stage",
         "ok": stage.error is None,
         "label": str(result.label),
-        "time": _("%.2f s") % stage.seconds,
+        "time": _("%s s") % number_format(stage.seconds, 2),
         "details": [str(detail) for detail in _details(stage.details)],
         "response": _response(stage),
     }
