@@ -8,6 +8,8 @@ from django.core.cache.backends.base import BaseCache
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.formats import date_format
+from django.utils.timezone import template_localtime
 
 from tests.admin.conftest import form_data
 from tests.support.log_entries import make_entry, make_message
@@ -179,6 +181,12 @@ def test_the_log_is_not_sent_to_itself(admin_client):
 def test_a_time_is_followed_by_one_full_stop_at_most(admin_client):
     make_entry(state="failed", via="Office")
     assert ".." not in banner(admin_client)[1]
+
+
+def test_a_time_is_written_as_on_the_entrys_page(admin_client):
+    entry = make_entry(state="failed", via="Office")
+    time = date_format(template_localtime(entry.created_at), "DATETIME_FORMAT")
+    assert time in banner(admin_client)[1]
 
 
 def test_the_most_severe_comes_first(redirecting, make_set, admin_client, reload):

@@ -16,6 +16,7 @@ from wagtail_smtp.models import ConfigurationVersion, DeliverySettings, Secret, 
 
 RELOAD = "wagtail_smtp_reload:index"
 ADD = "wagtailsnippets_wagtail_smtp_settingsset:add"
+LIST = "wagtailsnippets_wagtail_smtp_settingsset:list"
 
 
 def confirm(client, **values):
@@ -143,6 +144,21 @@ def test_without_versions_the_list_says_what_happens_to_email(admin_client):
     assert re.search(rf'href="{reverse("wagtail_smtp_delivery:index")}" data-way-on', page)
 
 
+def test_where_there_is_nothing_to_apply_there_is_a_way_back(admin_client, make_set):
+    make_set(name="Office")
+    confirm(admin_client)
+    page = admin_client.get(reverse(RELOAD)).content.decode()
+    assert f'href="{reverse(LIST)}"' in page.partition("data-nothing-to-apply")[2]
+
+
+def test_foreign_text_has_a_direction_of_its_own(admin_client, make_set):
+    make_set(name="[Office]", sender_name="[Shop]")
+    page = admin_client.get(reverse(RELOAD)).content.decode()
+    changes = page.partition("<tbody>")[2].partition("</tbody>")[0]
+    for text in ("[Office]", "[Shop]"):
+        assert changes.count(text) == changes.count(f"<bdi>{text}</bdi>") > 0
+
+
 def test_edits_that_making_live_again_would_undo(admin_client, make_set):
     make_set(name="Office", authentication="none")
     confirm(admin_client)
@@ -155,6 +171,12 @@ def test_edits_that_making_live_again_would_undo(admin_client, make_set):
     lost = page.partition("data-lost")[2].partition("</section>")[0]
     assert "77" in lost
     assert "2525" not in lost  # is live
+    # Each table has a column of live values; only one of the two says that the rest would be lost.
+    headings = [
+        re.findall('<th scope="col">(.*?)</th>', part) for part in page.split("<thead>")[1:]
+    ]
+    assert headings[0][2] == headings[1][2]
+    assert headings[0][3] != headings[1][3]
 
 
 def test_each_version_says_what_it_changed_in_one_line(admin_client, make_set):
@@ -173,6 +195,25 @@ def test_each_version_says_what_it_changed_in_one_line(admin_client, make_set):
     ConfigurationVersion.objects.filter(number=1).delete()
     page = _text(admin_client.get(reverse("wagtail_smtp_versions:index")))
     assert "The previous version is no longer stored" in page
+
+
+def test_a_version_that_switches_a_set_off_does_not_remove_it(admin_client, make_set):
+    item, other = make_set(name="Office"), make_set(name="Shop")
+    confirm(admin_client)
+    for enabled in (False, True):
+        SettingsSet.objects.filter(pk=item.pk).update(enabled=enabled)
+        confirm(admin_client)
+    other.delete()
+    confirm(admin_client)
+    page = _text(admin_client.get(reverse("wagtail_smtp_versions:index")))
+    lines = re.findall(r"(?:Office|Shop): [A-Z]\w+(?: o\w+)?", page)
+    assert lines == [
+        "Shop: Removed",
+        "Office: Switched on",
+        "Office: Switched off",
+        "Office: Added",
+        "Shop: Added",
+    ]
 
 
 def test_the_list_of_versions_asks_no_more_for_more_of_them(admin_client, make_set):

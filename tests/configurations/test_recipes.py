@@ -19,6 +19,8 @@ from django.core.mail import send_mail
 from wagtail_smtp.models import LogEntry
 send_mail("Hello", "Text", None, ["ada@example.org"])
 print("Logged:", LogEntry.objects.get().state)
+from wagtail_smtp.conf import conf
+print("From base.py:", *conf.CATEGORIES)
 """
 
 recipes = pytest.mark.parametrize(
@@ -68,6 +70,8 @@ def test_installation(project: Project, with_mailers: bool) -> None:
     apps, email = re.fullmatch(r"(.*?)    # …\n\]\n(.*)", base, flags=re.DOTALL).groups()
     change(project, "base.py", apps.replace('    "wagtail_smtp",\n', ""), apps)
     project.append("settings/base.py", mailers if with_mailers else email)
+    # What dev.py changes must not replace the project's other values.
+    project.append("settings/base.py", 'WAGTAIL_SMTP["CATEGORIES"] = {"invoice": "Invoices"}\n')
     change(project, "dev.py", CONSOLE, dev)
 
     project.succeeds("migrate", "--noinput")
@@ -78,6 +82,7 @@ def test_installation(project: Project, with_mailers: bool) -> None:
     assert "Subject: Hello" in sent
     assert "To: ada@example.org" in sent
     assert "Logged: sent" in sent
+    assert "From base.py: invoice" in sent
 
 
 @recipes

@@ -294,6 +294,14 @@ def test_the_command_with_the_live_configuration(db):
     assert LogEntry.objects.get().category == "test"
 
 
+def test_the_command_names_the_server_that_accepted_the_message(make_set, reload, capsys):
+    with HostileServer() as server:
+        make_set(server, name="Office")
+        reload()
+        call_command("smtp_test", "me@example.org", "--no-color")
+    assert capsys.readouterr().out.startswith("Office accepted")
+
+
 class Echoing(BaseEmailBackend):
     """A backend of the project whose server echoes the password."""
 

@@ -7,6 +7,7 @@ from django.core.mail import EmailMessage
 from django.db.models import F
 from django.test import RequestFactory
 
+from tests.support.log_entries import make_entry
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp.diagnostics.status import problems
@@ -70,6 +71,14 @@ def test_a_server_that_fails(make_set, reload):
     assert "example" not in problem
     assert problems(tolerated=1) == ()
     LogEntry.objects.update(created_at=F("created_at") - timedelta(hours=2))
+    assert problems() == ()
+
+
+@pytest.mark.usefixtures("db")
+def test_a_message_that_was_resent_is_no_problem():
+    entry = make_entry(state="failed")
+    assert len(problems()) == 1
+    make_entry(state="sent", resend_of=entry)
     assert problems() == ()
 
 

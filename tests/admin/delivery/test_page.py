@@ -132,6 +132,10 @@ def test_it_goes_the_way_of_all_mail(admin_client, make_set, reload, smtp_server
     entry = LogEntry.objects.get()
     assert (entry.category, entry.via, entry.state) == ("test", "Office", "sent")
     assert "The test email was sent." in text
+    result = text.partition("data-result")[0].rpartition("<div")[2]
+    assert "wsmtp-outcome--good" in result
+    headline = text.partition('data-result="info"')[2].partition("</p>")[0]
+    assert "#icon-success" in headline
     assert "Office: the first set that applies" in text
     assert reverse("wagtail_smtp_log:entry", args=[entry.pk]) in text
     audit = ModelLogEntry.objects.get(action="wagtail_smtp.test_delivery")

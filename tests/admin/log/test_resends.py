@@ -75,12 +75,25 @@ def test_asking_again_shows_who_has_it_and_what_was_sent(admin_client):
     entry = make_entry("a@example.org", "b@example.org", message=make_message())
     page = shown(admin_client.get(url("resend", entry)))
     assert "data-already-sent" not in page
+    assert "help-warning" not in page.partition('id="main"')[2]
     copy = make_entry("a@example.org", "b@example.org", state="sent", resend_of=entry)
     copy.recipients.filter(address="b@example.org").update(state="refused")
     page = shown(admin_client.get(url("resend", entry)))
     assert re.search(r"a@example.org</bdi> – <strong data-already-sent>", page)
     assert not re.search(r"b@example.org</bdi> – <strong data-already-sent>", page)
     assert url("entry", copy) in page
+    assert "help-warning" in page.partition('id="main"')[2]  # it would arrive twice
+
+
+def test_the_listing_says_at_the_original_that_it_was_resent(admin_client):
+    resent, failed, alone = (_failed(subject=name) for name in ("resent", "failed", "alone"))
+    sent = make_entry(state="sent", resend_of=resent)
+    make_entry(state="failed", resend_of=resent)
+    again = make_entry(state="failed", resend_of=failed)
+    page = shown(admin_client.get(reverse("wagtail_smtp_log:index")))
+    marks = re.findall(r'class="wsmtp-log-resent" href="([^"]+)"', page)
+    assert sorted(marks) == sorted([url("entry", sent), url("entry", again)])
+    assert f'href="{url("entry", alone)}"' in page
 
 
 def test_several_never_means_twice(admin_client):

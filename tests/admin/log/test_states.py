@@ -108,6 +108,16 @@ def test_a_set_that_sends_again_is_not_failing(admin_client, make_set, reload):
     assert "data-failing" not in shown(admin_client.get(SETS))
 
 
+def test_a_set_whose_message_was_resent_by_another_is_not_failing(admin_client, make_set, reload):
+    item = make_set(name="Office")
+    reload()
+    entry = _failed(item)
+    assert "data-failing" in shown(admin_client.get(SETS))
+    cache.clear()
+    make_entry(state="sent", via="Other", resend_of=entry)
+    assert "data-failing" not in shown(admin_client.get(SETS))
+
+
 def test_a_part_of_an_address_is_found(admin_client):
     make_entry("ada.lovelace@example.org", subject="One")
     make_entry("bob@example.org", subject="Two")
@@ -118,6 +128,17 @@ def test_a_part_of_an_address_is_found(admin_client):
     assert "%" not in [
         e.subject for e in admin_client.get(index, {"q": "%"}).context["object_list"]
     ]
+
+
+def test_where_nothing_is_found_the_page_says_what_can_be_searched(admin_client):
+    index = reverse("wagtail_smtp_log:index")
+    empty = admin_client.get(index).context["view"].no_results_message
+    for query in ({"q": "nothing"}, {"state": "failed"}):
+        page = admin_client.get(index, query)
+        message = page.context["view"].no_results_message
+        assert message != empty
+        assert "part of a recipient" in message
+        assert message in shown(page)
 
 
 @pytest.mark.parametrize("text", ["ünï", "ÜNÏ", "Ünïcode", "ünïcode ("])

@@ -172,7 +172,7 @@ def test_the_status_panel_and_the_page_that_deletes_say_what_is_so(admin_client,
     assert panel() == "not-used"
     page = admin_client.get(delete).content.decode()
     assert "referenced" not in page
-    assert "until the next reload" not in page
+    assert "until you reload" not in page
     SettingsSet.objects.filter(pk=mine.pk).update(enabled=False)
     live.reload()
     assert panel() == "off"

@@ -219,6 +219,25 @@ def test_a_set_before_all_others_is_the_first_choice_though_one_is_for_security(
     assert Overview.now().in_use(main) == "First choice"
 
 
+def test_foreign_text_has_a_direction_of_its_own(admin_client, make_set):
+    make_set(name="Office", host="smtp.example.com", sender_address="shop@example.com")
+    page = admin_client.get(reverse(LIST)).content.decode()
+    assert "<bdi>smtp.example.com:587</bdi>" in page
+    assert "<bdi>shop@example.com</bdi>" in page
+
+
+@pytest.mark.parametrize("field", ["categories", "backup", "redirect", "sender_address"])
+def test_what_decides_where_email_goes_is_in_an_open_panel(admin_client, field):
+    page = admin_client.get(reverse(ADD)).content.decode()
+
+    def panel_of(name):
+        before = page[: page.index(f'name="{name}"')]
+        return before[before.rindex('<section class="w-panel') :].partition(">")[0]
+
+    assert "collapsed" not in panel_of(field)
+    assert "collapsed" in panel_of("ehlo_name")
+
+
 def test_the_form_has_the_backup_switch(admin_client):
     form = admin_client.get(reverse(ADD)).content.decode()
     assert "id_backup" in form
