@@ -90,6 +90,23 @@ def test_a_lease_that_cannot_be_renewed(server, configure, monkeypatch):
     assert [result.delivery.state for result in results] == ["sent"] * 3
 
 
+def test_a_worker_that_was_suspended_gives_up_nothing_it_sent(server, configure, monkeypatch):
+    """Its own lease has expired, but it knows what became of its message."""
+    configure(OUTBOX_POLL=0.001)
+    _queue(2)
+    try_deliver, given_up = Worker._try_deliver, []
+
+    def suspended(worker, row):
+        OutboxMessage.objects.filter(pk=row.pk).update(lease_until="2020-01-01T00:00:00Z")
+        return try_deliver(worker, row)
+
+    monkeypatch.setattr(Worker, "_try_deliver", suspended)
+    monkeypatch.setattr(outbox_worker.alerts, "given_up", lambda *args, **_: given_up.append(args))
+    assert _work() == 2
+    assert _states() == ["sent", "sent"]
+    assert given_up == []
+
+
 class Killed(BaseException):
     """What a signal's own function raises."""
 

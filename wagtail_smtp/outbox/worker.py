@@ -130,19 +130,18 @@ class Worker:
         """How many messages to claim next; 0 if the worker has to stop."""
         # Always deliver at least one window.
         is_over = not is_first and deadline is not None and time.monotonic() > deadline
-        if self._is_stopped or is_over:
-            return 0
-        if time.monotonic() - self._cleaned_up_at > conf.OUTBOX_POLL:
-            give_up_lost()
-            self._cleaned_up_at = time.monotonic()
-        return self._window
+        return 0 if self._is_stopped or is_over else self._window
 
     def _claim(self, results: Sequence[Result], limit: int) -> list[OutboxMessage]:
-        """Write outcomes and claim up to ``limit`` messages."""
+        """Write outcomes, claim up to ``limit`` messages and give up those of dead workers."""
         self._renewed_at = time.monotonic()
         # Set it first: the claim may succeed even if the connection is lost during it.
         self._claim_token = token = uuid.uuid4()
         claimed = self._write(token, results, limit)
+        if limit and time.monotonic() - self._cleaned_up_at > conf.OUTBOX_POLL:
+            # After writing outcomes: a process that was suspended may have lost its own lease.
+            give_up_lost()
+            self._cleaned_up_at = time.monotonic()
         self._claim_token = None
         self.is_through = bool(limit) and not claimed
         return claimed
