@@ -29,8 +29,8 @@ from wagtail_smtp.outbox.outcomes import FINAL_STATES, Result, write_and_claim, 
 
 logger = logging.getLogger(__name__)
 
-#: Maximum number of messages claimed together. If a worker dies, at most this many of
-#: each thread become *unknown*.
+#: Maximum number of messages claimed together. If a worker dies, at most this many of each thread
+#: become *unknown*.
 WINDOW = 10
 #: Seconds of sending after which a worker writes outcomes.
 _SECONDS_OF_WINDOW = 1
