@@ -146,7 +146,7 @@ def phase_label(row):
 
 def duration_label(row):
     """Return an attempt's duration, with the language's decimal separator."""
-    return gettext("%s s") % number_format(row.seconds, 2)
+    return gettext("%s s") % number_format(round(row.seconds, 2), 2)
 
 
 def with_tracking(shown, entry):

@@ -131,7 +131,8 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _megabytes(size: int) -> str:
-    return f"{number_format(size / MEGABYTE, 1)} MB"
+    # number_format() would cut digits off.
+    return f"{number_format(round(size / MEGABYTE, 1), 1)} MB"
 
 
 def _link(entry: LogEntry) -> str:

@@ -73,7 +73,7 @@ def test_phases_are_words():
 
 
 def test_seconds_follow_the_language():
-    row = LogEntry().attempts.model(seconds=1.5)
+    row = LogEntry().attempts.model(seconds=1.499)
     with translation.override("de"):
         assert "1,50" in labels.duration_label(row)
 

@@ -196,7 +196,7 @@ def _stage(result):
         "kind": "stage",
         "ok": stage.error is None,
         "label": str(result.label),
-        "time": _("%s s") % number_format(stage.seconds, 2),
+        "time": _("%s s") % number_format(round(stage.seconds, 2), 2),
         "details": [str(detail) for detail in _details(stage.details)],
         "response": _response(stage),
     }
