@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help demo demo-reset demo-venv test lint unit coverage test-postgresql test-mariadb soak fuzz screenshots \
-  matrix messages test-newest test-codes configurations configurations-newest bench
+  docs docs-links matrix messages test-newest test-codes configurations configurations-newest bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -100,6 +100,24 @@ fuzz: $(VENV)/.installed  ## Send 10,000 unusual messages each way, and check th
 
 screenshots: $(VENV)/.installed  ## Update the pictures of README and docs
 	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py
+
+DOCS := .venv-docs
+
+$(DOCS)/.installed: pyproject.toml
+	@python=$$(sh ./find-python.sh) && echo "Setting up $(DOCS) with $$python" && \
+	  rm -rf $(DOCS) && "$$python" -m venv $(DOCS) && \
+	  $(DOCS)/bin/python -m pip install --quiet --upgrade pip && \
+	  $(DOCS)/bin/python -m pip install --quiet --editable '.[docs]' && touch $@
+
+SPHINX = $(DOCS)/bin/python -m sphinx --fail-on-warning --keep-going --quiet -d docs/_build/doctrees
+
+docs: $(DOCS)/.installed  ## Build the documentation site in docs/_build/html and check its internal links
+	$(SPHINX) --fresh-env -b html docs docs/_build/html
+	$(DOCS)/bin/python docs/check_links.py docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+docs-links: $(DOCS)/.installed  ## Check the documentation's links to other sites; needs the internet
+	$(SPHINX) -b linkcheck docs docs/_build/links
 
 # Also finds pyenv's interpreters that are not on PATH.
 matrix: $(VENV)/.installed  ## Run all but the browser tests on all supported versions (tox.ini); takes over an hour

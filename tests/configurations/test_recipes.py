@@ -1,4 +1,4 @@
-"""The recipes of README.md and docs/installation.md, in a project of ``wagtail start``.
+"""The recipes of README.md and docs/how-to/install.md, in a project of ``wagtail start``.
 
 Their code is taken from the documents, so that it can't differ from what people copy.
 """
@@ -65,7 +65,7 @@ def project(tmp_path: Path) -> Project:
 @recipes
 def test_installation(project: Project, with_mailers: bool) -> None:
     base, dev, mailers = blocks_below(
-        "### A project made by `wagtail start`", "docs/installation.md"
+        "### A project made by `wagtail start`", "docs/how-to/install.md"
     )
     apps, email = re.fullmatch(r"(.*?)    # …\n\]\n(.*)", base, flags=re.DOTALL).groups()
     change(project, "base.py", apps.replace('    "wagtail_smtp",\n', ""), apps)
