@@ -1,1 +1,1 @@
-"""Each question of docs/contributing/performance.md, measured side by side with its peers and its limit."""
+"""Each question of docs/contributing/performance.md, measured side by side with its peers."""

@@ -43,9 +43,10 @@ def broken(folder: Path) -> list[str]:
                 target /= "index.html"
             if not target.is_file():
                 found.append(f"{path.relative_to(folder.resolve())}: {link} is missing")
-            elif parts.fragment and target in pages:
-                if unquote(parts.fragment) not in pages[target].anchors:
-                    found.append(f"{path.relative_to(folder.resolve())}: {link} has no anchor")
+                continue
+            anchors = pages[target].anchors if target in pages else {unquote(parts.fragment)}
+            if parts.fragment and unquote(parts.fragment) not in anchors:
+                found.append(f"{path.relative_to(folder.resolve())}: {link} has no anchor")
     return found
 
 

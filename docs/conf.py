@@ -42,7 +42,7 @@ import wagtail_smtp  # noqa: E402
 project = "wagtail-smtp"
 release = version = wagtail_smtp.__version__
 author = "The wagtail-smtp contributors"
-copyright = author  # noqa: A001
+copyright = author
 
 extensions = [
     "myst_parser",

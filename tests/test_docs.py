@@ -1,18 +1,38 @@
-"""Documentation names what there is: each setting, each command; and its links lead somewhere."""
+"""The documentation agrees with the code, and its links lead somewhere.
+
+``make docs`` builds the site and checks its links too; these tests don't need Sphinx.
+"""
 
 import ast
+import inspect
 import re
 from functools import cache
 from pathlib import Path
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.core.management import load_command_class
+from django.dispatch import Signal
 
+from wagtail_smtp import checks, exceptions, signals
+from wagtail_smtp.causes import GROUPS
 from wagtail_smtp.conf import DEFAULTS
+from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
+from wagtail_smtp.models.log import RECIPIENT_STATES, REPORTS, STATES
+from wagtail_smtp.testing import EmailDelivery, email_delivery
+from wagtail_smtp.transports.esp.catalog import PROVIDERS
+
+__all__ = ["email_delivery"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md"))]
+REFERENCE = DOCS / "reference"
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *(page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts),
+]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @cache
@@ -23,8 +43,8 @@ def prose(page: Path) -> str:
 
 @cache
 def anchors(page: Path) -> set[str]:
-    """Those that headings get on GitHub, and those that are written down."""
-    found = set(re.findall(r'<a id="([^"]+)">', page.read_text()))
+    """Those that MyST and GitHub give headings."""
+    found = set()
     for heading in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
         text = re.sub(r"[^\w\- ]", "", heading.strip().lower())
         found.add(text.replace(" ", "-"))
@@ -32,13 +52,34 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> list[tuple[Path, str]]:
-    """The files, with their anchors, that a page links to."""
+    """The files, with their anchors, that a page links to or lists in its contents."""
     found = []
     for link in LINK.findall(prose(page)):
         if not link.startswith(("http:", "https:")):
             path, _, anchor = link.partition("#")
             found.append((((page.parent / path) if path else page).resolve(), anchor))
+    for contents in TOCTREE.findall(page.read_text()):
+        names = (line for line in contents.splitlines() if line and not line.startswith(":"))
+        found += [((page.parent / f"{name}.md").resolve(), "") for name in names]
     return found
+
+
+def rows(page: str, section: str = "") -> list[list[str]]:
+    """The cells of the tables on a page of the reference, or in one section of it."""
+    text = (REFERENCE / page).read_text()
+    if section:
+        _, found, text = text.partition(f"\n## {section}\n")
+        assert found, section
+        text = text.partition("\n## ")[0]
+    lines = re.findall(r"^\| (.+) \|$", text, re.MULTILINE)
+    cells = [re.split(r" \| ", line) for line in lines]
+    # A table's first line is its head, which has no code or bold text in the first cell.
+    return [row for row in cells if row[0].startswith(("`", "*"))]
+
+
+def plain(text: str) -> str:
+    """A cell's text without marks for code, bold and italic."""
+    return text.strip("`*")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -56,7 +97,7 @@ def test_every_page_and_picture_can_be_reached_from_the_readme() -> None:
         if page.suffix == ".md":
             new += {target for target, _ in links(page)} - reached
     there = {path for path in DOCS.rglob("*") if path.suffix in (".md", ".png")}
-    assert there - reached == set()
+    assert {path for path in there if "_build" not in path.parts} - reached == set()
 
 
 def test_every_picture_says_what_it_shows_and_is_small() -> None:
@@ -66,15 +107,165 @@ def test_every_picture_says_what_it_shows_and_is_small() -> None:
             assert (page.parent / path).stat().st_size < 100_000, path
 
 
+def test_no_text_of_the_package_names_a_file_of_the_documentation() -> None:
+    """Users of the wheel don't have it."""
+    package = ROOT / "wagtail_smtp"
+    files = [*package.rglob("*.py"), *package.rglob("*.html"), *package.rglob("*.po")]
+    named = [str(file) for file in files if re.search(r"docs/[\w/-]*\.md", file.read_text())]
+    assert named == []
+
+
+def test_pages_that_the_package_links_to_exist() -> None:
+    text = "".join(file.read_text() for file in (ROOT / "wagtail_smtp").rglob("*.py"))
+    names = re.findall(r"documentation\(f?[\"']([\w/-]+)\.html", text)
+    assert names
+    assert [name for name in names if not (DOCS / f"{name}.md").is_file()] == []
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
-    rows = re.findall(
-        r"^\| `([A-Z_]+)` \| `(.+?)` \|", (DOCS / "settings.md").read_text(), re.MULTILINE
+    found = re.findall(
+        r"^\| `([A-Z_]+)` \| `(.+?)` \|", (REFERENCE / "settings.md").read_text(), re.MULTILINE
     )
-    assert len(rows) == len(dict(rows))
-    assert {key: ast.literal_eval(value) for key, value in rows} == dict(DEFAULTS)
+    assert len(found) == len(dict(found))
+    assert {key: ast.literal_eval(value) for key, value in found} == dict(DEFAULTS)
 
 
 def test_every_command_is_documented() -> None:
     folder = ROOT / "wagtail_smtp" / "management" / "commands"
-    rows = re.findall(r"^\| `(\w+)` \|", (DOCS / "commands.md").read_text(), re.MULTILINE)
-    assert sorted(rows) == sorted(path.stem for path in folder.glob("smtp_*.py"))
+    found = re.findall(r"^\| `(smtp_\w+)` \|", (REFERENCE / "commands.md").read_text(), re.M)
+    assert sorted(found) == sorted(path.stem for path in folder.glob("smtp_*.py"))
+
+
+def test_every_command_and_option_in_the_documentation_exists() -> None:
+    stock = {"migrate", "check", "collectstatic", "shell", "runserver"}
+    stock |= {"db_worker", "rqworker", "remove_stale_contenttypes"}
+    for page in PAGES:
+        for name, rest in re.findall(r"manage\.py ([a-z_]+)([^`\n]*)", page.read_text()):
+            if name in stock:
+                continue
+            parser = load_command_class("wagtail_smtp", name).create_parser("manage.py", name)
+            for option in re.findall(r"(?<!\S)--[a-z-]+", rest):
+                assert option in parser._option_string_actions, f"{page}: {name} {option}"
+
+
+def test_every_system_check_is_documented() -> None:
+    found = [plain(row[0]) for row in rows("checks.md")]
+    there = set(re.findall(r'"(wagtail_smtp\.[EWI]\d+)"', inspect.getsource(checks)))
+    assert len(found) == len(set(found))
+    assert set(found) == there
+
+
+def test_system_checks_named_on_other_pages_exist() -> None:
+    there = set(re.findall(r'"wagtail_smtp\.([EWI]\d+)"', inspect.getsource(checks)))
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":
+            assert set(re.findall(r"\b[EWI]\d{3}\b", page.read_text())) <= there, page
+
+
+def test_every_permission_is_documented_with_its_name(db: None) -> None:
+    found = {plain(row[1]): plain(row[0]) for row in rows("permissions.md")}
+    there = Permission.objects.filter(content_type__app_label="wagtail_smtp")
+    assert found == dict(there.values_list("codename", "name"))
+
+
+def test_permissions_of_the_roles_exist(db: None) -> None:
+    names = Permission.objects.filter(content_type__app_label="wagtail_smtp")
+    known = {*names.values_list("name", flat=True), "Can access Wagtail admin"}
+    # Abbreviated: "*Can add*, *change*, *delete* and *view SMTP settings set*".
+    known |= {"Can add", "Can redirect email"}
+    text = (DOCS / "how-to" / "permissions.md").read_text()
+    assert set(re.findall(r"\*(Can [^*]+)\*", text)) <= known
+
+
+@pytest.mark.parametrize(
+    ("section", "states", "labels"),
+    [
+        ("Of a message", State, STATES),
+        ("Of a recipient", RecipientState, RECIPIENT_STATES),
+        ("Delivery tracking", Reported, REPORTS),
+    ],
+)
+def test_every_state_is_documented(section: str, states: type, labels: list) -> None:
+    found = {plain(row[1]): plain(row[0]) for row in rows("states.md", section)}
+    assert found == {str(state): str(label) for state, label in labels}
+    assert set(found) == set(map(str, states))
+
+
+def test_every_rank_is_documented() -> None:
+    found = {plain(row[1]): row[2] for row in rows("states.md", "Delivery tracking")}
+    assert found == {str(event): str(RANKS.get(event, "–")) for event in Reported}
+
+
+def test_every_exception_is_documented_with_its_bases() -> None:
+    def names(error: type[BaseException]) -> list[str]:
+        return [
+            f"{base.__module__}.{base.__name__}" if base.__module__ == "smtplib" else base.__name__
+            for base in error.__bases__
+        ]
+
+    found = {plain(row[0]): row for row in rows("exceptions-and-signals.md", "Exceptions")}
+    there = {
+        name: value
+        for name, value in vars(exceptions).items()
+        if inspect.isclass(value) and value.__module__ == exceptions.__name__
+    }
+    assert set(found) == set(there)
+    for name, error in there.items():
+        assert re.findall(r"`([\w.]+)`", found[name][1]) == names(error), name
+        if issubclass(error, exceptions.EmailDeliveryError):
+            assert error.retry_is_safe is (not found[name][3].startswith("**no**")), name
+
+
+def test_every_signal_is_documented_with_its_arguments() -> None:
+    found = {plain(row[0]): row for row in rows("exceptions-and-signals.md", "Signals")}
+    there = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
+    assert set(found) == there
+    source = "".join(file.read_text() for file in (ROOT / "wagtail_smtp").rglob("*.py"))
+    for name, row in found.items():
+        arguments = r"([^()]*(?:\([^()]*\))?[^()]*)"
+        calls = re.findall(rf"send_robustly\(\s*signals\.{name},{arguments}\)", source)
+        assert calls, name
+        documented = set(re.findall(r"`(\w+)`", row[2]))
+        for call in calls:
+            assert set(re.findall(r"(\w+)=", call)) <= documented, name
+
+
+def test_the_arguments_of_the_signals_about_messages(email_delivery: EmailDelivery) -> None:
+    from django.core.mail import send_mail
+
+    got = {}
+
+    def note(signal, sender, **values):
+        got[signal] = set(values)
+
+    signals.message_sent.connect(note)
+    signals.message_failed.connect(note)
+    try:
+        send_mail("Hello", "", None, ["ada@example.org"])
+        email_delivery.redirect_all_to()
+        send_mail("Hello", "", None, ["ada@example.org"], fail_silently=True)
+    finally:
+        signals.message_sent.disconnect(note)
+        signals.message_failed.disconnect(note)
+    for row in rows("exceptions-and-signals.md", "Signals"):
+        signal = getattr(signals, plain(row[0]))
+        if signal in got:
+            assert set(re.findall(r"`(\w+)`", row[2])) == got.pop(signal)
+    assert got == {}
+
+
+def test_every_cause_has_an_anchor() -> None:
+    found = re.findall(r"^\(([\w-]+)\)=$", (REFERENCE / "causes.md").read_text(), re.MULTILINE)
+    assert found == [cause.slug for _slug, _title, causes in GROUPS for cause in causes]
+
+
+def test_every_email_provider_is_documented() -> None:
+    folder = REFERENCE / "providers"
+    pages = {page.stem for page in folder.glob("*.md")} - {"index"}
+    text = (folder / "index.md").read_text()
+    listed = dict(re.findall(r"^\| \[(.+?)\]\(([\w-]+)\.md\)", text, re.MULTILINE))
+    # A label may have a note in parentheses.
+    labels = [str(provider.label) for provider in PROVIDERS.values()]
+    assert len(listed) == len(labels)
+    assert all(any(label.startswith(name) for name in listed) for label in labels)
+    assert set(listed.values()) == pages

@@ -53,7 +53,7 @@ def check_keys(**kwargs: Any) -> list[CheckMessage]:
             found.append(
                 Error(
                     str(error) if named else f"WAGTAIL_SMTP[{key!r}] can't be used: {error}",
-                    hint="Correct the value. docs/settings.md describes each key.",
+                    hint=f"Correct the value: {conf.documentation('reference/settings.html')}",
                     id="wagtail_smtp.E003",
                 )
             )

@@ -172,6 +172,8 @@ class Conf:
     BANNERS = Setting(True, bool)
     #: Webhook requests that are accepted for one set.
     WEBHOOK_REQUESTS_PER_MINUTE = Setting(3000, _count)
+    #: Where the documentation is. Use :meth:`Conf.documentation`.
+    DOCUMENTATION_URL = Setting("https://wagtail-smtp.readthedocs.io/en/stable/", str)
 
     def given(self) -> Mapping[str, Any]:
         """Return what the project wrote into ``WAGTAIL_SMTP``.
@@ -199,6 +201,10 @@ class Conf:
             return True
         undelivered = {"failed", "blocked", "unknown"}
         return self.STORE_MESSAGES == "undelivered" and state in undelivered
+
+    def documentation(self, page: str) -> str:
+        """Return the address of a page of the documentation, such as ``reference/causes.html``."""
+        return f"{self.DOCUMENTATION_URL.rstrip('/')}/{page}"
 
     def forced_redirect(self) -> tuple[str, ...] | None:
         """Return the addresses that the environment or the settings redirect all email to.

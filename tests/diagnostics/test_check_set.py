@@ -283,7 +283,7 @@ def test_the_command(make_set, capsys):
 def test_the_command_says_what_to_do(make_set):
     with HostileServer(faults=[Fault("auth", "refuse", "535 5.7.8 No")]) as server:
         make_set(server, name="Office")
-        with pytest.raises(CommandError, match=r"Check both.*troubleshooting\.md#login-refused"):
+        with pytest.raises(CommandError, match=r"Check both.*causes\.html#login-refused"):
             call_command("smtp_test", "--set", "Office")
 
 

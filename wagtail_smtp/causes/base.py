@@ -5,10 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import AttemptFailed
 
-#: The page that describes every cause.
-DOCUMENTATION = "docs/troubleshooting.md"
 #: Characters of a response that are searched, so that a hostile server can't make that slow.
 _LONGEST_REPLY = 1000
 
@@ -114,4 +113,4 @@ class Cause:
     @property
     def page(self) -> str:
         """Where the documentation describes it."""
-        return f"{DOCUMENTATION}#{self.slug}"
+        return conf.documentation(f"reference/causes.html#{self.slug}")

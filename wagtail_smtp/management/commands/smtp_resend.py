@@ -56,7 +56,7 @@ class Command(EmailCommand):
             "--cause",
             choices=sorted({cause.slug for cause in CAUSES}),
             metavar="CAUSE",
-            help="Only messages that failed for this cause. Names are in docs/troubleshooting.md.",
+            help="Only messages that failed for this cause, for example login-refused.",
         )
         parser.add_argument("--category", help="Only messages in this category.")
         parser.add_argument(
