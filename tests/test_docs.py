@@ -137,12 +137,10 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_command_and_option_in_the_documentation_exists() -> None:
-    stock = {"migrate", "check", "collectstatic", "shell", "runserver"}
-    stock |= {"db_worker", "rqworker", "remove_stale_contenttypes"}
     for page in PAGES:
-        for name, rest in re.findall(r"manage\.py ([a-z_]+)([^`\n]*)", page.read_text()):
-            if name in stock:
-                continue
+        for name, rest in re.findall(
+            r"(?:manage\.py |`)(smtp_[a-z_]+)([^`\n|]*)", page.read_text()
+        ):
             parser = load_command_class("wagtail_smtp", name).create_parser("manage.py", name)
             for option in re.findall(r"(?<!\S)--[a-z-]+", rest):
                 assert option in parser._option_string_actions, f"{page}: {name} {option}"
