@@ -48,6 +48,7 @@ lint: $(VENV)/.installed  ## Check style, spelling, templates, types and import 
 	$(BIN)/codespell wagtail_smtp tests docs example_site benchmarks *.md
 	$(BIN)/djlint --lint --quiet wagtail_smtp/templates example_site
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file mypy-django.ini
 	$(BIN)/lint-imports
 
 # Tests run in several processes, browser tests one after the other.

@@ -3,7 +3,7 @@
 import functools
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -365,7 +365,7 @@ def _encoding_warning(charset: str) -> Warning:
     )
 
 
-def _query(alias: str, query: str, values: Collection[Any] = ()) -> Any:
+def _query(alias: str, query: str, values: Sequence[Any] = ()) -> Any:
     """The first row of a query; empty if there is none."""
     with connections[alias].cursor() as cursor:
         cursor.execute(query, values or None)

@@ -228,7 +228,8 @@ def _store(item: SettingsSet, secret: WebhookSecret) -> None:
     SettingsSet.objects.filter(pk=item.pk).update(webhook_secret=item.webhook_secret)
     # In the live version too, because nothing is sent with it. The secret of another provider
     # stays: there may still be events about mail that it sent.
-    Secret.objects.filter(pk=before).update(ciphertext="", revoked_at=timezone.now())
+    if before is not None:
+        Secret.objects.filter(pk=before).update(ciphertext="", revoked_at=timezone.now())
 
 
 @sensitive_variables()
@@ -246,7 +247,7 @@ try:
     from django.contrib.auth.decorators import login_not_required
 except ImportError:  # Django's app for users is not installed
 
-    def login_not_required(view: Any) -> Any:
+    def login_not_required(view: Any) -> Any:  # type: ignore[misc]  # the same for every view
         """Return the view unchanged."""
         return view
 

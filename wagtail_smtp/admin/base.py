@@ -2,9 +2,11 @@
 
 import logging
 from functools import wraps
+from typing import Any
 
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.core.cache import cache
+from django.http import HttpRequest
 from django.shortcuts import render
 from django.utils.functional import lazy
 from django.utils.translation import gettext as _
@@ -31,6 +33,10 @@ EDIT_SET = "wagtailsnippets_wagtail_smtp_settingsset:edit"
 PUT_FIRST = "wagtailsnippets_wagtail_smtp_settingsset:put_first"
 
 
+#: Base of mixins for Wagtail's views: their attributes, which have no types, count as Any.
+WagtailView: Any = object
+
+
 class RequiresPermission(PermissionRequiredMixin):
     """View mixin for a page that needs permissions.
 
@@ -41,6 +47,7 @@ class RequiresPermission(PermissionRequiredMixin):
 
     permission_required: str | tuple[str, ...] = ()
     any_permission_required: tuple[str, ...] = ()
+    request: HttpRequest
 
     def has_permission(self):
         user = self.request.user

@@ -4,8 +4,10 @@ The state of a recipient or an attempt never contradicts its entry: once a messa
 of its recipients is waiting.
 """
 
+from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext
@@ -33,6 +35,11 @@ _CATEGORIES = {
 def category_label(slug: str) -> str:
     """Return the category's label; for an unknown category, the slug itself."""
     return str(conf.CATEGORIES.get(slug) or _CATEGORIES.get(slug, slug))
+
+
+def local_time(moment: datetime) -> datetime:
+    """Return a stored time in the current time zone, as templates show it."""
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment
 
 
 def category_choices():

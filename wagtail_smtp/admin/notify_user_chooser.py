@@ -17,7 +17,7 @@ from wagtail.admin.views.generic import chooser
 from wagtail.admin.viewsets.chooser import ChooserViewSet
 from wagtail.admin.widgets import BaseChooser
 
-from wagtail_smtp.admin.base import RequiresPermission, RequiresTables
+from wagtail_smtp.admin.base import RequiresPermission, RequiresTables, WagtailView
 from wagtail_smtp.admin.permissions import ADD_SETS, CHANGE_SETS
 from wagtail_smtp.runtime.project import address_of
 
@@ -68,7 +68,7 @@ class SetEditorsOnly(RequiresPermission):
     any_permission_required = (ADD_SETS, CHANGE_SETS)
 
 
-class ListsUsers(SetEditorsOnly):
+class ListsUsers(SetEditorsOnly, WagtailView):
     """View mixin: list users with their email address."""
 
     filter_form_class = SearchForm

@@ -139,7 +139,6 @@ class MakeLiveView(ReloadView):
     """Make an earlier version live again and restore its sets."""
 
     page_title = gettext_lazy("Make live again")
-    page_subtitle = ""
     header_icon = "history"
 
     def get_version(self):

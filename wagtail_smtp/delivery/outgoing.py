@@ -65,7 +65,8 @@ def prepare(message: EmailMessage) -> EmailMessage:
         fixed["Message-ID"] = make_msgid(domain=str(DNS_NAME))
     prepared.extra_headers = fixed | given
     # A stored message already knows which of its headers the plugin added.
-    prepared.wagtail_smtp_fixed = (*fixed, *getattr(message, "wagtail_smtp_fixed", ()))
+    known = getattr(message, "wagtail_smtp_fixed", ())
+    prepared.wagtail_smtp_fixed = (*fixed, *known)  # type: ignore[attr-defined]  # our own
     return prepared
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
+from django.db.models import Field
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
@@ -161,9 +162,11 @@ def field_label(name: str) -> str:
     if name in ("secret", "password"):
         return _("Password")
     try:
-        return str(capfirst(SettingsSet._meta.get_field(name).verbose_name))
+        field = SettingsSet._meta.get_field(name)
     except FieldDoesNotExist:
         return _field_beside_the_model(name)
+    assert isinstance(field, Field)
+    return str(capfirst(field.verbose_name))
 
 
 def _field_beside_the_model(name: str) -> str:

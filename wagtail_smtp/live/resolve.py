@@ -4,13 +4,13 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.config import values
-from wagtail_smtp.config.values import Configuration, SettingsSetConfig, TransportConfig
+from wagtail_smtp.config.values import Configuration, Method, SettingsSetConfig, TransportConfig
 from wagtail_smtp.exceptions import SecretError, SecretUnreadable
 from wagtail_smtp.live import token_store
 from wagtail_smtp.live.db import connections
@@ -187,7 +187,7 @@ def draft_configuration() -> Configuration:
     sets = SettingsSet.objects.using(alias).filter(enabled=True).order_by("sort_order", "pk")
     method = DeliverySettings.objects.using(alias).filter(pk=1).values_list("method").first()
     return Configuration(
-        method[0] if method else "custom",
+        cast(Method, method[0]) if method else "custom",  # as the field's choices
         tuple(item.frozen(reports[item.pk]) for item in sets),
     )
 

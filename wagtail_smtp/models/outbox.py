@@ -1,6 +1,7 @@
 """The outbox: messages that wait to be sent."""
 
 import uuid
+from datetime import datetime
 
 from django.db import models
 from django.utils import timezone
@@ -33,6 +34,10 @@ class OutboxMessage(models.Model):
     expires_at = models.DateTimeField()
     lease_until = models.DateTimeField(null=True)
     token = models.UUIDField(default=uuid.uuid4)
+
+    #: Only on rows that a worker has claimed: when, and the stored message (None if it is missing).
+    claimed_at: datetime
+    content: bytes | memoryview | None
 
     class Meta:
         verbose_name = _("outbox message")

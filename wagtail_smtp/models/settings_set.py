@@ -228,15 +228,21 @@ class SettingsSet(StagedModel, ClusterableModel):
             if problem.field != "redirect":
                 errors.setdefault(problem.field, []).append(problem.message)
         if self.name and self._name_is_taken():
-            errors.setdefault("name", []).append(_("Another settings set already has this name."))
+            errors.setdefault("name", []).append(
+                str(_("Another settings set already has this name."))
+            )
         if errors:
             raise ValidationError(errors)
 
     def _name_is_taken(self) -> bool:
-        others = SettingsSet.objects.exclude(pk=self.pk)
-        return others.filter(name__iexact=self.name).exists()
+        others = SettingsSet.objects.filter(name__iexact=self.name)
+        if self.pk is not None:
+            others = others.exclude(pk=self.pk)
+        return others.exists()
 
-    def frozen(self, reports: Iterable[ReportEmail]) -> config_values.SettingsSetConfig:
+    def frozen(
+        self, reports: Iterable[ReportEmail | config_values.ReportEmail]
+    ) -> config_values.SettingsSetConfig:
         """Return the set as plain values with the given report emails."""
         values = {name: getattr(self, name) for name in PLAIN_FIELDS}
         return config_values.SettingsSetConfig(
@@ -266,8 +272,10 @@ class SettingsSet(StagedModel, ClusterableModel):
         self.ignored_extensions = list(config.ignored_extensions)
         # The user may have been deleted since; ADMINS are notified instead.
         users = get_user_model()._default_manager
-        self.notify_user = users.filter(pk=config.notify_user).first()
-        self.report_emails = [
+        key = config.notify_user
+        self.notify_user = users.filter(pk=key).first() if key is not None else None
+        # Assigning is modelcluster's feature.
+        self.report_emails = [  # type: ignore[misc]
             ReportEmail(address=report.address, enabled=report.enabled, sort_order=position)
             for position, report in enumerate(config.report_emails)
         ]

@@ -91,7 +91,10 @@ def claimed(token: uuid.UUID) -> list[OutboxMessage]:
     stored message is missing).
     """
     sending = rows().filter(token=token, state=_State.SENDING)
-    found = sending.annotate(claimed_at=expressions.now(), content=F("entry__stored__content"))
+    # The model declares these attributes.
+    found = sending.annotate(  # type: ignore[no-redef]
+        claimed_at=expressions.now(), content=F("entry__stored__content")
+    )
     return list(found.select_related("entry").order_by("priority", "due_at", "id"))
 
 

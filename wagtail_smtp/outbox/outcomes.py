@@ -226,7 +226,7 @@ def _write_outcome(result: Result) -> None:
         # False if the lease has expired and the message was given up.
         will_retry = claims.postpone(row, min(wait_after(row.tries + 1), left))
     recipients = _update_recipients(entry, delivery, will_retry)
-    entry.state = State.DEFERRED if will_retry else _final_state(described.state, recipients)
+    entry.state = State.DEFERRED if will_retry else _final_state(State(described.state), recipients)
     entry.cause = cause.find(delivery, described.state if will_retry else entry.state, recipients)
     entry.changed_at = timezone.now()
     # Don't save the other fields: an address may have been erased from them.

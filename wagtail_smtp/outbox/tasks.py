@@ -15,7 +15,7 @@ from wagtail_smtp.runtime import error_logging
 try:
     from django.tasks import task
 except ImportError:  # Django 5.2; Wagtail installs the backport
-    from django_tasks import task
+    from django_tasks import task  # type: ignore[no-redef]  # the same function
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def run_after_commit() -> None:
     connection = connections[alias]
     # The callbacks of a savepoint are dropped when it is rolled back.
     open_savepoints = set(connection.savepoint_ids)
-    for savepoints, callback, *_rest in connection.run_on_commit:
+    for savepoints, callback in (entry[:2] for entry in connection.run_on_commit):
         if callback is _enqueue and savepoints <= open_savepoints:
             return
     transaction.on_commit(_enqueue, using=alias, robust=True)

@@ -18,9 +18,9 @@ from wagtail.admin.ui.menus import MenuItem
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import SETS, AdminPage
+from wagtail_smtp.admin.base import SETS, AdminPage, WagtailView
 from wagtail_smtp.admin.connection_check.check import ConnectionCheck, problem_response, stream
-from wagtail_smtp.admin.sets.form import SECRET_FIELDS
+from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
 from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.diagnostics.check_set import sender_hints
 from wagtail_smtp.exceptions import EmailDeliveryError
@@ -138,7 +138,7 @@ class AddressForm(forms.Form):
         return address
 
 
-class OffersTests:
+class OffersTests(WagtailView):
     """View mixin of a set's form: test buttons, and hints about its sender."""
 
     def get_context_data(self, **kwargs):
@@ -200,6 +200,11 @@ class CheckView(View):
 
     The check runs while the response is read, without locks or transactions.
     """
+
+    @property
+    def kind(self):
+        """:data:`CONNECTION` or :data:`EMAIL`."""
+        raise NotImplementedError
 
     def post(self, request, *args, **kwargs):
         try:
@@ -263,7 +268,7 @@ class CheckView(View):
 class FormCheckView(CheckView):
     """Tests the values in the form of a new or stored set."""
 
-    form_class = None
+    form_class = SettingsSetForm
     http_method_names = ["post"]
 
     @property

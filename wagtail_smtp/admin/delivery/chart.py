@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.admin.base import cached
 from wagtail_smtp.admin.delivery.failures import NOT_SENT
+from wagtail_smtp.admin.labels import local_time
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import PENDING, State
@@ -142,7 +143,7 @@ class Volume:
 def volume(now=None):
     """Count the messages of the last days, in the site's time zone."""
     with timezone.override(timezone.get_default_timezone()):
-        today = timezone.template_localtime(now or timezone.now()).date()
+        today = local_time(now or timezone.now()).date()
     days = [today - timedelta(days=ago) for ago in range(DAYS - 1, -1, -1)]
     counts = [*_earlier(days[:-1]), _count(today)]
     # The newest day is where reading ends: right, or left in RTL languages.

@@ -14,7 +14,7 @@ from wagtail.admin.site_summary import SummaryItem
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import TROUBLESHOOTING, AdminPage, EmailViewSet, cached
-from wagtail_smtp.admin.labels import carrier_label, category_label, state_tag
+from wagtail_smtp.admin.labels import carrier_label, category_label, local_time, state_tag
 from wagtail_smtp.causes import GROUPS, GUIDES, by_slug
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.connections import write_alias
@@ -145,7 +145,7 @@ class LatestFailure:
     def __str__(self):
         values = {
             "via": self.via,
-            "time": date_format(timezone.template_localtime(self.at), "DATETIME_FORMAT"),
+            "time": date_format(local_time(self.at), "DATETIME_FORMAT"),
         }
         if self.via:
             text = _("Last failure on %(time)s: email could not be sent through “%(via)s”.")

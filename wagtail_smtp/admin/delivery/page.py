@@ -173,20 +173,23 @@ class MethodForm(forms.ModelForm):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.fields["loaded_revision"].initial = self.instance.revision
-        self.fields["method"].choices = [
+        field = self.fields["method"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [
             (DeliverySettings.Method.CUSTOM, _("Custom: use the sets under Email → SMTP settings")),
             (
                 DeliverySettings.Method.STANDARD,
                 _("Standard: use the project's own settings (%s)") % standard.description(),
             ),
         ]
-        self.fields["method"].help_text = _(
+        field.help_text = _(
             "Not sure? Choose Standard. Your settings sets are kept but not used, and any redirect "
             "in them is off."
         )
 
     def clean(self):
-        cleaned = super().clean()
+        super().clean()
+        cleaned = self.cleaned_data
         if cleaned.get("loaded_revision") != self.instance.revision:
             text = _(
                 "%(who)s has changed the delivery method since you opened this page. Your change "

@@ -135,6 +135,9 @@ class ContentView(RequiresPermission, View):
     action = ""
     policy = _POLICY
 
+    def response_for(self, entry, message):
+        raise NotImplementedError
+
     def get(self, request, *args, **kwargs):
         entry = get_object_or_404(LogEntry, pk=kwargs["pk"])
         try:

@@ -1,6 +1,7 @@
 """The transport part of a set's form, with the fields of each email provider."""
 
 import json
+from types import new_class
 from typing import Any
 
 from django import forms
@@ -85,7 +86,9 @@ _OPTION_FIELDS = {
 #: Form fields for keys.
 SECRET_FIELDS = tuple(name for slug in PROVIDERS for name in _key_fields(slug).values())
 # A form class as in the documentation of Django's forms, except that the fields come from a table.
-_OptionsForm: Any = type(forms.Form)("_OptionsForm", (forms.Form,), dict(_OPTION_FIELDS))
+_OptionsForm: Any = new_class(
+    "_OptionsForm", (forms.Form,), {}, lambda body: body.update(_OPTION_FIELDS)
+)
 
 
 class TransportSelect(forms.Select):

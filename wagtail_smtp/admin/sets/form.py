@@ -1,20 +1,20 @@
 """The form of a settings set: each error is shown at its field, passwords are write-only."""
 
 import json
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.utils.formats import date_format
 from django.utils.text import capfirst
-from django.utils.timezone import template_localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.log_actions import registry
 
 from wagtail_smtp.admin.base import static_file
-from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.admin.labels import category_label, local_time
 from wagtail_smtp.admin.sets import esp_form, oauth_form
 from wagtail_smtp.admin.sets.esp_form import SMTP
 from wagtail_smtp.categories import BUILT_IN
@@ -84,6 +84,8 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         help_text=SettingsSet._meta.get_field("ignored_extensions").help_text,
     )
     loaded_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    #: Fields of different classes, by name.
+    fields: dict[str, Any]
 
     class Media:
         js = [static_file("wagtail_smtp/set-form.js")]
@@ -135,7 +137,8 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             self._check_secret()
 
     def clean(self):
-        cleaned = super().clean()
+        super().clean()
+        cleaned = self.cleaned_data
         if self.instance.pk:
             self._refuse_if_stale(cleaned.get("loaded_revision"))
         if cleaned.get("redirect") and not self._enabled_report_emails():
@@ -144,7 +147,8 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             )
         if cleaned.get("authentication") == Authentication.DEFAULT:
             # The project's password must not be combined with a server that an editor chose.
-            cleaned |= {name: SettingsSet._meta.get_field(name).get_default() for name in _STANDARD}
+            unset = SettingsSet()
+            cleaned |= {name: getattr(unset, name) for name in _STANDARD}
         self.instance.oauth = self.oauth_values(cleaned)
         self.ignore(*self.unused_oauth(cleaned))
         if self.uses_esp or self.instance.oauth:
@@ -175,7 +179,7 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             )
             % {
                 "who": stored.changed_by or _("Someone"),
-                "when": date_format(template_localtime(stored.changed_at), "DATETIME_FORMAT"),
+                "when": date_format(local_time(stored.changed_at), "DATETIME_FORMAT"),
                 "what": ", ".join(self._changed_since(loaded or 0)) or _("unknown fields"),
             },
             code="stale",

@@ -14,6 +14,7 @@ from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 
 from wagtail_smtp.admin.sets.consent import ConsentPanel
 from wagtail_smtp.config.oauth import CHOICES, FLOWS, LABELS, OAuth
+from wagtail_smtp.models import SettingsSet
 
 #: On a panel: the kinds of authentication that it is shown for, separated by spaces.
 LOGIN = "data-wsmtp-login"
@@ -41,6 +42,8 @@ class WriteOnlyTextarea(forms.Textarea):
 
 class OAuthFields(forms.Form):
     """Mixed into the form of a set; values are kept in ``SettingsSet.oauth``."""
+
+    instance: SettingsSet
 
     oauth_provider = forms.ChoiceField(
         label=LABELS["provider"], required=False, choices=list(CHOICES["provider"].items())

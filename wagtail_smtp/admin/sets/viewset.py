@@ -23,7 +23,14 @@ from wagtail.snippets.side_panels import SnippetStatusSidePanel
 from wagtail.snippets.views import snippets
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import PUT_FIRST, RELOAD, SETS, RequiresPermission, RequiresTables
+from wagtail_smtp.admin.base import (
+    PUT_FIRST,
+    RELOAD,
+    SETS,
+    RequiresPermission,
+    RequiresTables,
+    WagtailView,
+)
 from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.admin.connection_check.views import OffersTests, check_buttons
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
@@ -74,7 +81,7 @@ class StatusPanel(SnippetStatusSidePanel):
         }
 
 
-class LockedPost:
+class LockedPost(WagtailView):
     """View mixin: each change is checked against the result of the one before."""
 
     @in_transaction

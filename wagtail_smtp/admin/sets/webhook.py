@@ -37,11 +37,12 @@ def address_of(item, request):
 def tracking_state(item, known, request):
     """Return the context that describes a set's tracking; ``known`` are its secrets, or None."""
     provider = PROVIDERS[item.transport]
+    needs_key = provider.webhook is not None and provider.webhook.needs_key
     return {
         "provider": provider,
         "address": address_of(item, request),
         "is_ready": known is not None,
-        "lacks_key": known is not None and provider.webhook.needs_key and not known.key,
+        "lacks_key": needs_key and known is not None and not known.key,
     }
 
 

@@ -425,7 +425,7 @@ def load(entry: LogEntry) -> FrozenMessage:
     return opened(stored.values_list("content", flat=True).first())
 
 
-def opened(content: bytes | None) -> FrozenMessage:
+def opened(content: bytes | memoryview | None) -> FrozenMessage:
     """Decrypt a row's content (None: there is no row); raises what :func:`load` raises."""
     if content is None:
         raise MessageUnreadable("The message is not stored any more.")

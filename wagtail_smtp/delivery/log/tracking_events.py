@@ -239,7 +239,8 @@ def _raise(rows: Iterable[DeliveryEvent]) -> None:
             reported=row.type, reported_at=row.happened_at, reported_reason=row.reason
         )
     entries = LogEntry.objects.using(connections.write_alias())
-    for key, row in sorted({row.entry_id: row for row in told}.items()):
+    of_entries = {row.entry_id: row for row in told if row.entry_id is not None}
+    for key, row in sorted(of_entries.items()):
         entries.filter(pk=key, reported__in=_states_below(RANKS[row.type])).update(
             reported=row.type
         )

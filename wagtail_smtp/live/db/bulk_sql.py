@@ -151,6 +151,7 @@ def _insert_first(connection: BaseDatabaseWrapper, cursor: Any, parent: orm.Mode
     cursor.execute(statement.sql, statement.values)
     key = parent._meta.pk
     assert key is not None
+    assert key.column is not None
     found = connection.ops.last_insert_id(cursor, parent._meta.db_table, key.column)
     return int(found)
 

@@ -1,10 +1,11 @@
 """Database connections: which one to use, the newest version, and when to close them."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from django.conf import settings
 from django.core import mail
@@ -129,7 +130,8 @@ def is_in_test(connection: BaseDatabaseWrapper) -> bool:
     Django's TestCase, and so pytest-django's fixture ``db``, marks it for ``atomic(durable=True)``.
     There is no public API for this.
     """
-    return any(block._from_testcase for block in connection.atomic_blocks[:1])
+    blocks: Iterable[Any] = connection.atomic_blocks[:1]
+    return any(block._from_testcase for block in blocks)
 
 
 APP = "wagtail_smtp"

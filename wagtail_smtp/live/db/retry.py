@@ -51,7 +51,7 @@ def bounded(
     """
     if connection.vendor != "mysql":
         yield
-    elif connection.mysql_is_mariadb:
+    elif connection.mysql_is_mariadb:  # type: ignore[attr-defined]  # only this backend has it
         bounds = f"innodb_lock_wait_timeout={seconds}"
         if statement is not None:
             bounds += f", max_statement_time={statement}"
