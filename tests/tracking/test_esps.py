@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.payloads import SAMPLES, WHY
+from tests.support.read_settings import ReadSettings
 from wagtail_smtp import tracking
 from wagtail_smtp.models import DeliveryEvent, LogRecipient
 from wagtail_smtp.transports.esp import catalog
@@ -98,6 +99,16 @@ def test_nothing_comes_from_the_projects_own_settings(slug, reporter, settings):
     assert it.send(data, password="global").status_code == 400
     assert it.send(data).status_code == 200
     assert LogRecipient.objects.get().reported == good(slug)
+
+
+@pytest.mark.parametrize("slug", WEBHOOKS)
+def test_every_option_of_anymails_views_is_in_the_catalog(slug, reporter, settings):
+    """django-anymail looks in the project's settings for an option that it wasn't given."""
+    it = reporter(slug)
+    it.sent(TO)
+    settings.ANYMAIL = ReadSettings()
+    assert it.send(it.sample.delivered(TO, it.sample.message_id)).status_code == 200
+    assert settings.ANYMAIL.keys_read == set()
 
 
 @pytest.mark.parametrize("slug", ["resend", "sendgrid", "mailtrap"])

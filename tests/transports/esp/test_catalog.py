@@ -2,13 +2,16 @@
 
 import gzip
 import json
+import pkgutil
 import socket
 from collections.abc import Iterator
 from typing import Any
 
+import anymail.backends
 import pytest
 from django.core.mail import EmailMessage
 
+from tests.support.read_settings import ReadSettings
 from tests.support.servers.provider_server import CANARY, HANG_UP, PROVIDERS, Answer, ProviderServer
 from tests.support.servers.smtp_server import CA_PEM, free_port
 from wagtail_smtp.exceptions import (
@@ -22,6 +25,7 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.base import Envelope, OutgoingMessage
+from wagtail_smtp.transports.esp import catalog
 from wagtail_smtp.transports.esp.catalog import ESPConfig
 from wagtail_smtp.transports.esp.transport import AnymailTransport
 from wagtail_smtp.transports.pool import close_all
@@ -315,6 +319,23 @@ def test_no_setting_of_the_project_is_used(provider, settings, monkeypatch):
     for request in provider.requests:
         assert "spy@" not in request.text
         assert "theirs" not in request.text
+
+
+@every_provider
+def test_every_option_of_anymail_is_in_the_catalog(provider, settings, slug):
+    """django-anymail looks in the project's settings for an option that it wasn't given."""
+    settings.ANYMAIL = ReadSettings()
+    provider.answer = PROVIDERS[slug].accepted(["to@example.com"])
+    send(transport(slug))
+    # Both are read in any case. What the plugin sets itself is used instead.
+    assert settings.ANYMAIL.keys_read - {"SEND_DEFAULTS", "REQUESTS_TIMEOUT"} == set()
+
+
+def test_every_provider_of_anymail_is_in_the_catalog():
+    backends = {module.name for module in pkgutil.iter_modules(anymail.backends.__path__)}
+    # Base classes, backends for development, and the former name of Brevo.
+    others = {"base", "base_requests", "console", "test", "sendinblue"}
+    assert backends - others == catalog.PROVIDERS.keys()
 
 
 def test_the_key_is_printed_nowhere(provider, settings, capsys):
