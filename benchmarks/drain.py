@@ -34,7 +34,12 @@ COUNTED = 300
 def measure(around: Around) -> Iterator[Table]:
     """Rates and statements on loopback, then rates at a round trip."""
     plugin.use(around, [around.loopback["none"]], "none")
-    outbox, single, post_office, mailer = Outbox(), Outbox(1), PostOffice(), Mailer()
+    outbox, single, post_office, mailer = (
+        Outbox(),
+        Outbox(processes=1, threads=1),
+        PostOffice(),
+        Mailer(),
+    )
     # Of threads beside the first nothing is counted.
     statements = [Row(queue.name, _statements(queue)) for queue in (single, post_office, mailer)]
     counts: dict[Queue, int] = {outbox: COUNT, single: COUNT, post_office: COUNT, mailer: FEWER}

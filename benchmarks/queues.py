@@ -58,15 +58,14 @@ class _Stored:
 
 
 class Outbox(_Stored):
-    """The plugin's, with as many threads as its command has unless told."""
+    """The plugin's, with as many processes and threads as its command has unless told."""
 
     name = OURS
     backend = "wagtail_smtp.backend.EmailBackend"
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._options = {} if threads is None else {"threads": threads}
-        if threads is not None:
-            self.name = f"{OURS}, --threads {threads}"
+    def __init__(self, **options: int) -> None:
+        self._options = options
+        self.name = ", ".join([OURS, *(f"{value} {name}" for name, value in options.items())])
 
     def fill(self, count: int) -> None:
         settings.WAGTAIL_SMTP["DELIVERY"] = "queued"

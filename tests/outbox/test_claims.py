@@ -11,8 +11,10 @@ from django.db import connection
 from tests.support.outbox import claim
 from tests.support.servers.hostile import HostileServer
 from wagtail_smtp import signals
+from wagtail_smtp.live.db import expressions
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import claims
+from wagtail_smtp.outbox.claims import Progress
 from wagtail_smtp.outbox.outcomes import write_and_claim
 from wagtail_smtp.outbox.worker import Worker
 
@@ -56,8 +58,10 @@ def test_part_of_a_claim_is_released():
 @pytest.mark.usefixtures("_queued")
 def test_a_claim_whose_commit_was_not_confirmed_is_found_again():
     token = uuid.uuid4()
-    before = write_and_claim(token, (), 2)
-    again = write_and_claim(token, (), 2)
+    write_and_claim(token, (), 2)
+    before = claims.claimed(token)
+    write_and_claim(token, (), 2)
+    again = claims.claimed(token)
     assert [row.pk for row in again[:2]] == [row.pk for row in before]
     assert _states() == ["sending"] * 4 + ["waiting"] * 21
 
@@ -152,3 +156,58 @@ def test_without_row_locks_a_worker_that_comes_second_claims_other_messages(monk
 
     assert [len(first[0]), len(second)] == [1, 1]
     assert first[0][0].pk != second[0].pk
+
+
+def _claimed(begun):
+    """A worker's progress that has begun to send some of four messages; and the messages."""
+    progress, token = Progress(), uuid.uuid4()
+    progress.claiming(token)
+    write_and_claim(token, (), 4)
+    rows = claims.claimed(token)
+    if begun is not None:
+        progress.claimed(len(rows))
+        for index in range(begun):
+            progress.sending(index)
+    return progress, rows
+
+
+@pytest.mark.usefixtures("_queued")
+@pytest.mark.parametrize("begun", [None, 0, 1, 3, 4])
+def test_of_a_dead_workers_claim_the_messages_it_had_not_begun_to_send_are_put_back(begun):
+    progress, rows = _claimed(begun)
+    claim(2)  # another worker's
+    kept = begun or 0
+    assert progress.end_claim() == 4 - kept
+    assert _states() == ["sending"] * (kept + 2) + ["waiting"] * (23 - kept)
+    time.sleep(0.01)
+    lost = claims.lost()
+    assert sorted(row.pk for row in lost) == [row.pk for row in rows[:kept]]
+    assert all(claims.is_still_lost(row) for row in lost)
+
+
+@pytest.mark.usefixtures("_queued")
+def test_a_claim_of_which_a_message_was_deleted_is_left_alone():
+    progress, rows = _claimed(2)
+    OutboxMessage.objects.filter(pk=rows[0].pk).delete()
+    assert progress.end_claim() == 0
+    assert _states() == ["sending"] * 3 + ["waiting"] * 21
+
+
+@pytest.mark.usefixtures("_queued")
+def test_a_worker_that_died_while_it_noted_a_claim_says_nothing():
+    memory = bytearray(Progress.SIZE)
+    progress = Progress(memory)
+    token = uuid.uuid4()
+    write_and_claim(token, (), 4)
+    assert progress.end_claim() == 0
+    progress.claiming(token)
+    memory[-2] = 255
+    assert progress.end_claim() == 0
+    assert _states() == ["sending"] * 4 + ["waiting"] * 21
+
+
+@pytest.mark.usefixtures("_queued")
+def test_a_time_of_the_database_is_found_again():
+    OutboxMessage.objects.update(lease_until=expressions.now())
+    times = set(OutboxMessage.objects.values_list("lease_until", flat=True))
+    assert OutboxMessage.objects.filter(lease_until__in=times).count() == 25

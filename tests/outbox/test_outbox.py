@@ -13,6 +13,7 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category, live
 from wagtail_smtp.exceptions import MessageDeferred, StorageFull
+from wagtail_smtp.management.commands import smtp_outbox
 from wagtail_smtp.models import LogEntry, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.outbox.worker import Worker, give_up_lost
 from wagtail_smtp.transports.pool import close_all
@@ -271,3 +272,33 @@ def test_the_command(make_set, reload, capsys):
     assert "empty" in told
     assert "Waiting: 1" in told
     assert "processed: 1" in told
+
+
+@pytest.mark.parametrize(
+    ("cores", "options", "expected"),
+    [
+        (1, [], (1, 4)),
+        (2, [], (2, 2)),
+        (6, [], (6, 1)),
+        (64, [], (8, 1)),
+        (2, ["--processes", "3", "--threads", "5"], (3, 5)),
+        (2, ["--processes", "1"], (1, 4)),
+    ],
+)
+def test_processes_and_threads_of_the_command(monkeypatch, cores, options, expected):
+    started = []
+
+    class Noted:
+        def __init__(self, *numbers):
+            started.append(numbers)
+
+        def drain(self):
+            return 0
+
+    monkeypatch.setattr(smtp_outbox, "_cores", lambda: cores)
+    monkeypatch.setattr(smtp_outbox.worker_processes, "are_possible", lambda: True)
+    monkeypatch.setattr(smtp_outbox, "Supervisor", Noted)
+    monkeypatch.setattr(smtp_outbox, "WorkerPool", lambda threads: Noted(1, threads))
+    monkeypatch.setattr(smtp_outbox.signal, "signal", lambda *_: None)
+    call_command("smtp_outbox", "--once", *options)
+    assert started == [expected]

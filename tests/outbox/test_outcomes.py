@@ -144,7 +144,7 @@ def test_a_database_that_fails_while_it_takes_them_one_by_one_is_waited_for(
     def refuse(token, results, limit):
         if results:
             raise IntegrityError("no")
-        return write_and_claim(token, results, limit)
+        write_and_claim(token, results, limit)
 
     def fail_twice(result):
         calls.append(result)

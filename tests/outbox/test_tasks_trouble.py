@@ -53,11 +53,10 @@ def test_a_commit_whose_answer_is_lost(make_set, reload, monkeypatch, reply):
     write = outbox_worker.write_and_claim
 
     def write_(token, results, limit):
-        claimed = write(token, results, limit)
+        write(token, results, limit)
         if results and not lost:
             lost.append(True)
             raise OperationalError("the connection was lost")
-        return claimed
 
     monkeypatch.setattr(outbox_worker, "write_and_claim", write_)
     faults = [Fault("rcpt", "refuse", reply, times=1)] if reply else []
@@ -158,7 +157,8 @@ def test_a_cache_that_is_down(server, admins, monkeypatch, configure):
 
 
 @pytest.mark.django_db(transaction=True)  # an error closes the connection
-def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
+@pytest.mark.parametrize("step", ["write_and_claim", "claimed"])
+def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch, step):
     _queue(3)
     worker = Worker()
 
@@ -172,7 +172,10 @@ def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch):
         fail()
 
     with monkeypatch.context() as patch:
-        patch.setattr(outbox_worker, "write_and_claim", lose_the_answer)
+        if step == "claimed":
+            patch.setattr(claims, "claimed", fail)
+        else:
+            patch.setattr(outbox_worker, "write_and_claim", lose_the_answer)
         patch.setattr(claims, "release", fail)
         configure(OUTBOX_LEASE=0.001)  # after which it doesn't try any more
         with pytest.raises(OperationalError):

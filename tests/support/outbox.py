@@ -3,9 +3,12 @@
 import uuid
 
 from wagtail_smtp.models import OutboxMessage
+from wagtail_smtp.outbox import claims
 from wagtail_smtp.outbox.outcomes import write_and_claim
 
 
 def claim(limit: int = 10) -> list[OutboxMessage]:
     """Claim up to ``limit`` due messages; they are *sending* then."""
-    return write_and_claim(uuid.uuid4(), (), limit)
+    token = uuid.uuid4()
+    write_and_claim(token, (), limit)
+    return claims.claimed(token)

@@ -8,6 +8,7 @@ another token or state in a row leaves that row alone.
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from mmap import mmap
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -29,6 +30,64 @@ _TOLERANCE = 0.001
 #: How often a claim looks for messages again. It is limited because a transaction may show rows as
 #: they were.
 _CLAIM_ATTEMPTS = 10
+#: The order in which messages are claimed and sent.
+_ORDER = ("priority", "due_at", "id")
+
+
+class Progress:
+    """How far a worker has come with its claim, in memory that may survive the worker.
+
+    It consists of the claim's token and two numbers of one byte, which are written at once however
+    the worker dies: how many messages of the claim it has begun to send, and how many there are.
+
+    Args:
+        memory: has ``SIZE`` bytes from ``offset``.
+    """
+
+    SIZE = 18
+    #: Nothing is known.
+    _UNKNOWN = 255
+
+    def __init__(self, memory: bytearray | mmap | None = None, offset: int = 0) -> None:
+        self._memory = bytearray(self.SIZE) if memory is None else memory
+        self._token = slice(offset, offset + 16)
+        self._begun, self._size = offset + 16, offset + 17
+        self._memory[self._begun] = self._UNKNOWN
+
+    def claiming(self, token: uuid.UUID) -> None:
+        """A claim is about to be made."""
+        self._memory[self._begun] = self._UNKNOWN
+        self._memory[self._token] = token.bytes
+        self._memory[self._begun] = 0
+
+    def claimed(self, size: int) -> None:
+        """The claim has ``size`` messages."""
+        self._memory[self._size] = size
+
+    def sending(self, index: int) -> None:
+        """The message with this index, from 0, is about to be sent."""
+        self._memory[self._begun] = index + 1
+
+    def end_claim(self) -> int:
+        """For a dead worker: put the messages it hadn't begun to send back into the outbox.
+
+        The lease of the others ends, so they become *unknown*.
+
+        Returns:
+            The number of messages put back.
+        """
+        begun, size = self._memory[self._begun], self._memory[self._size]
+        if begun == self._UNKNOWN:
+            return 0
+        token = uuid.UUID(bytes=bytes(self._memory[self._token]))
+        found = list(rows().filter(token=token, state=_State.SENDING).order_by(*_ORDER))
+        if begun and len(found) != size:
+            return 0  # a message was deleted, so the order says nothing
+        if unsent := found[begun:]:
+            release(token, unsent)
+        if found[:begun]:
+            _of(token, found[:begun]).update(lease_until=expressions.now())
+        return len(unsent)
 
 
 def rows() -> "QuerySet[OutboxMessage]":
@@ -47,7 +106,7 @@ def claim(limit: int, token: uuid.UUID, outcomes: Sequence[Statement] = ()) -> N
         bulk_sql.run(_claim_statement(connection, limit, token), *outcomes)
         return
     free = rows().filter(state=_State.WAITING, due_at__lte=expressions.now(_TOLERANCE))
-    due = free.order_by("priority", "due_at", "id")
+    due = free.order_by(*_ORDER)
     if connection.features.has_select_for_update_skip_locked:
         due = due.select_for_update(skip_locked=True)
     lease = expressions.now(conf.OUTBOX_LEASE)
@@ -66,7 +125,7 @@ def _claim_statement(connection: BaseDatabaseWrapper, limit: int, token: uuid.UU
     until, now = expressions.statement(conf.OUTBOX_LEASE), expressions.statement(_TOLERANCE)
     due = (
         f"SELECT id FROM {_TABLE} WHERE state = %s AND due_at <= {now.sql}"  # noqa: S608
-        f" ORDER BY priority, due_at, id LIMIT {limit:d}"
+        f" ORDER BY {', '.join(_ORDER)} LIMIT {limit:d}"
     )
     if connection.features.has_select_for_update_skip_locked:
         # An array, because PostgreSQL may run a subquery several times.
@@ -84,6 +143,7 @@ def _claim_statement(connection: BaseDatabaseWrapper, limit: int, token: uuid.UU
     )
 
 
+@retry.patiently
 def claimed(token: uuid.UUID) -> list[OutboxMessage]:
     """The messages of a claim.
 
@@ -95,7 +155,7 @@ def claimed(token: uuid.UUID) -> list[OutboxMessage]:
     found = sending.annotate(  # type: ignore[no-redef]
         claimed_at=expressions.now(), content=F("entry__stored__content")
     )
-    return list(found.select_related("entry").order_by("priority", "due_at", "id"))
+    return list(found.select_related("entry").order_by(*_ORDER))
 
 
 @retry.patiently

@@ -106,28 +106,16 @@ def _spread(seconds: float) -> timedelta:
 
 
 @retry.patiently
-def write_and_claim(token: uuid.UUID, results: Sequence[Result], limit: int) -> list[OutboxMessage]:
-    """Write outcomes and claim up to ``limit`` messages, all or nothing.
-
-    Returns:
-        The messages of ``token``, as :func:`claims.claimed`.
-    """
-    is_simple = all(result.is_simple for result in results)
-
-    def write() -> list[OutboxMessage]:
-        if is_simple:
-            claims.claim(limit, token, statements(results))
-        else:
-            # A write comes first: on SQLite, only then does the transaction wait for others.
-            claims.claim(limit, token)
-            bulk_sql.run(*statements(results))
-        return claims.claimed(token) if limit else []
-
+def write_and_claim(token: uuid.UUID, results: Sequence[Result], limit: int) -> None:
+    """Write outcomes and claim up to ``limit`` messages with ``token``, all or nothing."""
     alias = connections.write_alias()
-    if is_simple:
-        return sqlite_writer.in_transaction(write, alias)
+    if all(result.is_simple for result in results):
+        sqlite_writer.in_transaction(lambda: claims.claim(limit, token, statements(results)), alias)
+        return
     with transaction.atomic(using=alias):
-        return write()
+        # A write comes first: on SQLite, only then does the transaction wait for others.
+        claims.claim(limit, token)
+        bulk_sql.run(*statements(results))
 
 
 def write_one(result: Result) -> None:

@@ -25,6 +25,7 @@ from wagtail_smtp.live.db import connections
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
 from wagtail_smtp.models.choices import State
 from wagtail_smtp.outbox import claims, outcomes
+from wagtail_smtp.outbox.claims import Progress
 from wagtail_smtp.outbox.outcomes import FINAL_STATES, Result, write_and_claim, write_one
 
 logger = logging.getLogger(__name__)
@@ -41,13 +42,17 @@ class Worker:
 
     The outcomes of a window are written in the transaction that claims the next one.
 
+    Args:
+        progress: where it notes which messages it has begun to send.
+
     Attributes:
         again_at: due times of the messages that it postponed (aware datetimes).
         is_through: whether no due message was left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None = None) -> None:
         self._pipeline = DeliveryPipeline()
+        self._progress = progress or Progress()
         # Not an Event: a signal handler that sets one can block if the thread is waiting for it.
         self._stop: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_stopped = False
@@ -84,13 +89,7 @@ class Worker:
     def drain(self, seconds: float | None = None) -> int:
         """Deliver all due messages and return their number; start none after ``seconds``."""
         deadline = None if seconds is None else time.monotonic() + seconds
-        try:
-            conf.require_valid()
-        except ImproperlyConfigured as error:
-            # Nothing has been claimed or sent yet.
-            with suppress(ImproperlyConfigured):
-                alerts.messages_waiting(str(error))
-            raise
+        require_settings()
         self._cleaned_up_at, self.is_through = 0.0, False
         # A server that was fast before may be slow now.
         self._window = 1
@@ -137,7 +136,11 @@ class Worker:
         self._renewed_at = time.monotonic()
         # Set it first: the claim may succeed even if the connection is lost during it.
         self._claim_token = token = uuid.uuid4()
-        claimed = self._write(token, results, limit)
+        self._progress.claiming(token)
+        self._write(token, results, limit)
+        # Not in the same transaction: on SQLite, others wait for its end.
+        claimed = claims.claimed(token) if limit else []
+        self._progress.claimed(len(claimed))
         if limit and time.monotonic() - self._cleaned_up_at > conf.OUTBOX_POLL:
             # After writing outcomes: a process that was suspended may have lost its own lease.
             give_up_lost()
@@ -167,10 +170,8 @@ class Worker:
         fitting = int(_SECONDS_OF_WINDOW * count / seconds) if seconds > 0 else WINDOW
         self._window = max(1, min(fitting, 2 * self._window, WINDOW))
 
-    def _write(
-        self, token: uuid.UUID, results: Sequence[Result], limit: int
-    ) -> list[OutboxMessage]:
-        """Write outcomes, and claim and return up to ``limit`` messages.
+    def _write(self, token: uuid.UUID, results: Sequence[Result], limit: int) -> None:
+        """Write outcomes and claim up to ``limit`` messages.
 
         Outcomes must be written, so this waits for the database, up to half of the lease.
         """
@@ -179,11 +180,11 @@ class Worker:
         while True:
             try:
                 if is_together:
-                    claimed = write_and_claim(token, results, limit)
+                    write_and_claim(token, results, limit)
                 else:
                     for result in results:
                         write_one(result)
-                    claimed = write_and_claim(token, (), limit)
+                    write_and_claim(token, (), limit)
                 break
             except Error as error:
                 is_refused = is_together and writer.is_of_value(error)
@@ -198,7 +199,6 @@ class Worker:
                 time.sleep(1)
                 close_old_connections()
         self._announce(results)
-        return claimed
 
     def _announce(self, results: Sequence[Result]) -> None:
         """Send signals and alerts."""
@@ -220,7 +220,7 @@ class Worker:
         """
         self._pipeline.begin()
         began = time.monotonic()
-        for row in claimed:
+        for index, row in enumerate(claimed):
             if results and (self._is_stopped or time.monotonic() - began > _SECONDS_OF_WINDOW):
                 return
             if time.monotonic() - self._renewed_at > conf.OUTBOX_LEASE / 4:
@@ -231,6 +231,7 @@ class Worker:
                     # Only this process knows what was sent, so it must go on.
                     logger.exception("The lease of outbox messages can't be renewed.")
                     close_old_connections()
+            self._progress.sending(index)
             results.append(Result(row, self._try_deliver(row)))
 
     def _try_deliver(self, row: OutboxMessage) -> DeliveryResult:
@@ -256,6 +257,20 @@ class Worker:
                 unknown.__cause__ = error
                 return DeliveryResult.of_nothing(classification, unknown)
         return self._pipeline.try_deliver(message, classification, final, row.entry.key)
+
+
+def require_settings() -> None:
+    """Check the settings, and alert if messages have to wait because of them.
+
+    Raises:
+        ImproperlyConfigured: they are wrong.
+    """
+    try:
+        conf.require_valid()
+    except ImproperlyConfigured as error:
+        with suppress(ImproperlyConfigured):
+            alerts.messages_waiting(str(error))
+        raise
 
 
 def _release(token: uuid.UUID, unsent: Sequence[OutboxMessage]) -> None:
@@ -285,12 +300,14 @@ def _alert(entry: LogEntry) -> None:
 class WorkerPool:
     """Several workers, because sending mostly waits for the network.
 
-    The first runs in the caller's thread, each other in its own. To use more cores, run more
-    processes.
+    The first runs in the caller's thread, each other in its own.
+
+    Args:
+        progress: one for each worker.
     """
 
-    def __init__(self, number: int) -> None:
-        self._workers = [Worker() for _ in range(number)]
+    def __init__(self, number: int, progress: Sequence[Progress] = ()) -> None:
+        self._workers = [Worker(*progress[index : index + 1]) for index in range(number)]
 
     def stop(self) -> None:
         """Stop after the current messages; safe in a signal handler or another thread."""

@@ -1,6 +1,7 @@
 """What the plugin needs to know about its process: forks, requests and event loops."""
 
 import asyncio
+import atexit
 import logging
 import os
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 _hooks: list[Callable[[], object]] = []
+_exit_hooks: list[Callable[[], object]] = []
 _lock = threading.Lock()
 _owner = os.getpid()
 
@@ -30,6 +32,18 @@ def detect_fork() -> None:
     with _lock:
         if os.getpid() != _owner:
             _call()
+
+
+def at_exit(hook: Callable[[], object]) -> None:
+    """Call ``hook`` when the process ends; the last registered first."""
+    _exit_hooks.append(hook)
+    atexit.register(hook)
+
+
+def run_exit_hooks() -> None:
+    """Call the hooks of :func:`at_exit`, in a forked child that ends without calling them."""
+    for hook in reversed(_exit_hooks):
+        hook()
 
 
 def _call() -> None:

@@ -4,7 +4,6 @@ The lock is never held during I/O. Waiting threads are served first in, first ou
 are used last in, first out, so that surplus ones grow old and are closed.
 """
 
-import atexit
 import contextlib
 import random
 import ssl
@@ -330,7 +329,6 @@ def _after_fork() -> None:
         transport.after_fork()
 
 
-@atexit.register
 def close_all() -> None:
     """Close all sessions of this process."""
     for transport in list(_transports):
@@ -338,3 +336,4 @@ def close_all() -> None:
 
 
 process.after_in_child(_after_fork)
+process.at_exit(close_all)

@@ -303,6 +303,34 @@ def fork_worker(pause: str = "", window: int = 0, skew: float = 0, **conf: Any) 
     os._exit(0)
 
 
+def supervise_failing() -> str:
+    """Supervise two worker processes, of which one fails; how that ended."""
+    from wagtail_smtp.outbox.processes import Supervisor
+    from wagtail_smtp.outbox.worker import WorkerPool
+
+    work = WorkerPool.work
+    mine, other = os.pipe()
+    os.write(other, b"1")
+    os.set_blocking(mine, False)
+
+    def work_(pool: WorkerPool) -> None:
+        try:
+            os.read(mine, 1)
+        except BlockingIOError:  # another worker has read it
+            work(pool)
+        else:
+            raise RuntimeError("It fails.")
+
+    WorkerPool.work = work_  # type: ignore[method-assign]
+    try:
+        Supervisor(2, 1).work()
+    except ChildProcessError as error:
+        return str(error)
+    finally:
+        WorkerPool.work = work  # type: ignore[method-assign]
+    return ""
+
+
 def _work(
     pause: str, window: int, skew: float, conf: dict[str, Any], wait: Callable[[], object]
 ) -> None:

@@ -4,7 +4,6 @@ They need a connection of their own. In Django a connection belongs to a thread,
 the process holds it. Connection and thread end after some seconds without work.
 """
 
-import atexit
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -220,7 +219,7 @@ def _do(future: Future[Any], work: Callable[[], Any], connection: BaseDatabaseWr
 
 _writer_thread = _WriterThread()
 # Otherwise the end of the process would interrupt the thread's work.
-atexit.register(lambda: _writer_thread.close())
+process.at_exit(lambda: _writer_thread.close())
 
 
 def _after_fork() -> None:

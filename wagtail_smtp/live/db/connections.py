@@ -100,6 +100,14 @@ def close_all() -> None:
         close_for_good(connection)
 
 
+def close_before_fork() -> None:
+    """Close this thread's connections and all pools: a child must not use their sockets."""
+    for connection in connections.all(initialized_only=True):
+        close_for_good(connection)
+        if connection.vendor == "postgresql":
+            connection.close_pool()
+
+
 def close_for_good(connection: BaseDatabaseWrapper) -> None:
     """Close a connection, including one to SQLite in memory, which Django leaves open.
 

@@ -3,7 +3,6 @@
 The thread has a connection of its own, and ends when nothing waits.
 """
 
-import atexit
 import logging
 import queue
 import threading
@@ -220,5 +219,5 @@ def after_rollback(work: Callable[[], object], alias: str, size: int = 0) -> Non
 
 
 _queue = _Queue()
-atexit.register(lambda: _queue.close())
+process.at_exit(lambda: _queue.close())
 process.after_in_child(lambda: _queue.__init__())  # type: ignore[misc]

@@ -29,6 +29,11 @@ class _UTCNow(Now):
     def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
         return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # With microseconds, as Django writes times: SQLite compares them as text.
+        template = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f000', 'NOW')"
+        return self.as_sql(compiler, connection, template=template, **context)
+
 
 def now(seconds: float = 0) -> Any:
     """The database's time plus ``seconds``, as an ORM expression."""
