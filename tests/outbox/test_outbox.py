@@ -1,11 +1,12 @@
 """Queued messages: accepted with the caller's transaction, delivered once, kept until then."""
 
+import threading
 from datetime import timedelta
 
 import pytest
 from django.core.mail import EmailMessage
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from tests.support.outbox import claim
@@ -15,6 +16,7 @@ from wagtail_smtp import email_category, live
 from wagtail_smtp.exceptions import MessageDeferred, StorageFull
 from wagtail_smtp.management.commands import smtp_outbox
 from wagtail_smtp.models import LogEntry, OutboxMessage, SettingsSet, StoredMessage
+from wagtail_smtp.outbox import processes as worker_processes
 from wagtail_smtp.outbox.worker import Worker, give_up_lost
 from wagtail_smtp.transports.pool import close_all
 
@@ -281,6 +283,7 @@ def test_the_command(make_set, reload, capsys):
         (2, [], (2, 2)),
         (6, [], (6, 1)),
         (64, [], (8, 1)),
+        (3, [], (1, 4)),  # a fork isn't safe
         (2, ["--processes", "3", "--threads", "5"], (3, 5)),
         (2, ["--processes", "1"], (1, 4)),
     ],
@@ -297,8 +300,37 @@ def test_processes_and_threads_of_the_command(monkeypatch, cores, options, expec
 
     monkeypatch.setattr(smtp_outbox, "_cores", lambda: cores)
     monkeypatch.setattr(smtp_outbox.worker_processes, "are_possible", lambda: True)
+    monkeypatch.setattr(smtp_outbox.worker_processes, "are_safe", lambda: cores != 3)
     monkeypatch.setattr(smtp_outbox, "Supervisor", Noted)
     monkeypatch.setattr(smtp_outbox, "WorkerPool", lambda threads: Noted(1, threads))
     monkeypatch.setattr(smtp_outbox.signal, "signal", lambda *_: None)
     call_command("smtp_outbox", "--once", *options)
     assert started == [expected]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_in_a_thread(make_set, reload, capsys):
+    """As a task calls it: one process, which handles no signals."""
+    assert worker_processes.are_safe() is (threading.active_count() == 1)
+    with HostileServer() as server:
+        _live(make_set, reload, server)
+        _send()
+        # The database is shared: SQLite's, in memory, has one connection for all threads.
+        connections["default"].inc_thread_sharing()
+        errors = []
+
+        def run():
+            connections["default"] = shared
+            try:
+                call_command("smtp_outbox", "--once", "--threads", "1")
+            except Exception as error:
+                errors.append(error)
+
+        shared = connections["default"]
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert not worker_processes.are_safe()
+        thread.join()
+        shared.dec_thread_sharing()
+    assert not errors
+    assert "processed: 1" in capsys.readouterr().out

@@ -46,6 +46,15 @@ def are_possible() -> bool:
     return hasattr(os, "fork") and not connection.in_atomic_block and not is_in_memory
 
 
+def are_safe() -> bool:
+    """Whether this process can be forked without doubt.
+
+    With other threads, a child may wait forever for a lock that one of them held. A daemonic
+    process, such as one of a pool, may have no children.
+    """
+    return threading.active_count() == 1 and not multiprocessing.current_process().daemon
+
+
 class Supervisor:
     """Starts worker processes, stops them, and replaces those that are killed.
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -41,7 +42,7 @@ class Command(EmailCommand):
             choices=range(1, 65),
             metavar="1–64",
             help="How many worker processes to run. Default: one for each processor core, at most "
-            f"{_MAX_PROCESSES}.",
+            f"{_MAX_PROCESSES}. One if this process has several threads already.",
         )
         parser.add_argument(
             "--threads",
@@ -65,7 +66,7 @@ class Command(EmailCommand):
             self._show()
             return
         if processes is None:
-            processes = min(_cores(), _MAX_PROCESSES)
+            processes = min(_cores(), _MAX_PROCESSES) if worker_processes.are_safe() else 1
         if not worker_processes.are_possible():
             processes = 1
         threads = threads or max(1, _MESSAGES // processes)
@@ -80,9 +81,10 @@ class Command(EmailCommand):
 
     def _single(self, threads: int) -> WorkerPool:
         pool = WorkerPool(threads)
-        for name in worker_processes.STOP_SIGNALS:
-            # Messages being sent are finished and recorded first.
-            signal.signal(name, lambda *_: pool.stop())
+        if threading.current_thread() is threading.main_thread():
+            for name in worker_processes.STOP_SIGNALS:
+                # Messages being sent are finished and recorded first.
+                signal.signal(name, lambda *_: pool.stop())
         return pool
 
     def _show(self) -> None:
