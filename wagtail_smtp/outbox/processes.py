@@ -42,8 +42,10 @@ def are_possible() -> bool:
     and Windows has no ``os.fork``.
     """
     connection = db_connections[connections.write_alias()]
-    is_in_memory = connection.vendor == "sqlite" and connection.is_in_memory_db()
-    return hasattr(os, "fork") and not connection.in_atomic_block and not is_in_memory
+    is_in_memory = getattr(connection, "is_in_memory_db", None)  # SQLite has it
+    if connection.in_atomic_block or (is_in_memory and is_in_memory()):
+        return False
+    return hasattr(os, "fork")
 
 
 def are_safe() -> bool:

@@ -104,8 +104,8 @@ def close_before_fork() -> None:
     """Close this thread's connections and all pools: a child must not use their sockets."""
     for connection in connections.all(initialized_only=True):
         close_for_good(connection)
-        if connection.vendor == "postgresql":
-            connection.close_pool()
+        if close_pool := getattr(connection, "close_pool", None):
+            close_pool()
 
 
 def close_for_good(connection: BaseDatabaseWrapper) -> None:
