@@ -135,7 +135,7 @@ messages: $(VENV)/.installed  ## Collect and compile the texts of a language: ma
 NEWEST := .venv-newest
 
 $(NEWEST)/.installed: pyproject.toml
-	@python=$$(sh ./find-python.sh) && echo "Setting up $(NEWEST) with $$python" && \
+	@python=$$(sh ./find-python.sh 12) && echo "Setting up $(NEWEST) with $$python" && \
 	  rm -rf $(NEWEST) && "$$python" -m venv $(NEWEST) && \
 	  $(NEWEST)/bin/python -m pip install --quiet --upgrade pip && \
 	  $(NEWEST)/bin/python -m pip install --quiet --editable '.[$(EXTRA)]' \

@@ -31,13 +31,23 @@ class Project:
     """What ``wagtail start`` made, in ``folder``, with the plugin installed.
 
     Its settings are those of production: ``DEBUG`` off, and static files with a manifest.
+
+    Args:
+        python: runs the project. This process's own finds the plugin in the repository; another
+            must have it installed.
     """
 
-    def __init__(self, folder: Path, installed: bool = True) -> None:
+    def __init__(self, folder: Path, installed: bool = True, python: str = sys.executable) -> None:
         self.folder = folder
+        self.python = python
+        #: What every process of the project has in its environment.
+        self.environment = {
+            "DJANGO_SETTINGS_MODULE": "mysite.settings.production",
+            "PYTHONPATH": str(ROOT) if python == sys.executable else "",
+        }
         folder.mkdir()
         code = "from wagtail.bin.wagtail import main; main()"
-        _run([sys.executable, "-c", code, "start", "mysite", str(folder)], ROOT)
+        self.run("-c", code, "start", "mysite", str(folder)).check_returncode()
         self.write("settings/local.py", _LOCAL.format(key=secrets.token_hex(32)))
         if installed:
             self.install()
@@ -58,6 +68,18 @@ class Project:
         copied.folder = folder
         return copied
 
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the project's Python in its folder; its output and exit code."""
+        return subprocess.run(
+            [self.python, *arguments],
+            cwd=self.folder,
+            env=os.environ | self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
     def write(self, name: str, text: str) -> None:
         """Write a file of the project's package."""
         (self.folder / "mysite" / name).write_text(text)
@@ -68,13 +90,7 @@ class Project:
 
     def manage(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``manage.py``; its output and exit code."""
-        return _run(
-            [sys.executable, "manage.py", *arguments],
-            self.folder,
-            check=False,
-            **_PRODUCTION,
-            **environment,
-        )
+        return self.run("manage.py", *arguments, **environment)
 
     def succeeds(self, *arguments: str, **environment: str) -> str:
         """Run ``manage.py``, which must succeed; what it printed."""
@@ -104,9 +120,9 @@ class Project:
         log = self.folder / "server.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, *command],
+                [self.python, *command],
                 cwd=self.folder,
-                env=os.environ | _PRODUCTION | {"PYTHONPATH": str(ROOT)},
+                env=os.environ | self.environment,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -197,7 +213,6 @@ class Browser:
         return pages
 
 
-_PRODUCTION = {"DJANGO_SETTINGS_MODULE": "mysite.settings.production"}
 _LOCAL = """
 from pathlib import Path
 
@@ -206,17 +221,3 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 EMAIL_HOST, EMAIL_PORT = "127.0.0.1", 9
 WAGTAILADMIN_BASE_URL = "http://127.0.0.1"
 """
-
-
-def _run(
-    command: list[str], folder: Path, check: bool = True, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        check=check,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
