@@ -5,11 +5,13 @@ Their code is taken from the documents, so that it can't differ from what people
 
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import django
 import pytest
 
 from tests.configurations.wagtail_start import ROOT, Project
+from tests.support.servers.smtp_server import CA_PEM, SMTPServer
 
 DEV = "--settings=mysite.settings.dev"
 #: The line of the template's dev.py.
@@ -36,13 +38,14 @@ recipes = pytest.mark.parametrize(
 )
 
 
-def blocks_below(heading: str, document: str) -> list[str]:
-    """The blocks of Python between a heading and the next of the same level."""
+def blocks_below(heading: str, document: str, language: str = "python") -> list[str]:
+    """The blocks of code between a heading and the next of the same level."""
     text = (ROOT / document).read_text()
     _, found, rest = text.partition(f"\n{heading}\n")
     assert found, heading
     section = rest.partition(f"\n{heading.split()[0]} ")[0]
-    return re.findall(r"^```python\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
+    blocks = re.findall(rf"^( *)```{language}\n(.*?)^\1```", section, re.DOTALL | re.MULTILINE)
+    return [dedent(block) for _, block in blocks]
 
 
 def change(project: Project, name: str, old: str, new: str) -> None:
@@ -87,12 +90,30 @@ def test_installation(project: Project, with_mailers: bool) -> None:
 
 @recipes
 def test_readme(project: Project, with_mailers: bool) -> None:
-    [block] = blocks_below("## Install it", "README.md")
-    apps, *by_version = block.split("\n\n")
+    settings, dev = blocks_below("## Install", "README.md")
+    *_, session = blocks_below("## Install", "README.md", "console")
+    *commands, printed = session.splitlines()
+    apps, *by_version = settings.split("\n\n")
     assert 'INSTALLED_APPS = ["wagtail_smtp", ..., "wagtail.admin", ...]' in apps
     change(project, "base.py", "INSTALLED_APPS = [\n", 'INSTALLED_APPS = [\n    "wagtail_smtp",\n')
     project.append("settings/base.py", by_version[with_mailers])
-    change(project, "dev.py", CONSOLE, "")
+    change(project, "dev.py", CONSOLE, dev)
 
-    project.succeeds("check")
-    project.succeeds("check", DEV)
+    with SMTPServer(encryption="starttls", auth=False) as server:
+        name, port = "smtp.example.com", str(server.port)
+        if with_mailers:
+            change(project, "base.py", name, "localhost")
+            change(project, "base.py", "587", port)
+        else:
+            existing = f'EMAIL_HOST, EMAIL_PORT, EMAIL_USE_TLS = "localhost", {port}, True\n'
+            project.append("settings/local.py", existing)
+        authority = project.folder / "authority.pem"
+        authority.write_text(CA_PEM)
+        for command in commands:
+            arguments = command.removeprefix("$ python manage.py ").split()
+            told = project.succeeds(*arguments, SSL_CERT_FILE=str(authority))
+    assert printed in told.splitlines()
+    assert [message.recipients for message in server.received] == [["you@example.com"]]
+
+    in_development = project.succeeds("smtp_test", "you@example.com", DEV)
+    assert "To: you@example.com" in in_development
