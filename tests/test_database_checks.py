@@ -29,6 +29,24 @@ def test_sqlites_transactions(monkeypatch, mode):
     assert _ids(databases=()) == set()
 
 
+@pytest.mark.parametrize(
+    ("command", "is_good"),
+    [
+        (None, False),
+        ("PRAGMA journal_mode=WAL;", False),
+        ("PRAGMA synchronous=NORMAL", False),
+        ("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL", True),
+        ("pragma journal_mode = wal; pragma synchronous = 1;", True),
+    ],
+)
+def test_sqlites_journal(monkeypatch, command, is_good):
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "init_command", command)
+    found = {message.id for message in checks.check_journal()}
+    assert found == (
+        {"wagtail_smtp.W016"} if connection.vendor == "sqlite" and not is_good else set()
+    )
+
+
 @pytest.mark.django_db
 def test_the_test_database_has_no_problems():
     assert _ids(tags=[Tags.database]) <= {"wagtail_smtp.W013"}

@@ -1,6 +1,7 @@
 """System checks for configuration errors that can be found when the project starts."""
 
 import functools
+import re
 import uuid
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -285,6 +286,24 @@ def check_transactions(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_journal(**kwargs: Any) -> list[CheckMessage]:
+    """Check that SQLite doesn't wait for the disk at each log entry, nor readers for writers."""
+    connection = connections[db_connections.write_alias()]
+    command = str(connection.settings_dict["OPTIONS"].get("init_command") or "")
+    command = command.lower().replace(" ", "")
+    is_set = "journal_mode=wal" in command and re.search("synchronous=(normal|1)", command)
+    if connection.vendor != "sqlite" or is_set:
+        return []
+    return [
+        Warning(
+            "Sending email is slow, because SQLite waits for the disk at each log entry.",
+            hint="Set 'init_command': 'PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL' in the "
+            "OPTIONS of the database. Silence this if it is set in another way.",
+            id="wagtail_smtp.W016",
+        )
+    ]
+
+
 def check_routing(**kwargs: Any) -> list[CheckMessage]:
     """Check that the plugin's tables are in the same database as the users, to join them."""
     models = [*apps.get_app_config("wagtail_smtp").get_models(), get_user_model()]
@@ -376,7 +395,7 @@ def register_all() -> None:
     """Register all checks."""
     for check in (*ALL, check_routing):
         register(check, "wagtail_smtp")
-    for check in (_if_readable(check_own_keys), check_transactions):
+    for check in (_if_readable(check_own_keys), check_transactions, check_journal):
         register(check, "wagtail_smtp", deploy=True)
     register(check_database, Tags.database)
     register(check_migrations, Tags.database, deploy=True)

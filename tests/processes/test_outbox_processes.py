@@ -49,16 +49,25 @@ class AllHeld(Faults):
         self._released.set()
 
 
-@pytest.fixture(params=EACH)
-def a_site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module", params=EACH)
+def module_site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     if request.param == "sqlite":
-        path = tmp_path / "database.sqlite3"
+        path = tmp_path_factory.mktemp("outbox") / "database.sqlite3"
         database = {"WAGTAIL_SMTP_TEST_DATABASE": "", "WAGTAIL_SMTP_TEST_SQLITE": str(path)}
     else:
         server: PostgreSQL | MariaDB = request.getfixturevalue(request.param)
         database = server.create_database()
     with site(database, conf=LEASE) as made:
         yield made
+
+
+@pytest.fixture
+def a_site(module_site: Site) -> Iterator[Site]:
+    yield Site(module_site.console, module_site.server)
+    module_site.server.plan = Faults(())
+    module_site.console("reset")
 
 
 @contextmanager

@@ -331,7 +331,10 @@ def clip(value: object, length: int = SHOWN) -> str:
         value = str(value or "")
     except Exception:
         value = f"<{type(value).__name__}>"  # for example, a translation that fails
-    text = writer.as_plain("".join(c if c.isprintable() else " " for c in value[: 2 * length]))
+    text = value[: 2 * length]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    text = writer.as_plain(text)
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

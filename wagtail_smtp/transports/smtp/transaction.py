@@ -10,6 +10,7 @@ These prove that a message was not accepted: an incomplete write, MAIL refused, 
 refused, or a 421.
 """
 
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ from wagtail_smtp.transports.smtp.stream import (
 _LAST_REPLY_WAIT = 1.0
 #: Replies to BDAT that are about the command, not the message.
 _NOT_CHUNKING = (500, 501, 502, 503, 504, 555)
+
+
+#: Characters that would end an address or its command.
+_NOT_IN_PATH = re.compile(r"[\x00-\x1f<>\x7f]")
 
 
 class ChunkingRefused(MessageDeferred):
@@ -342,7 +347,7 @@ class Transaction:
 
 def _path(address: str) -> bytes:
     """An address to put between angle brackets."""
-    if any(c < " " or c in "<>\x7f" for c in address):
+    if _NOT_IN_PATH.search(address):
         raise ValueError(f"{address!r} can't be used in an SMTP command.")
     return address.encode("ascii")
 
