@@ -17,7 +17,6 @@ from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.models import LogAttempt, LogEntry
 from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
-from wagtail_smtp.models.log import RECIPIENT_STATES, REPORTS, STATES
 
 STANDARD_DELIVERY = _("Standard delivery")
 
@@ -52,8 +51,8 @@ def carrier_label(row: LogEntry | LogAttempt) -> str:
     return str(STANDARD_DELIVERY) if row.via and row.set_key is None else row.via
 
 
-_STATES = dict(STATES)
-_RECIPIENT_STATES = dict(RECIPIENT_STATES)
+_STATES = dict(State.choices)
+_RECIPIENT_STATES = dict(RecipientState.choices)
 #: Tone and icon of each state; all others are neutral.
 _LOOKS = {
     State.SENT: ("good", "circle-check"),
@@ -80,10 +79,10 @@ TRACKED_BADLY = frozenset(
 )
 TRACKING_CHOICES: list[tuple[Any, Any]] = [
     (state, label)
-    for state, label in reversed(REPORTS)
+    for state, label in reversed(Reported.choices)
     if RANKS.get(state, 0) >= RANKS[Reported.DEFERRED]
 ]
-_TRACKING = dict(REPORTS)
+_TRACKING = dict(Reported.choices)
 
 #: Label of the step at which an attempt ended, by the phase in the log.
 PHASES = {

@@ -6,7 +6,6 @@ import django.db.models.functions.text
 import django.utils.timezone
 import modelcluster.fields
 import uuid
-import wagtail_smtp.models.choices
 import wagtail_smtp.models.configuration
 from django.conf import settings
 from django.db import migrations, models
@@ -77,7 +76,7 @@ class Migration(migrations.Migration):
                 ('key', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now, verbose_name='time')),
                 ('changed_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('state', models.CharField(choices=[(wagtail_smtp.models.choices.State['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.State['SENDING'], 'Sending'), (wagtail_smtp.models.choices.State['SENT'], 'Sent'), (wagtail_smtp.models.choices.State['PARTLY_SENT'], 'Partly sent'), (wagtail_smtp.models.choices.State['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.State['REFUSED'], 'Refused'), (wagtail_smtp.models.choices.State['FAILED'], 'Failed'), (wagtail_smtp.models.choices.State['UNKNOWN'], 'Unknown'), (wagtail_smtp.models.choices.State['TOO_LARGE'], 'Too large'), (wagtail_smtp.models.choices.State['BLOCKED'], 'Blocked'), (wagtail_smtp.models.choices.State['CANCELLED'], 'Cancelled')], max_length=16, verbose_name='state')),
+                ('state', models.CharField(choices=[('queued', 'Queued'), ('sending', 'Sending'), ('sent', 'Sent'), ('partly_sent', 'Partly sent'), ('deferred', 'Deferred'), ('refused', 'Refused'), ('failed', 'Failed'), ('unknown', 'Unknown'), ('too_large', 'Too large'), ('blocked', 'Blocked'), ('cancelled', 'Cancelled')], max_length=16, verbose_name='state')),
                 ('category', models.CharField(max_length=50, verbose_name='category')),
                 ('category_source', models.CharField(max_length=20)),
                 ('via', models.CharField(blank=True, max_length=100, verbose_name='sent through')),
@@ -90,7 +89,7 @@ class Migration(migrations.Migration):
                 ('redirected_by', models.CharField(blank=True, max_length=100, verbose_name='redirected by')),
                 ('reason', models.CharField(blank=True, max_length=510, verbose_name='reason')),
                 ('cause', models.CharField(blank=True, default='', editable=False, max_length=50)),
-                ('reported', models.CharField(blank=True, choices=[(wagtail_smtp.models.choices.Reported['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.Reported['SENT'], 'Sent'), (wagtail_smtp.models.choices.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.models.choices.Reported['OPENED'], 'Opened'), (wagtail_smtp.models.choices.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.models.choices.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.models.choices.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.models.choices.Reported['FAILED'], 'Failed'), (wagtail_smtp.models.choices.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.models.choices.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.models.choices.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.models.choices.Reported['SUBSCRIBED'], 'Subscribed')], default='', editable=False, max_length=16, verbose_name='reported')),
+                ('reported', models.CharField(blank=True, choices=[('queued', 'Queued'), ('sent', 'Sent'), ('deferred', 'Deferred'), ('delivered', 'Delivered'), ('opened', 'Opened'), ('clicked', 'Clicked'), ('unsubscribed', 'Unsubscribed'), ('rejected', 'Rejected'), ('failed', 'Failed'), ('bounced', 'Bounced'), ('complained', 'Reported as spam'), ('autoresponded', 'Automatic reply'), ('subscribed', 'Subscribed')], default='', editable=False, max_length=16, verbose_name='reported')),
                 ('resend_began', models.DateTimeField(editable=False, null=True)),
                 ('resend_of', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='resent_as', to='wagtail_smtp.logentry')),
             ],
@@ -110,7 +109,7 @@ class Migration(migrations.Migration):
                 ('set_key', models.UUIDField(null=True)),
                 ('began_at', models.DateTimeField()),
                 ('seconds', models.FloatField()),
-                ('state', models.CharField(choices=[(wagtail_smtp.models.choices.State['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.State['SENDING'], 'Sending'), (wagtail_smtp.models.choices.State['SENT'], 'Sent'), (wagtail_smtp.models.choices.State['PARTLY_SENT'], 'Partly sent'), (wagtail_smtp.models.choices.State['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.State['REFUSED'], 'Refused'), (wagtail_smtp.models.choices.State['FAILED'], 'Failed'), (wagtail_smtp.models.choices.State['UNKNOWN'], 'Unknown'), (wagtail_smtp.models.choices.State['TOO_LARGE'], 'Too large'), (wagtail_smtp.models.choices.State['BLOCKED'], 'Blocked'), (wagtail_smtp.models.choices.State['CANCELLED'], 'Cancelled')], max_length=16)),
+                ('state', models.CharField(choices=[('queued', 'Queued'), ('sending', 'Sending'), ('sent', 'Sent'), ('partly_sent', 'Partly sent'), ('deferred', 'Deferred'), ('refused', 'Refused'), ('failed', 'Failed'), ('unknown', 'Unknown'), ('too_large', 'Too large'), ('blocked', 'Blocked'), ('cancelled', 'Cancelled')], max_length=16)),
                 ('phase', models.CharField(blank=True, max_length=20)),
                 ('code', models.PositiveSmallIntegerField(default=0)),
                 ('reply', models.CharField(blank=True, max_length=510)),
@@ -128,12 +127,12 @@ class Migration(migrations.Migration):
                 ('role', models.CharField(choices=[('envelope', 'Recipient'), ('to', 'Original To'), ('cc', 'Original Cc'), ('bcc', 'Original Bcc')], default='envelope', max_length=10)),
                 ('address', models.CharField(max_length=255)),
                 ('domain', models.CharField(max_length=255)),
-                ('state', models.CharField(choices=[(wagtail_smtp.models.choices.RecipientState['WAITING'], 'Waiting'), (wagtail_smtp.models.choices.RecipientState['SENT'], 'Sent'), (wagtail_smtp.models.choices.RecipientState['REFUSED'], 'Refused'), (wagtail_smtp.models.choices.RecipientState['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.RecipientState['UNKNOWN'], 'Unknown'), (wagtail_smtp.models.choices.RecipientState['NOT_SENT'], 'Not sent'), (wagtail_smtp.models.choices.RecipientState['REDIRECTED'], 'Redirected')], max_length=16)),
+                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('sent', 'Sent'), ('refused', 'Refused'), ('deferred', 'Deferred'), ('unknown', 'Unknown'), ('not_sent', 'Not sent'), ('redirected', 'Redirected')], max_length=16)),
                 ('code', models.PositiveSmallIntegerField(default=0)),
                 ('reply', models.CharField(blank=True, max_length=510)),
                 ('changed_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('provider_id', models.CharField(blank=True, db_index=True, default='', editable=False, max_length=255)),
-                ('reported', models.CharField(blank=True, choices=[(wagtail_smtp.models.choices.Reported['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.Reported['SENT'], 'Sent'), (wagtail_smtp.models.choices.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.models.choices.Reported['OPENED'], 'Opened'), (wagtail_smtp.models.choices.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.models.choices.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.models.choices.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.models.choices.Reported['FAILED'], 'Failed'), (wagtail_smtp.models.choices.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.models.choices.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.models.choices.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.models.choices.Reported['SUBSCRIBED'], 'Subscribed')], default='', editable=False, max_length=16)),
+                ('reported', models.CharField(blank=True, choices=[('queued', 'Queued'), ('sent', 'Sent'), ('deferred', 'Deferred'), ('delivered', 'Delivered'), ('opened', 'Opened'), ('clicked', 'Clicked'), ('unsubscribed', 'Unsubscribed'), ('rejected', 'Rejected'), ('failed', 'Failed'), ('bounced', 'Bounced'), ('complained', 'Reported as spam'), ('autoresponded', 'Automatic reply'), ('subscribed', 'Subscribed')], default='', editable=False, max_length=16)),
                 ('reported_at', models.DateTimeField(editable=False, null=True)),
                 ('reported_reason', models.CharField(blank=True, default='', editable=False, max_length=510)),
                 ('entry', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='recipients', to='wagtail_smtp.logentry')),
@@ -153,7 +152,7 @@ class Migration(migrations.Migration):
                 ('message_id', models.CharField(blank=True, max_length=255)),
                 ('entry_key', models.UUIDField(null=True)),
                 ('address', models.CharField(blank=True, max_length=255)),
-                ('type', models.CharField(choices=[(wagtail_smtp.models.choices.Reported['QUEUED'], 'Queued'), (wagtail_smtp.models.choices.Reported['SENT'], 'Sent'), (wagtail_smtp.models.choices.Reported['DEFERRED'], 'Deferred'), (wagtail_smtp.models.choices.Reported['DELIVERED'], 'Delivered'), (wagtail_smtp.models.choices.Reported['OPENED'], 'Opened'), (wagtail_smtp.models.choices.Reported['CLICKED'], 'Clicked'), (wagtail_smtp.models.choices.Reported['UNSUBSCRIBED'], 'Unsubscribed'), (wagtail_smtp.models.choices.Reported['REJECTED'], 'Rejected'), (wagtail_smtp.models.choices.Reported['FAILED'], 'Failed'), (wagtail_smtp.models.choices.Reported['BOUNCED'], 'Bounced'), (wagtail_smtp.models.choices.Reported['COMPLAINED'], 'Reported as spam'), (wagtail_smtp.models.choices.Reported['AUTORESPONDED'], 'Automatic reply'), (wagtail_smtp.models.choices.Reported['SUBSCRIBED'], 'Subscribed')], max_length=16)),
+                ('type', models.CharField(choices=[('queued', 'Queued'), ('sent', 'Sent'), ('deferred', 'Deferred'), ('delivered', 'Delivered'), ('opened', 'Opened'), ('clicked', 'Clicked'), ('unsubscribed', 'Unsubscribed'), ('rejected', 'Rejected'), ('failed', 'Failed'), ('bounced', 'Bounced'), ('complained', 'Reported as spam'), ('autoresponded', 'Automatic reply'), ('subscribed', 'Subscribed')], max_length=16)),
                 ('happened_at', models.DateTimeField()),
                 ('reason', models.CharField(blank=True, max_length=510)),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),

@@ -1,57 +1,59 @@
 """The states of a message and of a recipient in the delivery log."""
 
 from collections.abc import Mapping
-from enum import StrEnum
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
-class State(StrEnum):
+class State(models.TextChoices):
     """The outcome of a message or of one attempt."""
 
-    QUEUED = "queued"
-    SENDING = "sending"
-    SENT = "sent"
-    PARTLY_SENT = "partly_sent"
-    DEFERRED = "deferred"
-    REFUSED = "refused"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
-    TOO_LARGE = "too_large"
-    BLOCKED = "blocked"
-    CANCELLED = "cancelled"
+    QUEUED = "queued", _("Queued")
+    SENDING = "sending", _("Sending")
+    SENT = "sent", _("Sent")
+    PARTLY_SENT = "partly_sent", _("Partly sent")
+    DEFERRED = "deferred", _("Deferred")
+    REFUSED = "refused", _("Refused")
+    FAILED = "failed", _("Failed")
+    UNKNOWN = "unknown", _("Unknown")
+    TOO_LARGE = "too_large", _("Too large")
+    BLOCKED = "blocked", _("Blocked")
+    CANCELLED = "cancelled", _("Cancelled")
 
 
 #: States in which a message is still processed automatically.
 PENDING = frozenset({State.QUEUED, State.SENDING, State.DEFERRED})
 
 
-class RecipientState(StrEnum):
+class RecipientState(models.TextChoices):
     """The outcome of a message for one recipient."""
 
-    WAITING = "waiting"
-    SENT = "sent"
-    REFUSED = "refused"
-    DEFERRED = "deferred"
-    UNKNOWN = "unknown"
-    NOT_SENT = "not_sent"
-    REDIRECTED = "redirected"
+    WAITING = "waiting", _("Waiting")
+    SENT = "sent", _("Sent")
+    REFUSED = "refused", _("Refused")
+    DEFERRED = "deferred", _("Deferred")
+    UNKNOWN = "unknown", _("Unknown")
+    NOT_SENT = "not_sent", _("Not sent")
+    REDIRECTED = "redirected", _("Redirected")
 
 
-class Reported(StrEnum):
+class Reported(models.TextChoices):
     """Delivery tracking events, named as in django-anymail."""
 
-    QUEUED = "queued"
-    SENT = "sent"
-    DEFERRED = "deferred"
-    DELIVERED = "delivered"
-    OPENED = "opened"
-    CLICKED = "clicked"
-    UNSUBSCRIBED = "unsubscribed"
-    REJECTED = "rejected"
-    FAILED = "failed"
-    BOUNCED = "bounced"
-    COMPLAINED = "complained"
-    AUTORESPONDED = "autoresponded"
-    SUBSCRIBED = "subscribed"
+    QUEUED = "queued", _("Queued")
+    SENT = "sent", _("Sent")
+    DEFERRED = "deferred", _("Deferred")
+    DELIVERED = "delivered", _("Delivered")
+    OPENED = "opened", _("Opened")
+    CLICKED = "clicked", _("Clicked")
+    UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
+    REJECTED = "rejected", _("Rejected")
+    FAILED = "failed", _("Failed")
+    BOUNCED = "bounced", _("Bounced")
+    COMPLAINED = "complained", _("Reported as spam")
+    AUTORESPONDED = "autoresponded", _("Automatic reply")
+    SUBSCRIBED = "subscribed", _("Subscribed")
 
 
 #: Events arrive in any order: a higher rank is never replaced by a lower one, and among equals

@@ -14,45 +14,6 @@ from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.models.choices import PENDING, RecipientState, Reported, State
 
-#: Labels of the states.
-STATES = [
-    (State.QUEUED, _("Queued")),
-    (State.SENDING, _("Sending")),
-    (State.SENT, _("Sent")),
-    (State.PARTLY_SENT, _("Partly sent")),
-    (State.DEFERRED, _("Deferred")),
-    (State.REFUSED, _("Refused")),
-    (State.FAILED, _("Failed")),
-    (State.UNKNOWN, _("Unknown")),
-    (State.TOO_LARGE, _("Too large")),
-    (State.BLOCKED, _("Blocked")),
-    (State.CANCELLED, _("Cancelled")),
-]
-RECIPIENT_STATES = [
-    (RecipientState.WAITING, _("Waiting")),
-    (RecipientState.SENT, _("Sent")),
-    (RecipientState.REFUSED, _("Refused")),
-    (RecipientState.DEFERRED, _("Deferred")),
-    (RecipientState.UNKNOWN, _("Unknown")),
-    (RecipientState.NOT_SENT, _("Not sent")),
-    (RecipientState.REDIRECTED, _("Redirected")),
-]
-REPORTS = [
-    (Reported.QUEUED, _("Queued")),
-    (Reported.SENT, _("Sent")),
-    (Reported.DEFERRED, _("Deferred")),
-    (Reported.DELIVERED, _("Delivered")),
-    (Reported.OPENED, _("Opened")),
-    (Reported.CLICKED, _("Clicked")),
-    (Reported.UNSUBSCRIBED, _("Unsubscribed")),
-    (Reported.REJECTED, _("Rejected")),
-    (Reported.FAILED, _("Failed")),
-    (Reported.BOUNCED, _("Bounced")),
-    (Reported.COMPLAINED, _("Reported as spam")),
-    (Reported.AUTORESPONDED, _("Automatic reply")),
-    (Reported.SUBSCRIBED, _("Subscribed")),
-]
-
 #: The carrier of messages that standard delivery sent, next to the keys of sets.
 STANDARD = "standard"
 
@@ -107,7 +68,7 @@ class LogEntry(models.Model):
     created_at = models.DateTimeField(_("time"), default=timezone.now, db_index=True)
     #: When the state last changed.
     changed_at = models.DateTimeField(default=timezone.now)
-    state = models.CharField(_("state"), max_length=16, choices=STATES)
+    state = models.CharField(_("state"), max_length=16, choices=State.choices)
     category = models.CharField(_("category"), max_length=50)
     category_source = models.CharField(max_length=20)
     #: The carrier of the last attempt as shown: the set's name at that time, or standard
@@ -129,7 +90,12 @@ class LogEntry(models.Model):
     cause = models.CharField(max_length=50, blank=True, default="", editable=False)
     #: The event of the highest rank of any recipient (:data:`wagtail_smtp.models.choices.RANKS`).
     reported = models.CharField(
-        _("reported"), max_length=16, choices=REPORTS, blank=True, default="", editable=False
+        _("reported"),
+        max_length=16,
+        choices=Reported.choices,
+        blank=True,
+        default="",
+        editable=False,
     )
     #: The original message, also for a copy of a copy. It may be pruned before its copies; they
     #: keep its primary key, which still links them.
@@ -197,7 +163,7 @@ class LogRecipient(models.Model):
     #: In lower case, so that searches can use the index.
     address = models.CharField(max_length=SHOWN)
     domain = models.CharField(max_length=SHOWN)
-    state = models.CharField(max_length=16, choices=RECIPIENT_STATES)
+    state = models.CharField(max_length=16, choices=RecipientState.choices)
     code = models.PositiveSmallIntegerField(default=0)
     reply = models.CharField(max_length=SHOWN * 2, blank=True)
     changed_at = models.DateTimeField(default=timezone.now)
@@ -207,7 +173,7 @@ class LogRecipient(models.Model):
     )
     #: The tracking event that counts, its time and its reason.
     reported = models.CharField(
-        max_length=16, choices=REPORTS, blank=True, default="", editable=False
+        max_length=16, choices=Reported.choices, blank=True, default="", editable=False
     )
     reported_at = models.DateTimeField(null=True, editable=False)
     reported_reason = models.CharField(max_length=SHOWN * 2, blank=True, default="", editable=False)
@@ -234,7 +200,7 @@ class LogAttempt(models.Model):
     set_key = models.UUIDField(null=True)
     began_at = models.DateTimeField()
     seconds = models.FloatField()
-    state = models.CharField(max_length=16, choices=STATES)
+    state = models.CharField(max_length=16, choices=State.choices)
     phase = models.CharField(max_length=20, blank=True)
     code = models.PositiveSmallIntegerField(default=0)
     reply = models.CharField(max_length=SHOWN * 2, blank=True)
@@ -297,7 +263,7 @@ class DeliveryEvent(models.Model):
     #: The entry's key, if the provider returns the metadata that was sent.
     entry_key = models.UUIDField(null=True)
     address = models.CharField(max_length=SHOWN, blank=True)
-    type = models.CharField(max_length=16, choices=REPORTS)
+    type = models.CharField(max_length=16, choices=Reported.choices)
     happened_at = models.DateTimeField()
     #: The response of the recipient's server, or the provider's description.
     reason = models.CharField(max_length=SHOWN * 2, blank=True)

@@ -13,7 +13,6 @@ from tests.support.log_entries import fill
 from wagtail_smtp.admin.delivery.chart import DAYS, SERIES, volume
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.models.log import STATES
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -114,7 +113,7 @@ def test_the_scale(db, most, highest):
 def test_every_state_belongs_to_one_series():
     grouped = [state for _name, _label, states in SERIES for state in states]
     assert sorted(grouped) == sorted(State)
-    assert {state for state, _label in STATES} == set(grouped)
+    assert {state for state, _label in State.choices} == set(grouped)
 
 
 def test_right_to_left_and_other_decimal_signs(db):

@@ -12,8 +12,7 @@ from tests.support.log_entries import make_entry
 from wagtail_smtp.admin import labels
 from wagtail_smtp.exceptions import MessageDeferred
 from wagtail_smtp.models import LogEntry
-from wagtail_smtp.models.choices import RecipientState
-from wagtail_smtp.models.log import STATES
+from wagtail_smtp.models.choices import RecipientState, State
 
 SETS = reverse("wagtailsnippets_wagtail_smtp_settingsset:list")
 
@@ -60,7 +59,9 @@ def test_the_page_of_a_failed_message(admin_client):
 
 def test_every_state_has_an_icon_of_its_own_look():
     look = re.compile(r"wsmtp-state--(\w+).*#icon-([\w-]+)")
-    looks = {state: look.search(labels.state_tag(state)).groups() for state, _label in STATES}
+    looks = {
+        state: look.search(labels.state_tag(state)).groups() for state, _label in State.choices
+    }
     assert looks["sent"] != looks["failed"] != looks["queued"] != looks["unknown"]
 
 

@@ -15,7 +15,6 @@ from wagtail_smtp.admin.labels import local_time
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import PENDING, State
-from wagtail_smtp.models.log import STATES
 from wagtail_smtp.runtime.project import midnight
 
 DAYS = 30
@@ -128,7 +127,7 @@ class Volume:
     def states(self):
         """Value and label of the states that occur."""
         present = {state for day in self.days for state in day.counts}
-        return [(state, label) for state, label in STATES if state in present]
+        return [(state, label) for state, label in State.choices if state in present]
 
     @property
     def rows(self):

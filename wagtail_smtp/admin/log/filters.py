@@ -16,7 +16,8 @@ from wagtail_smtp.config.validation import ascii_address, ascii_host, is_email_a
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.live.db.expressions import same
 from wagtail_smtp.models import LogEntry, LogRecipient, SettingsSet
-from wagtail_smtp.models.log import SHOWN, STANDARD, STATES
+from wagtail_smtp.models.choices import State
+from wagtail_smtp.models.log import SHOWN, STANDARD
 from wagtail_smtp.runtime.project import as_kept
 
 #: Days that a search for a word covers if no dates are chosen.
@@ -41,7 +42,7 @@ def _choice(label, choices, **options):
 class LogFilterSet(WagtailFilterSet):
     """Filters with fixed choices; none are read from the log."""
 
-    state = _choice(_("State"), STATES)
+    state = _choice(_("State"), State.choices)
     category = _choice(_("Category"), category_choices)
     via = _choice(_("Sent through"), _carrier_choices, method="sent_through")
     reported = _choice(_("Tracking"), TRACKING_CHOICES)
