@@ -6,16 +6,20 @@ from typing import Any
 
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.core.cache import cache
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.functional import lazy
 from django.utils.translation import gettext as _
+from wagtail.admin import messages
 from wagtail.admin.menu import MenuItem
 from wagtail.admin.staticfiles import versioned_static
 from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.runtime import error_logging
 
@@ -92,6 +96,19 @@ class EmailViewSet(RequiresTables):
                 return permissions.has_any(request.user, needed)
 
         return EmailMenuItem
+
+
+def reload_buttons(request):
+    """The link to the reload page in a message, for users who may open it."""
+    if not request.user.has_perm(permissions.RELOAD):
+        return []
+    return [messages.button(reverse(RELOAD), _("Review and reload"))]
+
+
+def validate_address(address):
+    """Validator of form fields for addresses that email is sent to."""
+    if not is_email_address(address):
+        raise ValidationError(_("Enter a valid email address."))
 
 
 def explain_missing_tables(view):

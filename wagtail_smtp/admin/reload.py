@@ -29,29 +29,11 @@ from wagtail_smtp.admin.base import (
 )
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.sets.overview import notices
-from wagtail_smtp.delivery.explain import RouteChange, compare
+from wagtail_smtp.delivery.explain import compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
 from wagtail_smtp.live.diff import difference, field_label
 from wagtail_smtp.live.resolve import version_configuration
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet
-
-
-@dataclass(frozen=True)
-class ReloadProblem:
-    """A problem with the set, the field's label and the URL of the form to fix it in."""
-
-    set_name: str
-    field: str
-    message: str
-    url: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of the table: where email of a category goes now and after the reload."""
-
-    label: str
-    change: RouteChange
 
 
 class ReloadView(AdminPage, TemplateView):
@@ -78,7 +60,7 @@ class ReloadView(AdminPage, TemplateView):
             "plan": plan,
             "problems": self._problems(plan.problems),
             "routes": [
-                Row(category_label(change.category), change)
+                (category_label(change.category), change)
                 for change in compare(plan.before, plan.target)
             ],
             # Moving a set doesn't change an earlier version, so that isn't offered.
@@ -95,18 +77,14 @@ class ReloadView(AdminPage, TemplateView):
         return reverse(SETS if permissions.has_any(self.request.user, needed) else DELIVERY)
 
     def _problems(self, problems):
+        """Each problem with its field's label and the URL of the form to fix it in."""
         urls = {}
         # Editing a set doesn't fix an earlier version.
         if self.get_version() is None and self.request.user.has_perm(permissions.CHANGE_SETS):
             sets = SettingsSet.objects.filter(name__in=[p.set_name for p in problems])
             urls = {item.name: reverse(EDIT_SET, args=[item.pk]) for item in sets}
         return [
-            ReloadProblem(
-                problem.set_name,
-                field_label(problem.field) if problem.field else "",
-                str(problem.message),
-                urls.get(problem.set_name, ""),
-            )
+            (problem, problem.field and field_label(problem.field), urls.get(problem.set_name))
             for problem in problems
         ]
 

@@ -4,7 +4,7 @@ import time
 import uuid
 
 from django import forms
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
@@ -18,10 +18,9 @@ from wagtail.admin.ui.menus import MenuItem
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import SETS, AdminPage, WagtailView
+from wagtail_smtp.admin.base import SETS, AdminPage, WagtailView, validate_address
 from wagtail_smtp.admin.connection_check.check import ConnectionCheck, problem_response, stream
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
-from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.diagnostics.check_set import sender_hints
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import draft_configuration
@@ -122,6 +121,7 @@ class AddressForm(forms.Form):
         label=gettext_lazy("Send test email to"),
         max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+        validators=[validate_address],
     )
 
     @classmethod
@@ -130,12 +130,6 @@ class AddressForm(forms.Form):
         if user.has_perm(permissions.SEND_TEST):
             return cls(initial={"test_address": address_of(user)})
         return None
-
-    def clean_test_address(self):
-        address = self.cleaned_data["test_address"]
-        if not is_email_address(address):
-            raise ValidationError(_("Enter a valid email address."))
-        return address
 
 
 class OffersTests(WagtailView):

@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.admin.base import validate_address
 from wagtail_smtp.admin.delivery.failures import problem_url
 from wagtail_smtp.admin.labels import carrier_label, category_choices, category_label
 from wagtail_smtp.categories import TEST
 from wagtail_smtp.causes import by_slug
 from wagtail_smtp.causes.base import Cause
-from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.delivery.explain import explain
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.live.db.connections import write_alias
@@ -27,7 +26,12 @@ KEY = "wagtail_smtp_test"
 class EmailCheckForm(forms.Form):
     """The recipient and the category of the test email."""
 
-    recipient = forms.EmailField(label=gettext_lazy("Recipient"), max_length=254)
+    recipient = forms.CharField(
+        label=gettext_lazy("Recipient"),
+        max_length=254,
+        widget=forms.EmailInput,
+        validators=[validate_address],
+    )
     category = forms.ChoiceField(
         label=gettext_lazy("Category"),
         choices=category_choices,
@@ -36,12 +40,6 @@ class EmailCheckForm(forms.Form):
             "The test is sent exactly as the site sends email of this category."
         ),
     )
-
-    def clean_recipient(self):
-        address = self.cleaned_data["recipient"]
-        if not is_email_address(address):
-            raise ValidationError(_("Enter a valid email address."))
-        return address
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ RECENT = timedelta(days=7)
 
 @dataclass(frozen=True)
 class FailedEntry:
-    """A message that wasn't sent, with its cause; ``reason`` may contain personal data."""
+    """A message that wasn't sent, with its cause."""
 
     entry: LogEntry
 
@@ -60,10 +60,6 @@ class FailedEntry:
     @property
     def state(self):
         return state_tag(self.entry.state)
-
-    @property
-    def reason(self):
-        return self.entry.reason
 
     @property
     def url(self):
@@ -93,7 +89,6 @@ def last_failures():
 class SetFailures:
     """How many messages a set failed to send in the last day, and the newest failure."""
 
-    key: str
     count: int
     newest: FailedEntry
 
@@ -111,8 +106,7 @@ def of_sets(since):
     failing = {}
     for entry in entries.filter(pk__in=found):
         if not _works_again(entry):
-            key = str(entry.set_key)
-            failing[key] = SetFailures(key, found[entry.pk], FailedEntry(entry))
+            failing[str(entry.set_key)] = SetFailures(found[entry.pk], FailedEntry(entry))
     return failing
 
 

@@ -16,7 +16,7 @@ from wagtail.admin import messages
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import DELIVERY, RELOAD, AdminPage, EmailViewSet, cached
+from wagtail_smtp.admin.base import DELIVERY, AdminPage, EmailViewSet, cached, reload_buttons
 from wagtail_smtp.admin.connection_check.views import LimitReached, count_email
 from wagtail_smtp.admin.delivery.chart import volume
 from wagtail_smtp.admin.delivery.email_check import EmailCheckForm, last_result, remember
@@ -24,7 +24,7 @@ from wagtail_smtp.admin.delivery.failures import RECENT, last_failures, latest_f
 from wagtail_smtp.admin.labels import category_choices
 from wagtail_smtp.admin.sets.overview import Overview, notices
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.explain import Explanation, active_redirect, explain
+from wagtail_smtp.delivery.explain import active_redirect, explain
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.diagnostics.check_set import send_test_email
 from wagtail_smtp.diagnostics.status import OVERDUE, outbox
@@ -200,25 +200,6 @@ class MethodForm(forms.ModelForm):
         return cleaned
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of the routing table."""
-
-    category: str
-    explanation: Explanation
-
-    @property
-    def backups(self):
-        """Names of the sets that are tried after the first choice."""
-        return [step.name for step in self.explanation.steps[1:] if step.is_used]
-
-
-def routing_table(overview):
-    """Return where email of each category goes now."""
-    config = overview.live if overview.plan and overview.plan.live else NO_VERSION.configuration
-    return [Row(label, explain(category, config)) for category, label in category_choices()]
-
-
 class DeliveryView(AdminPage, TemplateView):
     """The overview page with the form for the delivery method.
 
@@ -253,11 +234,12 @@ class DeliveryView(AdminPage, TemplateView):
         return context
 
     def _configured(self, overview):
+        config = overview.live if overview.plan and overview.plan.live else NO_VERSION.configuration
         return {
             "live": overview.plan.live if overview.plan else None,
             "has_sets": SettingsSet.objects.exists(),
             "may_add": self.request.user.has_perm(permissions.ADD_SETS),
-            "rows": routing_table(overview),
+            "routes": [(label, explain(slug, config)) for slug, label in category_choices()],
             "forced": conf.forced_redirect(),
             "notices": notices(
                 overview.live,
@@ -280,14 +262,8 @@ class DeliveryView(AdminPage, TemplateView):
         if form.errors:
             messages.validation_error(request, _("The delivery method was not saved."), form)
             return self.render_to_response(self.get_context_data(form=form))
-        buttons = []
-        if request.user.has_perm(permissions.RELOAD):
-            buttons = [messages.button(reverse(RELOAD), _("Review and reload"))]
-        messages.success(
-            request,
-            _("Saved, but not live yet. Email is sent as before until you reload."),
-            buttons=buttons,
-        )
+        text = _("Saved, but not live yet. Email is sent as before until you reload.")
+        messages.success(request, text, buttons=reload_buttons(request))
         return HttpResponseRedirect(request.path)
 
     @in_transaction

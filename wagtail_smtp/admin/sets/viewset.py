@@ -30,6 +30,7 @@ from wagtail_smtp.admin.base import (
     RequiresPermission,
     RequiresTables,
     WagtailView,
+    reload_buttons,
 )
 from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.admin.connection_check.views import OffersTests, check_buttons
@@ -57,13 +58,6 @@ class NoBulkDelete(SnippetBulkAction):
 
     def dispatch(self, *args, **kwargs):
         raise Http404
-
-
-def _reload_buttons(request):
-    """The link to the reload page in a message, for users who may open it."""
-    if not request.user.has_perm(permissions.RELOAD):
-        return []
-    return [messages.button(reverse(RELOAD), _("Review and reload"))]
 
 
 class StatusPanel(SnippetStatusSidePanel):
@@ -111,7 +105,7 @@ class SetFormView(LockedPost, OffersTests):
         return text
 
     def get_success_buttons(self):
-        return _reload_buttons(self.request)
+        return reload_buttons(self.request)
 
     def save_instance(self):
         """Save the form, with an audit entry that names the changed fields."""
@@ -222,7 +216,7 @@ class PutFirstView(RequiresPermission, View):
     def post(self, request, pk):
         item = move(pk, 0)
         text = _("“%s” is now first. This is not live yet: email is still sent as before.") % item
-        messages.success(request, text, buttons=_reload_buttons(request))
+        messages.success(request, text, buttons=reload_buttons(request))
         back = get_valid_next_url_from_request(request) or reverse(SETS)
         return HttpResponseRedirect(back)
 
@@ -273,13 +267,8 @@ class IndexView(snippets.IndexView):
     def header_buttons(self):
         buttons = list(super().header_buttons)
         if self.request.user.has_perm(permissions.RELOAD):
-            buttons.append(
-                HeaderButton(
-                    _("Reload application"),
-                    url=reverse(RELOAD),
-                    icon_name="rotate",
-                )
-            )
+            url = reverse(RELOAD)
+            buttons.append(HeaderButton(_("Reload application"), url=url, icon_name="rotate"))
         return buttons
 
     def get_context_data(self, *args, **kwargs):
