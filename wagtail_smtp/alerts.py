@@ -77,14 +77,10 @@ def _failed(attempt: Attempt, error: Exception) -> None:
         text = _("Email could not be sent through “%(name)s”. If there is a backup, it is used.")
     _send(
         _("Email problem: “%(name)s” is failing") % {"name": attempt.via},
-        "\n\n".join(
-            (
-                text % {"name": attempt.via},
-                str(error),
-                _("You won't be alerted about this problem again for %d minutes.")
-                % (conf.ALERT_INTERVAL // 60),
-            )
-        ),
+        text % {"name": attempt.via},
+        str(error),
+        _("You won't be alerted about this problem again for %d minutes.")
+        % (conf.ALERT_INTERVAL // 60),
     )
     once.is_first(_key(f"{_carrier(attempt)}.failing"), 7 * 24 * 3600)
 
@@ -155,7 +151,7 @@ def _report_store_usage(percent: int) -> None:
         "Check in the delivery log which messages are kept and why, or ask a developer to raise "
         "WAGTAIL_SMTP['MAX_STORED']."
     )
-    _send(subject, f"{text}\n\n{advice}")
+    _send(subject, text, advice)
 
 
 @project.in_site_language
@@ -168,17 +164,13 @@ def send_pending() -> None:
         if _is_due(f"{key}.token"):
             _send(
                 _("Email problem: “%(name)s” will fail soon") % {"name": name},
-                "\n\n".join(
-                    (
-                        _(
-                            "The access token of “%(name)s” could not be renewed. Email is still "
-                            "sent while the old token is valid, which may be only a few minutes."
-                        )
-                        % {"name": name},
-                        why,
-                        _("Open the settings set in the admin to see what to do."),
-                    )
-                ),
+                _(
+                    "The access token of “%(name)s” could not be renewed. Email is still sent "
+                    "while the old token is valid, which may be only a few minutes."
+                )
+                % {"name": name},
+                why,
+                _("Open the settings set in the admin to see what to do."),
             )
 
 
@@ -192,16 +184,12 @@ def messages_waiting(why: str) -> None:
     if _is_due(f"waits {why}"):
         _send(
             _("Email problem: messages are waiting"),
-            "\n\n".join(
-                (
-                    _(
-                        "A worker can't send the messages in the outbox. They are kept and tried "
-                        "again, so nothing is lost."
-                    ),
-                    why,
-                    _("Check that every process of the site uses the same settings and packages."),
-                )
+            _(
+                "A worker can't send the messages in the outbox. They are kept and tried again, "
+                "so nothing is lost."
             ),
+            why,
+            _("Check that every process of the site uses the same settings and packages."),
         )
 
 
@@ -233,7 +221,7 @@ def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
 
 def too_large(address: str | None, subject: str, body: str) -> None:
     """Report a message that is too large to ``address``, or to ADMINS."""
-    _send(subject, body, [address] if address else None)
+    _send(subject, body, to=[address] if address else None)
 
 
 def _is_due(what: str) -> bool:
@@ -245,12 +233,12 @@ def _key(what: str) -> str:
     return f"wagtail_smtp.alert.{hashlib.sha256(what.encode()).hexdigest()[:32]}"
 
 
-def _send(subject: str, body: str, to: Sequence[str] | None = None) -> None:
+def _send(subject: str, *paragraphs: str, to: Sequence[str] | None = None) -> None:
     if to is None:
         to = [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
     message = EmailMessage(
         f"{settings.EMAIL_SUBJECT_PREFIX}{subject}",
-        body,
+        "\n\n".join(paragraphs),
         settings.SERVER_EMAIL,
         to,
         headers={"Auto-Submitted": "auto-generated"},
