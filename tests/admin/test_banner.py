@@ -4,7 +4,6 @@ import re
 from html import unescape
 
 import pytest
-from django.core.cache.backends.base import BaseCache
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -12,6 +11,7 @@ from django.utils.formats import date_format
 from django.utils.timezone import template_localtime
 
 from tests.admin.conftest import form_data
+from tests.support import down_cache
 from tests.support.log_entries import make_entry, make_message
 from wagtail_smtp import live
 from wagtail_smtp.conf import REDIRECT_VARIABLE
@@ -263,25 +263,13 @@ def test_a_full_store_is_worse_than_a_failure(admin_client, configure, used, kin
 @pytest.mark.parametrize("kind", ["waiting", "failed"])
 def test_a_cache_that_is_down(kind, make_set, admin_client, settings, caplog):
     """The banner caches query results; without a cache it queries each time."""
-    settings.CACHES = {"default": {"BACKEND": "tests.admin.test_banner.DownCache"}}
+    settings.CACHES = {"default": down_cache.SETTING}
     if kind == "waiting":
         make_set(name="Office")
     else:
         make_entry(state="failed", via="Office")
     assert banner(admin_client, reverse("wagtail_smtp_versions:index"))[0] == kind
     assert "cache is not available" in caplog.text
-
-
-class DownCache(BaseCache):
-    """A cache whose server can't be reached."""
-
-    def __init__(self, *arguments):
-        super().__init__({})
-
-    def get(self, *arguments, **values):
-        raise ConnectionError("down")
-
-    add = set = delete = get
 
 
 def test_a_version_nobody_can_read(redirecting, admin_client, as_user):

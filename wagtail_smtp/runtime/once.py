@@ -6,11 +6,11 @@ So a result only counts if the cache returns the stored value.
 """
 
 import logging
-import threading
-import time
+import uuid
 from contextlib import suppress
 
-from django.core.cache import cache
+from django.core.cache import BaseCache, cache
+from django.core.cache.backends.locmem import LocMemCache
 
 from wagtail_smtp.runtime import error_logging, process
 
@@ -20,52 +20,19 @@ logger = logging.getLogger(__name__)
 _MAX_KEYS = 1000
 
 
-class _Memory:
-    """The process's own storage, used without a cache."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: dict[str, tuple[object, float]] = {}
-
-    def add(self, key: str, value: object, seconds: float) -> bool:
-        with self._lock:
-            if self._get(key) is not None:
-                return False
-            self._put(key, value, time.monotonic() + seconds)
-            return True
-
-    def count(self, key: str, seconds: float) -> int:
-        with self._lock:
-            known, until = self._get(key) or (0, time.monotonic() + seconds)
-            number = int(str(known)) + 1
-            self._put(key, number, until)
-            return number
-
-    def take(self, key: str, value: object | None = None) -> bool:
-        with self._lock:
-            known = self._get(key)
-            if known is None or (value is not None and known[0] != value):
-                return False
-            del self._kept[key]
-            return True
-
-    def _get(self, key: str) -> tuple[object, float] | None:
-        known = self._kept.get(key)
-        return known if known is not None and time.monotonic() < known[1] else None
-
-    def _put(self, key: str, value: object, until: float) -> None:
-        self._kept.pop(key, None)
-        while len(self._kept) >= _MAX_KEYS:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = value, until
+def _new_memory() -> LocMemCache:
+    # Caches with one name share their entries and a lock, which a thread of the parent may hold.
+    return LocMemCache(f"wagtail_smtp.{uuid.uuid4()}", {"max_entries": _MAX_KEYS})
 
 
-_memory = _Memory()
+#: The process's own storage, used without a cache.
+_memory = _new_memory()
 
 
 def forget() -> None:
     """Clear this process's memory, after a fork and in tests."""
-    _memory.__init__()  # type: ignore[misc]
+    global _memory
+    _memory = _new_memory()
 
 
 process.after_in_child(forget)
@@ -82,11 +49,14 @@ def is_first(key: str, seconds: float, value: object = True) -> bool:
 
 def is_undone(key: str, value: object | None = None) -> bool:
     """Undo :func:`is_first`, if ``value`` matches; return whether there was something to undo."""
-    is_there = _memory.take(key, value)
+    was_in_memory = _remove(_memory, key, value)
     with error_logging.without_cache(logger):
-        if value is None or cache.get(key) == value:
-            is_there = bool(cache.delete(key)) or is_there
-    return is_there
+        return _remove(cache, key, value) or was_in_memory
+    return was_in_memory
+
+
+def _remove(store: BaseCache, key: str, value: object | None) -> bool:
+    return (value is None or store.get(key) == value) and bool(store.delete(key))
 
 
 def count(key: str, seconds: float) -> int:
@@ -97,4 +67,8 @@ def count(key: str, seconds: float) -> int:
         number = cache.incr(key)
         if isinstance(number, int) and not isinstance(number, bool):
             return number
-    return _memory.count(key, seconds)
+    _memory.add(key, 0, seconds)
+    try:
+        return int(_memory.incr(key))
+    except ValueError:  # it has just expired
+        return 1

@@ -4,13 +4,13 @@ import json
 import time
 
 import pytest
-from django.core.cache.backends.locmem import LocMemCache
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from wagtail.models import ModelLogEntry
 
 from tests.admin.connection_check.test_views import CONNECTION, lines
+from tests.support import down_cache
 from tests.support.servers.hostile import HostileServer
 from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.runtime import once
@@ -107,17 +107,8 @@ def test_a_form_with_errors_does_not_count(admin_client, ask, monkeypatch):
     assert lines(ask(admin_client))[-1]["ok"]
 
 
-class DownCache(LocMemCache):
-    """A cache whose server can't be reached."""
-
-    def add(self, *args, **kwargs):
-        raise ConnectionError("down")
-
-    get = add
-
-
-def test_a_cache_that_is_down_stops_nobody(admin_client, ask, monkeypatch):
-    monkeypatch.setattr(once, "cache", DownCache("down", {}))
+def test_a_cache_that_is_down_stops_nobody(admin_client, ask, settings):
+    settings.CACHES = {"default": down_cache.SETTING}
     assert lines(ask(admin_client))[-1]["ok"]
 
 

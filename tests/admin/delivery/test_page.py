@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.html import escape
 from wagtail.models import ModelLogEntry
 
-from tests.support import causes
+from tests.support import causes, down_cache
 from tests.support.log_entries import make_entry, make_message, make_waiting
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
@@ -334,24 +334,9 @@ def test_only_so_many_a_minute(admin_client, client, make_user, monkeypatch):
 
 
 def test_a_cache_that_is_down_stops_nobody(admin_client, settings):
-    settings.CACHES = {"default": {"BACKEND": "tests.admin.delivery.test_page.Down"}}
+    settings.CACHES = {"default": down_cache.SETTING}
     make_entry()
     assert "The test email was sent." in send(admin_client)
-
-
-class Down:
-    """A cache whose server can't be reached."""
-
-    def __init__(self, *args):
-        pass
-
-    def _fail(self, *args, **kwargs):
-        raise ConnectionError("no cache")
-
-    add = get = set = incr = delete = _fail
-
-    def close(self, **kwargs):
-        pass
 
 
 def test_nobody_sees_another_ones_result(admin_client, client, make_user):
