@@ -2,7 +2,6 @@
 
 import json
 import logging
-import threading
 import time
 import uuid
 from collections.abc import Iterable
@@ -12,7 +11,6 @@ from typing import Any, Literal
 
 from django.db.models import F
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp import alerts
@@ -29,7 +27,7 @@ from wagtail_smtp.transports.oauth.client import Token
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between checks for live tokens to renew while the outbox is idle.
+#: Seconds between two checks of a process for live tokens to renew, while the outbox is idle.
 _EVERY = 60
 
 
@@ -144,7 +142,7 @@ def waiting(items: Iterable[SettingsSetConfig]) -> dict[str, int]:
     return {str(row.owner): row.pk for row in _waiting_rows(items)}
 
 
-def put_in_use(items: Iterable[SettingsSetConfig]) -> None:
+def apply_waiting(items: Iterable[SettingsSetConfig]) -> None:
     """Replace these sets' tokens with the waiting ones, in the reload's transaction.
 
     This includes saved sets that won't be live: their consents have nothing to wait for.
@@ -208,33 +206,20 @@ def _used_by(versions: Iterable[ConfigurationVersion]) -> set[tuple[str, str]]:
     return used
 
 
-class _Clock:
-    """Limits how often an idle worker checks the live tokens, per process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next = 0.0
-
-    def is_due(self) -> bool:
-        with self._lock:
-            now = time.monotonic()
-            if now < self._next:
-                return False
-            self._next = now + _EVERY
-            return True
-
-
-_clock = _Clock()
+#: When this process checks again (monotonic time).
+_next_check = 0.0
 
 
 def renew_when_idle(**kwargs: Any) -> None:
-    """Receiver of ``outbox_idle``: renew live tokens and alert about refused ones."""
-    if _clock.is_due():
-        renew_live()
+    """Receiver of ``outbox_idle``: renew live tokens that are due.
 
-
-def renew_live() -> None:
-    """Renew the live tokens that are due, so that a refusal is noticed before email fails."""
+    So a refusal is noticed before email fails. Two threads may check at once: only one of them
+    renews a token.
+    """
+    global _next_check
+    if time.monotonic() < _next_check:
+        return
+    _next_check = time.monotonic() + _EVERY
     try:
         live = current()
         sets = [item for item in live.configuration.sets if item.authentication == "oauth2"]
@@ -248,8 +233,3 @@ def renew_live() -> None:
     except EmailDeliveryError as error:
         logger.warning("Access tokens could not be renewed: %s", error)
     alerts.send_pending()
-
-
-def missing_consent_text() -> str:
-    """The message for a set that needs consent."""
-    return _("No one has allowed this site to send email yet. Open it and press “Connect”.")

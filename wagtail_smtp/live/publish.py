@@ -199,7 +199,7 @@ def _apply(
     if again is not None:
         put_back(plan.target, user)
     version = _write(plan, user, reason)
-    consents.put_in_use(plan.target.sets)
+    consents.apply_waiting(plan.target.sets)
     _discard_old()
     transaction.on_commit(lambda: _announce(version, user), using=connections.write_alias())
     return version
@@ -242,7 +242,8 @@ def _problems(target: Configuration) -> Iterator[Problem]:
             yield Problem(str(error), "password", item.name)
             continue
         if consents.is_consent_missing(item):
-            yield Problem(consents.missing_consent_text(), "oauth_consent", item.name)
+            text = _("No one has allowed this site to send email yet. Open it and press “Connect”.")
+            yield Problem(text, "oauth_consent", item.name)
         if config.is_standard_server:
             found = validation.login_without_tls(config.encryption, config.host, config.username)
             yield from (problem.named(item.name) for problem in found)

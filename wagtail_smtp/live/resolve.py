@@ -114,12 +114,10 @@ def _provider(item: SettingsSetConfig, secret: Secret | None) -> ESPConfig:
     try:
         if secret is None or not secret.ciphertext:
             raise ValueError("no keys")
-        keys = keys_in(_revealed(item, secret))
-        provider = PROVIDERS[item.transport]
-        wanted = {option.name for option in provider.options if option.is_secret}
-        if not wanted <= keys.keys():
-            raise ValueError
-    except (ValueError, KeyError):
+        keys = json.loads(_revealed(item, secret))
+        options = PROVIDERS[item.transport].options
+        secrets = {each.name: str(keys[each.name]) for each in options if each.is_secret}
+    except (ValueError, KeyError, TypeError):
         raise SecretUnreadable(
             _(
                 "The settings set “%(name)s” is missing a key. Open it, enter the keys, "
@@ -131,23 +129,10 @@ def _provider(item: SettingsSetConfig, secret: Secret | None) -> ESPConfig:
         name=item.name,
         slug=item.transport,
         options=dict(item.provider),
-        secrets={name: keys[name] for name in wanted},
+        secrets=secrets,
         timeout=item.timeout,
         ca_certificates=item.ca_certificates,
     )
-
-
-@sensitive_variables()
-def keys_in(revealed: str) -> Mapping[str, str]:
-    """Read an email provider's keys, by option name, from its decrypted secret (JSON).
-
-    Raises:
-        ValueError: it isn't a JSON object.
-    """
-    keys = json.loads(revealed)
-    if not isinstance(keys, dict):
-        raise ValueError("no keys")
-    return {str(name): str(value) for name, value in keys.items()}
 
 
 @sensitive_variables()
@@ -164,14 +149,12 @@ def _standard_server(item: SettingsSetConfig) -> TransportConfig:
             )
             % {"name": item.name}
         )
-    return TransportConfig(
-        name=item.name,
+    return replace(
+        _server(item),
         host=server.host,
         port=server.port,
         encryption=server.encryption,
-        timeout=item.timeout,
-        ehlo_name=item.ehlo_name,
-        ignored_extensions=item.ignored_extensions,
+        ca_certificates="",
         username=server.username,
         password=server.password,
         is_standard_server=True,

@@ -54,8 +54,8 @@ def fingerprint(item: SettingsSetConfig, *, waiting: bool = False) -> str:
     Args:
         waiting: identify the row of a consent that waits for the next reload.
     """
-    told = binding_of(item) | ({"waits": "for a reload"} if waiting else {})
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    identity = binding_of(item) | ({"waits": "for a reload"} if waiting else {})
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 @sensitive_variables()
@@ -162,7 +162,7 @@ class DatabaseTokenStore:
     def load(self) -> StoredToken:
         """Load the stored state, or the last known one if the database is unavailable."""
         try:
-            row = _beside(lambda: self._rows().first())
+            row = _write(lambda: self._rows().first())
         except (Error, TimeoutError) as error:
             if self._key in _known:
                 return _known[self._key]
@@ -201,7 +201,7 @@ class DatabaseTokenStore:
             )
 
         try:
-            return lease if _beside(work) else ""
+            return lease if _write(work) else ""
         except (Error, TimeoutError):
             return ""
 
@@ -231,21 +231,25 @@ class DatabaseTokenStore:
             row = self._rows().filter(ciphertext=ciphertext).first()
             return row.number if row else 0
 
-        number = _beside(work)
+        number = _write(work)
         if number:
             _known[self._key] = StoredToken(number, token)
         return bool(number)
 
     def refuse(self, lease: str, refusal: TokenRefused) -> None:
         """See :class:`wagtail_smtp.transports.oauth.token_manager.TokenStore`."""
-        told = {"message": str(refusal), "reason": refusal.reason, "reply": refusal.reply}
-        refused = {"refused_at": timezone.now(), "refusal": told}
+        values = {
+            "lease": "",
+            "leased_until": None,
+            "refused_at": timezone.now(),
+            "refusal": {
+                "message": str(refusal),
+                "reason": refusal.reason,
+                "reply": refusal.reply,
+            },
+        }
         try:
-            _beside(
-                lambda: (
-                    self._rows().filter(lease=lease).update(lease="", leased_until=None, **refused)
-                )
-            )
+            _write(lambda: self._rows().filter(lease=lease).update(**values))
         except (Error, TimeoutError):
             logger.warning("A refused access token could not be noted.", exc_info=True)
 
@@ -260,7 +264,7 @@ class _TypedSecretTokenStore(DatabaseTokenStore):
         """Release the lease."""
         with suppress(Error, TimeoutError):
             free = {"lease": "", "leased_until": None}
-            _beside(lambda: self._rows().filter(lease=lease).update(**free))
+            _write(lambda: self._rows().filter(lease=lease).update(**free))
 
 
 #: Fields that are reset when a token is renewed.
@@ -272,7 +276,7 @@ RENEWED: Mapping[str, object] = {
 }
 
 
-def _beside(work: Callable[[], T]) -> T:
+def _write(work: Callable[[], T]) -> T:
     return autonomous.write(work, connections.write_alias())
 
 
@@ -292,11 +296,10 @@ def refusal_of(row: OAuthToken) -> TokenRefused | None:
     """Why the last renewal failed; None if it didn't."""
     if row.refused_at is None:
         return None
-    told = row.refusal
     return TokenRefused(
-        str(told.get("message", "")),
-        reason=str(told.get("reason", "refused")),
-        reply=str(told.get("reply", "")),
+        str(row.refusal.get("message", "")),
+        reason=str(row.refusal.get("reason", "refused")),
+        reply=str(row.refusal.get("reply", "")),
     )
 
 
