@@ -37,7 +37,7 @@ from wagtail_smtp import live
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.log import entries, tracking_events
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
-from wagtail_smtp.models import Secret, SettingsSet
+from wagtail_smtp.models import DeliveryEvent, Secret, SettingsSet
 from wagtail_smtp.models.choices import Reported
 from wagtail_smtp.runtime import once
 from wagtail_smtp.runtime.project import as_kept
@@ -364,7 +364,7 @@ def _view(key: uuid.UUID, transport: str, webhook: Webhook, secret: WebhookSecre
             raise _Refused from error
         if len(events) > MAX_EVENTS:
             raise _TooManyEvents
-        tracking_events.take(list(_normalize(key, transport, webhook, events)))
+        tracking_events.store(list(_normalize(key, transport, webhook, events)))
         return events
 
     view.run_validators, view.parse_events = run_validators, parse_events
@@ -383,7 +383,7 @@ def _log_refusal(key: uuid.UUID, transport: str, reason: str) -> None:
 
 def _normalize(
     key: uuid.UUID, transport: str, webhook: Webhook, events: Iterable[Any]
-) -> Iterator[tracking_events.Report]:
+) -> Iterator[DeliveryEvent]:
     for event in events:
         try:
             event_type = Reported(event.event_type)
@@ -391,7 +391,7 @@ def _normalize(
             logger.info("%s sent an unknown event; it is ignored.", label(transport))
             continue
         reason = event.mta_response or event.description or event.reject_reason
-        yield tracking_events.Report(
+        yield tracking_events.event(
             set_key=key,
             type=event_type,
             at=event.timestamp and as_kept(event.timestamp),

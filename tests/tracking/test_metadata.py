@@ -101,10 +101,10 @@ def test_what_got_no_answer_is_found_by_it(provider, provider_set, reload, clien
     entry.refresh_from_db()
     assert (entry.state, entry.reported) == ("unknown", "delivered")
     # The key of another set's message leads nowhere.
-    other = tracking_events.Report(
+    other = tracking_events.event(
         uuid4(), Reported.BOUNCED, address="to@example.com", entry_key=entry.key
     )
-    tracking_events.take([other])
+    tracking_events.store([other])
     assert LogRecipient.objects.get().reported == "delivered"
 
 

@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from wagtail_smtp.config.values import Attempt, Outcome, Recipient
 from wagtail_smtp.delivery.log import entries, tracking_events
-from wagtail_smtp.delivery.log.tracking_events import Report
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Classification, Route
 from wagtail_smtp.maintenance import retention
@@ -38,7 +37,7 @@ def sent(*addresses, provider_id="<abc@provider>", set_key=SET, **values):
 def told(kind, minute=0, **values):
     """A report, so many minutes after noon."""
     known = {"message_id": "abc@provider", "address": TO, "at": NOON + timedelta(minutes=minute)}
-    return Report(SET, Reported(kind), **(known | values))
+    return tracking_events.event(SET, Reported(kind), **(known | values))
 
 
 def outcome():
@@ -46,30 +45,32 @@ def outcome():
     return row.reported, row.reported_at, row.reported_reason, row.entry.reported
 
 
-STORY = [
-    told("queued", 1),
-    told("deferred", 2, reason="451 Greylisted"),
-    told("delivered", 3, reason="250 OK"),
-    told("opened", 4),
-    told("bounced", 5, reason="550 Mailbox full"),
-]
+def story():
+    """What a provider tells of one message."""
+    return [
+        told("queued", 1),
+        told("deferred", 2, reason="451 Greylisted"),
+        told("delivered", 3, reason="250 OK"),
+        told("opened", 4),
+        told("bounced", 5, reason="550 Mailbox full"),
+    ]
 
 
 @pytest.mark.parametrize("count", range(0, 120, 7))
 def test_the_order_in_which_reports_come_makes_no_difference(count):
     entry = sent()
-    order = next(itertools.islice(itertools.permutations(STORY), count, None))
+    order = next(itertools.islice(itertools.permutations(story()), count, None))
     for report in order:
-        tracking_events.take([report])
+        tracking_events.store([report])
     assert outcome() == ("bounced", NOON + timedelta(minutes=5), "550 Mailbox full", "bounced")
-    assert [event.type for event in entry.events.all()] == [report.type for report in STORY]
+    assert [event.type for event in entry.events.all()] == [report.type for report in story()]
 
 
 def test_all_at_once_is_the_same():
     sent()
-    tracking_events.take(STORY * 2)
+    tracking_events.store([*story(), *story()])
     assert outcome()[0] == "bounced"
-    assert DeliveryEvent.objects.count() == len(STORY)
+    assert DeliveryEvent.objects.count() == len(story())
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ def test_all_at_once_is_the_same():
 )
 def test_nothing_lowers_what_is_known(first, later, stays):
     sent()
-    tracking_events.take([told(first, 1)])
-    tracking_events.take([told(later, 2)])
+    tracking_events.store([told(first, 1)])
+    tracking_events.store([told(later, 2)])
     assert outcome()[0] == stays == outcome()[3]
     assert DeliveryEvent.objects.count() == 2
 
@@ -98,7 +99,7 @@ def test_nothing_lowers_what_is_known(first, later, stays):
 def test_of_equals_the_later_one_counts():
     sent()
     for minute in (5, 9, 7):
-        tracking_events.take([told("deferred", minute, reason=f"451 {minute}")])
+        tracking_events.store([told("deferred", minute, reason=f"451 {minute}")])
     assert outcome()[1:3] == (NOON + timedelta(minutes=9), "451 9")
 
 
@@ -110,23 +111,23 @@ def test_every_kind_has_a_rank_or_is_meant_to_have_none():
 @pytest.mark.parametrize("kept", ["abc@provider", "<abc@provider>"])
 def test_ids_match_with_angle_brackets_and_without(given, kept):
     sent(provider_id=kept)
-    tracking_events.take([told("delivered", message_id=given)])
+    tracking_events.store([told("delivered", message_id=given)])
     assert outcome()[0] == "delivered"
 
 
 def test_the_same_report_is_kept_once_by_its_id_or_by_what_it_says():
     sent()
     for _ in range(2):
-        tracking_events.take([told("opened", 1, event_id="7"), told("opened", 2, event_id="8")])
-        tracking_events.take([told("opened", 3), told("opened", 4)])
+        tracking_events.store([told("opened", 1, event_id="7"), told("opened", 2, event_id="8")])
+        tracking_events.store([told("opened", 3), told("opened", 4)])
     # One report about several recipients has one id.
-    tracking_events.take([told("opened", 1, event_id="7", address="other@example.com")])
+    tracking_events.store([told("opened", 1, event_id="7", address="other@example.com")])
     assert DeliveryEvent.objects.count() == 5
 
 
 def test_a_recipient_is_told_from_the_others():
     entry = sent(TO, "other@example.com")
-    tracking_events.take([told("bounced"), told("delivered", address="other@example.com")])
+    tracking_events.store([told("bounced"), told("delivered", address="other@example.com")])
     states = dict(entry.recipients.values_list("address", "reported"))
     assert states == {TO: "bounced", "other@example.com": "delivered"}
     entry.refresh_from_db()
@@ -135,19 +136,19 @@ def test_a_recipient_is_told_from_the_others():
 
 def test_a_report_that_does_not_say_of_whom_is_the_messages():
     entry = sent(TO, "other@example.com")
-    tracking_events.take([told("opened", names_recipient=False), told("clicked", address="")])
+    tracking_events.store([told("opened", names_recipient=False), told("clicked", address="")])
     assert not entry.recipients.exclude(reported="").exists()
     entry.refresh_from_db()
     assert entry.reported == "clicked"
     assert entry.events.filter(recipient=None, address="").count() == 2
     one = sent(provider_id="one")
-    tracking_events.take([told("opened", message_id="one", names_recipient=False)])
+    tracking_events.store([told("opened", message_id="one", names_recipient=False)])
     assert one.recipients.get().reported == "opened"
 
 
 def test_only_mail_of_the_set_is_meant():
     other = sent(set_key=uuid.uuid4())
-    tracking_events.take([told("bounced"), told("bounced", entry_key=other.key, message_id="")])
+    tracking_events.store([told("bounced"), told("bounced", entry_key=other.key, message_id="")])
     assert outcome()[0] == ""
     assert DeliveryEvent.objects.filter(entry=None).count() == 2
 
@@ -157,14 +158,14 @@ def test_people_whom_a_redirect_kept_the_message_from_are_not_meant():
     kept_from = entries.recipient(TO, "redirected", role="to", provider_id="<abc@provider>")
     kept_from.entry = entry
     kept_from.save()
-    tracking_events.take([told("delivered")])
+    tracking_events.store([told("delivered")])
     kept_from.refresh_from_db()
     assert kept_from.reported == ""
 
 
 def test_a_message_whose_answer_never_came_is_known_by_what_was_sent_along():
     entry = sent(provider_id="")
-    tracking_events.take([told("delivered", entry_key=entry.key)])
+    tracking_events.store([told("delivered", entry_key=entry.key)])
     assert outcome()[0] == "delivered"
 
 
@@ -196,7 +197,7 @@ def named(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_reports_that_come_before_the_entry_wait_for_it(named):
-    tracking_events.take([told("delivered", 1), told("opened", 2)])
+    tracking_events.store([told("delivered", 1), told("opened", 2)])
     assert DeliveryEvent.objects.filter(entry=None).count() == 2
     entry = entries.record(delivery())
     assert outcome()[0] == "opened" == outcome()[3]
@@ -204,9 +205,9 @@ def test_reports_that_come_before_the_entry_wait_for_it(named):
 
 
 def test_one_that_was_missed_is_found_with_the_next_and_by_pruning():
-    tracking_events.take([told("bounced", 1)])
+    tracking_events.store([told("bounced", 1)])
     entry = sent()  # as if it were written at the same moment: nobody saw the other
-    tracking_events.take([told("opened", 2)])
+    tracking_events.store([told("opened", 2)])
     assert outcome()[0] == "bounced"
     assert entry.events.count() == 2
     DeliveryEvent.objects.update(entry=None, recipient=None)
@@ -218,16 +219,16 @@ def test_one_that_was_missed_is_found_with_the_next_and_by_pruning():
 
 def test_what_came_to_nothing_is_done_again_when_the_report_is_repeated():
     sent()
-    tracking_events.take([told("bounced")])
+    tracking_events.store([told("bounced")])
     # As after a crash between keeping it and showing it.
     LogRecipient.objects.update(reported="", reported_at=None)
     LogEntry.objects.update(reported="")
-    tracking_events.take([told("bounced")])
+    tracking_events.store([told("bounced")])
     assert outcome()[0] == "bounced" == outcome()[3]
 
 
 def test_reports_nobody_waits_for_are_pruned_after_a_day():
-    tracking_events.take([told("bounced"), told("opened")])
+    tracking_events.store([told("bounced"), told("opened")])
     retention.prune_step()
     assert DeliveryEvent.objects.count() == 2
     DeliveryEvent.objects.update(created_at=timezone.now() - timedelta(days=1, minutes=1))
@@ -237,24 +238,24 @@ def test_reports_nobody_waits_for_are_pruned_after_a_day():
 
 def test_only_so_many_wait(monkeypatch, caplog):
     monkeypatch.setattr(tracking_events, "WAITING", 3)
-    tracking_events.take([told("opened", minute) for minute in range(4)])
-    tracking_events.take([told("opened", 60)])
+    tracking_events.store([told("opened", minute) for minute in range(4)])
+    tracking_events.store([told("opened", 60)])
     assert DeliveryEvent.objects.count() == 4
     assert "too many" in caplog.text
     sent()
-    tracking_events.take([told("delivered")])
+    tracking_events.store([told("delivered")])
     assert outcome()[0] == "opened"
 
 
 def test_reports_go_with_their_entry(configure):
     entry = sent()
-    tracking_events.take(STORY)
+    tracking_events.store(story())
     LogEntry.objects.update(created_at=timezone.now() - timedelta(days=91))
     retention.prune_step()
     assert not LogEntry.objects.exists()
     assert not DeliveryEvent.objects.exists()
     # One that comes when its entry is gone, and one whose entry went at that moment.
-    tracking_events.take([told("opened")])
+    tracking_events.store([told("opened")])
     DeliveryEvent.objects.update(entry=entry.pk, created_at=timezone.now() - timedelta(days=91))
     retention.prune_step()
     assert not DeliveryEvent.objects.exists()
@@ -263,7 +264,7 @@ def test_reports_go_with_their_entry(configure):
 def test_erasing_an_address_covers_reports():
     sent(TO, "other@example.com")
     reason = f"550 <{TO}> is unknown"
-    tracking_events.take(
+    tracking_events.store(
         [
             told("bounced", reason=reason),
             told("bounced", address="other@example.com", reason=reason),
@@ -291,7 +292,7 @@ def test_events_of_an_address_that_a_collation_takes_for_the_erased_one_stay():
     sent(address, alike)
     events = [("abc@provider", address), ("abc@provider", alike)]
     events += [("unknown", address), ("unknown", alike)]
-    tracking_events.take([told("opened", message_id=id_, address=to) for id_, to in events])
+    tracking_events.store([told("opened", message_id=id_, address=to) for id_, to in events])
     Erasure(address).run()
     kept = DeliveryEvent.objects.order_by("message_id").values_list("message_id", "address")
     assert list(kept) == [("abc@provider", alike), ("unknown", alike)]
@@ -305,7 +306,7 @@ def test_a_batch_costs_few_queries(django_assert_max_num_queries):
     ]
     # Two for each recipient and entry, and a few for all of them.
     with django_assert_max_num_queries(100 + 8):
-        tracking_events.take(reports)
+        tracking_events.store(reports)
     assert LogEntry.objects.filter(reported="delivered").count() == 50
 
 

@@ -11,8 +11,8 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from django.db.models import Q
@@ -36,11 +36,21 @@ REASON = 2 * SHOWN
 _BATCH = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A tracking event about one message.
+def event(
+    set_key: uuid.UUID,
+    type: Reported,
+    at: datetime | None = None,
+    *,
+    message_id: str = "",
+    address: str = "",
+    reason: str = "",
+    event_id: str = "",
+    entry_key: uuid.UUID | None = None,
+    names_recipient: bool = True,
+) -> DeliveryEvent:
+    """Return a tracking event about one message as an unsaved row.
 
-    Attributes:
+    Args:
         set_key: the set whose webhook received it; only entries sent through this set match.
         at: when it happened; None: unknown.
         message_id: the provider's id of the message.
@@ -49,50 +59,34 @@ class Report:
         entry_key: the entry's key, if the provider returns the metadata that was sent.
         names_recipient: whether ``address`` is reliable for messages with several recipients.
     """
-
-    set_key: uuid.UUID
-    type: Reported
-    at: datetime | None = None
-    message_id: str = ""
-    address: str = ""
-    reason: str = ""
-    event_id: str = ""
-    entry_key: uuid.UUID | None = None
-    names_recipient: bool = True
-
-    def event(self) -> DeliveryEvent:
-        """The event as an unsaved row."""
-        same: list[object] = [str(self.set_key), self.type, self.address]
-        if self.event_id:
-            same.append(self.event_id)
-        else:
-            same += [self.message_id, self.at and self.at.isoformat(), self.reason]
-        return DeliveryEvent(
-            set_key=self.set_key,
-            digest=hashlib.sha256(json.dumps(same).encode()).hexdigest(),
-            event_id=self.event_id[:SHOWN],
-            message_id=_bare(self.message_id)[:SHOWN],
-            entry_key=self.entry_key,
-            address=self.address[:SHOWN] if self.names_recipient else "",
-            type=self.type,
-            happened_at=min(self.at or timezone.now(), timezone.now()),
-            reason=self.reason[:REASON],
-        )
+    same: list[object] = [str(set_key), type, address]
+    same += [event_id] if event_id else [message_id, at and at.isoformat(), reason]
+    return DeliveryEvent(
+        set_key=set_key,
+        digest=hashlib.sha256(json.dumps(same).encode()).hexdigest(),
+        event_id=event_id[:SHOWN],
+        message_id=_bare(message_id)[:SHOWN],
+        entry_key=entry_key,
+        address=address[:SHOWN] if names_recipient else "",
+        type=type,
+        happened_at=min(at or timezone.now(), timezone.now()),
+        reason=reason[:REASON],
+    )
 
 
-def take(reports: Sequence[Report]) -> None:
+def store(events: Sequence[DeliveryEvent]) -> None:
     """Store the new events of one set, and update entries and recipients.
 
     Call this outside a transaction: its locks would make other processes wait.
     """
-    for start in range(0, len(reports), _BATCH):
+    for start in range(0, len(events), _BATCH):
         # Sorted, so that two processes with the same events don't deadlock.
-        found = {row.digest: row for row in (item.event() for item in reports[start:][:_BATCH])}
+        found = {row.digest: row for row in events[start:][:_BATCH]}
         rows = [found[digest] for digest in sorted(found)]
         _match(rows)
         kept = [row for row in rows if row.entry_id is not None]
         kept += _as_many_as_may_wait([row for row in rows if row.entry_id is None])
-        _events().bulk_create(sorted(kept, key=_digest), ignore_conflicts=True)
+        _events().bulk_create(sorted(kept, key=attrgetter("digest")), ignore_conflicts=True)
         # Including known events: the process that stored them may not have reached this step.
         _raise(rows)
         # Events that arrived before the entry, and were not visible when it was written.
@@ -163,10 +157,6 @@ def _recipients() -> Any:
     return LogRecipient.objects.using(connections.write_alias())
 
 
-def _digest(row: DeliveryEvent) -> str:
-    return str(row.digest)
-
-
 def _bare(message_id: str) -> str:
     """An id without angle brackets, which not all providers write."""
     return message_id.strip().removeprefix("<").removesuffix(">")
@@ -228,18 +218,19 @@ def _candidates(
 
 def _raise(rows: Iterable[DeliveryEvent]) -> None:
     """Update recipients and entries to the event with the highest rank."""
-    told = [row for row in rows if row.entry_id is not None and row.type in RANKS]
-    told.sort(key=lambda row: (RANKS[row.type], row.happened_at))
+    ranked = [row for row in rows if row.entry_id is not None and row.type in RANKS]
+    ranked.sort(key=lambda row: (RANKS[row.type], row.happened_at))
     # Sorted by rank, so the last event of each recipient has the highest.
-    of_recipients = {row.recipient_id: row for row in told if row.recipient_id is not None}
+    of_recipients = {row.recipient_id: row for row in ranked if row.recipient_id is not None}
     for key, row in sorted(of_recipients.items()):
-        lower, same = _states_below(RANKS[row.type]), _states_of(RANKS[row.type])
+        lower = _states_below(RANKS[row.type])
+        same = [state for state, rank in RANKS.items() if rank == RANKS[row.type]]
         is_lower = Q(reported__in=lower) | Q(reported__in=same, reported_at__lt=row.happened_at)
         _recipients().filter(is_lower, pk=key).update(
             reported=row.type, reported_at=row.happened_at, reported_reason=row.reason
         )
     entries = LogEntry.objects.using(connections.write_alias())
-    of_entries = {row.entry_id: row for row in told if row.entry_id is not None}
+    of_entries = {row.entry_id: row for row in ranked if row.entry_id is not None}
     for key, row in sorted(of_entries.items()):
         entries.filter(pk=key, reported__in=_states_below(RANKS[row.type])).update(
             reported=row.type
@@ -248,7 +239,3 @@ def _raise(rows: Iterable[DeliveryEvent]) -> None:
 
 def _states_below(rank: int) -> list[str]:
     return [state for state, its in RANKS.items() if its < rank]
-
-
-def _states_of(rank: int) -> list[str]:
-    return [state for state, its in RANKS.items() if its == rank]
