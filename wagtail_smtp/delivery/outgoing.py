@@ -11,7 +11,6 @@ from email.message import Message
 from email.policy import compat32
 from email.utils import formatdate, make_msgid, parseaddr
 from functools import lru_cache, partial
-from typing import cast
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -241,7 +240,7 @@ def attachments(content: bytes) -> Iterator[tuple[str, int]]:
 
     Everything but the text counts, with or without a name, including pictures within the text.
     """
-    for part in _leaves(email.message_from_bytes(content)):
+    for part in mime.leaves(email.message_from_bytes(content)):
         name = part.get_filename()
         is_text = part.get_content_maintype() == "text"
         if name is not None or not is_text or part.get_content_disposition() == "attachment":
@@ -254,12 +253,3 @@ def _size(part: Message) -> int:
         return len(payload)
     # An attached message: its headers and parts.
     return len(part.as_bytes(policy=_AS_MAILED).partition(b"\r\n\r\n")[2])
-
-
-def _leaves(message: Message) -> Iterator[Message]:
-    # A multipart without parts counts as one part, and so does an attached message.
-    if message.get_content_maintype() != "multipart" or not message.is_multipart():
-        yield message
-        return
-    for part in message.get_payload():
-        yield from _leaves(cast(Message, part))

@@ -302,7 +302,7 @@ def _listening_for(message: EmailMessage) -> Iterator[_Heard]:
             heard.entry = values["entry"]
             error = values.get("error")
             if error is not None:
-                heard.reason = (heard.entry and heard.entry.reason) or log_entries.words_of(error)
+                heard.reason = (heard.entry and heard.entry.reason) or log_entries.error_text(error)
 
     both = (signals.message_sent, signals.message_failed)
     for signal in both:

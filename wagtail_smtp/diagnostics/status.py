@@ -1,9 +1,9 @@
 """The state of a site's email: what is live, what is waiting and what has failed."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from django.db import Error
 from django.db.models import Count
@@ -89,10 +89,6 @@ class Status:
     failures: tuple[FailedMessage, ...]
     alarms: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """As values for ``json.dumps`` with Django's encoder."""
-        return asdict(self)
-
 
 def status() -> Status:
     """Collect the current state.
@@ -130,7 +126,9 @@ def _alarms(
     failures: int,
 ) -> Iterator[str]:
     """Yield the problems that need attention now."""
-    yield from map(str, _live_problems())
+    # Keys may have been removed since the version was made live.
+    version = live.live_version()
+    yield from map(str, live.preview(version).problems if version else ())
     yield from (str(notice) for notice in active if notice.kind == "redirect")
     for state in tokens:
         if state.refusal is not None:
@@ -152,12 +150,6 @@ def _alarms(
         )
     if failures:
         yield f"{failures} messages could not be sent in the last hour."
-
-
-def _live_problems() -> Any:
-    """Problems of the live version: keys may have been removed since it was made live."""
-    version = live.live_version()
-    return live.preview(version).problems if version else ()
 
 
 def _set(

@@ -353,30 +353,25 @@ def resend_several(
     summary.stopped_at = None
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which entries to resend.
+def select(
+    since: datetime,
+    states: Sequence[str] = (State.FAILED,),
+    carrier: str = "",
+    category: str = "",
+    cause: str = "",
+) -> list[int]:
+    """Return the numbers of the entries to resend that exist now, the oldest first.
 
-    Attributes:
-        carrier: the transport that failed: a set's key, or ``standard``.
-        cause: the slug of a cause.
+    Args:
+        carrier: the transport that failed: a set's key, or ``standard``; empty: any.
+        category: empty: any.
+        cause: the slug of a cause; empty: any.
     """
-
-    since: datetime
-    states: Sequence[str] = (State.FAILED,)
-    carrier: str = ""
-    category: str = ""
-    cause: str = ""
-
-    def numbers(self) -> list[int]:
-        """The numbers of the entries that exist now, the oldest first."""
-        rows = LogEntry.objects.using(write_alias()).filter(
-            state__in=self.states, created_at__gte=self.since
-        )
-        if self.category:
-            rows = rows.filter(category=self.category)
-        if self.carrier:
-            rows = rows.through(self.carrier)
-        if self.cause:
-            rows = rows.filter(cause=self.cause)
-        return list(rows.order_by("pk").values_list("pk", flat=True))
+    rows = LogEntry.objects.using(write_alias()).filter(state__in=states, created_at__gte=since)
+    if category:
+        rows = rows.filter(category=category)
+    if carrier:
+        rows = rows.through(carrier)
+    if cause:
+        rows = rows.filter(cause=cause)
+    return list(rows.order_by("pk").values_list("pk", flat=True))

@@ -84,7 +84,7 @@ def _store(
             _add(entry, classification)
 
     on_event_loop = process.runs_event_loop()
-    writer.as_held(
+    writer.retry_with_plainer_texts(
         lambda: autonomous.write(write, alias) if on_event_loop else write(), [entry, *recipients]
     )
     return entry

@@ -9,7 +9,7 @@ import email.message
 import email.policy
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.errors import HeaderParseError, MessageError
 from email.generator import BytesGenerator
 from email.headerregistry import Address
@@ -161,6 +161,16 @@ def _checked(policy: email.policy.Policy) -> Any:
 @functools.lru_cache(maxsize=64)
 def _checking(kind: type[email.policy.Policy]) -> Any:
     return type(f"Checked{kind.__name__}", (_Checks, kind), {})
+
+
+def leaves(message: Message) -> Iterator[Message]:
+    """Yield the parts of a message that have no parts themselves."""
+    # A multipart without parts counts as one part, and so does an attached message.
+    if message.get_content_maintype() != "multipart" or not message.is_multipart():
+        yield message
+        return
+    for part in message.get_payload():
+        yield from leaves(cast(Message, part))
 
 
 def bare_address(address: str, message: EmailMessage) -> str:

@@ -9,7 +9,7 @@ from tests.support.log_entries import make_entry
 from wagtail_smtp.admin.delivery import failures
 from wagtail_smtp.admin.labels import carrier_label
 from wagtail_smtp.admin.log.filters import LogFilterSet
-from wagtail_smtp.maintenance.resend import Selection
+from wagtail_smtp.maintenance.resend import select
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.log import STANDARD
 from wagtail_smtp.transports import standard
@@ -18,9 +18,7 @@ from wagtail_smtp.transports import standard
 def _through(carrier):
     found = LogFilterSet({"via": str(carrier)}, queryset=LogEntry.objects.all()).qs
     since = timezone.now() - timedelta(days=1)
-    assert [*Selection(since, carrier=str(carrier)).numbers()] == sorted(
-        entry.pk for entry in found
-    )
+    assert select(since, carrier=str(carrier)) == sorted(entry.pk for entry in found)
     return {entry.subject for entry in found}
 
 

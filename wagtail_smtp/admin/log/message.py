@@ -2,7 +2,6 @@
 
 import email
 import posixpath
-from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
 
@@ -22,6 +21,7 @@ from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.models import LogEntry
+from wagtail_smtp.transports import mime
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ReadableMessage:
         self._files: list[Message] = []
         #: The first text part of each content type.
         self._texts: dict[str, Message] = {}
-        for part in _leaves(email.message_from_bytes(source)):
+        for part in mime.leaves(email.message_from_bytes(source)):
             kind = part.get_content_type()
             if _is_file(part) or kind in self._texts:
                 self._files.append(part)
@@ -77,16 +77,6 @@ class ReadableMessage:
             Attachment(number, _name(part, number), _content(part))
             for number, part in enumerate(self._files, 1)
         ]
-
-
-def _leaves(message: Message) -> Iterator[Message]:
-    parts = message.get_payload()
-    if message.get_content_maintype() != "multipart" or not isinstance(parts, list):
-        yield message
-        return
-    for part in parts:
-        if isinstance(part, Message):
-            yield from _leaves(part)
 
 
 def _is_file(part: Message) -> bool:

@@ -18,7 +18,6 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address
 from wagtail_smtp.config.values import Attempt, Recipient
 from wagtail_smtp.delivery.log import cause, stored_message, tracking_events, writer
-from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.result import STATES, DeliveryResult
 from wagtail_smtp.exceptions import (
     AttemptFailed,
@@ -46,7 +45,7 @@ _OF_RECIPIENTS: Mapping[str, str] = {
 }
 
 #: Largest message, in bytes, that is kept in memory until the database can be written to.
-_HELD = 1024 * 1024
+_MAX_LATE_SIZE = 1024 * 1024
 
 #: Phases of attempts that end before a server is contacted.
 _PHASES: Mapping[type[Exception], str] = {SecretError: "password", DestinationRefused: "address"}
@@ -107,10 +106,10 @@ def _write_attempts(
 
     def keep() -> None:
         _insert(described, rows)
-        log_stored_message.keep(described, frozen)
+        stored_message.keep(described, frozen)
 
     if frozen:
-        is_small = len(frozen) <= _HELD
+        is_small = len(frozen) <= _MAX_LATE_SIZE
         yield writer.WriteAttempt(
             described, rows, keep, True, may_be_late=is_small, size=len(frozen)
         )
@@ -215,7 +214,7 @@ def _size(outgoing: OutgoingMessage | None) -> int:
 def _reason(delivery: DeliveryResult) -> str:
     if delivery.failure is not None:
         # A transport may raise anything, with secrets in the text.
-        return words_of(delivery.failure, is_ours=not delivery.was_handed_over)
+        return error_text(delivery.failure, is_ours=not delivery.was_handed_over)
     not_sent = delivery.outcome.not_sent if delivery.outcome else ()
     return f"{not_sent[0].code} {not_sent[0].reply}" if not_sent else ""
 
@@ -289,7 +288,7 @@ def attempts(made: Iterable[Attempt]) -> Iterable[LogAttempt]:
             state=_state_of(attempt),
             phase=failed.phase if failed else _phase(attempt.error),
             code=_code(failed.code) if failed else 0,
-            reply=clip(_words(attempt), 2 * SHOWN),
+            reply=clip(_response(attempt), 2 * SHOWN),
         )
         began += timedelta(seconds=attempt.seconds)
 
@@ -304,13 +303,13 @@ def _code(code: int) -> int:
     return code if 0 <= code <= 999 else 0
 
 
-def _words(attempt: Attempt) -> str:
+def _response(attempt: Attempt) -> str:
     if attempt.error is not None:
-        return getattr(attempt.error, "reply", "") or words_of(attempt.error)
+        return getattr(attempt.error, "reply", "") or error_text(attempt.error)
     return attempt.outcome.reply if attempt.outcome else ""
 
 
-def words_of(error: BaseException, *, is_ours: bool = False) -> str:
+def error_text(error: BaseException, *, is_ours: bool = False) -> str:
     """The text of our own errors; only the class name of others, whose text may have a password."""
     name = type(error).__name__
     return str(error) or name if is_ours or isinstance(error, EmailDeliveryError) else name
@@ -344,7 +343,7 @@ _STATUSES = re.compile(r"5\.(1\.[78]|3\.\d+|5\.\d+|7\.\d+)\b")
 _STATUS = re.compile(r"5\.\d{1,3}\.\d{1,3}\b")
 #: Login required, login refused, encryption required (RFC 4954).
 _LOGIN = frozenset({530, 534, 535, 538})
-_WORDS = re.compile(
+_CONFIGURATION = re.compile(
     r"relay|rcpthosts|authenticat|log ?in\b|not (permitted|allowed|authori[sz]ed)|policy|sender"
     r"|\bspf\b|\bdkim\b|\bdmarc\b|black ?list|block ?list|reputation|reverse|\bptr\b|rdns",
     re.IGNORECASE,
@@ -371,21 +370,21 @@ def concerns_configuration(error: MessageRefused) -> bool:
 def _replies(error: MessageRefused) -> list[tuple[int, str]]:
     original = error.original
     if isinstance(original, smtplib.SMTPRecipientsRefused):
-        return [(code, _text(words)) for code, words in original.recipients.values()]
+        return [(code, _text(reply)) for code, reply in original.recipients.values()]
     if isinstance(original, smtplib.SMTPResponseException):
         return [(original.smtp_code, _text(original.smtp_error))]
     refused = [(item.code, item.reply) for item in error.recipients if item.state == "refused"]
     return refused if error.phase == "rcpt" and refused else [(error.code, error.reply)]
 
 
-def _text(words: object) -> str:
-    return words.decode("utf-8", "replace") if isinstance(words, bytes) else str(words)
+def _text(text: object) -> str:
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
 
 
-def _is_about_configuration(code: int, words: str) -> bool:
-    if code < 500 or _CONTENT.search(words):
+def _is_about_configuration(code: int, reply: str) -> bool:
+    if code < 500 or _CONTENT.search(reply):
         return False
-    if code in _LOGIN or _STATUSES.match(words) or _WORDS.search(words):
+    if code in _LOGIN or _STATUSES.match(reply) or _CONFIGURATION.search(reply):
         return True
     # Without an enhanced status, 554 means that no message is accepted (RFC 5321 4.2.3).
-    return code == 554 and not _STATUS.match(words)
+    return code == 554 and not _STATUS.match(reply)

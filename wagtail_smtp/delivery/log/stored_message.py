@@ -29,7 +29,6 @@ from django.utils.functional import Promise
 from wagtail_smtp import alerts
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config import crypto
-from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.exceptions import (
     MessageLocked,
     MessageUnreadable,
@@ -430,7 +429,7 @@ def opened(content: bytes | memoryview | None) -> FrozenMessage:
     if content is None:
         raise MessageUnreadable("The message is not stored any more.")
     try:
-        return stored_message.thaw(crypto.unseal(bytes(content)))
+        return thaw(crypto.unseal(bytes(content)))
     except SecretUnreadable as error:
         raise MessageLocked(
             "The stored message can't be decrypted: this process lacks the key it was stored with."

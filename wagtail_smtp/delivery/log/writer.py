@@ -56,7 +56,7 @@ class WriteAttempt:
     size: int = 0
 
     @property
-    def held(self) -> int:
+    def total_size(self) -> int:
         """Approximate number of bytes it keeps in memory while it waits."""
         return self.size + _OF_ROW * (1 + len(self.rows))
 
@@ -97,11 +97,11 @@ def write(attempts: Sequence[WriteAttempt]) -> LogEntry | None:
 def _put_later(attempts: Sequence[WriteAttempt], alias: str) -> bool:
     """Write it later; without the message if too many bytes are waiting already."""
     if deferred.put(
-        lambda: _late(attempts, alias), alias, max(attempt.held for attempt in attempts)
+        lambda: _late(attempts, alias), alias, max(attempt.total_size for attempt in attempts)
     ):
         return True
     last = attempts[-1:]
-    return len(attempts) > 1 and deferred.put(lambda: _late(last, alias), alias, last[0].held)
+    return len(attempts) > 1 and deferred.put(lambda: _late(last, alias), alias, last[0].total_size)
 
 
 def _late(attempts: Sequence[WriteAttempt], alias: str) -> None:
@@ -120,7 +120,7 @@ def _late(attempts: Sequence[WriteAttempt], alias: str) -> None:
 def _written(attempt: WriteAttempt, alias: str) -> LogEntry:
     entry = attempt.entry
     rides_along = autonomous.is_in_callers_transaction(alias)
-    if rides_along and attempt.is_stored and not deferred.has_room(attempt.held):
+    if rides_along and attempt.is_stored and not deferred.has_room(attempt.total_size):
         # If the caller's transaction were rolled back, the message would be lost.
         raise StorageFull("Too many messages wait for the end of a transaction.")
 
@@ -131,7 +131,7 @@ def _written(attempt: WriteAttempt, alias: str) -> LogEntry:
             autonomous.write(attempt.work, alias)
 
     try:
-        as_held(run, [entry, *attempt.rows])
+        retry_with_plainer_texts(run, [entry, *attempt.rows])
     except IntegrityError:
         # It was written, but the connection was lost before the database confirmed it.
         found = LogEntry.objects.using(alias).filter(key=entry.key).values_list("pk", flat=True)
@@ -140,11 +140,11 @@ def _written(attempt: WriteAttempt, alias: str) -> LogEntry:
             raise
     entry.is_stored = attempt.is_stored
     if rides_along:
-        deferred.after_rollback(lambda: _written(attempt, alias), alias, attempt.held)
+        deferred.after_rollback(lambda: _written(attempt, alias), alias, attempt.total_size)
     return entry
 
 
-def as_held(run: Callable[[], T], rows: Sequence[Model]) -> T:
+def retry_with_plainer_texts(run: Callable[[], T], rows: Sequence[Model]) -> T:
     """Write ``rows``; if the database can't store their texts, replace characters and try again.
 
     Args:
@@ -160,7 +160,7 @@ def as_held(run: Callable[[], T], rows: Sequence[Model]) -> T:
 
 
 def as_plain_as_needed(run: Callable[[], None]) -> None:
-    """Like :func:`as_held`, for a function that makes its rows with :func:`as_plain`."""
+    """Like :func:`retry_with_plainer_texts`, for a function that makes its rows with :func:`as_plain`."""
     token = _plainer.set(())
     try:
         for step in _PLAINER:

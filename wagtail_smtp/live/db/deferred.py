@@ -52,16 +52,13 @@ class _Queue:
         self._is_last = False
 
     def has_room(self, size: int) -> bool:
-        with self._lock:
-            return self._has_room(size)
-
-    def _has_room(self, size: int) -> bool:
+        """Whether another job fits now; it may no longer fit a moment later."""
         return self._count < _MAX_JOBS and self._bytes + size <= _MAX_BYTES
 
     def job(self, work: Callable[[], object], alias: str, size: int) -> _Job | None:
         """Return a job to be put into the inbox or released; None without room or a thread."""
         with self._lock:
-            if not self._has_room(size):
+            if not self.has_room(size):
                 return None
             if self._thread is None:
                 thread = threading.Thread(

@@ -11,7 +11,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from wagtail_smtp import live
 from wagtail_smtp.causes import CAUSES
-from wagtail_smtp.maintenance.resend import ResendSummary, Selection, resend_several
+from wagtail_smtp.maintenance.resend import ResendSummary, resend_several, select
 from wagtail_smtp.management import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
@@ -72,15 +72,14 @@ class Command(EmailCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         states = options["state"] or [State.FAILED]
-        selection = Selection(
+        live.current()  # without it, every message would fail
+        numbers = select(
             since=_since(options["since"]),
             states=states,
             category=options["category"] or "",
             cause=options["cause"] or "",
             carrier=_carrier(options["carrier"]),
         )
-        live.current()  # without it, every message would fail
-        numbers = selection.numbers()
         unknown_too = State.UNKNOWN in states
         summary = ResendSummary()
         if options["dry_run"]:

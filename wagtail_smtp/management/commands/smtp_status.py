@@ -1,6 +1,7 @@
 """manage.py smtp_status: the state of the site's email, for people and for monitoring."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -37,7 +38,7 @@ class Command(EmailCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         state = status()
         if options["json"]:
-            self.stdout.write(json.dumps(state.as_json(), cls=DjangoJSONEncoder, indent=2))
+            self.stdout.write(json.dumps(asdict(state), cls=DjangoJSONEncoder, indent=2))
         else:
             self._show(state)
         if state.alarms:
