@@ -1,12 +1,16 @@
-"""The states of a message and of a recipient in the delivery log."""
+"""The states of a message and of a recipient in the delivery log.
+
+``StrEnum`` adds nothing to ``TextChoices``, but without django-stubs mypy needs it.
+"""
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 
-class State(models.TextChoices):
+class State(models.TextChoices, StrEnum):  # type: ignore[misc]
     """The outcome of a message or of one attempt."""
 
     QUEUED = "queued", _("Queued")
@@ -26,7 +30,7 @@ class State(models.TextChoices):
 PENDING = frozenset({State.QUEUED, State.SENDING, State.DEFERRED})
 
 
-class RecipientState(models.TextChoices):
+class RecipientState(models.TextChoices, StrEnum):  # type: ignore[misc]
     """The outcome of a message for one recipient."""
 
     WAITING = "waiting", _("Waiting")
@@ -38,7 +42,7 @@ class RecipientState(models.TextChoices):
     REDIRECTED = "redirected", _("Redirected")
 
 
-class Reported(models.TextChoices):
+class Reported(models.TextChoices, StrEnum):  # type: ignore[misc]
     """Delivery tracking events, named as in django-anymail."""
 
     QUEUED = "queued", _("Queued")

@@ -160,7 +160,7 @@ def retry_with_plainer_texts(run: Callable[[], T], rows: Sequence[Model]) -> T:
 
 
 def as_plain_as_needed(run: Callable[[], None]) -> None:
-    """Like :func:`retry_with_plainer_texts`, for a function that makes its rows with :func:`as_plain`."""
+    """The same for a function that makes its rows itself, with :func:`as_plain`."""
     token = _plainer.set(())
     try:
         for step in _PLAINER:
