@@ -154,7 +154,7 @@ def _report_store_usage(percent: int) -> None:
     _send(subject, text, advice)
 
 
-@project.in_site_language
+@project.of_site()
 def send_pending() -> None:
     """Send the alerts that were noted."""
     with suppress(IndexError):
@@ -174,7 +174,7 @@ def send_pending() -> None:
             )
 
 
-@project.in_site_language
+@project.of_site()
 def messages_waiting(why: str) -> None:
     """Report messages waiting in the outbox because this process or its settings can't send them.
 
@@ -193,7 +193,7 @@ def messages_waiting(why: str) -> None:
         )
 
 
-@project.in_site_language
+@project.of_site()
 def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
     """Report that the outbox has given up on a message.
 

@@ -243,17 +243,15 @@ class Notice:
         values = {
             "name": self.name,
             "others": ", ".join(_("“%(name)s”") % {"name": name} for name in self.others),
-            "categories": ", ".join(_labels(self.categories, label)),
+            "categories": ", ".join(
+                _("any other category") if category == UNNAMED else label(category)
+                for category in self.categories
+            ),
         }
         return str(_TEXTS[self.kind, self.reason]() % values)
 
     def __str__(self) -> str:
         return self.text()
-
-
-def _labels(categories: tuple[str, ...], label: Callable[[str], str]) -> Iterator[str]:
-    for category in categories:
-        yield _("any other category") if category == UNNAMED else label(category)
 
 
 _TEXTS: dict[tuple[str, str], Callable[[], str]] = {

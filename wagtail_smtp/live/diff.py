@@ -139,13 +139,15 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
         if name in ("key", "webhook_secret") or old == new:
             continue
         if name == "secret":
-            yield _secret_change(before, after)
+            label = _secret_label(before if new is None else after)
+            yield _unshown(label, old is not None, new is not None)
         elif name == "ca_certificates":
             # Browsers change line endings; that is not a change.
             if _lines(old) != _lines(new):
                 yield _unshown(field_label(name), bool(_lines(old)), bool(_lines(new)))
         elif name == "provider":
-            yield _provider_change(before, after)
+            shown = (_provider_options(item) for item in (before, after))
+            yield FieldChange(field_label(name), *shown)
         else:
             show = _SHOW.get(name, _plain)
             yield FieldChange(field_label(name), show(old), show(new))
@@ -164,23 +166,18 @@ def field_label(name: str) -> str:
     try:
         field = SettingsSet._meta.get_field(name)
     except FieldDoesNotExist:
-        return _field_beside_the_model(name)
+        return _form_field_label(name)
     assert isinstance(field, Field)
     return str(capfirst(field.verbose_name))
 
 
-def _field_beside_the_model(name: str) -> str:
+def _form_field_label(name: str) -> str:
     # The options of email providers and OAuth 2 are form fields without a model field.
     for slug, provider in PROVIDERS.items():
         for option in provider.options:
             if name == field_name(slug, option.name):
                 return str(option.label)
     return "OAuth 2" if name.startswith("oauth_") else ""
-
-
-def _secret_change(before: SettingsSetConfig, after: SettingsSetConfig) -> FieldChange:
-    has_old, has_new = before.secret is not None, after.secret is not None
-    return _unshown(_secret_label(after if has_new else before), has_old, has_new)
 
 
 def _unshown(label: str, has_old: bool, has_new: bool) -> FieldChange:
@@ -208,11 +205,6 @@ def _reports(value: Any) -> str:
     return ", ".join(
         report.address if report.enabled else _("%s (off)") % report.address for report in value
     )
-
-
-def _provider_change(before: SettingsSetConfig, after: SettingsSetConfig) -> FieldChange:
-    old, new = (_provider_options(item) for item in (before, after))
-    return FieldChange(field_label("provider"), old, new)
 
 
 def _provider_options(item: SettingsSetConfig) -> str:

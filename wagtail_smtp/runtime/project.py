@@ -4,11 +4,10 @@ Datetimes from outside Django (email providers, certificates, timestamps) are co
 project's form: aware, or naive if USE_TZ is off.
 """
 
-import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from django.conf import settings
 from django.utils import timezone, translation
@@ -38,24 +37,11 @@ def midnight(day: date) -> datetime:
     return as_kept(datetime.combine(day, time.min))
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def of_site() -> AbstractContextManager[Any]:
-    """Activate the site's language, for emails to ADMINS and the delivery log."""
-    return translation.override(settings.LANGUAGE_CODE)
-
-
-def in_site_language(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator that activates the site's language."""
-
-    @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        with of_site():
-            return function(*args, **kwargs)
-
-    return wrapper
+@contextmanager
+def of_site() -> Iterator[None]:
+    """Activate the site's language, for emails to ADMINS and the delivery log; also a decorator."""
+    with translation.override(settings.LANGUAGE_CODE):
+        yield
 
 
 def of_user(user: Any) -> str:
