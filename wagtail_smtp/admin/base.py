@@ -98,6 +98,11 @@ class EmailViewSet(RequiresTables):
         return EmailMenuItem
 
 
+def set_parents(item):
+    """The parents of a page about a settings set."""
+    return [(_("SMTP settings"), reverse(SETS)), (item.name, reverse(EDIT_SET, args=[item.pk]))]
+
+
 def reload_buttons(request):
     """The link to the reload page in a message, for users who may open it."""
     if not request.user.has_perm(permissions.RELOAD):

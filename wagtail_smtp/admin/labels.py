@@ -51,6 +51,7 @@ def carrier_label(row: LogEntry | LogAttempt) -> str:
     return str(STANDARD_DELIVERY) if row.via and row.set_key is None else row.via
 
 
+# Not get_state_display(), which builds all choices for each row.
 _STATES = dict(State.choices)
 _RECIPIENT_STATES = dict(RecipientState.choices)
 #: Tone and icon of each state; all others are neutral.
@@ -107,12 +108,6 @@ PHASES = {
 }
 
 
-def state_label(state):
-    """Return the label of an entry's state."""
-    # Not get_state_display(), which builds all choices for each row.
-    return str(_STATES.get(state, state))
-
-
 def state_tag(state, text=""):
     """Return a state's HTML with icon and colour; ``text`` replaces its label."""
     tone, icon = _LOOKS.get(state, _NEUTRAL)
@@ -123,7 +118,7 @@ def state_tag(state, text=""):
         state,
         icon,
         icon,
-        text or state_label(state),
+        text or _STATES.get(state, state),
     )
 
 

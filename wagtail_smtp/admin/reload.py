@@ -1,6 +1,6 @@
 """*Reload application* and *Versions*: make the saved sets or an earlier version live."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from django.contrib.auth.models import AnonymousUser
@@ -136,7 +136,6 @@ class Changed:
 
     line: str
     details: tuple[str, ...] = ()
-    reason: str = ""
 
 
 class ChangesColumn(Column):
@@ -180,9 +179,7 @@ class VersionsView(AdminPage, generic.BaseListingView):
             ),
             DateColumn("created_at", label=_("Made live")),
             UserColumn("created_by", label=_("By")),
-            ChangesColumn(
-                "changes", label=_("What changed"), accessor=self._what_changed, width="50%"
-            ),
+            ChangesColumn("changes", label=_("What changed"), accessor=self._changed, width="50%"),
             Column("state", label=_("State"), accessor=self._state),
         ]
 
@@ -196,9 +193,6 @@ class VersionsView(AdminPage, generic.BaseListingView):
             reverse(MAKE_LIVE, args=[version.number]),
             _("Make live again"),
         )
-
-    def _what_changed(self, version):
-        return replace(self._changed(version), reason=version.reason)
 
     def _changed(self, version):
         before = self.previous.get(version.number)

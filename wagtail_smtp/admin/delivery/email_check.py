@@ -130,7 +130,8 @@ def _facts(entry, recipient, configuration, user):
         # The reason for the choice applies to the first attempt only.
         yield label, name if attempts[1:] else _("%(name)s: %(why)s") % {"name": name, "why": why}
     if entry.redirected_by:
-        yield _("Redirected by"), _redirect_source(entry.redirected_by)
+        is_forced = entry.redirected_by == FORCED
+        yield _("Redirected by"), _("the project's settings") if is_forced else entry.redirected_by
         if may_see:
             rows = entry.recipients.filter(role=LogRecipient.Role.ENVELOPE).order_by("pk")
             yield _("Redirected to"), ", ".join(row.address for row in rows[:20])
@@ -140,7 +141,3 @@ def _facts(entry, recipient, configuration, user):
             values = {"name": carrier_label(attempt), "response": attempt.reply}
             yield _("Earlier attempt"), _("%(name)s: %(response)s") % values
         yield _("Response"), entry.reason
-
-
-def _redirect_source(source):
-    return _("the project's settings") if source == FORCED else source

@@ -118,7 +118,7 @@ def count_since(since: datetime) -> int:
 
 #: How far back failures count, here and on the home page.
 LAST_DAY = timedelta(hours=24)
-#: The states of failures.NOT_SENT that affect more than one message or recipient. Messages that
+#: The states of NOT_SENT that affect more than one message or recipient. Messages that
 #: are too large have their own notification.
 STATES = (State.FAILED, State.UNKNOWN, State.BLOCKED)
 #: How many of the newest failures of each state are examined.

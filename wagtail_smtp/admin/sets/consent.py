@@ -27,6 +27,7 @@ from wagtail_smtp.admin.base import (
     AdminPage,
     RequiresPermission,
     explain_missing_tables,
+    set_parents,
 )
 from wagtail_smtp.causes import explain
 from wagtail_smtp.causes.base import Failure
@@ -123,10 +124,7 @@ class ConnectView(AdminPage, TemplateView):
         return _("Connect “%s”") % self.item.name
 
     def get_parents(self):
-        return [
-            (_("SMTP settings"), reverse(SETS)),
-            (self.item.name, reverse(EDIT_SET, args=[self.item.pk])),
-        ]
+        return set_parents(self.item)
 
     def get_context_data(self, **kwargs):
         return super().get_context_data(**kwargs) | {

@@ -17,7 +17,7 @@ from wagtail.log_actions import log
 
 from wagtail_smtp import tracking
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import EDIT_SET, SETS, AdminPage, EmailViewSet
+from wagtail_smtp.admin.base import AdminPage, EmailViewSet, set_parents
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.tracking import check_key, normalize_key, webhook_of
@@ -107,10 +107,7 @@ class TrackingView(AdminPage, TemplateView):
         return _("Delivery tracking for “%s”") % self.item
 
     def get_parents(self):
-        return [
-            (_("SMTP settings"), reverse(SETS)),
-            (str(self.item), reverse(EDIT_SET, args=[self.item.pk])),
-        ]
+        return set_parents(self.item)
 
     @sensitive_variables()
     def get_context_data(self, *, form=None, shown=None, **kwargs):

@@ -86,7 +86,7 @@ class SMTPCheck:
         try:
             for name in self._client.steps():
                 self._timer.at = name
-                response, details = _result(name, self._client)
+                response, details = _result(name, self._client, self._config)
                 yield self._timer.passed(response, **details)
                 self._timer.begin(name)
                 if self._timer.began > self._deadline:
@@ -184,7 +184,7 @@ class SMTPCheck:
             self._reconnect()
 
 
-def _result(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
+def _result(name: str, client: Connector, config: TransportConfig) -> tuple[str, dict[str, Any]]:
     """Response and details of a finished stage."""
     if name == "resolve":
         return "", {"addresses": guard.ip_addresses(client.addresses)}
@@ -194,7 +194,7 @@ def _result(name: str, client: Connector) -> tuple[str, dict[str, Any]]:
         line = (client.ehlo_resp or client.helo_resp or b"").partition(b"\n")[0]
         offers = tuple(sorted(word.upper() for word in client.esmtp_features))
         return response_text(Reply(250, line)), {"extensions": offers}
-    if name == "auth" and client.has_tokens:
+    if name == "auth" and config.tokens is not None:
         return "", {"with": "access token"}
     return "", {}
 

@@ -230,11 +230,6 @@ class Connector(smtplib.SMTP):
         """Seconds until the deadline; never 0, which would mean a non-blocking socket."""
         return max(self._until - time.monotonic(), 0.001)
 
-    @property
-    def has_tokens(self) -> bool:
-        """Whether it logs in with OAuth 2."""
-        return self._config.tokens is not None
-
     def getreply(self) -> tuple[int, bytes]:
         """Read the next reply with our own reader."""
         reply = self.stream.read_reply()
