@@ -138,9 +138,8 @@ def _alarms(
         yield "Standard delivery is not configured, so password resets can't be sent."
     if conf.forced_redirect() == ():
         yield "The settings force a redirect but contain no address, so no email is sent."
-    if overdue > OVERDUE.total_seconds():
-        minutes = f"{overdue / 60:.0f} minutes"
-        yield f"Queued email is not being sent: the oldest message is {minutes} overdue."
+    if text := _overdue(overdue):
+        yield text
     yield from _unsendable()
     percent = stored_message.percent_used()
     if percent >= stored_message.WARN_AT:
@@ -218,7 +217,9 @@ def problems(tolerated: int = 0) -> tuple[str, ...]:
     try:
         if not connections.is_migrated():
             return ("The database tables of wagtail-smtp are missing or out of date.",)
-        return tuple(filter(None, (_configuration(), _outbox(), _recent_failures(tolerated))))
+        _counts, overdue = outbox()
+        found = (_configuration(), _overdue(overdue), _recent_failures(tolerated))
+        return tuple(filter(None, found))
     except Error:
         return ("The database can't be used.",)
 
@@ -236,13 +237,11 @@ def _configuration() -> str:
     return ""
 
 
-def _outbox() -> str:
-    _counts, overdue = outbox()
-    if overdue <= OVERDUE.total_seconds():
+def _overdue(seconds: float) -> str:
+    if seconds <= OVERDUE.total_seconds():
         return ""
-    return (
-        f"Queued email is not being sent: the oldest message is {overdue / 60:.0f} minutes overdue."
-    )
+    minutes = f"{seconds / 60:.0f} minutes"
+    return f"Queued email is not being sent: the oldest message is {minutes} overdue."
 
 
 def _recent_failures(tolerated: int) -> str:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django import forms
-from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpResponseRedirect
 from django.urls import path, reverse
@@ -34,6 +33,7 @@ from wagtail_smtp.live.lookup import NO_VERSION
 from wagtail_smtp.models import DeliverySettings, LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
 from wagtail_smtp.models.log import STANDARD
+from wagtail_smtp.runtime.project import address_of
 from wagtail_smtp.transports import standard
 
 #: Percentage from which the next message may not fit.
@@ -250,8 +250,8 @@ class DeliveryView(AdminPage, TemplateView):
         }
 
     def _test(self, context):
-        address = getattr(self.request.user, get_user_model().get_email_field_name(), "")
-        context.setdefault("test_form", EmailCheckForm(initial={"recipient": address}))
+        form = EmailCheckForm(initial={"recipient": address_of(self.request.user)})
+        context.setdefault("test_form", form)
         if "tested" in self.request.GET:
             context["result"] = last_result(self.request, context["overview"].live)
 
