@@ -220,11 +220,5 @@ def _do(future: Future[Any], work: Callable[[], Any], connection: BaseDatabaseWr
 _writer_thread = _WriterThread()
 # Otherwise the end of the process would interrupt the thread's work.
 process.at_exit(lambda: _writer_thread.close())
-
-
-def _after_fork() -> None:
-    # Thread and connection belong to the parent.
-    _writer_thread.__init__()  # type: ignore[misc]
-
-
-process.after_in_child(_after_fork)
+# In a forked child, thread and connection belong to the parent.
+process.after_in_child(lambda: _writer_thread.__init__())  # type: ignore[misc]

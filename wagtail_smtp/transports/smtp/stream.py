@@ -53,16 +53,11 @@ class SMTPStream:
     """
 
     def __init__(self, sock: socket.socket, timeout: float, until: float = math.inf) -> None:
-        self._sock = sock
+        self.sock = sock
         self._timeout = timeout
         self._until = until
         self._buffer = b""
         sock.settimeout(timeout)
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket, for TLS and for closing."""
-        return self._sock
 
     def write(self, data: bytes) -> None:
         """Write all of ``data`` to the socket.
@@ -77,7 +72,7 @@ class SMTPStream:
             while view:
                 # An error here means that nothing of this chunk was sent: over TLS, the server
                 # can't read an incomplete record either.
-                view = view[self._sock.send(view[:_CHUNK]) :]
+                view = view[self.sock.send(view[:_CHUNK]) :]
                 if view and time.monotonic() > deadline:
                     raise TimeoutError("the server reads the message too slowly")
         except OSError as error:
@@ -97,11 +92,11 @@ class SMTPStream:
         wait = timeout or self._timeout
         if wait == self._timeout:
             return self._read_reply(wait)
-        self._sock.settimeout(wait)
+        self.sock.settimeout(wait)
         try:
             return self._read_reply(wait)
         finally:
-            self._sock.settimeout(self._timeout)
+            self.sock.settimeout(self._timeout)
 
     def _read_reply(self, wait: float) -> Reply:
         """Read a reply, as leniently as smtplib: the text may be missing (RFC 5321 4.2), anything
@@ -130,8 +125,8 @@ class SMTPStream:
                 raise TimeoutError("timed out")
             if self._until < math.inf:
                 # A late wait must end by the overall deadline.
-                self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            data = self._sock.recv(MAX_LINE)
+                self.sock.settimeout(max(deadline - time.monotonic(), 0.001))
+            data = self.sock.recv(MAX_LINE)
             if not data and self._buffer:
                 # The server closed the connection without ending the last line.
                 line, self._buffer = self._buffer, b""
@@ -145,30 +140,30 @@ class SMTPStream:
         if self._buffer:
             return False
         try:
-            self._sock.setblocking(False)
+            self.sock.setblocking(False)
             # Read, don't just poll: TLS tickets make a socket readable without a reply.
-            self._sock.recv(1)
+            self.sock.recv(1)
         except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except OSError:
             return False
         finally:
-            if self._sock.fileno() >= 0:
-                self._sock.settimeout(self._timeout)
+            if self.sock.fileno() >= 0:
+                self.sock.settimeout(self._timeout)
         return False
 
     def quit(self) -> None:
         """Send QUIT and close without waiting for the reply; never raises."""
         try:
-            self._sock.setblocking(False)
-            self._sock.send(b"QUIT\r\n")
+            self.sock.setblocking(False)
+            self.sock.send(b"QUIT\r\n")
         except OSError:
             pass  # it is closed anyway
         self.close()
 
     def close(self) -> None:
         """Close the socket without sending anything, as a forked child must."""
-        self._sock.close()
+        self.sock.close()
 
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\d)")
