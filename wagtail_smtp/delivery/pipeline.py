@@ -4,7 +4,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -53,9 +53,6 @@ _TRY_NEXT = (MessageDeferred, MessageTooLarge, MessageUnsupported, DestinationRe
 #: Errors that decide about the message only if every candidate has them: another one that can't
 #: be reached now might accept it later.
 _ONLY_IF_ALL = (MessageTooLarge, MessageUnsupported)
-
-#: Categories of email about errors: errors in sending it are not emailed.
-_ABOUT_ERRORS = (ERROR, ALERT)
 
 #: Seconds after which a batch checks again which version is live.
 RECHECK_AFTER = 1.0
@@ -126,7 +123,7 @@ class DeliveryPipeline:
         except Exception as error:
             self._fail(message, classification, error)
             raise
-        with error_logging.quietly(classification.category in _ABOUT_ERRORS):
+        with _quietly(classification):
             # Even a SystemExit in the middle of a delivery gets its log entry.
             result = self.try_deliver(message, classification, catching=BaseException)
             entry = self._recorder(result)
@@ -171,7 +168,7 @@ class DeliveryPipeline:
         self, message: EmailMessage, classification: Classification, error: Exception
     ) -> None:
         """Record a message that failed before delivery began."""
-        with error_logging.quietly(classification.category in _ABOUT_ERRORS):
+        with _quietly(classification):
             result = DeliveryResult.of_failure(message, classification, error)
             announce(result, self._recorder(result))
 
@@ -388,3 +385,10 @@ def _reply_timeout() -> float:
     if process.is_awaited():
         return conf.FINAL_REPLY_TIMEOUT
     return conf.FINAL_REPLY_TIMEOUT_IN_WORKERS
+
+
+def _quietly(classification: Classification) -> AbstractContextManager[None]:
+    """Don't email errors about an email about errors."""
+    if classification.category in (ERROR, ALERT):
+        return error_logging.quietly()
+    return nullcontext()
