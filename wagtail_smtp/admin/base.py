@@ -4,6 +4,7 @@ import logging
 from functools import wraps
 from typing import Any
 
+from django import forms
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
@@ -114,6 +115,15 @@ def validate_address(address):
     """Validator of form fields for addresses that email is sent to."""
     if not is_email_address(address):
         raise ValidationError(_("Enter a valid email address."))
+
+
+class SecretField(forms.CharField):
+    """An optional password or key. It is write-only: a saved one is never rendered."""
+
+    def __init__(self, **kwargs):
+        attrs = {"autocomplete": "new-password"}
+        widget = forms.PasswordInput(attrs=attrs, render_value=False)
+        super().__init__(required=False, max_length=4096, widget=widget, **kwargs)
 
 
 def explain_missing_tables(view):

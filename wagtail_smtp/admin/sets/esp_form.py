@@ -13,6 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.forms import WagtailAdminModelForm
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 
+from wagtail_smtp.admin.base import SecretField
 from wagtail_smtp.transports.esp import catalog
 from wagtail_smtp.transports.esp.catalog import INSTALL, PROVIDERS, field_name
 
@@ -55,17 +56,16 @@ def _field(option):
         return forms.ChoiceField(choices=option.choices, initial=option.default, **common)
     if not option.is_secret:
         return forms.CharField(max_length=255, **common)
-    common["help_text"] = format_lazy(
-        "{} {}",
-        option.hint,
-        gettext_lazy(
-            "Leave empty to keep the saved key, which is never shown. If you change the email "
-            "provider, its address or the account, enter it again."
+    return SecretField(
+        label=label,
+        help_text=format_lazy(
+            "{} {}",
+            option.hint,
+            gettext_lazy(
+                "Leave empty to keep the saved key, which is never shown. If you change the email "
+                "provider, its address or the account, enter it again."
+            ),
         ),
-    )
-    return forms.CharField(
-        max_length=4096,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
         # Keys are sent in HTTP headers.
         validators=[
             RegexValidator(
@@ -73,7 +73,6 @@ def _field(option):
                 gettext_lazy("Enter the key without spaces or accented letters."),
             )
         ],
-        **common,
     )
 
 

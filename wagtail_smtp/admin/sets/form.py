@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.log_actions import registry
 
-from wagtail_smtp.admin.base import static_file
+from wagtail_smtp.admin.base import SecretField, static_file
 from wagtail_smtp.admin.labels import category_label, local_time
 from wagtail_smtp.admin.sets import esp_form, oauth_form
 from wagtail_smtp.admin.sets.esp_form import SMTP
@@ -51,12 +51,9 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             "Fills in the host, port and encryption. Then enter your own username and password."
         ),
     )
-    password = forms.CharField(
+    password = SecretField(
         label=gettext_lazy("Password"),
-        required=False,
         strip=False,
-        max_length=4096,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
         help_text=gettext_lazy(
             "Leave empty to keep the saved password, which is never shown. If you change the host, "
             "port, encryption, certificates or username, enter it again."

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 
+from wagtail_smtp.admin.base import SecretField
 from wagtail_smtp.admin.sets.consent import ConsentPanel
 from wagtail_smtp.config.oauth import CHOICES, FLOWS, LABELS, OAuth
 from wagtail_smtp.models import SettingsSet
@@ -66,11 +67,8 @@ class OAuthFields(forms.Form):
         max_length=255,
         help_text=gettext_lazy("Microsoft calls it “Application (client) ID”."),
     )
-    oauth_client_secret = forms.CharField(
+    oauth_client_secret = SecretField(
         label=gettext_lazy("Client secret"),
-        required=False,
-        max_length=4096,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
         help_text=gettext_lazy(
             "The secret's value, not its ID. Leave empty to keep the saved one, which is never "
             "shown. If you change the server, the username or a field above, enter it again."

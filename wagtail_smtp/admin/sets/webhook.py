@@ -17,7 +17,7 @@ from wagtail.log_actions import log
 
 from wagtail_smtp import tracking
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import AdminPage, EmailViewSet, set_parents
+from wagtail_smtp.admin.base import AdminPage, EmailViewSet, SecretField, set_parents
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.tracking import check_key, normalize_key, webhook_of
@@ -49,11 +49,7 @@ def tracking_state(item, known, request):
 class KeyForm(forms.Form):
     """The provider's signing key, write-only."""
 
-    key = forms.CharField(
-        required=False,
-        max_length=4096,
-        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
-    )
+    key = SecretField()
     remove = forms.BooleanField(label=gettext_lazy("Remove the saved key"), required=False)
 
     def __init__(self, *args, provider, known, **kwargs):
