@@ -245,7 +245,7 @@ class EmailTestResult:
     """
 
     entry: LogEntry | None
-    reason: str = ""
+    reason: str = field(default="", repr=False)
 
     @property
     def is_waiting(self) -> bool:
@@ -282,27 +282,23 @@ def send_test_email(address: str, category: str = TEST) -> EmailTestResult:
             logger.warning("A test email could not be sent: %s", raised)
     # No signal is sent for a queued message.
     own = entries.filter(pk__gt=before, message_id=message.extra_headers["Message-ID"])
-    return EmailTestResult(heard.entry or own.first(), heard.reason or raised)
-
-
-@dataclass(slots=True)
-class _Heard:
-    entry: LogEntry | None = None
-    reason: str = field(default="", repr=False)
+    last = heard[-1] if heard else EmailTestResult(None)
+    return EmailTestResult(last.entry or own.first(), last.reason or raised)
 
 
 @contextmanager
-def _listening_for(message: EmailMessage) -> Iterator[_Heard]:
+def _listening_for(message: EmailMessage) -> Iterator[list[EmailTestResult]]:
     """Collect what the signals report about ``message``; other threads may send meanwhile."""
-    heard = _Heard()
+    heard: list[EmailTestResult] = []
 
     def receive(**values: Any) -> None:
         sent = values["message"].extra_headers.get("Message-ID")
         if sent == message.extra_headers["Message-ID"]:
-            heard.entry = values["entry"]
-            error = values.get("error")
+            entry, error = values["entry"], values.get("error")
+            reason = ""
             if error is not None:
-                heard.reason = (heard.entry and heard.entry.reason) or log_entries.error_text(error)
+                reason = (entry and entry.reason) or log_entries.error_text(error)
+            heard.append(EmailTestResult(entry, reason))
 
     both = (signals.message_sent, signals.message_failed)
     for signal in both:

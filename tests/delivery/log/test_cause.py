@@ -19,7 +19,7 @@ from wagtail_smtp.config.values import Attempt
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Classification, Route
-from wagtail_smtp.diagnostics.check_set import _listening_for, send_test_email
+from wagtail_smtp.diagnostics.check_set import EmailTestResult, _listening_for, send_test_email
 from wagtail_smtp.exceptions import (
     DestinationRefused,
     MessageDeferred,
@@ -185,4 +185,4 @@ def test_an_email_of_another_thread_is_not_mistaken_for_the_test(db):
         report(signals.message_sent, message, entry="its own")
         report(signals.message_failed, other, entry="another", error=OSError("no"))
     report(signals.message_sent, message, entry="afterwards")
-    assert (heard.entry, heard.reason) == ("its own", "")
+    assert heard == [EmailTestResult("its own")]

@@ -203,15 +203,15 @@ def _candidates(
     """The recipients these events may concern, by the provider's id and by the entry's key."""
     bare = {row.message_id for row in rows} - {""}
     keys = {row.entry_key for row in rows} - {None}
-    mine = _recipients().filter(entry__set_key=set_key, role=LogRecipient.Role.ENVELOPE)
+    of_set = _recipients().filter(entry__set_key=set_key, role=LogRecipient.Role.ENVELOPE)
     by_id: defaultdict[str, list[LogRecipient]] = defaultdict(list)
     by_entry: defaultdict[uuid.UUID, list[LogRecipient]] = defaultdict(list)
     if bare:
         written = [form for each in sorted(bare) for form in (each, f"<{each}>")]
-        for item in mine.filter(provider_id__in=written).order_by("pk"):
+        for item in of_set.filter(provider_id__in=written).order_by("pk"):
             by_id[_bare(item.provider_id)].append(item)
     if keys:
-        for item in mine.filter(entry__key__in=keys).select_related("entry").order_by("pk"):
+        for item in of_set.filter(entry__key__in=keys).select_related("entry").order_by("pk"):
             by_entry[item.entry.key].append(item)
     return by_id, by_entry
 
