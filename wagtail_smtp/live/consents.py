@@ -213,8 +213,8 @@ _next_check = 0.0
 def renew_when_idle(**kwargs: Any) -> None:
     """Receiver of ``outbox_idle``: renew live tokens that are due.
 
-    So a refusal is noticed before email fails. Two threads may check at once: only one of them
-    renews a token.
+    This way a refusal is noticed before email fails. Two threads may check at the same time, but
+    only one of them renews a token.
     """
     global _next_check
     if time.monotonic() < _next_check:
