@@ -23,6 +23,7 @@ from tests.support.servers.postgres import PostgreSQL, programs
 #: The questions and the databases each is asked with; "write-ahead" is SQLite set up so.
 QUESTIONS = {
     "cpu": ("sqlite",),
+    "memory": ("write-ahead", "postgresql"),
     "round_trip": ("sqlite",),
     "threads": ("sqlite",),
     "own_work": ("sqlite", "write-ahead", "postgresql"),

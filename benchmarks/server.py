@@ -19,7 +19,7 @@ from benchmarks.services import PASSWORD, USERNAME
 
 _READ = 1 << 18
 _LOGIN = b"\0" + USERNAME.encode() + b"\0" + PASSWORD.encode()
-_EXTENSIONS = (b"PIPELINING", b"8BITMIME", b"SIZE 52428800", b"CHUNKING")
+_EXTENSIONS = (b"PIPELINING", b"8BITMIME", b"SIZE 524288000")
 
 
 class Session(threading.Thread):
@@ -31,12 +31,14 @@ class Session(threading.Thread):
         encryption: str,
         context: ssl.SSLContext,
         keep: Callable[[bytes], None],
+        extensions: tuple[bytes, ...],
     ) -> None:
         super().__init__(daemon=True)
         self._sock = sock
         self._encryption = encryption
         self._context = context
         self._keep = keep
+        self._extensions = extensions
         self._buffer = bytearray()
         self._replies: list[bytes] = []
         self._chunks = bytearray()
@@ -110,7 +112,7 @@ class Session(threading.Thread):
         return True
 
     def _greet(self) -> None:
-        offered = [b"benchmark", *_EXTENSIONS]
+        offered = [b"benchmark", *self._extensions]
         if self._encryption == "starttls":
             offered.append(b"STARTTLS")
         else:
@@ -175,23 +177,31 @@ def main() -> None:
     parser.add_argument("--encryption", choices=("starttls", "ssl", "none"), default="starttls")
     parser.add_argument("--certificate", required=True, help="PEM file with key and certificate")
     parser.add_argument("--subjects", default="", help="file for the subjects of what arrives")
+    parser.add_argument("--no-chunking", action="store_true")
     options = parser.parse_args()
+    extensions = _EXTENSIONS if options.no_chunking else (*_EXTENSIONS, b"CHUNKING")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.certificate)
     keep = _keeper(options.subjects)
     server = socket.create_server(("127.0.0.1", 0), backlog=128)
     threading.Thread(
-        target=_accept, args=(server, options.encryption, context, keep), daemon=True
+        target=_accept,
+        args=(server, options.encryption, context, keep, extensions),
+        daemon=True,
     ).start()
     print(server.getsockname()[1], flush=True)
     sys.stdin.read()
 
 
 def _accept(
-    server: socket.socket, encryption: str, context: ssl.SSLContext, keep: Callable[[bytes], None]
+    server: socket.socket,
+    encryption: str,
+    context: ssl.SSLContext,
+    keep: Callable[[bytes], None],
+    extensions: tuple[bytes, ...],
 ) -> None:
     while True:
-        Session(server.accept()[0], encryption, context, keep).start()
+        Session(server.accept()[0], encryption, context, keep, extensions).start()
 
 
 if __name__ == "__main__":

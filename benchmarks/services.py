@@ -31,13 +31,14 @@ _PINGS = 30
 class Around:
     """Where things are: ports by encryption, files as paths.
 
-    ``subjects`` are files in which the first two of the ports in ``recording`` write the
-    subjects of what arrives.
+    ``data_only`` is a server in plain text without CHUNKING. ``subjects`` are files in which the
+    first two of the ports in ``recording`` write the subjects of what arrives.
     """
 
     loopback: dict[str, int]
     delayed: dict[str, int]
     recording: list[int]
+    data_only: int
     subjects: list[str]
     authority: str
     directory: str
@@ -76,11 +77,18 @@ class Services:
                 encryption: start(stack, *_delayed(port, delay))
                 for encryption, port in loopback.items()
             }
+            data_only = start(stack, *server, "--encryption", "none", "--no-chunking")
             subjects = [str(directory / f"subjects-{number}") for number in (0, 1)]
             recording = [start(stack, *server, "--subjects", path) for path in subjects]
             self._stack = stack.pop_all()
         return Around(
-            loopback, delayed, recording, subjects, str(directory / "ca.pem"), str(directory)
+            loopback,
+            delayed,
+            recording,
+            data_only,
+            subjects,
+            str(directory / "ca.pem"),
+            str(directory),
         )
 
     def __exit__(self, *exc_info: object) -> None:

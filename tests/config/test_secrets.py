@@ -2,13 +2,14 @@
 
 import base64
 import logging
+import random
 import sys
 import traceback
 
 import pytest
 from cryptography.fernet import Fernet
 from django.core import serializers
-from django.core.mail import send_mail
+from django.core.mail import EmailMessage, send_mail
 from django.core.management import CommandError, call_command
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
@@ -26,6 +27,7 @@ from wagtail_smtp.models import (
     Secret,
     SettingsSet,
     StoredMessage,
+    StoredPiece,
 )
 
 CANARY = "c4nary-in-the-mine"
@@ -173,6 +175,22 @@ def test_stored_messages_rotate_too(db, settings, monkeypatch):
         stored = StoredMessage.objects.get(entry=entries[number])
         assert crypto.unseal(bytes(stored.content)) == b"message %d" % number
         assert len(stored.content) == stored.size
+
+
+def test_so_does_each_piece_of_a_large_message(db, settings):
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    _keys(settings, old)
+    entry = LogEntry.objects.create(state="failed", category="other")
+    message = EmailMessage("Hi", "Body", "a@example.com", ["b@example.com"])
+    message.attach("a.bin", random.Random(1).randbytes(10**6), "application/octet-stream")
+    frozen = stored_message.freeze(message).content
+    stored_message.keep(entry, frozen)
+    _keys(settings, new, old)
+    call_command("smtp_rotate_keys", verbosity=0)
+    _keys(settings, new)
+    assert StoredPiece.objects.exists()
+    content = stored_message.load(entry).frozen_content
+    assert content == stored_message.thaw(frozen).frozen_content
 
 
 def test_a_message_that_goes_while_keys_rotate(db, settings, monkeypatch):

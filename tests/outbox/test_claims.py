@@ -14,6 +14,7 @@ from wagtail_smtp import signals
 from wagtail_smtp.live.db import expressions
 from wagtail_smtp.models import LogEntry, OutboxMessage
 from wagtail_smtp.outbox import claims
+from wagtail_smtp.outbox import worker as outbox_worker
 from wagtail_smtp.outbox.claims import Progress
 from wagtail_smtp.outbox.outcomes import write_and_claim
 from wagtail_smtp.outbox.worker import Worker
@@ -107,6 +108,29 @@ def test_with_a_slow_server_one_message_at_a_time_is_sending(configure, monkeypa
         signals.message_sent.disconnect(stop)
         worker.close()
     assert Slow.counts == [1, 1, 1]  # it stops once the second outcome is written
+
+
+@pytest.mark.usefixtures("_queued")
+def test_outcomes_of_large_messages_are_written_before_more_are_sent(configure, monkeypatch):
+    """Until then a worker holds each message."""
+    monkeypatch.setattr(outbox_worker, "_BYTES_OF_WINDOW", 100)
+    waiting = []
+
+    def count(self, email_messages):
+        sent = LogEntry.objects.filter(state="sent").count()
+        waiting.append(LogEntry.objects.count() - sent)
+        return len(email_messages)
+
+    monkeypatch.setattr(Quick, "send_messages", count)
+    configure(STANDARD={"BACKEND": f"{__name__}.Quick"})
+    worker = Worker()
+    worker.drain()
+    worker.close()
+    assert waiting == [*range(len(waiting), 0, -1)]
+
+
+class Quick(BaseEmailBackend):
+    """Sends nothing, at once."""
 
 
 class TimeIsOver(BaseException):

@@ -3,7 +3,6 @@
 Only headers change, never the body.
 """
 
-import email
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -224,7 +223,7 @@ def check_size(outgoing: OutgoingMessage, candidate: SettingsSetConfig) -> None:
         return
     allowed = candidate.max_size * MEGABYTE
     # The size of the whole message is an upper bound that needs no parsing.
-    if len(outgoing.content) <= allowed:
+    if outgoing.size <= allowed:
         return
     size = sum(size for _name, size in attachments(outgoing.content))
     if size > allowed:
@@ -240,16 +239,18 @@ def attachments(content: bytes) -> Iterator[tuple[str, int]]:
 
     Everything but the text counts, with or without a name, including pictures within the text.
     """
-    for part in mime.leaves(email.message_from_bytes(content)):
+    structure = mime.Structure(content)
+    for part in mime.leaves(structure.parsed):
         name = part.get_filename()
         is_text = part.get_content_maintype() == "text"
         if name is not None or not is_text or part.get_content_disposition() == "attachment":
-            yield name or "", _size(part)
+            yield name or "", structure.size(_text(part))
 
 
-def _size(part: Message) -> int:
+def _text(part: Message) -> str:
     payload = part.get_payload()
     if isinstance(payload, str):
-        return len(payload)
+        return payload
     # An attached message: its headers and parts.
-    return len(part.as_bytes(policy=_AS_MAILED).partition(b"\r\n\r\n")[2])
+    written = part.as_bytes(policy=_AS_MAILED).partition(b"\r\n\r\n")[2]
+    return written.decode("ascii", "surrogateescape")

@@ -321,14 +321,19 @@ class DeliveryPipeline:
         if transport.is_black_box and isinstance(outgoing.message, FrozenMessage):
             outgoing.message.unpack()
         transport.prepare(outgoing)
+        if transport.is_black_box:
+            outgoing.release()  # it serialises the message itself
         result.was_handed_over = True
         copying = (
             copy_new_attributes(outgoing.message, result.original)
             if transport.is_black_box
             else nullcontext()
         )
-        with copying:
-            return transport.send(outgoing, _reply_timeout())
+        try:
+            with copying:
+                return transport.send(outgoing, _reply_timeout())
+        finally:
+            outgoing.release()
 
 
 class _Recipients:

@@ -141,7 +141,7 @@ class Erasure:
             if stored is None:
                 continue
             try:
-                message = stored_message.opened(stored.content)
+                message = stored_message.opened(stored.content, stored.entry_id)
             except MessageUnreadable:
                 self.counts["unreadable"] += 1
                 continue
@@ -191,7 +191,7 @@ class Erasure:
             entry.delete()
         else:
             self.counts["kept"] += 1
-            stored.delete()
+            stored_message.discard([entry.pk])
             self._remove_address(entry)
         return True
 

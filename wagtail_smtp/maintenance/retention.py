@@ -65,7 +65,7 @@ def prune_step() -> Pruned:
     messages = _due(StoredMessage, min(conf.KEEP_MESSAGES_DAYS, keep_log))
     deleted = _within_bytes(messages)
     if deleted:
-        _delete(StoredMessage.objects.filter(pk__in=deleted))
+        stored_message.discard(deleted)
         stored_message.forget()
     entries = _due(LogEntry, keep_log)
     dropped = _delete_entries(entries)
@@ -87,13 +87,13 @@ def _due(model: type[models.Model], days: float) -> list[int]:
 
 
 def _within_bytes(keys: Sequence[int]) -> list[int]:
-    """The first messages, up to the size that one transaction should delete."""
+    """The entries of the first messages, up to the size that one transaction should delete."""
     if not keys:
         return []
     rows = StoredMessage.objects.using(db_connections.write_alias()).filter(pk__in=keys)
     found: list[int] = []
     total = 0
-    for key, size in rows.order_by("created_at").values_list("pk", "size"):
+    for key, size in rows.order_by("created_at").values_list("entry", "size"):
         total += size
         if found and total > _BYTES:
             break
@@ -110,7 +110,7 @@ def _delete_entries(keys: Sequence[int]) -> int:
     if not keys:
         return 0
     # On SQLite, a transaction that writes must begin with a write.
-    _delete(StoredMessage.objects.filter(entry__in=keys))
+    stored_message.discard(keys)
     for model in (DeliveryEvent, LogRecipient, LogAttempt):
         rows = model.objects.using(db_connections.write_alias()).filter(entry__in=keys).order_by()
         some = list(rows.values_list("pk", flat=True)[:_ROWS])

@@ -277,6 +277,19 @@ class Migration(migrations.Migration):
                 'default_permissions': (),
             },
         ),
+        migrations.CreateModel(
+            name='StoredPiece',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('number', models.PositiveIntegerField()),
+                ('content', models.BinaryField()),
+                ('entry', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='stored_pieces', to='wagtail_smtp.logentry')),
+            ],
+            options={
+                'default_permissions': (),
+                'constraints': [models.UniqueConstraint(fields=('entry', 'number'), name='wagtail_smtp_stored_piece')],
+            },
+        ),
         migrations.AddIndex(
             model_name='logentry',
             index=models.Index(fields=['state', '-id'], name='wagtail_smtp_log_state'),

@@ -214,14 +214,14 @@ class LogAttempt(models.Model):
 
 
 class StoredMessage(models.Model):
-    """A whole message, compressed and encrypted.
+    """A whole message, compressed and encrypted; of a large one, the first piece.
 
     Written by :mod:`wagtail_smtp.delivery.log.stored_message`.
     """
 
     entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="stored")
     content = models.BinaryField()
-    #: Bytes of ``content``; indexed, so that the total can be read from the index.
+    #: Bytes of all pieces; indexed, so that the total can be read from the index.
     size = models.PositiveBigIntegerField(db_index=True)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
@@ -230,6 +230,26 @@ class StoredMessage(models.Model):
 
     def __str__(self) -> str:
         return f"Message of entry {self.entry_id}"
+
+
+class StoredPiece(models.Model):
+    """Another piece of a large stored message: no statement has to contain a message as a whole."""
+
+    entry = models.ForeignKey(
+        LogEntry, on_delete=models.CASCADE, related_name="stored_pieces", db_index=False
+    )
+    #: 1 is the piece after the one in :class:`StoredMessage`.
+    number = models.PositiveIntegerField()
+    content = models.BinaryField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["entry", "number"], name="wagtail_smtp_stored_piece")
+        ]
+
+    def __str__(self) -> str:
+        return f"Piece {self.number} of the message of entry {self.entry_id}"
 
 
 class DeliveryEvent(models.Model):

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.log import cause, tracking_events, writer
+from wagtail_smtp.delivery.log import cause, stored_message, tracking_events, writer
 from wagtail_smtp.delivery.log import entries as log_entries
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.exceptions import (
@@ -29,7 +29,14 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.live.db import bulk_sql, connections, expressions, retry, sqlite_writer
 from wagtail_smtp.live.db.bulk_sql import Statement
-from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
+from wagtail_smtp.models import (
+    LogAttempt,
+    LogEntry,
+    LogRecipient,
+    OutboxMessage,
+    StoredMessage,
+    StoredPiece,
+)
 from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.outbox import claims, tasks
 
@@ -299,6 +306,7 @@ def _delete(
     unstored = [entry.pk for entry in entries if entry.category == SECURITY or not is_stored]
     if unstored:
         yield bulk_sql.delete(StoredMessage, "entry_id", unstored)
+        yield bulk_sql.delete(StoredPiece, "entry_id", unstored)
 
 
 @retry.patiently
@@ -347,4 +355,4 @@ def _end(entry: LogEntry, state: State, waiting: RecipientState, reason: str | N
     recipients = recipients_of(entry).filter(state=RecipientState.WAITING)
     recipients.update(state=waiting, changed_at=entry.changed_at)
     if entry.category == SECURITY or not conf.stores(state):
-        StoredMessage.objects.filter(entry=entry).delete()
+        stored_message.discard([entry.pk])

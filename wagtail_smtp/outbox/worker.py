@@ -33,8 +33,9 @@ logger = logging.getLogger(__name__)
 #: Maximum number of messages claimed together. If a worker dies, at most this many of each thread
 #: become *unknown*.
 WINDOW = 10
-#: Seconds of sending after which a worker writes outcomes.
+#: Seconds of sending, or bytes of messages sent, after which a worker writes outcomes.
 _SECONDS_OF_WINDOW = 1
+_BYTES_OF_WINDOW = 8 * 1024 * 1024
 
 
 class Worker:
@@ -107,6 +108,7 @@ class Worker:
                 limit = self._next_limit(deadline, is_first=not count)
                 previous, results = results, []
                 claimed = self._claim(previous, limit)
+                previous = []
                 if not claimed:
                     return count
                 began = time.monotonic()
@@ -216,13 +218,17 @@ class Worker:
     def _send(self, claimed: Sequence[OutboxMessage], results: list[Result]) -> None:
         """Send messages and append their results, until stopped or a second is over.
 
-        At least one message is sent.
+        At least one message is sent. Results hold their messages, so they are also written once
+        these have many bytes.
         """
         self._pipeline.begin()
         began = time.monotonic()
+        held = 0
         for index, row in enumerate(claimed):
-            if results and (self._is_stopped or time.monotonic() - began > _SECONDS_OF_WINDOW):
+            is_over = held > _BYTES_OF_WINDOW or time.monotonic() - began > _SECONDS_OF_WINDOW
+            if results and (self._is_stopped or is_over):
                 return
+            held += row.entry.size
             if time.monotonic() - self._renewed_at > conf.OUTBOX_LEASE / 4:
                 try:
                     claims.extend(row.token)
@@ -241,7 +247,8 @@ class Worker:
             late = EmailDeliveryError("It could not be sent in time.")
             return DeliveryResult.of_nothing(classification, late)
         try:
-            message = stored_message.opened(row.content)
+            message = stored_message.opened(row.content, row.entry_id)
+            row.content = None
         except Exception as error:
             # No error in one message may affect the others.
             return DeliveryResult.of_nothing(classification, error)

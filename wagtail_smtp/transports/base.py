@@ -47,6 +47,7 @@ class OutgoingMessage:
         self.envelope = envelope
         self.check_redirect = check_redirect
         self.key = key
+        self._size: int | None = None
 
     @functools.cached_property
     def content(self) -> bytes:
@@ -56,7 +57,18 @@ class OutgoingMessage:
             ValueError: the message can't be serialised.
         """
         content = mime.to_bytes(self.message)
-        return content if content.endswith(b"\r\n") else content + b"\r\n"
+        content = content if content.endswith(b"\r\n") else content + b"\r\n"
+        self._size = len(content)
+        return content
+
+    @property
+    def size(self) -> int:
+        """Bytes of :attr:`content`; raises what that does."""
+        return len(self.content) if self._size is None else self._size
+
+    def release(self) -> None:
+        """Free the memory that :attr:`content` takes; if it is needed again, it is made again."""
+        vars(self).pop("content", None)
 
 
 #: Phases of a failure in which the server was unreachable or refused the session.

@@ -4,12 +4,15 @@ All differences between Django versions in this are handled here: up to 5.2 Djan
 legacy email API, from 6.0 the modern one with a policy.
 """
 
+import base64
+import binascii
 import copy
 import email.message
 import email.policy
 import functools
 import re
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from email.errors import HeaderParseError, MessageError
 from email.generator import BytesGenerator
 from email.headerregistry import Address
@@ -20,7 +23,7 @@ from typing import Any, cast
 
 import django
 from django.conf import settings
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 from wagtail_smtp.config.validation import ascii_host, with_current_domains
 
@@ -88,10 +91,92 @@ def to_bytes(message: EmailMessage) -> bytes:
     if as_frozen is not None and (written := as_frozen()) is not None:
         return written
     try:
-        return _written(cast(Any, rendered(message)))
+        shortened, attached = _with_placeholders(message)
+        if attached:
+            content = _filled(_written(rendered(shortened)), attached)
+            if content is not None:
+                return content
+        return _written(rendered(message))
     except MessageError as error:
         # Unlike Django's, Python's errors are not ValueErrors.
         raise ValueError(str(error)) from error
+
+
+#: Attachments of this size, in bytes, are encoded here: Django and Python's generator together need
+#: six times their size in memory, and a Python object for each line several times.
+_LARGE = 4096
+#: Bytes of an encoded line, and of the lines that are encoded together.
+_OF_LINE = 57
+_BLOCK = 1024 * _OF_LINE
+#: Methods that decide how a message is written.
+_WRITERS = {
+    name for name in dir(EmailMultiAlternatives) if callable(getattr(EmailMultiAlternatives, name))
+} - {
+    *("__init__", "attach", "attach_alternative", "attach_file"),
+    *("get_connection", "recipients", "send"),
+}
+
+
+def _with_placeholders(message: EmailMessage) -> tuple[EmailMessage, Mapping[bytes, bytes]]:
+    """Replace large attachments by short random ones.
+
+    Returns:
+        A copy, and each attachment by the line of base64 that stands for it. Nothing is replaced
+        in a message whose class has its own way to write it, since that may sign the content.
+    """
+    kind: Any = type(message)
+    if not _is_written_by_django(kind) or vars(message).keys() & _WRITERS:
+        return message, {}
+    attached: dict[bytes, bytes] = {}
+    attachments: list[Any] = []
+    for item in message.attachments or ():
+        if _is_large_file(item):
+            placeholder = secrets.token_bytes(48)
+            attached[base64.b64encode(placeholder) + b"\r\n"] = item[1]
+            item = (item[0], placeholder, item[2])
+        attachments.append(item)
+    if attached:
+        message = copy.copy(message)
+        message.attachments = attachments
+    return message, attached
+
+
+def _is_large_file(item: Any) -> bool:
+    """Whether Django encodes this attachment with base64, and that is worth sparing it."""
+    return (
+        isinstance(item, tuple)
+        and len(item) == 3
+        and type(item[1]) is bytes
+        and len(item[1]) >= _LARGE
+        and isinstance(item[2], str)
+        and item[2].partition("/")[0].lower() not in ("text", "message", "multipart")
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _is_written_by_django(kind: type[EmailMessage]) -> bool:
+    own = [base for base in kind.__mro__ if not issubclass(EmailMultiAlternatives, base)]
+    return not any(vars(base).keys() & {*_WRITERS, "attachments"} for base in own)
+
+
+def _filled(written: bytes, attached: Mapping[bytes, bytes]) -> bytes | None:
+    """Put the attachments into a message in place of their lines; None: a line isn't there."""
+    buffer = BytesIO()
+    position = 0
+    for line, content in attached.items():
+        start = written.find(line, position)
+        if start < 0 or written.count(line) != 1:
+            return None
+        buffer.write(written[position:start])
+        for begin in range(0, len(content), _BLOCK):
+            encoded = binascii.b2a_base64(
+                memoryview(content)[begin : begin + _BLOCK], newline=False
+            )
+            lines = [encoded[at : at + 76] for at in range(0, len(encoded), 76)]
+            buffer.write(b"\r\n".join([*lines, b""]))
+        position = start + len(line)
+    buffer.write(written[position:])
+    return buffer.getvalue()
 
 
 def _written(content: Any) -> bytes:
@@ -171,6 +256,50 @@ def leaves(message: Message) -> Iterator[Message]:
         return
     for part in message.get_payload():
         yield from leaves(cast(Message, part))
+
+
+#: Text without any header or boundary, after an empty line: an encoded attachment.
+_RUN = re.compile(rb"(?<=\r\n\r\n)[A-Za-z0-9+/\r\n]{8192,}")
+
+
+class Structure:
+    """A serialised message without its encoded attachments, because parsers copy them many times.
+
+    Attributes:
+        parsed: the message, with a short placeholder in place of each attachment.
+    """
+
+    def __init__(self, content: bytes, policy: email.policy.Policy = email.policy.compat32) -> None:
+        mark = secrets.token_hex(16)
+        self._placeholder = re.compile(rf"{mark}\d{{12}}")
+        self._runs: dict[str, memoryview] = {}
+        kept: list[bytes | memoryview] = []
+        view, position = memoryview(content), 0
+        for found in _RUN.finditer(content):
+            start, end = found.span()
+            while content[end - 1 : end] in (b"\r", b"\n"):
+                end -= 1  # the parser drops the line break before a boundary
+            placeholder = f"{mark}{len(self._runs):012}"
+            self._runs[placeholder] = view[start:end]
+            kept += [view[position:start], placeholder.encode()]
+            position = end
+        self.parsed: Any = email.message_from_bytes(
+            b"".join([*kept, view[position:]]), policy=policy
+        )
+
+    def size(self, text: str) -> int:
+        """The length of a part's text with its attachments."""
+        found = self._placeholder.findall(text)
+        return len(text) + sum(len(self._runs[item]) - len(item) for item in found)
+
+    def restore(self) -> None:
+        """Put the attachments back into the parsed message."""
+        for part in self.parsed.walk():
+            text = part.get_payload()
+            if isinstance(text, str) and self._placeholder.search(text):
+                part.set_payload(
+                    self._placeholder.sub(lambda found: str(self._runs[found[0]], "ascii"), text)
+                )
 
 
 def bare_address(address: str, message: EmailMessage) -> str:

@@ -1,5 +1,6 @@
 """A message as bytes and back, body untouched."""
 
+import random
 from email import message_from_bytes
 from email.message import Message
 
@@ -9,9 +10,11 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives
 
 from tests.support.stock import our_bytes
 from tests.transports.smtp.test_bytes import CASES
-from wagtail_smtp.delivery.log.stored_message import freeze, thaw
+from wagtail_smtp.config import crypto
+from wagtail_smtp.delivery.log import stored_message
+from wagtail_smtp.delivery.log.stored_message import PIECE, freeze, thaw
 from wagtail_smtp.exceptions import MessageUnreadable
-from wagtail_smtp.models import LogEntry
+from wagtail_smtp.models import LogEntry, StoredMessage, StoredPiece
 from wagtail_smtp.outbox.worker import Worker
 from wagtail_smtp.transports import mime
 
@@ -212,3 +215,78 @@ def test_an_attribute_that_does_not_fit_is_an_error():
 def test_damage_is_told(content):
     with pytest.raises(MessageUnreadable):
         thaw(content)
+
+
+# Large messages are stored in pieces.
+
+
+def _kept(seed=1):
+    """An entry with a message of several pieces, and the message's bytes."""
+    message = EmailMessage("Hi", "Body", "a@example.com", ["b@example.com"])
+    content = random.Random(seed).randbytes(3 * PIECE)
+    message.attach("a.bin", content, "application/octet-stream")
+    entry = LogEntry.objects.create(state="failed", category="other")
+    frozen = freeze(message)
+    stored_message.keep(entry, frozen.content)
+    return entry, thaw(frozen.content).frozen_content
+
+
+def test_a_large_message_is_the_same_when_it_is_read_again(db):
+    entry, content = _kept()
+    pieces = StoredPiece.objects.filter(entry=entry)
+    assert pieces.count() == 3
+    assert stored_message.load(entry).frozen_content == content
+    sizes = [len(piece.content) for piece in (entry.stored, *pieces)]
+    assert (sum(sizes), max(sizes) < 1.5 * PIECE) == (entry.stored.size, True)
+
+
+def test_what_can_be_compressed_well_takes_one_piece(db):
+    message = EmailMessage("Hi", "Body", "a@example.com", ["b@example.com"])
+    message.attach("a.bin", bytes(20 * PIECE), "application/octet-stream")
+    entry = LogEntry.objects.create(state="failed", category="other")
+    stored_message.keep(entry, freeze(message).content)
+    assert not StoredPiece.objects.exists()
+    assert len(stored_message.load(entry).frozen_content) > 20 * PIECE
+
+
+def test_a_piece_of_another_message_is_damage(db):
+    (entry, _), (other, _) = _kept(1), _kept(2)
+    foreign = StoredPiece.objects.get(entry=other, number=2).content
+    StoredPiece.objects.filter(entry=entry, number=2).update(content=foreign)
+    with pytest.raises(MessageUnreadable, match="damaged"):
+        stored_message.load(entry)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_missing_piece_is_damage(db, number):
+    entry, _ = _kept()
+    StoredPiece.objects.get(entry=entry, number=number).delete()
+    with pytest.raises(MessageUnreadable, match="damaged"):
+        stored_message.load(entry)
+
+
+def test_pieces_are_encrypted(db):
+    entry, _ = _kept()
+    for piece in StoredPiece.objects.filter(entry=entry):
+        assert len(crypto.unseal(bytes(piece.content))) <= PIECE + 32
+
+
+def test_no_piece_is_left_when_the_message_is_deleted(db):
+    entry, _ = _kept()
+    stored_message.discard([entry.pk])
+    assert not StoredMessage.objects.exists()
+    assert not StoredPiece.objects.exists()
+
+
+def test_no_piece_is_left_when_the_message_was_delivered(db, configure):
+    configure(DELIVERY="queued")
+    message = EmailMessage("Hi", "Body", "a@example.com", ["b@example.com"])
+    message.attach("a.bin", random.Random(1).randbytes(2 * PIECE), "application/octet-stream")
+    message.send()
+    assert StoredPiece.objects.exists()
+    Worker().drain()
+    assert (LogEntry.objects.get().state, StoredPiece.objects.count()) == ("sent", 0)
+    [sent] = mail.outbox
+    [attachment] = sent.attachments
+    content = attachment.get_payload(decode=True)
+    assert content == random.Random(1).randbytes(2 * PIECE)

@@ -1,5 +1,6 @@
 """The server receives exactly the bytes that Django's own backend would send."""
 
+import hashlib
 import inspect
 import random
 from email import message_from_bytes, policy
@@ -32,6 +33,22 @@ def _alternatives():
     message.attach("file.bin", bytes(range(256)) * 20, "application/octet-stream")
     message.attach("räum.txt", "Zeile\r\n.\r\nnoch eine", "text/plain")
     return message
+
+
+def _large():
+    """Attachments around the sizes at which encoding begins a line or a block."""
+    message = _message("See below")
+    for number, size in enumerate([4095, 4096, 57 * 1024 - 1, 57 * 1024, 2 * 57 * 1024 + 1]):
+        content = random.Random(number).randbytes(size)
+        message.attach(f"räum {number}.bin", content, "application/octet-stream")
+    message.attachments.append((None, content, "image/png"))
+    message.attach("table.csv", "ä;b\r\n" * 2000, "text/csv")
+    message.attach("binary.txt", b"\xff\n" * 3000, "text/plain")
+    return message
+
+
+def _only_an_attachment():
+    return _message("", attachments=[("a.pdf", b".\r\n" * 5000, "application/pdf")])
 
 
 def _nested():
@@ -73,6 +90,8 @@ CASES = {
     "from a line": lambda: _message("From here\n>From there\n"),
     "headers": lambda: _message(headers={"X-A": "ä" * 100, "Message-ID": "<own@x>"}),
     "alternatives": _alternatives,
+    "large attachments": _large,
+    "only an attachment": _only_an_attachment,
     "nested": _nested,
     "prebuilt parts": _prebuilt,
 }
@@ -133,6 +152,51 @@ def test_the_same_arrives_by_every_way(extensions, settings):
         got = [received.content for received in server.received]
     # A message's last line is ended on the way if it isn't.
     assert got == [item if item.endswith(b"\r\n") else item + b"\r\n" for item in wanted]
+
+
+class Signed(EmailMessage):
+    """Signs what it writes."""
+
+    def message(self, **kwargs):
+        written = super().message(**kwargs)
+        body = b"".join(part.get_payload(decode=True) or b"" for part in written.walk())
+        written["X-Digest"] = hashlib.sha256(body).hexdigest()
+        return written
+
+
+class Compressed(EmailMessage):
+    """Changes its attachments when they are written."""
+
+    def _create_attachment(self, filename, content, mimetype=None):
+        return super()._create_attachment(filename, bytes(reversed(content)), mimetype)
+
+    def _add_attachment(self, msg, filename, content, mimetype):
+        super()._add_attachment(msg, filename, bytes(reversed(content)), mimetype)
+
+
+@pytest.mark.parametrize("kind", [Signed, Compressed])
+def test_a_class_that_writes_its_messages_sees_the_attachments(kind):
+    def make():
+        message = kind("Hi", "Body", "from@example.com", ["to@example.com"])
+        message.attach("a.bin", bytes(range(256)) * 100, "application/octet-stream")
+        return message
+
+    assert our_bytes(make) == stock_bytes(make)
+
+
+def test_so_does_a_message_with_a_method_of_its_own():
+    def make():
+        message = _only_an_attachment()
+        write = message.message
+        message.message = lambda **kwargs: signed(write(**kwargs))
+        return message
+
+    def signed(written):
+        payload = written.get_payload()[-1].get_payload(decode=True)
+        written["X-Digest"] = hashlib.sha256(payload).hexdigest()
+        return written
+
+    assert our_bytes(make) == stock_bytes(make)
 
 
 INJECTED = (

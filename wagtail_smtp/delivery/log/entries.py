@@ -206,7 +206,7 @@ def sender(delivery: DeliveryResult) -> str:
 
 def _size(outgoing: OutgoingMessage | None) -> int:
     try:
-        return len(outgoing.content) if outgoing is not None else 0
+        return outgoing.size if outgoing is not None else 0
     except Exception:
         return 0  # it can't be rendered, which is why it wasn't sent
 

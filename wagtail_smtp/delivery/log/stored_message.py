@@ -8,16 +8,19 @@ rendered again, so signatures remain valid.
 import email
 import email.policy
 import functools
+import hashlib
+import itertools
 import json
 import re
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import Message, MIMEPart
 from email.mime.base import MIMEBase
+from io import BytesIO
 from typing import Any, cast
 
 import django
@@ -36,7 +39,7 @@ from wagtail_smtp.exceptions import (
     StorageFull,
 )
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.models import LogEntry, StoredMessage
+from wagtail_smtp.models import LogEntry, StoredMessage, StoredPiece
 from wagtail_smtp.runtime import process
 from wagtail_smtp.transports import mime
 
@@ -100,8 +103,13 @@ def freeze(prepared: EmailMessage) -> Frozen:
 
 
 def _packed(values: dict[str, Any], content: bytes) -> Frozen:
-    head = json.dumps({"format": FORMAT, **values}).encode()
-    return Frozen(zlib.compress(head + b"\n" + content, 1), len(content))
+    head = json.dumps({"format": FORMAT, **values}).encode() + b"\n"
+    packer, buffer = zlib.compressobj(1), BytesIO()
+    buffer.write(packer.compress(head))
+    for start in range(0, len(content), _BLOCK):
+        buffer.write(packer.compress(memoryview(content)[start : start + _BLOCK]))
+    buffer.write(packer.flush())
+    return Frozen(buffer.getvalue(), len(content))
 
 
 def _headers(prepared: EmailMessage, content: bytes) -> dict[str, str]:
@@ -110,7 +118,7 @@ def _headers(prepared: EmailMessage, content: bytes) -> dict[str, str]:
     if type(prepared).message is EmailMessage.message:
         return own
     present = {name.lower() for name in own}
-    written = email.message_from_bytes(content.partition(b"\r\n\r\n")[0], policy=email.policy.SMTP)
+    written = email.message_from_bytes(content[: _end_of_head(content)], policy=email.policy.SMTP)
     for name, value in written.items():
         lower = name.lower()
         if lower not in present and lower not in _FIELDS and not is_mime(lower):
@@ -149,8 +157,13 @@ def thaw(content: bytes) -> "FrozenMessage":
         MessageUnreadable: it is damaged.
         MessageLocked: it was written in another format, by another release.
     """
+    return _thawed([content])
+
+
+def _thawed(pieces: Iterable[bytes]) -> "FrozenMessage":
+    """Do the same with content in pieces; none is asked for beyond the message's end."""
     try:
-        head, _newline, written = zlib.decompress(content).partition(b"\n")
+        head, written = _unpacked(pieces)
         values = json.loads(head)
         written_as = values.pop("format")
     except (zlib.error, ValueError, KeyError, AttributeError) as error:
@@ -161,6 +174,35 @@ def thaw(content: bytes) -> "FrozenMessage":
         return FrozenMessage(values, written)
     except (KeyError, TypeError) as error:
         raise MessageUnreadable("The stored message is damaged.") from error
+
+
+def _unpacked(pieces: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """The values and the message in compressed pieces, without copying the message."""
+    blocks = _decompressed(pieces)
+    head, newline, rest = b"", b"", b""
+    for block in blocks:
+        head, newline, rest = (head + block).partition(b"\n")
+        if newline:
+            break
+    buffer = BytesIO()
+    buffer.write(rest)
+    for block in blocks:
+        buffer.write(block)
+    return head, buffer.getvalue()
+
+
+def _decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj()
+    for piece in pieces:
+        left = piece
+        while left and not unpacker.eof:
+            yield unpacker.decompress(left, _BLOCK)
+            left = unpacker.unconsumed_tail
+        if unpacker.eof:
+            return
+    yield unpacker.flush()
+    if not unpacker.eof:
+        raise zlib.error("incomplete")
 
 
 _MODERN = django.VERSION >= (6, 0)
@@ -241,9 +283,10 @@ class FrozenMessage(EmailMultiAlternatives):
         Raises:
             MessageUnreadable: a part's charset is unknown.
         """
-        parsed = email.message_from_bytes(self.frozen_content, policy=email.policy.SMTP)
+        structure = mime.Structure(self.frozen_content, email.policy.SMTP)
+        structure.restore()
         try:
-            self._unpack(parsed)
+            self._unpack(structure.parsed)
         except (LookupError, ValueError) as error:
             raise MessageUnreadable(f"A part of the message can't be read: {error}") from error
 
@@ -273,7 +316,8 @@ def _from_line(from_email: str, encoding: Any) -> bytes:
     """The From header as Django renders it, with its line endings."""
     fields = EmailMessage("", "", from_email, ["to@example.com"])
     fields.encoding = encoding
-    head = mime.to_bytes(fields).partition(b"\r\n\r\n")[0] + b"\r\n"
+    content = mime.to_bytes(fields)
+    head = content[: _end_of_head(content)] + b"\r\n"
     return _FROM.search(head)[0]  # type: ignore[index]
 
 
@@ -282,9 +326,15 @@ _FROM = re.compile(rb"^From:.*\r\n(?:[ \t].*\r\n)*", re.IGNORECASE | re.MULTILIN
 
 
 def _with_from(content: bytes, line: bytes) -> bytes | None:
-    head, separator, body = content.partition(b"\r\n\r\n")
-    changed, count = _FROM.subn(lambda _found: line, head + b"\r\n")
-    return changed + separator[2:] + body if count == 1 else None
+    end = _end_of_head(content)
+    changed, count = _FROM.subn(lambda _found: line, content[:end] + b"\r\n")
+    return b"".join((changed, memoryview(content)[end + 2 :])) if count == 1 else None
+
+
+def _end_of_head(content: bytes) -> int:
+    """Where the last line of the headers ends."""
+    found = content.find(b"\r\n\r\n")
+    return len(content) if found < 0 else found
 
 
 def _parts(whole: MIMEPart, body: MIMEPart | None) -> Iterator[tuple[MIMEPart, bool]]:
@@ -325,7 +375,7 @@ class _Written(Message):
         super().__init__(policy=fields.policy if fields is not None else email.policy.compat32)
         self._fields = fields
         self._content = content
-        head = content.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+        head = content[: _end_of_head(content)] + b"\r\n\r\n"
         parsed = email.message_from_bytes(head)
         if fields is None:
             self._headers = list(parsed.raw_items())
@@ -338,14 +388,15 @@ class _Written(Message):
         """The whole message, with ``linesep`` as line ending."""
         written = self._content
         if self._fields is not None:
-            head, separator, body = self._content.partition(b"\r\n\r\n")
+            end = _end_of_head(self._content)
             own = self._fields.policy.clone(linesep="\r\n")
             fields = b"".join(
                 own.fold_binary(name, value)
                 for name, value in self._fields.raw_items()
                 if not is_mime(name.lower())
             )
-            written = _mime_lines(head) + fields + separator[2:] + body
+            head = _mime_lines(self._content[:end])
+            written = b"".join((head, fields, memoryview(self._content)[end + 2 :]))
         return written if linesep == "\r\n" else written.replace(b"\r\n", linesep.encode())
 
     def as_string(self, *args: Any, **kwargs: Any) -> str:
@@ -370,6 +421,10 @@ def is_mime(lower: str) -> bool:
     return lower == "mime-version" or lower.startswith("content-")
 
 
+#: Bytes that are compressed or decompressed at a time, and compressed bytes of a piece: a row. Each
+#: step, in this process, the driver and the database, holds a few copies of a row in memory.
+_BLOCK = 1024 * 1024
+PIECE = 512 * 1024
 #: Percentage of the quota at which ADMINS are alerted.
 WARN_AT = 80
 #: Message size, in bytes, that MySQL and MariaDB always accept, and an allowance for the rest of
@@ -383,14 +438,52 @@ def keep(entry: LogEntry, frozen: bytes) -> None:
     """Store the message of an entry, as returned by :func:`freeze`.
 
     Raises:
-        StorageFull: the quota would be exceeded, or the message is larger than the database
-            accepts. Nothing was written, and the transaction can still be used.
+        StorageFull: the quota would be exceeded, or a piece is larger than the database accepts.
+            Nothing was written, and the transaction can still be used.
     """
-    content = crypto.seal(frozen)
-    _check_size(content)
-    _usage.add(len(content))
+    first, *others = [crypto.seal(piece) for piece in _in_pieces(frozen)]
+    _check_size(first)
+    size = len(first) + sum(map(len, others))
+    _usage.add(size)
     # By primary key: otherwise ``entry.stored`` would be cached even after a rollback.
-    StoredMessage.objects.create(entry_id=entry.pk, content=content, size=len(content))
+    StoredMessage.objects.create(entry_id=entry.pk, content=first, size=size)
+    for number, content in enumerate(others, 1):
+        StoredPiece.objects.create(entry_id=entry.pk, number=number, content=content)
+
+
+def _in_pieces(frozen: bytes) -> Iterator[bytes]:
+    """Split a message. Each piece begins with the digest of the one before, so none fits others."""
+    piece = frozen[:PIECE]
+    yield piece
+    for start in range(PIECE, len(frozen), PIECE):
+        piece = hashlib.sha256(piece).digest() + frozen[start : start + PIECE]
+        yield piece
+
+
+def _read_pieces(content: bytes, entry_id: int) -> Iterator[bytes]:
+    """Decrypt the first piece, then read and decrypt the others one by one."""
+    piece = crypto.unseal(content)
+    yield piece
+    rows = StoredPiece.objects.using(db_connections.write_alias()).filter(entry=entry_id)
+    for number in itertools.count(1):
+        found = rows.filter(number=number).values_list("content", flat=True).first()
+        if found is None:
+            return
+        digest = hashlib.sha256(piece).digest()
+        piece = crypto.unseal(bytes(found))
+        if not piece.startswith(digest):
+            raise MessageUnreadable("The stored message is damaged.")
+        yield piece[len(digest) :]
+
+
+def discard(entries: Iterable[int]) -> None:
+    """Delete the messages of entries, given by key.
+
+    Without a transaction, an interruption leaves incomplete messages, which can be deleted again.
+    """
+    alias = db_connections.write_alias()
+    for model in (StoredPiece, StoredMessage):
+        model._default_manager.using(alias).filter(entry__in=entries)._raw_delete(alias)
 
 
 def _check_size(content: bytes) -> None:
@@ -421,15 +514,19 @@ def load(entry: LogEntry) -> FrozenMessage:
         MessageLocked: it can't be decrypted, or another release wrote it.
     """
     stored = StoredMessage.objects.using(db_connections.write_alias()).filter(entry=entry)
-    return opened(stored.values_list("content", flat=True).first())
+    return opened(stored.values_list("content", flat=True).first(), entry.pk)
 
 
-def opened(content: bytes | memoryview | None) -> FrozenMessage:
-    """Decrypt a row's content (None: there is no row); raises what :func:`load` raises."""
+def opened(content: bytes | memoryview | None, entry_id: int) -> FrozenMessage:
+    """Decrypt the message of an entry; raises what :func:`load` raises.
+
+    Args:
+        content: of its :class:`StoredMessage`; None: there is none.
+    """
     if content is None:
         raise MessageUnreadable("The message is not stored any more.")
     try:
-        return thaw(crypto.unseal(bytes(content)))
+        return _thawed(_read_pieces(bytes(content), entry_id))
     except SecretUnreadable as error:
         raise MessageLocked(
             "The stored message can't be decrypted: this process lacks the key it was stored with."

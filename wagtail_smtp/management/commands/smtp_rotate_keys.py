@@ -12,7 +12,7 @@ from wagtail_smtp.exceptions import SecretUnreadable
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.management import EmailCommand
-from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMessage
+from wagtail_smtp.models import DeliverySettings, OAuthToken, Secret, StoredMessage, StoredPiece
 
 #: How many messages to list at a time.
 _BATCH = 500
@@ -80,10 +80,15 @@ class Command(EmailCommand):
         # Writing locks the row, so its content can't change before the next update.
         if not row.update(size=F("size")):
             return None
-        content = _newest(crypto.reseal, bytes(row.values_list("content", flat=True).get()))
-        if content is not None:
-            row.update(content=content, size=len(content))
-        return content is not None
+        entry = row.values_list("entry", flat=True).get()
+        pieces = StoredPiece.objects.using(write_alias()).filter(entry=entry)
+        others = [pieces.filter(pk=piece) for piece in pieces.values_list("pk", flat=True)]
+        for part in (row, *others):
+            content = _newest(crypto.reseal, bytes(part.values_list("content", flat=True).get()))
+            if content is None:
+                return False
+            part.update(content=content)
+        return True
 
 
 def _newest(rotate: Callable[[T], T], encrypted: T) -> T | None:

@@ -10,6 +10,7 @@ import smtplib
 import socket
 import ssl
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from wagtail_smtp.exceptions import (
@@ -59,22 +60,22 @@ class SMTPStream:
         self._buffer = b""
         sock.settimeout(timeout)
 
-    def write(self, data: bytes) -> None:
-        """Write all of ``data`` to the socket.
+    def write(self, *parts: bytes) -> None:
+        """Write all parts to the socket, one after the other.
 
         Raises:
             IncompleteWrite: the connection failed, or the server stopped reading, before the
                 last byte was written.
         """
-        deadline = time.monotonic() + self._timeout + len(data) / _SLOWEST
-        view = memoryview(data)
+        deadline = time.monotonic() + self._timeout + sum(map(len, parts)) / _SLOWEST
         try:
-            while view:
-                # An error here means that nothing of this chunk was sent: over TLS, the server
-                # can't read an incomplete record either.
-                view = view[self.sock.send(view[:_CHUNK]) :]
-                if view and time.monotonic() > deadline:
-                    raise TimeoutError("the server reads the message too slowly")
+            for chunk in _chunks(parts):
+                while chunk:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError("the server reads the message too slowly")
+                    # An error here means that nothing of this chunk was sent: over TLS, the server
+                    # can't read an incomplete record either.
+                    chunk = chunk[self.sock.send(chunk) :]
         except OSError as error:
             raise IncompleteWrite(f"the connection failed while sending: {error}") from error
 
@@ -164,6 +165,26 @@ class SMTPStream:
     def close(self) -> None:
         """Close the socket without sending anything, as a forked child must."""
         self.sock.close()
+
+
+def _chunks(parts: Sequence[bytes]) -> Iterator[memoryview]:
+    """Join parts into chunks, without copying a large one as a whole."""
+    waiting: list[memoryview] = []
+    left = _CHUNK
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            waiting.append(view[:left])
+            view, left = view[left:], left - len(waiting[-1])
+            if not left:
+                yield _joined(waiting)
+                waiting, left = [], _CHUNK
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(views: list[memoryview]) -> memoryview:
+    return views[0] if len(views) == 1 else memoryview(b"".join(views))
 
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?!\d)")

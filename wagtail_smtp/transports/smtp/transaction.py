@@ -151,7 +151,7 @@ class Transaction:
     ) -> tuple[tuple[Recipient, ...], str]:
         head = b"".join(line for _phase, line in commands)
         phases = [phase for phase, _line in commands]
-        self._transmit(b"%bBDAT %d LAST\r\n%b" % (head, len(content), content), phases)
+        self._transmit(b"%bBDAT %d LAST\r\n" % (head, len(content)), content, phases=phases)
         replies: list[Reply] = []
         try:
             for phase in phases:
@@ -188,12 +188,12 @@ class Transaction:
         self.in_step = not (groups_data and replies[-1].code == 354)
         recipients = self._classify_commands(replies, addresses, reset)
         if self._offers.chunking:
-            self._transmit(b"BDAT %d LAST\r\n%b" % (len(content), content))
+            self._transmit(b"BDAT %d LAST\r\n" % len(content), content)
         else:
             if not groups_data:
                 self._ask([("data", b"DATA\r\n")], replies)
             self._begin_data(replies[-1])
-            self._transmit(_dot_stuffed(content) + b".\r\n")
+            self._transmit(*_dot_stuffed(content), b".\r\n")
         final = self._read("reply")
         self.is_finished = True
         return recipients, self._classify_final(final)
@@ -296,14 +296,14 @@ class Transaction:
             self.in_step = False
             raise connection_lost(self._name, "mail", error) from error
 
-    def _transmit(self, data: bytes, phases: Sequence[str] = ()) -> None:
+    def _transmit(self, *parts: bytes, phases: Sequence[str] = ()) -> None:
         """Write data that ends with the message's last byte.
 
         Args:
-            phases: phases of the commands in ``data``, whose replies come first.
+            phases: phases of the commands in the first part, whose replies come first.
         """
         try:
-            self._stream.write(data)
+            self._stream.write(*parts)
         except IncompleteWrite as error:
             self.in_step = False
             raise self._last_reply([*phases, "body"]) or connection_lost(
@@ -352,8 +352,7 @@ def _path(address: str) -> bytes:
     return address.encode("ascii")
 
 
-def _dot_stuffed(content: bytes) -> bytes:
-    """Double the dot at the start of each line (RFC 5321 4.5.2)."""
-    if content.startswith(b"."):
-        content = b"." + content
-    return content.replace(b"\n.", b"\n..")
+def _dot_stuffed(content: bytes) -> tuple[bytes, bytes]:
+    """Double the dot at the start of each line (RFC 5321 4.5.2); the result is in two parts."""
+    # Without such a dot, replace() doesn't copy.
+    return b"."[: content.startswith(b".")], content.replace(b"\n.", b"\n..")
