@@ -82,9 +82,9 @@ $(VENV)/.mariadb: $(VENV)/.installed
 test-mariadb: $(VENV)/.mariadb  ## Run all but the browser tests on their own MariaDB server
 	$(BIN)/python -m tests.support.with_server mariadb $(ON_SERVER)
 
-test-codes: $(VENV)/.installed  ## Test with packages that send codes and login links, and with django-health-check
+test-codes: $(VENV)/.installed  ## Test with packages that send codes and login links
 	$(BIN)/python -m pip install --quiet --editable '.[test-codes]'
-	$(BIN)/python -m pytest tests/configurations/test_codes.py tests/diagnostics/test_health.py
+	$(BIN)/python -m pytest tests/configurations/test_codes.py
 
 # Application servers; the tests use those that are installed.
 SERVERS := gevent pyuwsgi uvicorn
@@ -101,7 +101,8 @@ fuzz: $(VENV)/.installed  ## Send 10,000 unusual messages each way, and check th
 	WAGTAIL_SMTP_FUZZ=10000 $(BIN)/python -m pytest --timeout 0 tests/delivery/log/test_odd_messages.py
 
 screenshots: $(VENV)/.installed  ## Update the pictures of README and docs
-	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py
+	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py \
+	  tests/browser/test_tutorials.py
 
 DOCS := .venv-docs
 

@@ -7,13 +7,16 @@ import ast
 import inspect
 import re
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.core.management import load_command_class
 from django.dispatch import Signal
+from django.test import Client
 
 from wagtail_smtp import checks, exceptions, signals
 from wagtail_smtp.causes import GROUPS
@@ -129,19 +132,45 @@ def test_every_picture_says_what_it_shows_and_is_small() -> None:
                 assert (page.parent / file).stat().st_size < 100_000, path
 
 
-def test_no_text_of_the_package_names_a_file_of_the_documentation() -> None:
-    """Users of the wheel don't have it."""
-    package = ROOT / "wagtail_smtp"
-    files = [*package.rglob("*.py"), *package.rglob("*.html"), *package.rglob("*.po")]
-    named = [str(file) for file in files if re.search(r"docs/[\w/-]*\.md", file.read_text())]
-    assert named == []
+def package_text(*endings: str) -> str:
+    """All files of the package with these endings."""
+    files = sorted((ROOT / "wagtail_smtp").rglob("*"))
+    return "\n".join(file.read_text() for file in files if file.suffix in endings)
+
+
+def test_no_text_of_the_package_names_a_file_of_the_repository() -> None:
+    """Users of the wheel have no docs, Makefile or tests."""
+    text = package_text(".py", ".html", ".txt", ".po", ".js")
+    there = {path.name for path in ROOT.iterdir()} - {"wagtail_smtp", "LICENSE", "docs", "tests"}
+    there = {name for name in there if re.match(r"\w", name)}
+    names = "|".join(map(re.escape, sorted(there - {"build", "dist"})))
+    assert {"README.md", "Makefile"} <= there
+    assert re.findall(rf"\b(?:{names})(?!\w)|\b(?:docs|tests)/\S*", text) == []
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "demo" in targets
+    assert re.findall(rf"`make (?:{'|'.join(targets)})\b", text) == []
 
 
 def test_pages_that_the_package_links_to_exist() -> None:
-    text = "".join(file.read_text() for file in (ROOT / "wagtail_smtp").rglob("*.py"))
-    names = re.findall(r"documentation\(f?[\"']([\w/-]+)\.html", text)
-    assert names
+    text = package_text(".py", ".html")
+    names = re.findall(r"documentation(?:\(f?| )[\"']([\w/-]+)\.html", text)
+    assert len(names) > 5
     assert [name for name in names if not (DOCS / f"{name}.md").is_file()] == []
+
+
+def test_pages_of_the_admin_link_to_the_documentation(
+    admin_client: Client, configure: Callable[..., None]
+) -> None:
+    configure(DOCUMENTATION_URL="https://docs.example.org/email/")
+    paths = ("/admin/snippets/wagtail_smtp/settingsset/add/", "/admin/email/troubleshooting/")
+    pages = [admin_client.get(path).content.decode() for path in paths]
+    found = [re.findall(r'"https://docs\.example\.org/email/([^"]+)\.html"', p) for p in pages]
+    assert {"how-to/microsoft-and-google", "reference/providers/amazon-ses"} <= {*found[0]}
+    assert {"how-to/microsoft-and-google", "how-to/fix-a-failing-server"} == {*found[1]}
+    linked = {*found[0], *found[1]}
+    assert [page for page in linked if not (DOCS / f"{page}.md").is_file()] == []
+    # Each email provider has its own.
+    assert len([page for page in linked if "/providers/" in page]) == len(PROVIDERS)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -289,3 +318,48 @@ def test_every_email_provider_is_documented() -> None:
     assert len(listed) == len(labels)
     assert all(any(label.startswith(name) for name in listed) for label in labels)
     assert set(listed.values()) == pages
+
+
+#: In bold on the pages of email providers: the steps that all have.
+BUTTONS = {"Send with", "Send test email", "Save", "Review and reload"}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS.values(), ids=lambda provider: provider.slug)
+def test_every_field_of_an_email_provider_is_documented(provider: Any) -> None:
+    page = REFERENCE / "providers" / f"{provider.slug.replace('_', '-')}.md"
+    named = set(re.findall(r"\*\*([^*]+)\*\*", page.read_text())) - BUTTONS
+    fields = {str(option.label) for option in provider.options}
+    assert named - {"Certificates of a private authority"} == fields
+    assert f"*{str(provider.label).partition(' (no longer')[0]}*" in page.read_text()
+
+
+#: In italics or bold in the steps of guides, but not a text of the plugin: Wagtail's, the demo's,
+#: examples and stressed words.
+OTHER_LABELS = {
+    "add smtp settings set",
+    "can access wagtail admin",
+    "contact form",
+    "every",
+    "inbox",
+    "newsletter provider",
+    "redirect address",
+    "testing: all mail to qa",
+}
+
+
+def test_every_label_in_the_steps_of_a_guide_is_on_a_page_of_the_admin() -> None:
+    package = package_text(".py", ".html").lower()
+    pages = [*(DOCS / "how-to").glob("*.md"), *(DOCS / "tutorials").glob("*.md")]
+    missing = []
+    for page in pages:
+        if page.name == "microsoft-and-google.md":  # most of it is about their pages
+            continue
+        for line in re.findall(r"^\d+\. .+(?:\n   .+)*", prose(page), re.MULTILINE):
+            for _stars, text in re.findall(r"(?<!\*)(\*\*?)(?=\S)([^*]+)\1", line):
+                for label in " ".join(text.split()).split(" → "):
+                    text = re.escape(label.rstrip(".:").lower())
+                    if label.lower() not in OTHER_LABELS and not re.search(
+                        rf"[\"'>“]{text}[\"'<”.:]", package
+                    ):
+                        missing.append(f"{page.name}: {label}")
+    assert missing == []

@@ -108,7 +108,7 @@ def test_messages_waiting_for_a_long_time(make_set, reload, configure, settings)
 @pytest.mark.django_db(transaction=True)
 def test_django_health_check():
     """Its page runs checks in threads, so the test can't use a transaction."""
-    pytest.importorskip("health_check", reason="the extra test-codes is not installed")
+    pytest.importorskip("health_check", reason="the extra test is outdated")
     from asgiref.sync import async_to_sync
     from health_check.views import HealthCheckView
 

@@ -7,6 +7,7 @@ from django.utils.html import format_html, format_html_join
 
 from wagtail_smtp.admin.banner import banner_for
 from wagtail_smtp.admin.sets.overview import failing
+from wagtail_smtp.conf import conf
 
 register = template.Library()
 
@@ -29,6 +30,12 @@ def _link(part, is_address):
     if is_address:
         return format_html('<a href="{0}" rel="noopener noreferrer">{0}</a>', part)
     return part
+
+
+@register.simple_tag
+def wagtail_smtp_documentation(page):
+    """Return the address of a page of the documentation, such as ``how-to/oauth.html``."""
+    return conf.documentation(page)
 
 
 @register.inclusion_tag("wagtail_smtp/banner.html", takes_context=True)

@@ -6,6 +6,9 @@ from typing import Any
 
 from django import forms
 from django.core.validators import RegexValidator
+from django.utils.functional import lazy
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -14,6 +17,7 @@ from wagtail.admin.forms import WagtailAdminModelForm
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 
 from wagtail_smtp.admin.base import SecretField
+from wagtail_smtp.conf import conf
 from wagtail_smtp.transports.esp import catalog
 from wagtail_smtp.transports.esp.catalog import INSTALL, PROVIDERS, field_name
 
@@ -197,6 +201,16 @@ class ESPForm(_OptionsForm, WagtailAdminModelForm):
         return json.dumps(keys) if all(keys.values()) else ""
 
 
+def _help(esp):
+    """The email provider's hint, and a link to its page in the documentation."""
+    page = conf.documentation(f"reference/providers/{esp.slug.replace('_', '-')}.html")
+    link = '<a href="{}" target="_blank" rel="noopener noreferrer">{}</a>'
+    return format_html("{} " + link, esp.hint, page, _("Set-up guide (opens in a new tab)"))
+
+
+#: When it is shown: the page is in the reader's language, and its address is a setting.
+_lazy_help = lazy(_help, SafeString)
+
 #: Shows the fields of the chosen email provider.
 ESP_PANEL = MultiFieldPanel(
     [
@@ -204,7 +218,7 @@ ESP_PANEL = MultiFieldPanel(
             MultiFieldPanel(
                 [FieldPanel(field_name(esp.slug, option.name)) for option in esp.options],
                 heading=esp.label,
-                help_text=esp.hint,
+                help_text=_lazy_help(esp),
                 attrs={FOR: esp.slug},
             )
             for esp in PROVIDERS.values()

@@ -1,0 +1,328 @@
+"""Every block of code in the documentation works: it is run, or listed here with the reason."""
+
+import configparser
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from cryptography.fernet import Fernet
+from django.core.mail import EmailMessage, send_mail
+from django.core.management import call_command, load_command_class
+from django.urls import resolve
+
+from tests.processes.test_outbox_tasks import RQ_WORKER
+from tests.support.servers.smtp_server import SMTPServer
+from wagtail_smtp import signals
+from wagtail_smtp.conf import REDIRECT_VARIABLE
+from wagtail_smtp.testing import EmailDelivery, email_delivery
+
+__all__ = ["email_delivery"]
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+RECIPES = "tests/configurations/test_recipes.py runs it in a new project"
+#: Blocks that are not run here, by page and first line, and why.
+NOT_RUN = {
+    ("how-to/install.md", "INSTALLED_APPS = ["): RECIPES,
+    ("how-to/install.md", "WAGTAIL_SMTP = {"): RECIPES,
+    (
+        "how-to/install.md",
+        'MAILERS = {"default": {"BACKEND": "wagtail_smtp.backend.EmailBackend"}}',
+    ): RECIPES,
+    ("contributing/architecture.md", "apps | templatetags | urls | wagtail_hooks"): (
+        "import-linter checks the layers in setup.cfg"
+    ),
+    ("how-to/microsoft-and-google.md", "Connect-ExchangeOnline"): "it needs Exchange Online",
+}
+#: ``make docs`` builds these. The reader's browser draws Mermaid's.
+DIRECTIVES = ("{toctree}", "{eval-rst}", "mermaid")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code, where it begins, and its language."""
+
+    page: str
+    line: int
+    language: str
+    code: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The page and the first line."""
+        return self.page, self.code.partition("\n")[0]
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def _blocks() -> list[Block]:
+    found = []
+    for path in sorted(DOCS.rglob("*.md")):
+        if "_build" in path.parts:
+            continue
+        page, text = path.relative_to(DOCS).as_posix(), path.read_text()
+        for match in re.finditer(r"^( *)```(\S*)\n(.*?)^\1```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(Block(page, line, match[2], textwrap.dedent(match[3])))
+    return [block for block in found if block.language not in DIRECTIVES]
+
+
+BLOCKS = _blocks()
+#: Pages and first lines of the examples below.
+EXAMPLES: set[tuple[str, str]] = set()
+
+
+def example(page: str, first: str) -> Any:
+    """Give a test the code of the block of a page that begins with the line ``first``."""
+    [block] = [block for block in BLOCKS if block.key == (page, first)]
+    EXAMPLES.add(block.key)
+    return pytest.mark.parametrize("code", [block.code], ids=[str(block)])
+
+
+def each(language: str, pattern: str = "") -> Any:
+    """Give a test each block in a language in which a pattern is found."""
+    found = [block for block in _run(language) if re.search(pattern, block.code, re.MULTILINE)]
+    assert found
+    return pytest.mark.parametrize("block", found, ids=str)
+
+
+def _run(language: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language == language and block.key not in NOT_RUN]
+
+
+SETTINGS = r"^(WAGTAIL_SMTP|MAILERS|TASKS|INSTALLED_APPS|LOGGING|DATABASES|CACHES) = "
+URLS = "^urlpatterns = "
+
+
+def test_every_block_is_run_or_listed() -> None:
+    assert {block.key for block in BLOCKS} >= set(NOT_RUN)
+    languages = {"python", "console", "ini", "text"}
+    assert [str(b) for b in BLOCKS if b.language not in languages and b.key not in NOT_RUN] == []
+    for block in _run("python"):
+        kinds = [bool(re.search(kind, block.code, re.M)) for kind in (SETTINGS, URLS)]
+        assert sum([*kinds, block.key in EXAMPLES]) == 1, str(block)
+
+
+def needed(package: str) -> None:
+    """Skip the test without a package of the extra "test", or fail if none may be missing."""
+    try:
+        __import__(package)
+    except ImportError:
+        reason = f"{package} is not installed: pip install --editable '.[test]'"
+        if os.environ.get("WAGTAIL_SMTP_REQUIRE_DOCS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+# Settings and URLs: a process starts with them, and `check` finds nothing.
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import django
+from django.conf import settings
+from django.core.management import call_command
+from tests import settings as tested
+
+given = {name: getattr(tested, name) for name in dir(tested) if name.isupper()}
+installed, standard = given["INSTALLED_APPS"], given["WAGTAIL_SMTP"]["STANDARD"]
+exec(sys.stdin.read(), given)
+apps = given["INSTALLED_APPS"]
+if ... in apps:
+    # The first placeholder means all the others.
+    rest = [app for app in installed if app not in apps]
+    at = apps.index(...)
+    given["INSTALLED_APPS"] = [app for app in [*apps[:at], *rest, *apps[at:]] if app is not ...]
+given["WAGTAIL_SMTP"] = {"STANDARD": standard} | given["WAGTAIL_SMTP"]
+settings.configure(**{name: value for name, value in given.items() if name.isupper()})
+django.setup()
+call_command("check", fail_level="WARNING")
+"""
+
+
+@each("python", SETTINGS)
+def test_settings(block: Block) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        | {"EMAIL_ENCRYPTION_KEY": Fernet.generate_key().decode()},
+        input=block.code,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@each("python", URLS)
+def test_urls(block: Block, settings: Any) -> None:
+    if "health_check" in block.code:
+        needed("health_check")
+    urls = ModuleType("urls")
+    exec(block.code, urls.__dict__)
+    settings.ROOT_URLCONF = urls
+    call_command("check", fail_level="WARNING")
+    if "wagtail_smtp.urls" in block.code:
+        assert resolve(f"/email/webhooks/{uuid4()}/mailgun/").url_name == "webhook"
+
+
+# Examples
+
+
+@example("how-to/categories.md", 'message.email_category = "invoice"')
+def test_the_category_of_a_message(code: str, email_delivery: EmailDelivery) -> None:
+    message = EmailMessage("Invoice", "", None, ["ada@example.org"])
+    exec(code, {"message": message})
+    assert [sent.category for sent in email_delivery.sent] == ["invoice"]
+
+
+@example("how-to/categories.md", "import wagtail_smtp")
+def test_the_category_of_a_block(code: str, email_delivery: EmailDelivery) -> None:
+    exec(code, {"order": SimpleNamespace(send_invoice=_send_invoice)})
+    assert [sent.category for sent in email_delivery.sent] == ["invoice"]
+
+
+@example("how-to/test-your-code.md", "def test_the_invoice(email_delivery):")
+def test_tests_of_a_project(code: str, email_delivery: EmailDelivery) -> None:
+    import wagtail_smtp
+
+    def send_invoice(order: object) -> None:
+        with wagtail_smtp.email_category("invoice"):
+            _send_invoice()
+
+    tests: dict[str, Any] = {"send_invoice": send_invoice, "order": None}
+    exec(code, tests)
+    tests["test_the_invoice"](email_delivery)
+    email_delivery.sent.clear()
+    tests["test_staging"](email_delivery)
+
+
+def _send_invoice() -> None:
+    send_mail("Invoice", "", None, ["customer@example.org"])
+
+
+@example("reference/exceptions-and-signals.md", "from django.dispatch import receiver")
+def test_a_receiver(
+    code: str, email_delivery: EmailDelivery, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    try:
+        email_delivery.redirect_all_to()  # no address: email is blocked
+        send_mail("Hello", "", None, ["ada@example.org"], fail_silently=True)
+    finally:
+        assert signals.message_failed.disconnect(names["count"])
+    assert "An email was not sent: other" in capsys.readouterr().out
+
+
+@pytest.mark.django_db(transaction=True)
+@example("how-to/queue.md", "from celery import shared_task")
+def test_the_task_for_celery(code: str) -> None:
+    needed("celery")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["deliver_email"].apply(throw=True).successful()
+
+
+# Commands
+
+
+@pytest.fixture
+def site(
+    email_delivery: EmailDelivery, make_set: Callable[..., Any], smtp_server: SMTPServer
+) -> None:
+    """A site with the sets that the commands name."""
+    for name in ("Main office", "Newsletter"):
+        make_set(smtp_server, name=name)
+
+
+#: Commands that are not run here, and why.
+COMMANDS_NOT_RUN = {
+    ("migrate",): "the tests' database is migrated",
+    ("collectstatic",): "tests/configurations/test_wagtail_start.py runs it",
+    ("db_worker",): "tests/processes/test_outbox_tasks.py runs it",
+    RQ_WORKER: "tests/processes/test_outbox_tasks.py runs it",
+}
+
+
+@each("console")
+def test_console(block: Block, site: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for line in block.code.splitlines():
+        assert line.startswith("$ "), line
+        command, *arguments = shlex.split(line[2:], comments=True)
+        if command == "python" and arguments[0] == "manage.py":
+            manage(*arguments[1:])
+        elif (command, arguments[0]) == ("pip", "install"):
+            pip_install(arguments[-1])
+        elif command == "make":
+            target = f"\n{arguments[0]}:"
+            assert target in (ROOT / "Makefile").read_text(), line
+        else:
+            run(line[2:])
+
+
+def manage(name: str, *arguments: str) -> None:
+    """Run a command of ``manage.py``, unless it is listed."""
+    if (name, *arguments) not in COMMANDS_NOT_RUN:
+        call_command(name, *arguments)
+
+
+def pip_install(requirement: str) -> None:
+    """The extras of the package exist."""
+    name, _, extras = requirement.rstrip("]").partition("[")
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    if name == project["name"] and extras:
+        assert set(extras.split(",")) <= set(project["optional-dependencies"])
+
+
+def run(line: str) -> None:
+    """Run what is neither Django's nor an installation, in a shell of its own."""
+    python = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{python}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-ec", line], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    if line.startswith("export"):
+        assert line.startswith(f"export {REDIRECT_VARIABLE}=")
+    if "Fernet" in line:
+        Fernet(done.stdout.strip())
+
+
+@each("ini")
+def test_service(block: Block) -> None:
+    unit = configparser.ConfigParser(strict=True, interpolation=None)
+    unit.read_string(block.code)
+    assert {"Unit", "Service", "Install"} == set(unit.sections())
+    check_manage_py(unit["Service"]["ExecStart"])
+
+
+@each("text")
+def test_procfile_and_crontab(block: Block) -> None:
+    for line in block.code.splitlines():
+        # A line of a Procfile, or a time and a command.
+        fields = re.fullmatch(r"\w+: (.+)|(?:[\d*/,-]+ ){5}(.+)", line)
+        assert fields, line
+        if "manage.py" in line:
+            check_manage_py(fields[1] or fields[2])
+
+
+def check_manage_py(line: str) -> None:
+    """The command and its options exist."""
+    name, *options = shlex.split(line.partition("manage.py ")[2])
+    load_command_class("wagtail_smtp", name).create_parser("manage.py", name).parse_args(options)
