@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,20 +73,22 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo(demo_folder: Path) -> Iterator[str]:
     """The running demo's address, with data of its own."""
+    with running_demo(demo_folder) as url:
+        yield url
+
+
+@contextmanager
+def running_demo(folder: Path, program: str = "example_site", **environment: str) -> Iterator[str]:
+    """Run a program that is the demo, with its data in ``folder``; its address."""
     browser_path()
     port = free_ports(4)
-    folder = demo_folder
-    environment = {
-        **{k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
-        "DEMO_DIR": str(folder),
-        "PORT": str(port),
-    }
+    inherited = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     log = folder / "output.txt"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "example_site"],
+            [sys.executable, "-m", program],
             cwd=ROOT,
-            env=environment,
+            env=inherited | {"DEMO_DIR": str(folder), "PORT": str(port)} | environment,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -99,7 +102,7 @@ def demo(demo_folder: Path) -> Iterator[str]:
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 90
+    end = time.monotonic() + 180
     while time.monotonic() < end and process.poll() is None:
         try:
             urllib.request.urlopen(url + "/admin/login/", timeout=5).close()

@@ -1,55 +1,41 @@
-"""The pictures of README and docs, made anew; ``make screenshots`` puts them into docs/images.
+"""The pictures of README and docs that show the demo; those of tutorials are in test_tutorials.py.
 
 As a test it makes them elsewhere, so that each page is seen to come up whole.
 """
 
-import os
-from pathlib import Path
-
 import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
+from tests.browser.pictures import Pictures
 from tests.browser.test_main_job import LIST, person
 from tests.browser.test_set_tests import start
 
 __all__ = ["person"]
 pytestmark = pytest.mark.browser
 
-FOLDER = os.environ.get("WAGTAIL_SMTP_SCREENSHOTS")
-
 
 def test_pictures(person, tmp_path):
-    folder = Path(FOLDER or tmp_path)
     page = person.page
-    page.emulate_media(reduced_motion="reduce", color_scheme="light")
+    pictures = Pictures(page, tmp_path)
 
-    def picture(name, path="", **options):
-        if path:
-            person.go(path)
-            page.wait_for_load_state("networkidle")
-        page.evaluate("document.activeElement && document.activeElement.blur()")
-        file = folder / f"{name}.png"
-        page.screenshot(path=file, **options)
-        # A palette is enough for pages of few colours, and a third of the size.
-        with Image.open(file) as image:
-            image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+    def picture(name, path):
+        person.go(path)
+        pictures.take(name)
 
     person.log_in()
     _send_something(person)
     _test_the_first(person)
-    picture("test", full_page=False)
+    pictures.take("test")
     picture("delivery", "/admin/email/delivery/")
     picture("log", "/admin/email/log/")
-    person.go(page.locator("tbody .title a").last.get_attribute("href"))
-    picture("entry")
+    picture("entry", page.locator("tbody .title a").last.get_attribute("href"))
     before = _change_something(person)
     picture("settings", LIST)
     picture("reload", "/admin/email/reload/")
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(reduced_motion="reduce", color_scheme="dark")
     picture("log-on-a-phone", "/admin/email/log/")
-    assert len(list(folder.glob("*.png"))) >= 7
+    assert len(list(pictures.folder.glob("*.png"))) >= 7
     page.set_viewport_size({"width": 1280, "height": 900})
     _change_something(person, *before)
 

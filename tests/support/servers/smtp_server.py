@@ -15,10 +15,17 @@ CA = trustme.CA()
 CA_PEM = CA.cert_pem.bytes().decode()
 
 
+#: The last ones are those of the tutorial: see tests/browser/fresh_site.py.
+NAMES = (
+    *("localhost", "127.0.0.1"),
+    *("smtp.gmail.com", "smtp.office365.com", "login.microsoftonline.com"),
+)
+
+
 def server_context(*names: str) -> ssl.SSLContext:
     """TLS for a server called ``names``, signed by the tests' own authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    CA.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(context)
+    CA.issue_cert(*(names or NAMES)).configure_cert(context)
     return context
 
 
