@@ -20,7 +20,7 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp import email_category, live
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.delivery import notices, outgoing
+from wagtail_smtp.delivery import announcements, outgoing
 from wagtail_smtp.delivery.log import entries, stored_message
 from wagtail_smtp.delivery.log import stored_message as log_stored_message
 from wagtail_smtp.delivery.outgoing import prepare
@@ -323,7 +323,7 @@ def test_an_alert_that_is_too_large_is_not_told_of(limited, category, told):
     # Standard delivery is an alert's last resort; here it has no room either.
     delivery = DeliveryPipeline().try_deliver(_large(), Classification("other", "test"))
     delivery = replace(delivery, classification=Classification(category, "test"))
-    notices.report_too_large(delivery, entries.record(delivery))
+    announcements.report_too_large(delivery, entries.record(delivery))
     assert len(limited.received) == told
 
 
@@ -341,7 +341,7 @@ def test_a_mail_that_cannot_be_sent_changes_nothing(limited, monkeypatch, caplog
     def fail(*args):
         raise RuntimeError("no")
 
-    monkeypatch.setattr(notices, "_text", fail)
+    monkeypatch.setattr(announcements, "_text", fail)
     assert _large().send() == 1
     assert "could be notified" in caplog.text
 

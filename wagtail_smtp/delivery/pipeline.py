@@ -13,9 +13,9 @@ from django.core.mail import EmailMessage
 from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Attempt, Outcome, Recipient, SettingsSetConfig
+from wagtail_smtp.delivery.announcements import announce
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
-from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.outgoing import (
     build_outgoing,
     check_size,

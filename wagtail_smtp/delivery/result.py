@@ -48,8 +48,10 @@ class DeliveryResult:
     key: uuid.UUID | None = None
 
     @classmethod
-    def of_nothing(cls, classification: Classification, failure: Exception) -> "DeliveryResult":
-        """Return the result for a message that can no longer be read."""
+    def without_message(
+        cls, classification: Classification, failure: Exception
+    ) -> "DeliveryResult":
+        """Return the result for a queued message that failed before delivery, without its text."""
         return cls.of_failure(EmailMessage(), classification, failure)
 
     @classmethod

@@ -7,8 +7,8 @@ from django.db import transaction
 
 from wagtail_smtp.categories import ALERT, ERROR, SECURITY
 from wagtail_smtp.conf import conf
+from wagtail_smtp.delivery.announcements import announce
 from wagtail_smtp.delivery.log import entries, stored_message, writer
-from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.outgoing import prepare
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Classification
@@ -84,7 +84,7 @@ def _store(
             _add(entry, classification)
 
     on_event_loop = process.runs_event_loop()
-    writer.retry_with_plainer_texts(
+    writer.retry_with_plainer_rows(
         lambda: autonomous.write(write, alias) if on_event_loop else write(), [entry, *recipients]
     )
     return entry

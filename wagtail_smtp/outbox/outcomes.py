@@ -140,7 +140,7 @@ def write_one(result: Result) -> None:
                 bulk_sql.run(*statements([result]))
 
     try:
-        writer.as_plain_as_needed(write)
+        writer.retry_with_plainer_texts(write)
     except Exception as error:
         if not writer.is_of_value(error):
             raise

@@ -15,8 +15,8 @@ from django.db import Error, close_old_connections
 from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
+from wagtail_smtp.delivery.announcements import announce
 from wagtail_smtp.delivery.log import stored_message, writer
-from wagtail_smtp.delivery.notices import announce
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Classification
@@ -245,13 +245,13 @@ class Worker:
         if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
             # The user has stopped waiting, and others could misuse a late reset link.
             late = EmailDeliveryError("It could not be sent in time.")
-            return DeliveryResult.of_nothing(classification, late)
+            return DeliveryResult.without_message(classification, late)
         try:
             message = stored_message.opened(row.content, row.entry_id)
             row.content = None
         except Exception as error:
             # No error in one message may affect the others.
-            return DeliveryResult.of_nothing(classification, error)
+            return DeliveryResult.without_message(classification, error)
         final: set[str] = set()
         if row.tries:
             recipients = outcomes.recipients_of(row.entry).filter(
@@ -262,7 +262,7 @@ class Worker:
             except Error as error:
                 unknown = ConfigurationUnavailable("The recipients' states can't be read.")
                 unknown.__cause__ = error
-                return DeliveryResult.of_nothing(classification, unknown)
+                return DeliveryResult.without_message(classification, unknown)
         return self._pipeline.try_deliver(message, classification, final, row.entry.key)
 
 

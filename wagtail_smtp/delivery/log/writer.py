@@ -131,7 +131,7 @@ def _written(attempt: WriteAttempt, alias: str) -> LogEntry:
             autonomous.write(attempt.work, alias)
 
     try:
-        retry_with_plainer_texts(run, [entry, *attempt.rows])
+        retry_with_plainer_rows(run, [entry, *attempt.rows])
     except IntegrityError:
         # It was written, but the connection was lost before the database confirmed it.
         found = LogEntry.objects.using(alias).filter(key=entry.key).values_list("pk", flat=True)
@@ -144,11 +144,11 @@ def _written(attempt: WriteAttempt, alias: str) -> LogEntry:
     return entry
 
 
-def retry_with_plainer_texts(run: Callable[[], T], rows: Sequence[Model]) -> T:
+def retry_with_plainer_rows(run: Callable[[], T], rows: Sequence[Model]) -> T:
     """Write ``rows``; if the database can't store their texts, replace characters and try again.
 
     Args:
-        run: writes them, in a separate transaction or savepoint.
+        run: writes the rows, in a separate transaction or savepoint.
     """
     steps = iter(_PLAINER)
     while True:
@@ -159,8 +159,12 @@ def retry_with_plainer_texts(run: Callable[[], T], rows: Sequence[Model]) -> T:
                 raise
 
 
-def as_plain_as_needed(run: Callable[[], None]) -> None:
-    """The same for a function that makes its rows itself, with :func:`as_plain`."""
+def retry_with_plainer_texts(run: Callable[[], None]) -> None:
+    """Call ``run``; if the database can't store its texts, replace characters and call it again.
+
+    Args:
+        run: makes its rows itself, with texts from :func:`as_plain`, and writes them.
+    """
     token = _plainer.set(())
     try:
         for step in _PLAINER:
@@ -176,7 +180,7 @@ def as_plain_as_needed(run: Callable[[], None]) -> None:
 
 
 def as_plain(text: str) -> str:
-    """Return ``text``, inside :func:`as_plain_as_needed` with only the characters it allows."""
+    """Return ``text`` with only the characters that :func:`retry_with_plainer_texts` allows now."""
     for pattern, replacement in _plainer.get():
         text = pattern.sub(replacement, text)
     return text
