@@ -228,9 +228,9 @@ def test_sessions_in_use(make_set, configure):
         transport = SMTPTransport(transport_config(config, item.secret))
         try:
             with (
-                transport._pool.lease(new=False),
+                transport.pool.lease(new=False),
                 pytest.raises(MessageDeferred) as caught,
-                transport._pool.lease(new=False),
+                transport.pool.lease(new=False),
             ):
                 pass
         finally:

@@ -1,6 +1,8 @@
 """What the log keeps, for how long, and that pruning is in nobody's way."""
 
+import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.core.mail import EmailMessage
@@ -20,9 +22,18 @@ from wagtail_smtp.outbox.worker import Worker
 
 @pytest.fixture(autouse=True)
 def _new_schedule():
-    retention._schedule.__init__()
+    retention.forget()
     yield
-    retention._schedule.__init__()
+    retention.forget()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock by which steps are due; tests move it on."""
+    clock = SimpleNamespace(now=time.monotonic())
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(retention, "time", clock)
+    return clock
 
 
 def _entries(count, *, days, recipients=1, stored=False, waiting=False, size=3):
@@ -159,21 +170,31 @@ def _send():
 
 @pytest.mark.django_db(transaction=True)
 class TestByItself:
-    def test_after_a_message_now_and_then(self, server):
+    def test_after_a_message_now_and_then(self, server, clock):
         _entries(1, days=100)
         _send()
         assert LogEntry.objects.count() == 1
         _entries(1, days=100)
         _send()
         assert LogEntry.objects.count() == 3
-        assert 500 < retention._schedule.due - retention.time.monotonic() < 601
+        clock.now += 500
+        _send()
+        assert LogEntry.objects.count() == 4
+        clock.now += 101
+        _send()
+        assert LogEntry.objects.count() == 4
 
-    def test_sooner_while_there_is_more(self, server, monkeypatch):
+    def test_sooner_while_there_is_more(self, server, clock, monkeypatch):
         monkeypatch.setattr(retention, "STEP", 2)
         _entries(3, days=100)
         _send()
         assert LogEntry.objects.count() == 2
-        assert 20 < retention._schedule.due - retention.time.monotonic() < 31
+        clock.now += 20
+        _send()
+        assert LogEntry.objects.count() == 3
+        clock.now += 11
+        _send()
+        assert LogEntry.objects.count() == 3
 
     def test_not_in_the_callers_transaction_but_after_the_request(self, server):
         _entries(1, days=100)
@@ -193,16 +214,19 @@ class TestByItself:
             transaction.rollback()
             transaction.set_autocommit(True)
 
-    def test_a_failure_stops_nothing(self, server, monkeypatch, caplog):
-        def fail(keys):
+    def test_a_failure_stops_nothing(self, server, clock, monkeypatch, caplog):
+        def fail():
             raise DatabaseError("no")
 
-        monkeypatch.setattr(retention, "_delete_entries", fail)
         _entries(1, days=100)
-        _send()
+        with monkeypatch.context() as patch:
+            patch.setattr(retention, "prune_step", fail)
+            _send()
         assert len(server.received) == 1
         assert "could not be pruned" in caplog.text
-        assert not retention._schedule.lock.locked()
+        clock.now += 601
+        _send()
+        assert LogEntry.objects.count() == 2
 
     def test_an_idle_worker(self, configure):
         configure(OUTBOX_POLL=0.001)

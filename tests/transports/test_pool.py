@@ -94,7 +94,7 @@ def test_first_come_first_served(transport_to, configure):
             thread.start()
             threads.append(thread)
             # Each is known to wait before the next one comes.
-            _wait_until(lambda number=number: len(transport._pool._waiting) >= number)
+            _wait_until(lambda number=number: len(transport.pool.waiting) >= number)
         for thread in threads:
             thread.join(10)
         order = [received.message["Subject"] for received in server.received]
@@ -130,7 +130,7 @@ def test_an_interrupted_wait_takes_no_session_along(
     configure(MAX_SESSIONS=1, SESSION_WAIT=2)
     transport = transport_to(server)
     with contextlib.ExitStack() as lease, monkeypatch.context() as patch:
-        lease.enter_context(transport._pool.lease())
+        lease.enter_context(transport.pool.lease())
 
         def wait(self, timeout=None):
             if is_late:
@@ -181,7 +181,7 @@ def test_the_oldest_of_idle_sessions_end_first(server, transport_to, configure):
         send(transport)  # always the same session, so the others grow old
         time.sleep(0.02)
     assert server.connections == opened
-    assert transport._pool._count == 1
+    assert transport.pool.size == 1
 
 
 @pytest.mark.parametrize("limit", [{"SESSION_MAX_MESSAGES": 2}, {"SESSION_MAX_AGE": 0.001}])
@@ -206,7 +206,7 @@ def test_closing_ends_sessions_at_once_and_leased_ones_when_they_come_back(trans
         thread.join(10)
         assert len(server.received) == 2
         _wait_until(lambda: "QUIT" in server.transcript)
-        assert transport._pool._count == 0
+        assert transport.pool.size == 0
 
 
 @pytest.mark.parametrize("kind", ["close", "reset", "late421"])

@@ -137,7 +137,14 @@ class _Schedule:
 
 
 _schedule = _Schedule()
-process.after_in_child(lambda: _schedule.__init__())  # type: ignore[misc]
+
+
+def forget() -> None:
+    """Reset to the state of a new process, after a fork and in tests."""
+    _schedule.__init__()  # type: ignore[misc]
+
+
+process.after_in_child(forget)
 
 
 def connect() -> None:

@@ -69,8 +69,9 @@ class Pool(Generic[S]):
         self._idle: list[S] = []
         self._leased: set[S] = set()
         #: Number of sessions that are open or being opened.
-        self._count = 0
-        self._waiting: deque[_Waiter[S]] = deque()
+        self.size = 0
+        #: Threads that wait for a session, the first at the left.
+        self.waiting: deque[_Waiter[S]] = deque()
         self._timer: threading.Timer | None = None
 
     @contextlib.contextmanager
@@ -130,13 +131,13 @@ class Pool(Generic[S]):
         with self._lock:
             if self._idle and not new:
                 return self._lend(self._idle.pop())
-            if self._count < self._limit() and not self._waiting:
-                self._count += 1
+            if self.size < self._limit() and not self.waiting:
+                self.size += 1
                 return None
             if self._idle:
                 return self._lend(self._idle.pop(0))
             waiter = _Waiter[S]()
-            self._waiting.append(waiter)
+            self.waiting.append(waiter)
         try:
             is_ready = waiter.ready.wait(conf.SESSION_WAIT)
         except BaseException:
@@ -146,10 +147,10 @@ class Pool(Generic[S]):
         if not is_ready:
             with self._lock:
                 if not waiter.ready.is_set():
-                    self._waiting.remove(waiter)
+                    self.waiting.remove(waiter)
                     raise MessageDeferred(
                         f"{self._name}: no session was free within {conf.SESSION_WAIT:g} seconds "
-                        f"({self._count} in use).",
+                        f"({self.size} in use).",
                         phase="pool",
                     )
         return waiter.session
@@ -157,7 +158,7 @@ class Pool(Generic[S]):
     def _cancel_wait(self, waiter: _Waiter[S]) -> None:
         with self._lock:
             if not waiter.ready.is_set():
-                self._waiting.remove(waiter)
+                self.waiting.remove(waiter)
                 return
             if waiter.session is None:
                 self._give_up_place()
@@ -174,7 +175,7 @@ class Pool(Generic[S]):
             self._leased.discard(session)
             other = self._lend(self._idle.pop()) if self._idle else None
             if other is not None:
-                self._count -= 1
+                self.size -= 1
         session.close()
         return other
 
@@ -182,10 +183,10 @@ class Pool(Generic[S]):
         is_kept = not session.is_broken and session.messages < conf.SESSION_MAX_MESSAGES
         with self._lock:
             self._leased.discard(session)
-            is_kept = is_kept and not self._is_retired and self._count <= self._limit()
+            is_kept = is_kept and not self._is_retired and self.size <= self._limit()
             if not is_kept:
                 self._give_up_place()
-            elif self._waiting:
+            elif self.waiting:
                 self._wake(self._lend(session))
             else:
                 self._idle.append(session)
@@ -195,13 +196,13 @@ class Pool(Generic[S]):
 
     def _give_up_place(self) -> None:
         """Free a session's place; the longest-waiting thread may open another."""
-        self._count -= 1
-        if self._waiting and self._count < self._limit():
-            self._count += 1
+        self.size -= 1
+        if self.waiting and self.size < self._limit():
+            self.size += 1
             self._wake(None)
 
     def _wake(self, session: S | None) -> None:
-        waiter = self._waiting.popleft()
+        waiter = self.waiting.popleft()
         waiter.session = session
         waiter.ready.set()
 
@@ -217,7 +218,7 @@ class Pool(Generic[S]):
             opening: whether it refused a new session, not an open one.
         """
         with self._lock:
-            left = self._count if opening else self._count - 1
+            left = self.size if opening else self.size - 1
             if left < 1:
                 return False
             self._throttled_limit = left
@@ -230,7 +231,7 @@ class Pool(Generic[S]):
     def _drop_idle(self, number: int) -> list[S]:
         """Remove the ``number`` oldest idle sessions; the caller closes them."""
         dropped, self._idle = self._idle[: max(0, number)], self._idle[max(0, number) :]
-        self._count -= len(dropped)
+        self.size -= len(dropped)
         return dropped
 
     def _watch_idle(self) -> None:
@@ -298,7 +299,7 @@ class PooledTransport(Transport, Generic[S]):
         # Keeps itself alive until closed, so that its sessions are closed when the process ends.
         self._keep_alive: PooledTransport[S] | None = self
         this = weakref.proxy(self)
-        self._pool: Pool[S] = Pool(lambda: this._open(), config.name)
+        self.pool: Pool[S] = Pool(lambda: this._open(), config.name)
         _transports.add(self)
 
     @abstractmethod
@@ -314,14 +315,14 @@ class PooledTransport(Transport, Generic[S]):
 
     def close(self) -> None:
         """Close idle sessions now, and those in use after their message."""
-        self._pool.retire()
+        self.pool.retire()
         self._ssl_context = self._keep_alive = None
 
     def after_fork(self) -> None:
         """Replace locks and sessions in a forked child: they belong to the parent."""
         self._context_lock = threading.Lock()
         self.availability.after_fork()
-        self._pool.after_fork()
+        self.pool.after_fork()
 
 
 def _after_fork() -> None:

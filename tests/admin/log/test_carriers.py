@@ -49,7 +49,7 @@ def test_standard_delivery_works_but_its_namesake_does_not(namesake):
     make_entry(via=standard.NAME, set_key=namesake.key)
     make_entry(via=standard.NAME, state="sent")
     assert _of_sets() == {str(namesake.key)}
-    assert failures._find() is not None
+    assert failures.latest_failure() is not None
 
 
 def test_a_renamed_set_is_still_the_same(make_set):
@@ -60,4 +60,4 @@ def test_a_renamed_set_is_still_the_same(make_set):
     assert _of_sets() == {str(item.key)}
     make_entry(state="sent", via="Newest name", set_key=item.key)
     assert _of_sets() == set()
-    assert failures._find() is None
+    assert failures.latest_failure() is None

@@ -59,7 +59,7 @@ class AnymailTransport(PooledTransport["AnymailSession"]):
     @sensitive_variables()
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
         """Send one message; see :meth:`wagtail_smtp.transports.base.Transport.send`."""
-        with self._pool.lease() as (session, _is_reused):
+        with self.pool.lease() as (session, _is_reused):
             result = session.send(outgoing, reply_timeout)
         if isinstance(result, Outcome):
             return result

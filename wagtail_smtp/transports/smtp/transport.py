@@ -93,12 +93,12 @@ class SMTPTransport(PooledTransport[SMTPSession]):
             session: SMTPSession | None = None
             is_reused = False
             try:
-                with self._pool.lease(new=new) as (session, is_reused):
+                with self.pool.lease(new=new) as (session, is_reused):
                     return session.send(envelope, content, reply_timeout)
             except AttemptFailed as error:
                 if not error.retry_is_safe:
                     raise
-                if _is_throttled(error) and self._pool.shrink(opening=session is None):
+                if _is_throttled(error) and self.pool.shrink(opening=session is None):
                     new = False
                 elif (session is not None and session.should_retry) or (
                     is_reused and not new and is_before_acceptance(error)
