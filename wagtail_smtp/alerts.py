@@ -48,7 +48,7 @@ def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
     if category == ALERT:
         return  # a failed alert must not cause another alert
     send_pending()
-    with project.of_site():
+    with project.in_site_language():
         for attempt in attempts:
             if attempt.recovered:
                 _recovered(attempt)
@@ -154,7 +154,7 @@ def _report_store_usage(percent: int) -> None:
     _send(subject, text, advice)
 
 
-@project.of_site()
+@project.in_site_language()
 def send_pending() -> None:
     """Send the alerts that were noted."""
     with suppress(IndexError):
@@ -174,7 +174,7 @@ def send_pending() -> None:
             )
 
 
-@project.of_site()
+@project.in_site_language()
 def messages_waiting(why: str) -> None:
     """Report messages waiting in the outbox because this process or its settings can't send them.
 
@@ -193,7 +193,7 @@ def messages_waiting(why: str) -> None:
         )
 
 
-@project.of_site()
+@project.in_site_language()
 def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
     """Report that the outbox has given up on a message.
 

@@ -156,7 +156,7 @@ def _person(user: int | str) -> tuple[str | None, str]:
         if found is None or not found.is_active:
             return no_one
         address = address_of(found)
-        return (address, project.of_user(found)) if address else no_one
+        return (address, project.language_of(found)) if address else no_one
 
     alias = connections.write_alias()
     try:

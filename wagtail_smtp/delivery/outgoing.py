@@ -200,7 +200,7 @@ def check_supported(message: EmailMessage, transport: Transport, route: Route) -
     # With standard delivery alone, the project chose what it sends, as without this plugin.
     if not found or transport.supports_merge_data or route.candidates == (STANDARD_DELIVERY,):
         return
-    with project.of_site():
+    with project.in_site_language():
         text = _(
             "“%(set)s” sends by SMTP, which doesn't support email provider templates: %(what)s."
         ) % {"set": transport.name, "what": ", ".join(found)}

@@ -128,7 +128,7 @@ class DeliveryPipeline:
             result = self.try_deliver(message, classification, catching=BaseException)
             entry = self._recorder(result)
             announce(result, entry)
-        if result.failure is None or entries.is_taken_care_of(entry):
+        if result.failure is None or entries.is_handled(entry):
             return True
         if isinstance(result.failure, SendCancelled):
             return False
@@ -258,7 +258,7 @@ class DeliveryPipeline:
         try:
             return live.transport(candidate)
         except SecretError:
-            with project.of_site():
+            with project.in_site_language():
                 return live.transport(candidate)
 
     def _attempt(

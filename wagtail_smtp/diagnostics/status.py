@@ -201,7 +201,7 @@ def _unsendable() -> Iterator[str]:
 def _failures() -> tuple[FailedMessage, ...]:
     entries = LogEntry.objects.using(write_alias())
     recent = entries.filter(created_at__gte=timezone.now() - RECENT, state__in=_NEED_ATTENTION)
-    recent = recent.not_made_up_for()
+    recent = recent.unresolved()
     return tuple(
         FailedMessage(entry.pk, entry.created_at, entry.state, entry.via, entry.reason)
         for entry in recent.order_by("-id")[:100]
@@ -251,7 +251,7 @@ def _recent_failures(tolerated: int) -> str:
     waiting = entries.filter(
         created_at__lt=since, state=State.DEFERRED, outbox__state=OutboxMessage.State.WAITING
     )
-    number = failed.not_made_up_for().count() + waiting.count()
+    number = failed.unresolved().count() + waiting.count()
     if number <= tolerated:
         return ""
     return f"{number} messages failed in the last hour or have been waiting for longer."

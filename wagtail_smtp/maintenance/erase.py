@@ -105,9 +105,9 @@ class Erasure:
         """Whether a text contains the address."""
         if self._named.search(text):
             return True
-        return any(self._is_it(address) for _name, address in getaddresses([text]))
+        return any(self._is_same(address) for _name, address in getaddresses([text]))
 
-    def _is_it(self, address: str) -> bool:
+    def _is_same(self, address: str) -> bool:
         """Whether an address, with or without a name, is the one to erase."""
         try:
             return entries.recipient(address, "").address == self._address

@@ -31,11 +31,11 @@ class LogEntryQuerySet(models.QuerySet["LogEntry"]):
         copies = LogEntry.objects.using(self.db).filter(resend_of_id=first, state=State.SENT)
         return models.Exists(copies.filter(pk__gt=models.OuterRef("pk")).order_by())
 
-    def not_made_up_for(self) -> "LogEntryQuerySet":
+    def unresolved(self) -> "LogEntryQuerySet":
         """Without those whose message was resent successfully."""
         return self.exclude(self._sent_later())
 
-    def made_up_for(self) -> "LogEntryQuerySet":
+    def resolved(self) -> "LogEntryQuerySet":
         """Only those whose message was resent successfully."""
         return self.filter(self._sent_later())
 

@@ -38,13 +38,13 @@ def midnight(day: date) -> datetime:
 
 
 @contextmanager
-def of_site() -> Iterator[None]:
+def in_site_language() -> Iterator[None]:
     """Activate the site's language, for emails to ADMINS and the delivery log; also a decorator."""
     with translation.override(settings.LANGUAGE_CODE):
         yield
 
 
-def of_user(user: Any) -> str:
+def language_of(user: Any) -> str:
     """The language that a user chose in the admin, else the site's."""
     profile = getattr(user, "wagtail_userprofile", None)
     return getattr(profile, "preferred_language", "") or settings.LANGUAGE_CODE

@@ -170,7 +170,7 @@ def _count(day):
     if counts.keys().isdisjoint(NOT_SENT):
         return counts
     # A message that was resent successfully counts on the day of the resend.
-    for state, number in _by_state(rows.filter(state__in=NOT_SENT).made_up_for()).items():
+    for state, number in _by_state(rows.filter(state__in=NOT_SENT).resolved()).items():
         counts[state] -= number
     return {state: number for state, number in counts.items() if number > 0}
 

@@ -80,7 +80,7 @@ def last_failures():
     keys = []
     for state in NOT_SENT:
         # One query per state: a combined query would sort all matching entries.
-        newest = entries.filter(state=state).not_made_up_for().order_by("-id")
+        newest = entries.filter(state=state).unresolved().order_by("-id")
         keys += [key for key, at in newest.values_list("pk", "created_at")[:LISTED] if at >= since]
     return list(map(FailedEntry, entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")))
 
@@ -100,7 +100,7 @@ def of_sets(since):
     """
     entries = LogEntry.objects.using(write_alias())
     rows = entries.since(since).filter(state__in=_OF_SERVERS)
-    rows = rows.exclude(set_key=None).not_made_up_for().order_by()
+    rows = rows.exclude(set_key=None).unresolved().order_by()
     counted = rows.values_list("set_key").annotate(count=Count("pk"), newest=Max("pk"))
     found = {newest: count for _key, count, newest in counted}
     failing = {}
@@ -113,7 +113,7 @@ def of_sets(since):
 def count_since(since: datetime) -> int:
     """Count messages since then that failed and were not resent successfully."""
     entries = LogEntry.objects.using(write_alias()).since(since)
-    return entries.filter(state__in=NOT_SENT).not_made_up_for().count()
+    return entries.filter(state__in=NOT_SENT).unresolved().count()
 
 
 #: How far back failures count, here and on the home page.
@@ -163,7 +163,7 @@ def _find():
     ]
     newest: dict[str, LogEntry] = {}
     entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers)
-    for entry in entries.not_made_up_for().order_by("-pk"):
+    for entry in entries.unresolved().order_by("-pk"):
         newest.setdefault(entry.carrier, entry)
     for entry in newest.values():
         if not _works_again(entry):

@@ -72,7 +72,7 @@ def record(
         return None
 
 
-def is_taken_care_of(entry: LogEntry | None) -> bool:
+def is_handled(entry: LogEntry | None) -> bool:
     """Whether a message that was not sent is in the outbox, or reported and stored."""
     if entry is None:
         return False
@@ -89,15 +89,15 @@ def _write_attempts(
 ) -> Iterator[writer.WriteAttempt]:
     """Yield the attempts to write the entry, the best first."""
     if retry is not None:
-        waiting, theirs = _waiting(described, rows)
+        waiting, waiting_rows = _waiting(described, rows)
 
         def wait() -> None:
-            _insert(waiting, theirs)
+            _insert(waiting, waiting_rows)
             retry(waiting)
 
         # Not later: by then the sender may have sent it again.
         yield writer.WriteAttempt(
-            waiting, theirs, wait, True, may_be_late=False, size=described.size
+            waiting, waiting_rows, wait, True, may_be_late=False, size=described.size
         )
     frozen = b""
     # A security message is stored only while the outbox will still try it.
@@ -164,12 +164,12 @@ def _insert(kept: LogEntry, rows: Sequence[Model]) -> None:
 
 def _waiting(described: LogEntry, rows: Iterable[Model]) -> tuple[LogEntry, list[Model]]:
     """Copies with the states of a message that the outbox will try again."""
-    waiting, theirs = copy.copy(described), [copy.copy(row) for row in rows]
+    waiting, waiting_rows = copy.copy(described), [copy.copy(row) for row in rows]
     waiting.state = State.DEFERRED
-    for row in theirs:
+    for row in waiting_rows:
         if isinstance(row, LogRecipient) and row.state in _UNDECIDED:
             row.state = RecipientState.WAITING
-    return waiting, theirs
+    return waiting, waiting_rows
 
 
 def entry(delivery: DeliveryResult) -> LogEntry:

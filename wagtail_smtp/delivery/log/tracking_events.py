@@ -85,7 +85,7 @@ def store(events: Sequence[DeliveryEvent]) -> None:
         rows = [found[digest] for digest in sorted(found)]
         _match(rows)
         kept = [row for row in rows if row.entry_id is not None]
-        kept += _as_many_as_may_wait([row for row in rows if row.entry_id is None])
+        kept += _within_limit([row for row in rows if row.entry_id is None])
         _events().bulk_create(sorted(kept, key=attrgetter("digest")), ignore_conflicts=True)
         # Including known events: the process that stored them may not have reached this step.
         _raise(rows)
@@ -170,7 +170,7 @@ def _waiting(set_key: uuid.UUID, ids: Iterable[str]) -> list[DeliveryEvent]:
     return list(found.order_by("digest")[:_BATCH])
 
 
-def _as_many_as_may_wait(rows: list[DeliveryEvent]) -> list[DeliveryEvent]:
+def _within_limit(rows: list[DeliveryEvent]) -> list[DeliveryEvent]:
     if not rows:
         return []
     waiting = _events().filter(set_key=rows[0].set_key, entry=None).order_by()
@@ -238,4 +238,4 @@ def _raise(rows: Iterable[DeliveryEvent]) -> None:
 
 
 def _states_below(rank: int) -> list[str]:
-    return [state for state, its in RANKS.items() if its < rank]
+    return [state for state, other in RANKS.items() if other < rank]
