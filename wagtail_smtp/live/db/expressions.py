@@ -31,7 +31,7 @@ class _UTCNow(Now):
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         # With microseconds, as Django writes times: SQLite compares them as text.
-        template = "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f000', 'NOW')"
+        template = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f000', 'NOW')"
         return self.as_sql(compiler, connection, template=template, **context)
 
 
