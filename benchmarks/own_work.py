@@ -17,7 +17,7 @@ from benchmarks.services import USERNAME, Around
 
 ROUNDS = 1000
 #: Milliseconds by Django's name of the database.
-GOALS = {"sqlite": 0.6, "postgresql": 1.5}
+GOALS = {"sqlite": 0.6, "postgresql": 1.0}
 
 WHOLE = "backend.send_messages()"
 BARE = "the transport's send alone"
