@@ -172,7 +172,7 @@ def test_what_could_not_be_given_back_is_later(server, configure, monkeypatch, s
         else:
             patch.setattr(outbox_worker, "write_and_claim", lose_the_answer)
         patch.setattr(claims, "release", fail)
-        configure(OUTBOX_LEASE=0.001)  # after which it doesn't try any more
+        configure(OUTBOX_LEASE=1e-9)  # after which it doesn't try any more
         with pytest.raises(OperationalError):
             worker.drain()
     configure(OUTBOX_LEASE=60)

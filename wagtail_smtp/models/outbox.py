@@ -1,7 +1,6 @@
 """The outbox: messages that wait to be sent."""
 
 import uuid
-from datetime import datetime
 
 from django.db import models
 from django.utils import timezone
@@ -35,8 +34,7 @@ class OutboxMessage(models.Model):
     lease_until = models.DateTimeField(null=True)
     token = models.UUIDField(default=uuid.uuid4)
 
-    #: Only on rows that a worker has claimed: when, and the stored message (None if it is missing).
-    claimed_at: datetime
+    #: Only on rows that a worker has claimed: the stored message, None if it is missing.
     content: bytes | memoryview | None
 
     class Meta:
