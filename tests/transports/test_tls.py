@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -196,6 +197,59 @@ def test_sets_with_the_same_authorities_share_a_context(make_set):
         context = tls.shared_context("smtp", authorities)
         assert tls.shared_context("smtp", authorities) is context
         assert tls.shared_context("http", authorities) is not context
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The certificates of each context that is created for sending from now on."""
+    found = []
+
+    def create(ca_certificates):
+        found.append(ca_certificates)
+        return ssl_context(ca_certificates)
+
+    ssl_context = tls.ssl_context
+    monkeypatch.setattr(tls, "ssl_context", create)
+    return found
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("encryption", ["starttls", "ssl", "none"])
+def test_a_context_is_built_once_for_all_reloads(make_set, built, encryption):
+    authorities = _authorities()
+    with HostileServer(encryption=encryption, auth=False) as server:
+        item = make_set(server, encryption=encryption, ca_certificates=authorities, **NO_LOGIN)
+        for number in range(5):
+            item.name = f"Set {number}"
+            item.save()
+            live.reload()
+            send_mail("Hi", "Body", None, ["real@example.org"])
+    assert len(server.received) == 5
+    assert built == ([] if encryption == "none" else [authorities])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_reloads_leave_memory_flat(make_set):
+    with HostileServer(auth=False) as server:
+        item = make_set(server, ca_certificates=_authorities(), **NO_LOGIN)
+
+        def reloads(number):
+            for count in range(number):
+                item.name = f"Set {count % 7}, {number}"
+                item.save()
+                live.reload()
+                if count % 50 == 0:
+                    send_mail("Hi", "Body", None, ["real@example.org"])
+                    server.received.clear()
+                else:
+                    live.current()
+            gc.collect()
+
+        reloads(60)
+        before, blocks = _contexts(), sys.getallocatedblocks()
+        reloads(200)
+        assert _made_since(before) <= 1
+        assert sys.getallocatedblocks() - blocks < 300
 
 
 def test_no_socket_is_left_open_if_the_server_resets_the_connection():

@@ -28,6 +28,9 @@ class _Socket(ssl.SSLSocket):
 #: Mail servers get their own: urllib3 changes its context, for example to use ALPN.
 _in_use: "weakref.WeakValueDictionary[tuple[str, str], ssl.SSLContext]"
 _in_use = weakref.WeakValueDictionary()
+#: The context used last, by protocol. A reload closes all transports before it creates others; the
+#: same authorities are not loaded again then.
+_latest: dict[str, ssl.SSLContext] = {}
 
 
 def shared_context(use: Literal["smtp", "http"], ca_certificates: str) -> ssl.SSLContext:
@@ -44,6 +47,7 @@ def shared_context(use: Literal["smtp", "http"], ca_certificates: str) -> ssl.SS
             raise TransportUnavailable(
                 f"This process can't set up TLS: {error}", phase="tls"
             ) from error
+    _latest[use] = context
     return context
 
 
