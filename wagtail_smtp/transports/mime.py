@@ -12,7 +12,7 @@ import email.policy
 import functools
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from email.errors import HeaderParseError, MessageError
 from email.generator import BytesGenerator
 from email.headerregistry import Address
@@ -91,9 +91,8 @@ def to_bytes(message: EmailMessage) -> bytes:
     if as_frozen is not None and (written := as_frozen()) is not None:
         return written
     try:
-        shortened, attached = _with_placeholders(message)
-        if attached:
-            content = _filled(_written(rendered(shortened)), attached)
+        if _is_written_by_django(cast(Any, type(message))) and not vars(message).keys() & _WRITERS:
+            content = _with_placeholders(message)
             if content is not None:
                 return content
         return _written(rendered(message))
@@ -102,9 +101,11 @@ def to_bytes(message: EmailMessage) -> bytes:
         raise ValueError(str(error)) from error
 
 
-#: Attachments of this size, in bytes, are encoded here: Django and Python's generator together need
-#: six times their size in memory, and a Python object for each line several times.
+#: Attachments and texts of this size are written here: Django and Python's generator together need
+#: six times the size of an attachment in memory, and several Python objects for each line.
 _LARGE = 4096
+#: Python's generator chooses boundaries that begin so, and that no part contains.
+_BOUNDARY = b"--============"
 #: Bytes of an encoded line, and of the lines that are encoded together.
 _OF_LINE = 57
 _BLOCK = 1024 * _OF_LINE
@@ -117,28 +118,64 @@ _WRITERS = {
 }
 
 
-def _with_placeholders(message: EmailMessage) -> tuple[EmailMessage, Mapping[bytes, bytes]]:
-    """Replace large attachments by short random ones.
+def _with_placeholders(message: EmailMessage) -> bytes | None:
+    """Write a message with short random placeholders, and put large parts in place of them.
+
+    Not for a message whose class has its own way to write it, since that may sign the content.
 
     Returns:
-        A copy, and each attachment by the line of base64 that stands for it. Nothing is replaced
-        in a message whose class has its own way to write it, since that may sign the content.
+        None: there is no large part, or a placeholder isn't found.
     """
-    kind: Any = type(message)
-    if not _is_written_by_django(kind) or vars(message).keys() & _WRITERS:
-        return message, {}
-    attached: dict[bytes, bytes] = {}
+    large: dict[bytes, Iterable[bytes]] = {}
     attachments: list[Any] = []
     for item in message.attachments or ():
         if _is_large_file(item):
             placeholder = secrets.token_bytes(48)
-            attached[base64.b64encode(placeholder) + b"\r\n"] = item[1]
+            large[base64.b64encode(placeholder) + b"\r\n"] = _encoded(item[1])
             item = (item[0], placeholder, item[2])
         attachments.append(item)
-    if attached:
-        message = copy.copy(message)
-        message.attachments = attachments
-    return message, attached
+    is_long = any(len(item) >= _LARGE for item in _texts(message))
+    if not large and not is_long:
+        return None
+    message = copy.copy(message)
+    message.attachments = attachments
+    tree = rendered(message)
+    if is_long:
+        # The caller's own parts must not be changed.
+        large |= _take_texts(tree, [item for item in attachments if isinstance(item, Message)])
+    return _filled(_written(tree), large)
+
+
+def _texts(message: EmailMessage) -> Iterator[str]:
+    """The body, its alternatives and attached texts."""
+    alternatives = [item[0] for item in getattr(message, "alternatives", None) or ()]
+    attached = [item[1] for item in message.attachments or () if isinstance(item, tuple)]
+    for text in (message.body, *alternatives, *attached):
+        if isinstance(text, str):
+            yield text
+
+
+def _take_texts(part: Message, spared: Collection[Message]) -> dict[bytes, Iterable[bytes]]:
+    """Replace long texts in a message by placeholders, and return them by placeholder."""
+    if any(part is item for item in spared):
+        return {}
+    kind = part.get_content_maintype()
+    if kind == "multipart" and part.is_multipart():
+        found = [_take_texts(cast(Message, item), spared) for item in part.get_payload()]
+        return {key: text for texts in found for key, text in texts.items()}
+    if kind != "text" or part.is_multipart():
+        return {}
+    if part.get("Content-Transfer-Encoding") == "8bit":
+        text = cast(bytes, part.get_payload(decode=True))
+    else:
+        # Encoded by Django, so it is ASCII.
+        text = cast(str, part.get_payload()).encode("ascii", "surrogateescape")
+    if len(text) < _LARGE or _BOUNDARY in text:
+        return {}
+    placeholder = secrets.token_hex(24)
+    part.set_payload(placeholder)
+    text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # as Python's generator does
+    return {placeholder.encode(): (text.replace(b"\n", b"\r\n"),)}
 
 
 def _is_large_file(item: Any) -> bool:
@@ -159,22 +196,24 @@ def _is_written_by_django(kind: type[EmailMessage]) -> bool:
     return not any(vars(base).keys() & {*_WRITERS, "attachments"} for base in own)
 
 
-def _filled(written: bytes, attached: Mapping[bytes, bytes]) -> bytes | None:
-    """Put the attachments into a message in place of their lines; None: a line isn't there."""
+def _encoded(content: bytes) -> Iterator[bytes]:
+    """The lines of base64."""
+    for begin in range(0, len(content), _BLOCK):
+        encoded = binascii.b2a_base64(memoryview(content)[begin : begin + _BLOCK], newline=False)
+        lines = [encoded[at : at + 76] for at in range(0, len(encoded), 76)]
+        yield b"\r\n".join([*lines, b""])
+
+
+def _filled(written: bytes, large: Mapping[bytes, Iterable[bytes]]) -> bytes | None:
+    """Put large parts into a message in place of their placeholders; None: one isn't there."""
+    if any(written.count(placeholder) != 1 for placeholder in large):
+        return None
     buffer = BytesIO()
     position = 0
-    for line, content in attached.items():
-        start = written.find(line, position)
-        if start < 0 or written.count(line) != 1:
-            return None
+    for start, placeholder in sorted((written.index(item), item) for item in large):
         buffer.write(written[position:start])
-        for begin in range(0, len(content), _BLOCK):
-            encoded = binascii.b2a_base64(
-                memoryview(content)[begin : begin + _BLOCK], newline=False
-            )
-            lines = [encoded[at : at + 76] for at in range(0, len(encoded), 76)]
-            buffer.write(b"\r\n".join([*lines, b""]))
-        position = start + len(line)
+        buffer.writelines(large[placeholder])
+        position = start + len(placeholder)
     buffer.write(written[position:])
     return buffer.getvalue()
 

@@ -47,6 +47,22 @@ def _large():
     return message
 
 
+def _long_texts():
+    message = EmailMultiAlternatives("Hi", "Grüße\r.\r\n\n" * 900, None, ["to@example.com"])
+    message.attach_alternative("<p>.\n</p>\r\n\r" * 900, "text/html")
+    message.attach_alternative("<p>Füße</p>" * 900, "text/html")
+    message.attach("a.bin", bytes(9000), "application/octet-stream")
+    message.attach("ä.csv", "ä;b\r\n" * 2000, "text/csv")
+    return message
+
+
+def _like_a_boundary():
+    return _message("--===============1234567890123456789==\n" * 200, attachments=[_FILE])
+
+
+_FILE = ("a.bin", bytes(9000), "application/octet-stream")
+
+
 def _only_an_attachment():
     return _message("", attachments=[("a.pdf", b".\r\n" * 5000, "application/pdf")])
 
@@ -92,6 +108,9 @@ CASES = {
     "alternatives": _alternatives,
     "large attachments": _large,
     "only an attachment": _only_an_attachment,
+    "long texts": _long_texts,
+    "latin-1, long": lambda: _with_encoding("Größe\n." * 2000, "iso-8859-1"),
+    "like a boundary": _like_a_boundary,
     "nested": _nested,
     "prebuilt parts": _prebuilt,
 }
