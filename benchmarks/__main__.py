@@ -24,8 +24,8 @@ from tests.support.servers.postgres import PostgreSQL, programs
 QUESTIONS = {
     "cpu": ("sqlite",),
     "memory": ("write-ahead", "postgresql"),
-    "round_trip": ("sqlite",),
-    "threads": ("sqlite",),
+    "round_trip": ("sqlite", "write-ahead", "postgresql"),
+    "threads": ("sqlite", "write-ahead", "postgresql"),
     "own_work": ("sqlite", "write-ahead", "postgresql"),
     "logged": ("sqlite", "write-ahead", "postgresql"),
     "drain": ("sqlite", "write-ahead", "postgresql"),

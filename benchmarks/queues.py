@@ -1,5 +1,6 @@
 """Queues of outgoing mail: the plugin's outbox and its peers, each drained by its own command."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from django.db import connection, transaction
 
 from benchmarks.messages import small
 
+CORES = len(os.sched_getaffinity(0))
 OURS = "wagtail-smtp"
 POST_OFFICE = "django-post-office"
 MAILER = "django-mailer"
@@ -64,7 +66,8 @@ class Outbox(_Stored):
     backend = "wagtail_smtp.backend.EmailBackend"
 
     def __init__(self, **options: int) -> None:
-        self._options = options
+        # The command starts one process only if this one has other threads already.
+        self._options = options or {"processes": min(CORES, 8), "threads": max(1, 4 // CORES)}
         self.name = ", ".join([OURS, *(f"{value} {name}" for name, value in options.items())])
 
     def fill(self, count: int) -> None:
