@@ -176,19 +176,7 @@ class Browser:
         self._session = requests.Session()
 
     def __enter__(self) -> "Browser":
-        login = self.get("/admin/login/")
-        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', login.text)
-        assert token is not None
-        self._session.post(
-            login.url,
-            {
-                "csrfmiddlewaretoken": token[1],
-                "username": "admin",
-                "password": "password of the tests",
-            },
-            headers={"Referer": login.url},
-            timeout=_ANSWER,
-        )
+        self.submit("/admin/login/", username="admin", password="password of the tests")
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -197,6 +185,18 @@ class Browser:
     def get(self, path: str) -> requests.Response:
         """A page."""
         return self._session.get(urljoin(self._site, path), timeout=_ANSWER)
+
+    def submit(self, path: str, **values: str) -> requests.Response:
+        """Send the form of a page; where that leads."""
+        page = self.get(path)
+        token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)
+        assert token is not None
+        return self._session.post(
+            page.url,
+            {"csrfmiddlewaretoken": token[1], **values},
+            headers={"Referer": page.url},
+            timeout=_ANSWER,
+        )
 
     def plugin_pages(self) -> dict[str, requests.Response]:
         """Every page of the plugin that a link leads to, from the home page on."""
