@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help demo demo-reset demo-venv test lint unit coverage test-postgresql test-mariadb soak fuzz screenshots \
-  docs docs-links matrix messages test-newest test-codes configurations configurations-newest bench
+  docs docs-links matrix package release-notes messages test-newest test-codes configurations configurations-newest bench
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 24
@@ -122,10 +122,18 @@ docs: $(DOCS)/.installed  ## Build the documentation site in docs/_build/html an
 docs-links: $(DOCS)/.installed  ## Check the documentation's links to other sites; needs the internet
 	$(SPHINX) -b linkcheck docs docs/_build/links
 
-# Also finds pyenv's interpreters that are not on PATH.
-matrix: $(VENV)/.installed  ## Run all but the browser tests on all supported versions (tox.ini); takes over an hour
-	$(BIN)/python -m pip install --quiet 'tox>=4.21'
-	$(BIN)/tox run --discover $$(ls -d $$HOME/.pyenv/versions/*/bin/python 2>/dev/null)
+# PART=pairs is the part in which each two versions meet once. pyenv's interpreters come before its
+# shims, which fail for versions that are not selected.
+matrix: $(VENV)/.installed  ## Run all but the browser tests on all supported versions and databases (tox.ini), for hours; PART=pairs
+	$(BIN)/python -m pip install --quiet 'tox>=4.28' 'tox-uv>=1.26'
+	PATH="$$(printf '%s:' $$HOME/.pyenv/versions/3.*/bin)$$PATH" UV_PYTHON_DOWNLOADS=never \
+	  $(BIN)/tox run $(if $(PART),-m $(PART))
+
+package: $(VENV)/.installed  ## Build the package, and install and remove it in projects of wagtail start
+	WAGTAIL_SMTP_ALL_CONFIGURATIONS=1 $(BIN)/python -m pytest $(PROCESSES) tests/test_package.py tests/configurations/test_from_wheel.py
+
+release-notes:  ## Check that TAG=v0.1.0 can be released, and print its part of the changelog
+	@"$$(sh ./find-python.sh)" -m tests.support.release "$(TAG)"
 
 LANGUAGE := de
 messages: $(VENV)/.installed  ## Collect and compile the texts of a language: make messages LANGUAGE=fr (needs gettext)

@@ -1,8 +1,8 @@
 """Django's own tests of email backends, run against the plugin's.
 
 They come from the source distribution of the installed Django, fetched once and kept in
-``.cache``. Where it can't be fetched the test is skipped, unless the environment variable
-WAGTAIL_SMTP_REQUIRE_DJANGO_SUITES is set.
+``.cache``. They run on the database of tests/settings.py. Where the source can't be fetched the
+test is skipped, unless the environment variable WAGTAIL_SMTP_REQUIRE_DJANGO_SUITES is set.
 """
 
 import os
@@ -46,6 +46,7 @@ def _unavailable(why: str) -> None:
     pytest.skip(why)
 
 
+@pytest.mark.django_db  # so that it runs on database servers too
 def test_djangos_suites_pass():
     run = [sys.executable, "-W", "error", "-m", "tests.support.django_suites", str(_fetch())]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=300)

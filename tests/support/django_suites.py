@@ -26,6 +26,11 @@ def configure() -> None:
         name: getattr(project, name) for name in dir(project) if name.isupper()
     }
     values.pop("MAILERS", None)
+    test_database = values["DATABASES"]["default"].setdefault("TEST", {})
+    test_database["MIGRATE"] = False
+    if os.environ.get("WAGTAIL_SMTP_TEST_DATABASE"):
+        # In addition to the test database of the process that waits for this one.
+        test_database["NAME"] = f"suites_{os.getpid()}"
     values["WAGTAIL_SMTP"] = {
         "STANDARD": {"BACKEND": "django.core.mail.backends.smtp.EmailBackend"}
     }
