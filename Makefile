@@ -56,15 +56,16 @@ JOBS := auto
 PROCESSES := -n $(JOBS) --maxprocesses 4 --dist worksteal
 PARALLEL := -m 'not browser' $(PROCESSES)
 
+# Minimum coverage in per cent, of lines and branches that run in the tests' own process.
+COVERED := 90
+MEASURE := $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERED))
+
 unit: $(VENV)/.installed  ## Run only the tests; JOBS=1 uses one process
 	$(BIN)/python -m pytest $(PARALLEL) $(MEASURE)
 	$(BIN)/python -m pytest -m browser
 
-# Minimum coverage in per cent, of lines and branches that run in the tests' own process.
-COVERED := 90
-
 coverage:  ## The same, with branch coverage: fails if less than the minimum is covered
-	@$(MAKE) unit MEASURE='--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERED)'
+	@$(MAKE) unit COVERAGE=1
 
 # Tests that start their own databases run with `make unit`, as do those that don't use any
 # (tests/conftest.py) or that look at bytes on the wire.
