@@ -118,10 +118,10 @@ def test_what_is_deferred_is_tried_again(make_set, reload):
     with HostileServer(faults=[Fault("end", "refuse", "451 4.3.0 Later", times=2)]) as server:
         _live(make_set, reload, server)
         _send()
-        for tries in (1, 2):
+        for attempts in (1, 2):
             _work()
             row = OutboxMessage.objects.get()
-            assert (row.tries, row.state, row.entry.state) == (tries, "waiting", "deferred")
+            assert (row.attempts, row.state, row.entry.state) == (attempts, "waiting", "deferred")
             assert "451" in row.entry.reason
             assert row.entry.cause == "try-later"
             _due_now()
@@ -234,7 +234,7 @@ def test_immediate_delivery_can_hand_over_what_is_deferred(make_set, reload, con
         _live(make_set, reload, server)
         assert _send() == 1
         entry = LogEntry.objects.get()
-        assert (entry.state, entry.outbox.tries) == ("deferred", 1)
+        assert (entry.state, entry.outbox.attempts) == ("deferred", 1)
         _due_now()
         close_all()
         assert _work() == 1

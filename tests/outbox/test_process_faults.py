@@ -59,7 +59,7 @@ def _is_whole():
     entries = LogEntry.objects.exclude(category="alert")
     assert set(entries.values_list("state", flat=True)) <= {"queued", "deferred"}
     rows = OutboxMessage.objects.exclude(category="alert")
-    assert set(rows.values_list("state", "tries")) == {("waiting", 0)}
+    assert set(rows.values_list("state", "attempts")) == {("waiting", 0)}
     assert StoredMessage.objects.filter(entry__in=entries).count() == entries.count() == 2
 
 
@@ -148,7 +148,7 @@ def test_standard_delivery_that_cannot_be_built(
     configure(STANDARD={"BACKEND": f"{__name__}.Unavailable"})
     _work()
     entry = LogEntry.objects.get(subject="Code")
-    assert (entry.state, entry.outbox.tries, entry.outbox.state) == ("deferred", 0, "waiting")
+    assert (entry.state, entry.outbox.attempts, entry.outbox.state) == ("deferred", 0, "waiting")
     assert hasattr(entry, "stored")
     configure(STANDARD=healthy)
     _due_now()

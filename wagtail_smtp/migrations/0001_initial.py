@@ -192,7 +192,7 @@ class Migration(migrations.Migration):
                 ('priority', models.PositiveSmallIntegerField(default=1)),
                 ('category', models.CharField(max_length=50)),
                 ('category_source', models.CharField(max_length=20)),
-                ('tries', models.PositiveSmallIntegerField(default=0)),
+                ('attempts', models.PositiveSmallIntegerField(default=0)),
                 ('due_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('expires_at', models.DateTimeField()),
                 ('lease_until', models.DateTimeField(null=True)),

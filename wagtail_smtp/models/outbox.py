@@ -28,7 +28,7 @@ class OutboxMessage(models.Model):
     #: The category set on the message; empty: none.
     category = models.CharField(max_length=50)
     category_source = models.CharField(max_length=20)
-    tries = models.PositiveSmallIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0)
     due_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     lease_until = models.DateTimeField(null=True)

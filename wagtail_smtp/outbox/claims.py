@@ -249,7 +249,7 @@ def time_left(row: OutboxMessage) -> timedelta:
     return row.expires_at - (row.lease_until - timedelta(seconds=conf.OUTBOX_LEASE))
 
 
-def postpone(row: OutboxMessage, wait: timedelta, tries: int = 1) -> bool:
+def postpone(row: OutboxMessage, wait: timedelta, attempts: int = 1) -> bool:
     """Put a message back into the outbox for a retry; False if this worker has lost it."""
     sending = rows().filter(pk=row.pk, token=row.token, state=_State.SENDING)
     # The project's task system uses this machine's clock.
@@ -257,7 +257,7 @@ def postpone(row: OutboxMessage, wait: timedelta, tries: int = 1) -> bool:
     return bool(
         sending.update(
             state=_State.WAITING,
-            tries=F("tries") + tries,
+            attempts=F("attempts") + attempts,
             due_at=expressions.now(wait.total_seconds()),
             lease_until=None,
         )

@@ -109,7 +109,7 @@ def record_or_retry(delivery: DeliveryResult, resend_of: LogEntry | None = None)
     def retry(entry: LogEntry) -> None:
         """Called in the transaction that writes the entry."""
         stored_message.keep(entry, stored_message.freeze(delivery.message).content)
-        _add(entry, delivery.classification, tries=1, wait=wait)
+        _add(entry, delivery.classification, attempts=1, wait=wait)
 
     entry = entries.record(delivery, resend_of, retry)
     if entry is not None and entry.state == State.DEFERRED:
@@ -120,7 +120,7 @@ def record_or_retry(delivery: DeliveryResult, resend_of: LogEntry | None = None)
 def _add(
     entry: LogEntry,
     classification: Classification,
-    tries: int = 0,
+    attempts: int = 0,
     wait: timedelta = timedelta(),
 ) -> None:
     """Create the outbox row, with times from the database's clock, as in claims."""
@@ -131,7 +131,7 @@ def _add(
         priority=0 if is_security else 1,
         category=classification.category,
         category_source=classification.source,
-        tries=tries,
+        attempts=attempts,
         due_at=expressions.now(wait.total_seconds()),
         expires_at=expressions.now(age),
     )

@@ -71,7 +71,7 @@ class Result:
             outcome is not None
             and not outcome.not_sent
             and not any(item.provider_id for item in outcome.recipients)
-            and self.row.tries == 0
+            and self.row.attempts == 0
             and self.delivery.route.redirect is None
         )
 
@@ -102,9 +102,9 @@ def _wait_for_process(row: OutboxMessage, left: timedelta) -> timedelta:
     return _spread(max(min(waited / 4, _MAX_WAIT_FOR_PROCESS), conf.OUTBOX_RETRY_AFTER))
 
 
-def wait_after(tries: int) -> timedelta:
-    """The wait after ``tries`` attempts; it doubles with each."""
-    return _spread(min(conf.OUTBOX_RETRY_AFTER * 2 ** min(tries - 1, 16), _MAX_WAIT))
+def wait_after(attempts: int) -> timedelta:
+    """The wait after this number of attempts; it doubles with each."""
+    return _spread(min(conf.OUTBOX_RETRY_AFTER * 2 ** min(attempts - 1, 16), _MAX_WAIT))
 
 
 def _spread(seconds: float) -> timedelta:
@@ -216,10 +216,10 @@ def _write_outcome(result: Result) -> None:
     will_retry = False
     if is_of_process(delivery) and (left > timedelta() or row.category != SECURITY):
         # This doesn't count as an attempt, and the message isn't given up, however long it takes.
-        will_retry = claims.postpone(row, _wait_for_process(row, left), tries=0)
+        will_retry = claims.postpone(row, _wait_for_process(row, left), attempts=0)
     elif is_retryable(delivery) and left > timedelta():
         # False if the lease has expired and the message was given up.
-        will_retry = claims.postpone(row, min(wait_after(row.tries + 1), left))
+        will_retry = claims.postpone(row, min(wait_after(row.attempts + 1), left))
     recipients = _update_recipients(entry, delivery, will_retry)
     entry.state = State.DEFERRED if will_retry else _final_state(State(described.state), recipients)
     entry.cause = cause.find(delivery, described.state if will_retry else entry.state, recipients)

@@ -242,7 +242,7 @@ class Worker:
 
     def _try_deliver(self, row: OutboxMessage) -> DeliveryResult:
         classification = Classification(row.category, row.category_source)
-        if claims.time_left(row) <= timedelta() and (row.tries or row.category == SECURITY):
+        if claims.time_left(row) <= timedelta() and (row.attempts or row.category == SECURITY):
             # The user has stopped waiting, and others could misuse a late reset link.
             late = EmailDeliveryError("It could not be sent in time.")
             return DeliveryResult.without_message(classification, late)
@@ -253,7 +253,7 @@ class Worker:
             # No error in one message may affect the others.
             return DeliveryResult.without_message(classification, error)
         final: set[str] = set()
-        if row.tries:
+        if row.attempts:
             recipients = outcomes.recipients_of(row.entry).filter(
                 role=LogRecipient.Role.ENVELOPE, state__in=FINAL_STATES
             )

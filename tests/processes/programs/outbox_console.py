@@ -95,11 +95,11 @@ def states(prefix: str) -> list[tuple[str, str, int]]:
 
 
 def rows(prefix: str) -> list[tuple[str, str, int]]:
-    """Subject, state and tries of what is in the outbox."""
+    """Subject, state and attempts of what is in the outbox."""
     from wagtail_smtp.models import OutboxMessage
 
     found = OutboxMessage.objects.filter(entry__subject__startswith=prefix)
-    return list(found.values_list("entry__subject", "state", "tries"))
+    return list(found.values_list("entry__subject", "state", "attempts"))
 
 
 def until_empty(prefix: str, timeout: float) -> list[tuple[str, str, int]]:

@@ -144,7 +144,7 @@ class EntryView(EntryPage):
     def _waiting(self):
         if outbox := getattr(self.entry, "outbox", None):
             yield _("In the outbox"), outbox.get_state_display()
-            yield _("Attempts so far"), str(outbox.tries)
+            yield _("Attempts so far"), str(outbox.attempts)
             yield _("Next attempt"), outbox.due_at
             yield _("No attempts after"), outbox.expires_at
 
