@@ -16,6 +16,7 @@ from tests.support.servers.hostile import HostileServer
 from wagtail_smtp import signals
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.maintenance import retention
+from wagtail_smtp.management.commands import smtp_prune
 from wagtail_smtp.models import LogAttempt, LogEntry, LogRecipient, OutboxMessage, StoredMessage
 from wagtail_smtp.outbox.worker import Worker
 
@@ -137,6 +138,18 @@ def test_steps_are_small(db, monkeypatch, capsys):
     assert after == (0, 0, 0)
 
 
+def test_a_transaction_only_deletes(db):
+    """On SQLite no message can be logged meanwhile."""
+    _entries(3, days=100, recipients=2, stored=True)
+    with CaptureQueriesContext(connection) as queries:
+        retention._delete_entries([entry.pk for entry in LogEntry.objects.all()])
+    verbs = [query["sql"].split()[0] for query in queries]
+    deletes = [number for number, verb in enumerate(verbs) if verb == "DELETE"]
+    assert len(deletes) == 4
+    assert deletes == list(range(deletes[0], deletes[0] + 4))
+    assert not LogEntry.objects.exists()
+
+
 def test_octets_bound_a_step_too(db, monkeypatch):
     monkeypatch.setattr(retention, "_BYTES", 10)
     _entries(5, days=20, stored=True, size=4)
@@ -213,6 +226,23 @@ class TestByItself:
         finally:
             transaction.rollback()
             transaction.set_autocommit(True)
+
+    def test_messages_are_sent_while_the_command_prunes(self, server, monkeypatch, capsys):
+        monkeypatch.setattr(retention, "STEP", 2)
+        _send()  # the next automatic step is due in ten minutes
+        _entries(6, days=100)
+        left = []
+
+        def send(seconds):
+            assert seconds >= retention.PAUSE
+            _send()
+            left.append(LogEntry.objects.filter(state="failed").count())
+
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=send)
+        monkeypatch.setattr(smtp_prune, "time", clock)
+        assert "removed: 6." in _prune(capsys)
+        assert left == [4, 2, 0]
+        assert len(server.received) == LogEntry.objects.count() == 4
 
     def test_a_failure_stops_nothing(self, server, clock, monkeypatch, caplog):
         def fail():

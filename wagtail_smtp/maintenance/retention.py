@@ -11,7 +11,7 @@ It needs no locks: an entry that has left the outbox never returns to it.
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -37,11 +37,15 @@ from wagtail_smtp.runtime import process
 
 logger = logging.getLogger(__name__)
 
-#: Limits of a step: entries and messages, related rows of each kind, and bytes of messages.
-STEP = 250
-_ROWS = 500
+#: Limits of a step: entries and messages, related rows of each kind, and bytes of messages. On
+#: SQLite no message can be logged during a transaction, so it must end within milliseconds.
+STEP = 50
+_ROWS = 150
 _BYTES = 64 * 1024 * 1024
 
+#: Seconds to wait, at least, between two steps of a command. SQLite lets others wait up to 25 ms
+#: before they try again; without a pause, the next step would be first each time.
+PAUSE = 0.025
 #: Seconds between two steps of a process, and while more is due.
 _INTERVAL = 600
 _SHORT_INTERVAL = 30
@@ -101,7 +105,6 @@ def _within_bytes(keys: Sequence[int]) -> list[int]:
     return found
 
 
-@retry.in_transaction
 def _delete_entries(keys: Sequence[int]) -> int:
     """Delete entries with all their rows, and return the number of entries.
 
@@ -109,16 +112,31 @@ def _delete_entries(keys: Sequence[int]) -> int:
     """
     if not keys:
         return 0
-    # On SQLite, a transaction that writes must begin with a write.
-    stored_message.discard(keys)
+    # Read first, so that the transaction only deletes: on SQLite it stops everyone who logs.
+    rows: dict[type[models.Model], list[int]] = {}
     for model in (DeliveryEvent, LogRecipient, LogAttempt):
-        rows = model.objects.using(db_connections.write_alias()).filter(entry__in=keys).order_by()
-        some = list(rows.values_list("pk", flat=True)[:_ROWS])
-        _delete(model.objects.filter(pk__in=some))
-        if len(some) == _ROWS:
+        rows[model] = _of_entries(model, keys)
+        if len(rows[model]) == _ROWS:
+            _delete_together(keys, rows)
             return 0
-    _delete(LogEntry.objects.filter(pk__in=keys))
+    _delete_together(keys, rows | {LogEntry: list(keys)})
     return len(keys)
+
+
+def _of_entries(model: type[models.Model], keys: Sequence[int]) -> list[int]:
+    rows = model._default_manager.using(db_connections.write_alias()).filter(entry__in=keys)
+    return list(rows.order_by().values_list("pk", flat=True)[:_ROWS])
+
+
+@retry.in_transaction
+def _delete_together(
+    entries: Sequence[int], rows: Mapping[type[models.Model], Sequence[int]]
+) -> None:
+    """Delete the messages of entries and these rows, given by key."""
+    stored_message.discard(entries)
+    for model, keys in rows.items():
+        if keys:
+            _delete(model._default_manager.filter(pk__in=keys))
 
 
 def _delete(rows: "models.QuerySet[Any]") -> None:
