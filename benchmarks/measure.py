@@ -29,9 +29,17 @@ class Sample:
         return median(self.times)
 
     @property
+    def p95(self) -> float:
+        """The time that the slowest 5 % exceed."""
+        return self._percentile(95)
+
+    @property
     def p99(self) -> float:
         """The time that the slowest 1 % exceed."""
-        return quantiles(self.times, n=100, method="inclusive")[98]
+        return self._percentile(99)
+
+    def _percentile(self, per_cent: int) -> float:
+        return quantiles(self.times, n=100, method="inclusive")[per_cent - 1]
 
 
 def interleaved(

@@ -35,6 +35,8 @@ class Row:
     name: str
     value: float
     p99: float | None = None
+    p95: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ class Table:
 
     def _row(self, row: Row, width: int) -> str:
         text = f"  {row.name:<{width}}  {_short(row.value):>8} {self.unit}"
-        if row.p99 is not None:
-            text += f"   99 %: {_short(row.p99):>7}"
+        for name, value in (("95 %", row.p95), ("99 %", row.p99), ("max", row.most)):
+            if value is not None:
+                text += f"   {name}: {_short(value):>7}"
         if self.base and row.name != self.base:
             text += f"   {_short(self.times_better(row.name, self.base)):>6} × {self.base}"
         if self.limit and row.name != self.limit:
@@ -106,7 +109,14 @@ class Table:
 def rows(samples: Iterable[Sample], factor: float = 1000) -> tuple[Row, ...]:
     """A row for each sample; ``factor`` turns seconds into the table's unit."""
     return tuple(
-        Row(sample.name, sample.median * factor, sample.p99 * factor) for sample in samples
+        Row(
+            sample.name,
+            sample.median * factor,
+            sample.p99 * factor,
+            sample.p95 * factor,
+            max(sample.times) * factor,
+        )
+        for sample in samples
     )
 
 

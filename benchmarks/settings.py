@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.services import PASSWORD, USERNAME, WRITE_AHEAD, Around
+from benchmarks.services import KEEP_LOG_DAYS, PASSWORD, USERNAME, WRITE_AHEAD, Around
 from tests.processes.programs.settings import *  # noqa: F403
-from tests.processes.programs.settings import DATABASES, INSTALLED_APPS
+from tests.processes.programs.settings import DATABASES, INSTALLED_APPS, WAGTAIL_SMTP
 
 _around = Around.from_environment()
 
@@ -19,6 +19,8 @@ if os.environ.get(WRITE_AHEAD):
     cast(Any, DATABASES)["default"]["OPTIONS"] |= {
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL",
     }
+if days := os.environ.get(KEEP_LOG_DAYS):
+    WAGTAIL_SMTP = cast(Any, WAGTAIL_SMTP) | {"KEEP_LOG_DAYS": int(days)}
 INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.admin", "post_office", "mailer"]
 ROOT_URLCONF = "benchmarks.urls"
 ALLOWED_HOSTS = ["testserver"]

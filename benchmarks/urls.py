@@ -13,7 +13,7 @@ from wagtail_smtp.models import LogEntry
 
 
 class LogAdmin(ModelAdmin):
-    """What one writes without a thought of a million entries."""
+    """What one writes without a thought of a long log."""
 
     list_display = ("subject", "state", "created_at", "recipient", "category", "via")
     list_filter = ("state", "category")
