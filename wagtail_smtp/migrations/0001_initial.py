@@ -135,7 +135,7 @@ class Migration(migrations.Migration):
                 ('reported', models.CharField(blank=True, choices=[('queued', 'Queued'), ('sent', 'Sent'), ('deferred', 'Deferred'), ('delivered', 'Delivered'), ('opened', 'Opened'), ('clicked', 'Clicked'), ('unsubscribed', 'Unsubscribed'), ('rejected', 'Rejected'), ('failed', 'Failed'), ('bounced', 'Bounced'), ('complained', 'Reported as spam'), ('autoresponded', 'Automatic reply'), ('subscribed', 'Subscribed')], default='', editable=False, max_length=16)),
                 ('reported_at', models.DateTimeField(editable=False, null=True)),
                 ('reported_reason', models.CharField(blank=True, default='', editable=False, max_length=510)),
-                ('entry', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='recipients', to='wagtail_smtp.logentry')),
+                ('entry', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='recipients', to='wagtail_smtp.logentry')),
             ],
             options={
                 'ordering': ['id'],
@@ -308,11 +308,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='logrecipient',
-            index=models.Index(fields=['address', 'entry'], name='wagtail_smtp_log_address'),
+            index=models.Index(fields=['address', 'entry'], name='wagtail_smtp_log_address', opclasses=['varchar_pattern_ops', 'int8_ops']),
         ),
         migrations.AddIndex(
             model_name='logrecipient',
-            index=models.Index(fields=['domain', 'entry'], name='wagtail_smtp_log_domain'),
+            index=models.Index(fields=['domain', 'entry'], name='wagtail_smtp_log_domain', opclasses=['varchar_pattern_ops', 'int8_ops']),
+        ),
+        migrations.AddIndex(
+            model_name='logrecipient',
+            index=models.Index(fields=['entry', 'address'], name='wagtail_smtp_log_entry'),
         ),
         migrations.AddIndex(
             model_name='deliveryevent',

@@ -21,6 +21,8 @@ STANDARD = "standard"
 SHOWN = 255
 #: Concurrent transactions may number their entries in a different order than their times.
 _SLACK = 1000
+#: Entries at each end of a period of which some were written late.
+_LATE = 100
 
 
 class LogEntryQuerySet(models.QuerySet["LogEntry"]):
@@ -54,11 +56,26 @@ class LogEntryQuerySet(models.QuerySet["LogEntry"]):
         The lower bound of the number lets a database stop early in indexes that are ordered by
         number, such as that on the state.
         """
-        later = LogEntry.objects.using(self.db).filter(created_at__gte=moment)
-        first = later.order_by("created_at").values_list("pk", flat=True).first()
-        if first is None:
+        numbers = LogEntry.objects.using(self.db).numbers_between(moment, None)
+        if numbers is None:
             return self.none()
-        return self.filter(pk__gte=first - _SLACK, created_at__gte=moment)
+        return self.filter(pk__gte=numbers[0], created_at__gte=moment)
+
+    def numbers_between(
+        self, start: datetime | None, stop: datetime | None
+    ) -> tuple[int, int] | None:
+        """Return the lowest and highest number that entries of a period can have.
+
+        None: the log has no entry since ``start`` or until ``stop``. Without one of them, the
+        limit is that of all entries.
+        """
+        by_time = self.order_by("created_at").values_list("pk", flat=True)
+        first = by_time.filter(created_at__gte=start) if start else by_time
+        last = by_time.filter(created_at__lte=stop) if stop else by_time
+        lowest, highest = list(first[:_LATE]), list(last.reverse()[:_LATE])
+        if not lowest or not highest:
+            return None
+        return min(lowest) - _SLACK, max(highest) + _SLACK
 
 
 class LogEntry(models.Model):
@@ -158,7 +175,12 @@ class LogRecipient(models.Model):
         CC = "cc", _("Original Cc")
         BCC = "bcc", _("Original Bcc")
 
-    entry = models.ForeignKey(LogEntry, on_delete=models.CASCADE, related_name="recipients")
+    entry = models.ForeignKey(
+        LogEntry,
+        on_delete=models.CASCADE,
+        db_index=False,  # an index in Meta begins with it
+        related_name="recipients",
+    )
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.ENVELOPE)
     #: In lower case, so that searches can use the index.
     address = models.CharField(max_length=SHOWN)
@@ -183,8 +205,19 @@ class LogRecipient(models.Model):
         ordering = ["id"]
         indexes = [
             # Find the newest entries of an address or domain without sorting.
-            models.Index(fields=["address", "entry"], name="wagtail_smtp_log_address"),
-            models.Index(fields=["domain", "entry"], name="wagtail_smtp_log_domain"),
+            # PostgreSQL's operator classes let it find the start of an address or domain as well.
+            models.Index(
+                fields=["address", "entry"],
+                name="wagtail_smtp_log_address",
+                opclasses=["varchar_pattern_ops", "int8_ops"],
+            ),
+            models.Index(
+                fields=["domain", "entry"],
+                name="wagtail_smtp_log_domain",
+                opclasses=["varchar_pattern_ops", "int8_ops"],
+            ),
+            # Search the addresses of many entries without reading the rows.
+            models.Index(fields=["entry", "address"], name="wagtail_smtp_log_entry"),
         ]
 
     def __str__(self) -> str:

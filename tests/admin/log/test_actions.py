@@ -10,12 +10,15 @@ import openpyxl
 import pytest
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 from wagtail.models import ModelLogEntry
 
 from tests.support.log_entries import fill, make_entry, make_message, make_waiting
 from wagtail_smtp.admin.log import export as log_export
+from wagtail_smtp.admin.log import filters
 from wagtail_smtp.models import LogEntry, OutboxMessage
 
 
@@ -308,3 +311,34 @@ def test_an_export_looks_through_everything(admin_client):
     ]
     since = (timezone.now() - timedelta(days=1)).date()
     assert len(export(admin_client, q="Message", created_at_from=since)) == 41
+
+
+def test_an_export_of_a_search_looks_through_a_long_log(admin_client, monkeypatch):
+    monkeypatch.setattr(filters, "LOOK_FURTHER", 10)
+    monkeypatch.setattr(filters, "LOOK_MOST", 100)
+    rows = fill(60)
+    LogEntry.objects.filter(pk__in=[rows[1].pk, rows[30].pk]).update(subject="Umbrella")
+    assert len(export(admin_client, q="umbrella")) == 3
+    monkeypatch.setattr(filters, "LOOK_MOST", 40)
+    assert len(export(admin_client, q="umbrella")) == 2
+
+
+def test_an_export_is_streamed(admin_client, monkeypatch):
+    monkeypatch.setattr(log_export, "_CHUNK", 5)
+    fill(50)
+    response = admin_client.post(reverse("wagtail_smtp_log:export"), {"format": "csv"})
+    assert response.streaming
+    with CaptureQueriesContext(connection) as queries:
+        lines = iter(response.streaming_content)
+        for _heading_and_first in range(2):
+            next(lines)
+        assert len(queries) <= 4  # a chunk of entries and their recipients
+        assert len(list(lines)) == 49
+        assert len(queries) >= 20
+
+
+def test_a_long_export_is_not_counted(admin_client, monkeypatch):
+    monkeypatch.setattr(log_export, "COUNTED", 10)
+    fill(11)
+    page = shown(admin_client.get(reverse("wagtail_smtp_log:export")))
+    assert "This exports up to 50,000 entries" in page

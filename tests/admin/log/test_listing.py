@@ -1,5 +1,6 @@
 """The delivery log's listing: what it shows, finds and survives."""
 
+import uuid
 from datetime import timedelta
 from urllib.parse import parse_qs, urlparse
 
@@ -10,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.support.log_entries import fill, make_entry
-from wagtail_smtp.admin.log import listing
+from wagtail_smtp.admin.log import filters, listing
 from wagtail_smtp.models import LogEntry, LogRecipient
 
 INDEX = "wagtail_smtp_log:index"
@@ -224,6 +225,75 @@ def test_a_part_of_an_address_is_found(listed, part):
     assert "Only the last 30 days are searched." in listed.text(recipient=part)
     old = (timezone.now() - timedelta(days=50)).date().isoformat()
     assert listed(recipient=part, created_at_from=old) == ["to Ada", "earlier"]
+
+
+class TestALongLog:
+    """Pages search in 10 of 60 entries, and *Search older entries* in 20."""
+
+    @pytest.fixture(autouse=True)
+    def _look(self, monkeypatch):
+        monkeypatch.setattr(listing, "LOOK", 10)
+        monkeypatch.setattr(listing, "LOOK_FURTHER", 20)
+        monkeypatch.setattr(filters, "SCATTERED", 1)
+
+    @pytest.fixture
+    def old(self):
+        """Three of the oldest entries."""
+        rows = fill(60)[:3]
+        LogEntry.objects.filter(pk=rows[0].pk).update(subject="Lost umbrella", state="failed")
+        LogRecipient.objects.filter(entry=rows[0]).update(
+            address="ada@analytical.example", domain="analytical.example"
+        )
+        return rows
+
+    @pytest.mark.parametrize("part", ["ada", "ada@ana", "@analyt", "analytical", "ADA"])
+    @pytest.mark.parametrize("field", ["q", "recipient"])
+    def test_the_start_of_an_old_address_is_found(self, listed, old, field, part):
+        assert listed(**{field: part}) == ["Lost umbrella"]
+        assert listed(**{field: part}, state="failed") == ["Lost umbrella"]
+        assert listed(**{field: part}, state="sent") == []
+
+    def test_a_common_start_is_found_in_new_entries(self, listed, old, monkeypatch):
+        monkeypatch.setattr(filters, "NAMED", 5)
+        LogRecipient.objects.update(address="ada@analytical.example")
+        assert listed(q="ada") == [f"Message {number}" for number in range(59, 49, -1)]
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {"q": "umbrella"},
+            {"q": "umbrella", "category": "form"},
+            {"recipient": "a@analyt"},
+            {"state": "failed", "category": "form"},
+            {"state": "failed", "recipient": "example.org"},
+            {"category": "form", "via": "standard"},
+        ],
+    )
+    def test_the_search_goes_on(self, listed, old, query):
+        LogEntry.objects.filter(state="failed").update(set_key=None)
+        LogRecipient.objects.filter(entry__state="failed").update(domain="example.org")
+        others = LogEntry.objects.exclude(state="failed")
+        others.update(subject="another", set_key=uuid.uuid4())
+        asked, seen, pages = dict(query), [], 0
+        while True:
+            page = listed.page(**asked)
+            seen += [entry.subject for entry in page.context["object_list"]]
+            pages += 1
+            if not page.context["older"]:
+                break
+            assert "data-older" in page.content.decode()
+            assert page.context["searched_to"]
+            asked = {
+                name: values[0]
+                for name, values in parse_qs(urlparse(page.context["older"]).query).items()
+            }
+        assert seen == ["Lost umbrella"]
+        assert pages <= 4
+
+    def test_one_index_is_enough(self, listed, old):
+        assert listed(state="failed") == ["Lost umbrella"]
+        assert listed.page(state="sent").context["paginator"].count == 59
+        assert listed.page().context["paginator"].count == 60
 
 
 def test_text_from_outside_is_escaped(listed):

@@ -192,8 +192,8 @@ class ResendSelected(BulkAction):
     def _all(self):
         if not self.filters.is_valid():
             return ()  # an invalid filter must not select everything
-        found = self.filters.search(self.request.GET.get("q", ""))
-        return found.values_list("pk", flat=True)[:MAX_SELECTED]
+        found, _is_all = self.filters.search_all(self.request.GET.get("q", ""), MAX_SELECTED)
+        return found
 
     @property
     def unknown_too(self):

@@ -17,12 +17,14 @@ from wagtail.log_actions import log
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import LOG, AdminPage
 from wagtail_smtp.admin.labels import carrier_label, category_label
-from wagtail_smtp.admin.log.filters import LogFilterSet
+from wagtail_smtp.admin.log.filters import LOOK_MOST, LogFilterSet, number
 from wagtail_smtp.models import LogEntry, LogRecipient
 
 #: Rows of an export, and entries read at a time.
 ROWS = 50_000
 _CHUNK = 500
+#: Entries that are counted before an export; counting more takes too long.
+COUNTED = 1000
 #: Maximum number of addresses in a cell, which is limited to 32,767 characters.
 _ADDRESSES = 100
 #: What a spreadsheet may treat as the start of a formula: also full-width characters, and
@@ -61,24 +63,29 @@ class ExportView(AdminPage, SpreadsheetExportMixin, TemplateView):
         return [(_("Delivery log"), f"{reverse(LOG)}?{self.request.GET.urlencode()}")]
 
     @cached_property
-    def entries(self):
-        """The entries that match the filters and the search."""
-        filters = LogFilterSet(self.request.GET, request=self.request)
-        return filters.search(self.request.GET.get("q", ""))
+    def filters(self):
+        return LogFilterSet(self.request.GET, request=self.request)
+
+    @property
+    def text(self):
+        return self.request.GET.get("q", "")
 
     def get_context_data(self, **kwargs):
-        count = self.entries[: ROWS + 1].count()
+        found = self.filters.search(
+            self.text, COUNTED, before=number(self.request.GET.get("before", ""))
+        )
         return super().get_context_data(**kwargs) | {
-            "count": count,
-            "is_capped": count > ROWS,
+            "count": len(found.numbers),
+            "is_counted": found.rest is None,
             "rows": ROWS,
+            "searched": LOOK_MOST,
         }
 
     def post(self, request, *args, **kwargs):
         wanted_format = request.POST.get("format")
         if wanted_format not in self.FORMATS:
             raise BadRequest
-        numbers = list(self.entries.values_list("pk", flat=True)[:ROWS])
+        numbers, _is_all = self.filters.search_all(self.text, ROWS)
         log(
             instance=request.user,
             action="wagtail_smtp.export",

@@ -18,7 +18,7 @@ from wagtail_smtp.admin.labels import carrier_label, category_label, state_tag, 
 from wagtail_smtp.admin.log import actions, message
 from wagtail_smtp.admin.log.entry import EntryView
 from wagtail_smtp.admin.log.export import ExportView
-from wagtail_smtp.admin.log.filters import LogFilterSet
+from wagtail_smtp.admin.log.filters import LOOK, LOOK_FURTHER, LogFilterSet, number
 from wagtail_smtp.admin.log.resends import best_resends, resend_label
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
@@ -27,36 +27,26 @@ from wagtail_smtp.models import LogEntry, LogRecipient
 CAP = 1000
 
 
-class CappedPaginator(WagtailPaginator):
-    """Counts up to :data:`CAP` entries, and finds them with one query for count and page.
+class FoundPaginator(WagtailPaginator):
+    """Pages of what was found: up to :data:`CAP` entries, with one query for a page.
 
     An exact count reads every match: seconds in a log of a million entries.
     """
 
     @cached_property
-    def found(self):
-        """The numbers of the newest entries, one more than are shown."""
-        return list(self.object_list.values_list("pk", flat=True)[: CAP + 1])
-
-    @cached_property
     def count(self):
-        return min(len(self.found), CAP)
-
-    @property
-    def older(self):
-        """The number of the last entry if there are older ones, else None."""
-        return self.found[CAP - 1] if len(self.found) > CAP else None
+        return len(self.object_list.numbers)
 
     @cached_property
     def items_count_label(self):
-        if self.older is not None:
-            return _("More than %d log entries") % CAP
+        if self.object_list.is_cut:
+            return _("More than %d log entries") % self.count
         return ngettext("%d log entry", "%d log entries", self.count) % self.count
 
     def page(self, number):
         number = self.validate_number(number)
         end = min(number * self.per_page, self.count)
-        numbers = self.found[(number - 1) * self.per_page : end]
+        numbers = self.object_list.numbers[(number - 1) * self.per_page : end]
         return self._get_page(_with_recipients(numbers), number, self)
 
 
@@ -88,13 +78,15 @@ class LogView(AdminPage, generic.BaseListingView):
     index_results_url_name = "wagtail_smtp_log:results"
     is_searchable = True
     filterset_class = LogFilterSet
-    paginator_class = CappedPaginator
+    paginator_class = FoundPaginator
     paginate_by = 25
     table_classname = "listing wsmtp-log"
     verbose_name_plural = LogEntry._meta.verbose_name_plural
 
     def get_queryset(self):
-        return self.filters.search(self.search_query)
+        before = number(self.request.GET.get("before", ""))
+        look = LOOK if before is None else LOOK_FURTHER
+        return self.filters.search(self.search_query, CAP, look, before)
 
     @cached_property
     def may_resend(self):
@@ -152,8 +144,8 @@ class LogView(AdminPage, generic.BaseListingView):
         resent = best_resends(context["object_list"])
         for entry in context["object_list"]:
             entry.resent = resent.get(entry.pk)
-        older = context["paginator"].older
-        has_older = older is not None and not context["page_obj"].has_next()
+        found = self.object_list
+        older = None if context["page_obj"].has_next() else found.rest
         return context | {
             "may_resend": self.may_resend,
             # Also offered for a single page: filters may find more without reloading the page.
@@ -161,9 +153,15 @@ class LogView(AdminPage, generic.BaseListingView):
             "select_all_obj_text": _("Select all that match"),
             "model_opts": LogEntry._meta,
             "days": self.filters.days,
-            "older": self.query_string(before=older) if has_older else "",
+            "older": "" if older is None else self.query_string(before=older),
+            "searched_to": None if found.is_cut or older is None else _time_of(older),
             "newest": self.query_string(before=None) if "before" in self.request.GET else "",
         }
+
+
+def _time_of(number):
+    entries = LogEntry.objects.using(write_alias()).filter(pk=number)
+    return entries.values_list("created_at", flat=True).first()
 
 
 def _subject(entry):

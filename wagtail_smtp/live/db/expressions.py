@@ -16,7 +16,7 @@ from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.db.models.lookups import Exact
 from django.utils import timezone
@@ -75,3 +75,16 @@ class _Same(Exact):
 def same(field: str, value: str) -> Any:
     """Return a ``filter()`` condition: the text field is exactly ``value``."""
     return _Same(F(field), value)
+
+
+def starts_with(field: str, text: str) -> Q:
+    """Return a ``filter()`` condition: the text field starts with ``text``, found by its index.
+
+    Upper and lower case may be the same, as in MySQL's collations. PostgreSQL's index needs the
+    operator class ``varchar_pattern_ops``.
+    """
+    vendor = connections[db_connections.write_alias()].vendor
+    if vendor == "sqlite":  # its LIKE ignores case, so it can't use an index
+        return Q((f"{field}__gte", text), (f"{field}__lt", f"{text}\U0010ffff"))
+    # On MySQL, startswith compares bytes, so it can't use an index.
+    return Q((f"{field}__istartswith" if vendor == "mysql" else f"{field}__startswith", text))
