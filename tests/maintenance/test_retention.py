@@ -145,8 +145,8 @@ def test_a_transaction_only_deletes(db):
         retention._delete_entries([entry.pk for entry in LogEntry.objects.all()])
     verbs = [query["sql"].split()[0] for query in queries]
     deletes = [number for number, verb in enumerate(verbs) if verb == "DELETE"]
-    assert len(deletes) == 4
-    assert deletes == list(range(deletes[0], deletes[0] + 4))
+    assert len(deletes) == 5
+    assert deletes == list(range(deletes[0], deletes[0] + 5))
     assert not LogEntry.objects.exists()
 
 
