@@ -197,10 +197,10 @@ class Conf:
 
     def stores(self, state: str) -> bool:
         """Whether messages in this state are stored. A message that is too large always is."""
-        if state == "too_large" or self.STORE_MESSAGES == "all":
+        stored = self.STORE_MESSAGES
+        if state == "too_large" or stored == "all":
             return True
-        undelivered = {"failed", "blocked", "unknown"}
-        return self.STORE_MESSAGES == "undelivered" and state in undelivered
+        return stored == "undelivered" and state in {"failed", "blocked", "unknown"}
 
     def documentation(self, page: str) -> str:
         """Return the address of a page of the documentation, such as ``reference/causes.html``."""

@@ -355,8 +355,9 @@ def is_kept(delivery: DeliveryResult, state: str) -> bool:
     """Whether to store the message, now that its state is final."""
     if delivery.classification.category == SECURITY:
         return False
-    if conf.stores(state) or state != State.REFUSED or conf.STORE_MESSAGES != "undelivered":
-        return conf.stores(state)
+    is_stored = conf.stores(state)
+    if is_stored or state != State.REFUSED or conf.STORE_MESSAGES != "undelivered":
+        return is_stored
     failure = delivery.failure
     return isinstance(failure, MessageRefused) and concerns_configuration(failure)
 

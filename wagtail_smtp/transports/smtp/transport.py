@@ -50,8 +50,9 @@ class SMTPTransport(PooledTransport[SMTPSession]):
         waiting = list(outgoing.envelope.recipients)
         failures: list[AttemptFailed] = []
         response = ""
+        limit = conf.MAX_RECIPIENTS
         while waiting:
-            part, waiting = waiting[: conf.MAX_RECIPIENTS], waiting[conf.MAX_RECIPIENTS :]
+            part, waiting = waiting[:limit], waiting[limit:]
             try:
                 envelope = Envelope(outgoing.envelope.sender, tuple(part))
                 answered, response = self._transaction(envelope, outgoing.content, reply_timeout)
