@@ -266,8 +266,8 @@ ALL = (
     check_report_urls,
     check_call_sites,
 )
-#: Packet size in bytes that fits most messages. The default of MariaDB is 16 MB, of MySQL 64 MB.
-_PACKET = 64 * 1024 * 1024
+#: Packet size in bytes that fits a piece of a stored message with room to spare.
+_PACKET = 1024 * 1024
 
 
 def check_transactions(**kwargs: Any) -> list[CheckMessage]:
@@ -366,9 +366,9 @@ def _mysql(alias: str) -> list[CheckMessage]:
     if packet < _PACKET:
         found.append(
             Warning(
-                f"The database accepts at most {packet // 1024 // 1024} MB in one query, so larger "
+                f"The database accepts at most {packet // 1024} KB in one query, so larger "
                 "messages can't be queued or kept.",
-                hint="Set max_allowed_packet to 64M or more in the database's configuration.",
+                hint="Set max_allowed_packet to 1M or more in the database's configuration.",
                 id="wagtail_smtp.W013",
             )
         )

@@ -139,12 +139,14 @@ def test_storing_takes_the_connection_along(make_set, reload, where, how):
 
 
 @pytest.mark.parametrize("kind", ["too_large", "failed", "queued"])
-def test_larger_than_a_packet(make_set, reload, configure, where, kind):
+def test_larger_than_a_packet(make_set, reload, configure, monkeypatch, where, kind):
     if connection.vendor != "mysql":
         pytest.skip("MySQL's and MariaDB's max_allowed_packet")
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@max_allowed_packet")
         [limit] = cursor.fetchone()
+    # As if the database accepted even less than a piece.
+    monkeypatch.setattr(stored_message, "PIECE", 2 * limit)
     configure(DELIVERY="queued" if kind == "queued" else "immediate")
     message = _message()
     message.attach("a.bin", random.randbytes(limit), "application/octet-stream")
@@ -159,6 +161,21 @@ def test_larger_than_a_packet(make_set, reload, configure, where, kind):
     assert _logged() == [(state, False)]
 
 
+def test_in_pieces_it_is_not_larger_than_a_packet(configure, where):
+    if connection.vendor != "mysql":
+        pytest.skip("MySQL's and MariaDB's max_allowed_packet")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        [limit] = cursor.fetchone()
+    configure(DELIVERY="queued", STORE_MESSAGES="all")
+    message = _message()
+    message.attach("a.bin", random.randbytes(limit), "application/octet-stream")
+    with where():
+        message.send()
+    content = stored_message.load(LogEntry.objects.get()).frozen_content
+    assert len(content) > limit
+
+
 @pytest.mark.parametrize("filler", [b"a", b"'"], ids=["plain", "escaped"])
 @pytest.mark.parametrize("beyond", [-16 * 1024, 1], ids=["fits", "too large"])
 def test_just_below_and_above_a_packet(monkeypatch, filler, beyond):
@@ -169,6 +186,7 @@ def test_just_below_and_above_a_packet(monkeypatch, filler, beyond):
         cursor.execute("SELECT @@max_allowed_packet")
         [limit] = cursor.fetchone()
     monkeypatch.setattr(stored_message.crypto, "seal", lambda content: content)
+    monkeypatch.setattr(stored_message, "PIECE", 2 * limit)
     content = filler * ((limit + beyond) // (2 if filler == b"'" else 1))
     entry = LogEntry.objects.create(state="queued", category="other")
     with transaction.atomic():

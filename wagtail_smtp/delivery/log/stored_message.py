@@ -442,7 +442,7 @@ def keep(entry: LogEntry, frozen: bytes) -> None:
             Nothing was written, and the transaction can still be used.
     """
     first, *others = [crypto.seal(piece) for piece in _in_pieces(frozen)]
-    _check_size(first)
+    _check_size(max((first, *others), key=len))
     size = len(first) + sum(map(len, others))
     _usage.add(size)
     # By primary key: otherwise ``entry.stored`` would be cached even after a rollback.
