@@ -57,7 +57,7 @@ PROCESSES := -n $(JOBS) --maxprocesses 4 --dist worksteal
 PARALLEL := -m 'not browser' $(PROCESSES)
 
 # Minimum coverage in per cent, of lines and branches that run in the tests' own process.
-COVERED := 90
+COVERED := 95
 MEASURE := $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(COVERED))
 
 unit: $(VENV)/.installed  ## Run only the tests; JOBS=1 uses one process

@@ -41,6 +41,16 @@ def test_reload_ends_a_redirect_only_with_the_option(make_set):
     assert live.live_version().number == 2
 
 
+def test_status_shows_a_forced_redirect(make_set, configure, capsys):
+    make_set(name="Office")
+    configure(REDIRECT_ALL_TO=["qa@example.com"])
+    assert "The project's settings redirect all email to qa@example.com." in run("smtp_status")
+    configure(REDIRECT_ALL_TO=[])
+    with pytest.raises(SystemExit):
+        call_command("smtp_status", no_color=True)
+    assert "no address, so no email is sent" in capsys.readouterr().out
+
+
 def test_status_lists_backups(make_set):
     make_set(name="Office", host="smtp.example.com")
     make_set(name="Spare", host="spare.example.com", backup=True, categories=["form"])

@@ -197,6 +197,18 @@ def test_each_version_says_what_it_changed_in_one_line(admin_client, make_set):
     assert "The previous version is no longer stored" in page
 
 
+def test_a_version_of_a_newer_release_is_listed_but_not_made_live(admin_client, make_set):
+    make_set(name="Office", authentication="none")
+    confirm(admin_client)
+    version = ConfigurationVersion.objects.get()
+    version.content |= {"invented": True}
+    version.save()
+    page = _text(admin_client.get(reverse("wagtail_smtp_versions:index")))
+    assert "Saved by a newer release of wagtail-smtp" in page
+    url = reverse("wagtail_smtp_reload:make_live", args=[version.number])
+    assert "newer release" in admin_client.get(url).context["refusal"]
+
+
 def test_a_version_that_switches_a_set_off_does_not_remove_it(admin_client, make_set):
     item, other = make_set(name="Office"), make_set(name="Shop")
     confirm(admin_client)

@@ -17,7 +17,7 @@ from wagtail.models import ModelLogEntry
 
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.identity_provider import IdentityProvider
-from wagtail_smtp import live
+from wagtail_smtp import live, signals
 from wagtail_smtp.config import crypto
 from wagtail_smtp.exceptions import MessageDeferred, ReloadRefused, TokenRefused
 from wagtail_smtp.live import consents, lookup, token_store
@@ -226,6 +226,42 @@ def test_a_refusal_ahead_of_the_end_is_told_while_mail_leaves(
     close_sessions()
     assert send() == 1
     assert consents.states([item.frozen(())])[str(item.key)].kind == "valid"
+
+
+@pytest.fixture
+def _tokens_are_checked(monkeypatch):
+    """Not only once in a while, since an earlier test may have checked them."""
+    monkeypatch.setattr(consents, "_next_check", 0.0)
+
+
+@pytest.mark.usefixtures("_tokens_are_checked")
+def test_an_idle_worker_renews_live_tokens(make_oauth_set, provider):
+    item = make_oauth_set("consent", name="Office")
+    live.reload()
+    spend(3300)  # 5 minutes are left
+    close_sessions()
+    before = token_store.DatabaseTokenStore(item.frozen(())).load().token
+    signals.outbox_idle.send(None)
+    after = token_store.DatabaseTokenStore(item.frozen(())).load().token
+    assert after.access != before.access
+    assert after.expires_at > time.time() + 3000
+
+
+@pytest.mark.usefixtures("_tokens_are_checked")
+def test_an_idle_worker_alerts_about_a_refused_token(
+    make_oauth_set, provider, make_set, smtp_server, admins
+):
+    """Before any email fails."""
+    make_oauth_set("consent", name="Office")
+    make_set(smtp_server, name="Spare", backup=True)
+    live.reload()
+    provider.revoke(refresh=True)
+    spend(4000)
+    close_sessions()
+    signals.outbox_idle.send(None)
+    [alert] = [received.message for received in smtp_server.received]
+    assert "“Office”" in alert["Subject"]
+    assert "will fail soon" in alert["Subject"]
 
 
 def test_a_provider_that_hangs_is_bounded(make_oauth_set, provider, monkeypatch):

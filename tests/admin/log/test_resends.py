@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from tests.admin.log.test_actions import audit, bulk_url, shown, url
 from tests.support.log_entries import fill, make_entry, make_message
+from wagtail_smtp import signals
 from wagtail_smtp.admin.delivery import chart
 from wagtail_smtp.admin.delivery.failures import count_since, last_failures, latest_failure
 from wagtail_smtp.admin.log import actions
@@ -219,6 +220,25 @@ def test_a_failed_resend_can_be_repeated_by_the_next_run(admin_client, make_set,
         assert (account.failed, account.left_out) == (1, {})
     entry.refresh_from_db()
     assert entry.resend_began is None
+
+
+def test_an_interrupted_command_shows_what_it_has_resent(db, capsys):
+    for _number in range(3):
+        _failed()
+
+    def interrupt(**kwargs):
+        if len(mail.outbox) == 2:
+            raise KeyboardInterrupt
+
+    signals.message_sent.connect(interrupt)
+    try:
+        with pytest.raises(CommandError, match="to resend the rest") as caught:
+            call_command("smtp_resend", since="1d")
+    finally:
+        signals.message_sent.disconnect(interrupt)
+    assert caught.value.returncode == 130
+    assert "Resent: 1 message" in capsys.readouterr().out
+    assert len(mail.outbox) == 2
 
 
 def _command(capsys, *given, **options):

@@ -92,6 +92,14 @@ def test_a_consent(admin_client, item, provider):
         assert secret not in page
 
 
+def test_with_an_unreadable_client_secret(admin_client, item, provider):
+    Secret.objects.update(ciphertext="broken")
+    response = admin_client.post(connect_url(item))
+    assert response["Location"] == edit_url(item)
+    assert "client secret" in said(response)
+    assert not provider.asked
+
+
 def test_it_serves_once(admin_client, item, provider):
     back = provider.allow(begin(admin_client, item))
     come_back(admin_client, back)
