@@ -10,7 +10,7 @@ from tests.support.servers.hostile import HostileServer
 
 #: Bytes of the attachment, and how many times its size a process may grow: it is a third larger in
 #: the message, and larger still in the database.
-SIZE = 20 * 1024 * 1024
+SIZE = 40 * 1024 * 1024
 AT_ONCE, QUEUED = 3, 4
 
 
