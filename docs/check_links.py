@@ -35,8 +35,7 @@ def broken(folder: Path) -> list[str]:
     for path, page in pages.items():
         for link in page.links:
             parts = urlsplit(link)
-            # The theme's logo links to the root of the server.
-            if parts.scheme or parts.netloc or link == "/":
+            if parts.scheme or parts.netloc:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if target.is_dir():

@@ -1,6 +1,7 @@
 """Sphinx configuration. Run ``make docs`` to build the site."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 import django
@@ -39,6 +40,9 @@ django.setup()
 
 import wagtail_smtp  # noqa: E402
 
+with (ROOT / "pyproject.toml").open("rb") as file:
+    REPOSITORY = tomllib.load(file)["project"]["urls"]["Repository"]
+
 project = "wagtail-smtp"
 release = version = wagtail_smtp.__version__
 author = "The wagtail-smtp contributors"
@@ -70,12 +74,14 @@ copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
 html_theme = "sphinx_wagtail_theme"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "wagtail-smtp"
 html_theme_options = {
     "project_name": "wagtail-smtp",
     "logo_alt": "Wagtail",
-    "logo_url": "/",
-    "github_url": "",
+    "logo_url": "",  # the first page
+    "github_url": f"{REPOSITORY}/blob/main/docs/",
     "footer_links": "",
 }
 html_show_copyright = False

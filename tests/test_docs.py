@@ -19,6 +19,7 @@ from django.dispatch import Signal
 from django.test import Client
 
 from wagtail_smtp import checks, exceptions, signals
+from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.causes import GROUPS
 from wagtail_smtp.conf import DEFAULTS
 from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
@@ -299,6 +300,23 @@ def test_the_arguments_of_the_signals_about_messages(email_delivery: EmailDelive
         if signal in got:
             assert set(re.findall(r"`(\w+)`", row[2])) == got.pop(signal)
     assert got == {}
+
+
+def test_every_category_is_documented() -> None:
+    text = (DOCS / "explanation" / "how-a-message-travels.md").read_text()
+    found = re.findall(r"^\| `([a-z]+)` \|", text, re.MULTILINE)
+    assert tuple(found) == BUILT_IN
+    glossary = (DOCS / "explanation" / "glossary.md").read_text()
+    [row] = re.findall(r"^\| \*\*category\*\* \| (.+) \|$", glossary, re.MULTILINE)
+    assert tuple(re.findall(r"`([a-z]+)`", row)) == BUILT_IN
+
+
+def test_files_of_the_repository_named_in_the_documentation_exist() -> None:
+    for page in (*DOCS.glob("contributing/*.md"), ROOT / "CONTRIBUTING.md"):
+        names = re.findall(r"`((?:wagtail_smtp|tests|docs|benchmarks)/[\w./-]+)`", prose(page))
+        # What a command makes, and a language that doesn't exist yet.
+        names = [n for n in names if not re.match("benchmarks/results|wagtail_smtp/locale/fr", n)]
+        assert [name for name in names if not (ROOT / name).exists()] == [], page
 
 
 def test_every_cause_has_an_anchor() -> None:

@@ -103,7 +103,9 @@ def _run(language: str) -> list[Block]:
     return [block for block in BLOCKS if block.language == language and block.key not in NOT_RUN]
 
 
-SETTINGS = r"^(WAGTAIL_SMTP|MAILERS|TASKS|INSTALLED_APPS|LOGGING|DATABASES|CACHES) = "
+SETTINGS = (
+    r"^(WAGTAIL_SMTP|MAILERS|TASKS|INSTALLED_APPS|CELERY_BEAT_SCHEDULE|LOGGING|DATABASES|CACHES) = "
+)
 URLS = "^urlpatterns = "
 
 
