@@ -109,6 +109,19 @@ def test_the_matrix_covers_the_supported_versions() -> None:
     assert met(pairs) == met(every)
 
 
+def test_the_documentation_lists_the_matrix() -> None:
+    text = (ROOT / "docs" / "contributing" / "index.md").read_text()
+    rows = re.findall(r"^\| (3\.\d.*?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    listed = set()
+    for row in rows:
+        for python, django, wagtail in itertools.product(*(cell.split(", ") for cell in row)):
+            names = [f"py{python}", f"dj{django}", f"w{wagtail}"]
+            names = [names[0], "lowest"] if django == "lowest" else names
+            listed.add("-".join(names).replace(".", ""))
+    every, _ = tox_environments()
+    assert listed == {name.rpartition("-")[0] for name in every}
+
+
 def met(environments: set[str]) -> set[frozenset[str]]:
     """Each two factors that are tested together."""
     names = (name.split("-") for name in environments)
