@@ -177,5 +177,12 @@ def test_a_signal_stops_all_workers_after_their_messages(a_site: Site, number: i
     assert a_site.account() == {"sent": 200}
 
 
-def test_a_worker_that_fails_stops_all(a_site: Site) -> None:
-    assert a_site.console("supervise_failing") == "A worker process ended with code 1."
+@pytest.mark.parametrize(
+    ("fails", "expected"),
+    [
+        ("worker", "A worker process ended with code 1."),
+        ("supervisor", "The supervisor fails."),
+    ],
+)
+def test_a_failure_stops_all_workers(a_site: Site, fails: str, expected: str) -> None:
+    assert a_site.console("supervise_failing", fails=fails) == expected

@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from mmap import mmap
 from multiprocessing.connection import wait
 from typing import Any
 
+from django.core.cache import caches
 from django.db import Error
 from django.db import connections as db_connections
 
@@ -52,9 +54,10 @@ def are_safe() -> bool:
     """Whether this process can be forked without doubt.
 
     With other threads, a child may wait forever for a lock that one of them held. A daemonic
-    process, such as one of a pool, may have no children.
+    process, such as one of a pool, may have no children. Libraries of macOS don't support it.
     """
-    return threading.active_count() == 1 and not multiprocessing.current_process().daemon
+    is_alone = threading.active_count() == 1 and not multiprocessing.current_process().daemon
+    return is_alone and sys.platform != "darwin"
 
 
 class Supervisor:
@@ -106,6 +109,10 @@ class Supervisor:
                         self._stop()
                     elif replace:
                         self._start(task)
+        except BaseException:
+            # At its end, Python waits for the workers.
+            self._stop()
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -116,6 +123,7 @@ class Supervisor:
     def _start(self, task: Callable[[WorkerPool], int | None]) -> None:
         # Sockets can't be shared with a child.
         connections.close_before_fork()
+        caches.close_all()
         # A signal must not find a child that doesn't handle it yet.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:

@@ -303,8 +303,14 @@ def fork_worker(pause: str = "", window: int = 0, skew: float = 0, **conf: Any) 
     os._exit(0)
 
 
-def supervise_failing() -> str:
-    """Supervise two worker processes, of which one fails; how that ended."""
+def supervise_failing(fails: str) -> str:
+    """Supervise two worker processes; how that ended.
+
+    Args:
+        fails: ``worker``, or ``supervisor`` while it handles the death of a worker.
+    """
+    import multiprocessing
+
     from wagtail_smtp.outbox.processes import Supervisor
     from wagtail_smtp.outbox.worker import WorkerPool
 
@@ -319,15 +325,26 @@ def supervise_failing() -> str:
         except BlockingIOError:  # another worker has read it
             work(pool)
         else:
+            if fails == "supervisor":
+                os.kill(os.getpid(), signal.SIGKILL)
             raise RuntimeError("It fails.")
 
+    def put_back(*_args: Any) -> None:
+        raise RuntimeError("The supervisor fails.")
+
+    original = Supervisor._put_back
     WorkerPool.work = work_  # type: ignore[method-assign]
+    Supervisor._put_back = put_back  # type: ignore[method-assign]
     try:
         Supervisor(2, 1).work()
-    except ChildProcessError as error:
+    except (ChildProcessError, RuntimeError) as error:
+        for child in multiprocessing.active_children():
+            child.join(10)
+        assert not multiprocessing.active_children()
         return str(error)
     finally:
         WorkerPool.work = work  # type: ignore[method-assign]
+        Supervisor._put_back = original  # type: ignore[method-assign]
     return ""
 
 
