@@ -279,6 +279,7 @@ def test_the_command(make_set, reload, capsys):
 @pytest.mark.parametrize(
     ("cores", "options", "expected"),
     [
+        (4, [], (1, 1)),  # a test's transaction or database
         (1, [], (1, 4)),
         (2, [], (2, 2)),
         (6, [], (6, 1)),
@@ -299,7 +300,7 @@ def test_processes_and_threads_of_the_command(monkeypatch, cores, options, expec
             return 0
 
     monkeypatch.setattr(smtp_outbox, "_cores", lambda: cores)
-    monkeypatch.setattr(smtp_outbox.worker_processes, "are_possible", lambda: True)
+    monkeypatch.setattr(smtp_outbox.worker_processes, "are_possible", lambda: cores != 4)
     monkeypatch.setattr(smtp_outbox.worker_processes, "are_safe", lambda: cores != 3)
     monkeypatch.setattr(smtp_outbox, "Supervisor", Noted)
     monkeypatch.setattr(smtp_outbox, "WorkerPool", lambda threads: Noted(1, threads))

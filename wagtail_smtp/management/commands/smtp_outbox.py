@@ -68,7 +68,8 @@ class Command(EmailCommand):
         if processes is None:
             processes = min(_cores(), _MAX_PROCESSES) if worker_processes.are_safe() else 1
         if not worker_processes.are_possible():
-            processes = 1
+            # Other threads don't see this outbox either.
+            processes, threads = 1, threads or 1
         threads = threads or max(1, _MESSAGES // processes)
         pool = self._single(threads) if processes == 1 else Supervisor(processes, threads)
         try:
