@@ -162,7 +162,17 @@ def test_the_command_finishes_what_it_has_begun(a_site: Site) -> None:
     a_site.server.plan = held = Held("end", skip=4)
     a_site.queue(25)
     with subprocess.Popen(
-        [sys.executable, "-m", "django", "smtp_outbox", "--work", "--threads", "1"],
+        [
+            sys.executable,
+            "-m",
+            "django",
+            "smtp_outbox",
+            "--work",
+            "--processes",
+            "1",
+            "--threads",
+            "1",
+        ],
         env=a_site.console.environment,
     ) as process:
         held.until_reached()

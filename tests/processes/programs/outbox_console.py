@@ -387,7 +387,7 @@ def _work(
 
     claims.claim, outcomes.statements = claim_, statements_
     outbox_worker.Worker._send = send_  # type: ignore[method-assign]
-    call_command("smtp_outbox", work=True, threads=1)
+    call_command("smtp_outbox", work=True, processes=1, threads=1)
 
 
 def _set_clock(skew: float, now: Callable[[], datetime] | None = None) -> Callable[[], datetime]:
