@@ -285,7 +285,12 @@ def _release(token: uuid.UUID, unsent: Sequence[OutboxMessage]) -> None:
     if not unsent:
         return
     try:
-        claims.release(token, unsent)
+        try:
+            claims.release(token, unsent)
+        except Error:
+            # The connection may have been lost.
+            close_old_connections()
+            claims.release(token, unsent)
     except Error:
         logger.exception("Unsent messages can't be returned to the outbox.")
         close_old_connections()
