@@ -114,6 +114,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def finish_waiting(a_site: Site) -> None:
+    """Deliver what stopped workers have left. They may have sent all before they stopped."""
+    rows = a_site.console("rows", prefix=a_site.prefix)
+    assert {state for _subject, state, _tries in rows} <= {"waiting"}
+    if rows:
+        a_site.finish()
+
+
 def test_once(a_site: Site) -> None:
     a_site.queue(60)
     with command(a_site, "--once", "--processes", "3") as process:
@@ -154,10 +162,7 @@ def test_workers_stop_without_their_supervisor(a_site: Site) -> None:
         process.wait(10)
         held.release()
         until(lambda: not any(map(is_running, workers)))
-    # They may have sent all before they looked for the supervisor.
-    states = {state for _subject, state, _tries in a_site.console("rows", prefix=a_site.prefix)}
-    assert states <= {"waiting"}
-    a_site.finish()
+    finish_waiting(a_site)
     assert a_site.account() == {"sent": 30}
 
 
@@ -171,9 +176,7 @@ def test_a_signal_stops_all_workers_after_their_messages(a_site: Site, number: i
         held.release()
         _output, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
-    rows = a_site.console("rows", prefix=a_site.prefix)
-    assert {state for _subject, state, _tries in rows} <= {"waiting"}
-    a_site.finish()
+    finish_waiting(a_site)
     assert a_site.account() == {"sent": 100}
 
 
