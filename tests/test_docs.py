@@ -8,6 +8,7 @@ import inspect
 import re
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -291,7 +292,8 @@ def test_the_arguments_of_the_signals_about_messages(email_delivery: EmailDelive
     try:
         send_mail("Hello", "", None, ["ada@example.org"])
         email_delivery.redirect_all_to()
-        send_mail("Hello", "", None, ["ada@example.org"], fail_silently=True)
+        with suppress(exceptions.EmailDeliveryError):
+            send_mail("Hello", "", None, ["ada@example.org"])
     finally:
         signals.message_sent.disconnect(note)
         signals.message_failed.disconnect(note)

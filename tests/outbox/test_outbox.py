@@ -1,6 +1,7 @@
 """Queued messages: accepted with the caller's transaction, delivered once, kept until then."""
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -176,6 +177,7 @@ def test_in_the_end_it_is_given_up_and_told(make_set, reload, configure, admins)
     with HostileServer(faults=[fault]) as server:
         _live(make_set, reload, server)
         _send()
+        time.sleep(0.01)  # longer than its maximum age
         configure(DELIVERY="immediate")
         _work()
         subjects = [str(received.message["Subject"]) for received in server.received]
