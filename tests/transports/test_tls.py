@@ -246,10 +246,15 @@ def test_reloads_leave_memory_flat(make_set):
             gc.collect()
 
         reloads(60)
-        before, blocks = _contexts(), sys.getallocatedblocks()
-        reloads(200)
+        before = _contexts()
+        grown = []
+        for _ in range(4):
+            blocks = sys.getallocatedblocks()
+            reloads(100)
+            grown.append(sys.getallocatedblocks() - blocks)
         assert _made_since(before) <= 1
-        assert sys.getallocatedblocks() - blocks < 2000  # ten for each reload
+        # Caches grow and shrink; what leaks grows each time.
+        assert min(grown) < 300, grown
 
 
 def test_no_socket_is_left_open_if_the_server_resets_the_connection():
