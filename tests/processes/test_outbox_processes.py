@@ -26,10 +26,14 @@ LEASE = {"OUTBOX_LEASE": 600}
 
 
 class AllHeld(Faults):
-    """Lets some messages pass and holds all others at their end, until :meth:`release`."""
+    """Lets some messages pass and holds all others at their end, until :meth:`release`.
 
-    def __init__(self, passing: int) -> None:
+    Later ones take ``seconds`` each.
+    """
+
+    def __init__(self, passing: int, seconds: float = 0) -> None:
         super().__init__(())
+        self._seconds = seconds
         self._passing = passing
         self._lock = threading.Lock()
         self._released = threading.Event()
@@ -41,7 +45,9 @@ class AllHeld(Faults):
                 self._passing -= 1
                 is_held = self._passing < 0
                 self.count += is_held
-            if is_held:
+            if is_held and self._released.is_set():
+                time.sleep(self._seconds)
+            elif is_held:
                 self._released.wait(30)
         return None
 
@@ -115,11 +121,11 @@ def is_running(pid: int) -> bool:
 
 
 def finish_waiting(a_site: Site) -> None:
-    """Deliver what stopped workers have left. They may have sent all before they stopped."""
+    """Deliver what stopped workers have left: they stopped before they had sent all."""
+    a_site.server.plan = Faults(())
     rows = a_site.console("rows", prefix=a_site.prefix)
-    assert {state for _subject, state, _tries in rows} <= {"waiting"}
-    if rows:
-        a_site.finish()
+    assert {state for _subject, state, _tries in rows} == {"waiting"}
+    a_site.finish()
 
 
 def test_once(a_site: Site) -> None:
@@ -153,8 +159,8 @@ def test_killed_workers_are_replaced_and_what_they_had_not_begun_is_sent(a_site:
 
 
 def test_workers_stop_without_their_supervisor(a_site: Site) -> None:
-    a_site.server.plan = held = AllHeld(passing=6)
-    a_site.queue(30)
+    a_site.server.plan = held = AllHeld(passing=6, seconds=0.3)
+    a_site.queue(100)
     with command(a_site, "--work", "--processes", "2", "--threads", "1") as process:
         until(lambda: held.count == 2)
         workers = children(process.pid)
@@ -163,12 +169,12 @@ def test_workers_stop_without_their_supervisor(a_site: Site) -> None:
         held.release()
         until(lambda: not any(map(is_running, workers)))
     finish_waiting(a_site)
-    assert a_site.account() == {"sent": 30}
+    assert a_site.account() == {"sent": 100}
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_workers_after_their_messages(a_site: Site, number: int) -> None:
-    a_site.server.plan = held = AllHeld(passing=6)
+    a_site.server.plan = held = AllHeld(passing=6, seconds=0.3)
     a_site.queue(100)
     with command(a_site, "--work", "--processes", "2", "--threads", "1") as process:
         until(lambda: held.count == 2)
