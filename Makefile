@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-reset demo-venv test lint unit coverage test-postgresql test-mariadb soak fuzz screenshots \
+.PHONY: help demo demo-reset demo-venv test lint unit coverage test-postgresql test-mariadb soak fuzz screenshots schema \
   docs docs-links matrix package release-notes messages test-newest test-codes configurations configurations-newest bench
 
 help:  ## Show this list
@@ -104,6 +104,9 @@ fuzz: $(VENV)/.installed  ## Send 10,000 unusual messages each way, and check th
 screenshots: $(VENV)/.installed  ## Update the pictures of README and docs
 	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py \
 	  tests/browser/test_tutorials.py
+
+schema: $(VENV)/.installed  ## Update the JSON Schema of settings files
+	WAGTAIL_SMTP_WRITE_SCHEMA=1 $(BIN)/python -m pytest -q tests/config_files/test_schema.py
 
 DOCS := .venv-docs
 

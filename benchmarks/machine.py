@@ -19,6 +19,10 @@ PACKAGES = (
     "django-mailer",
     "django-celery-email",
     "celery",
+    "django-tasks-db",
+    "django-tasks-rq",
+    "rq",
+    "django-tasks-fennel",
     "psycopg",
 )
 

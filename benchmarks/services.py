@@ -19,11 +19,15 @@ PASSWORD = "secret of the benchmarks"
 ENCRYPTIONS = ("starttls", "ssl", "none")
 #: Variable in which the processes that measure find their :class:`Around`.
 VARIABLE = "WAGTAIL_SMTP_BENCHMARK"
+#: Variable with Django settings that a process has of its own, as JSON.
+SETTINGS = "WAGTAIL_SMTP_BENCHMARK_SETTINGS"
 #: With any value in this variable SQLite writes ahead, as projects with many writers set it up.
 WRITE_AHEAD = "WAGTAIL_SMTP_BENCHMARK_WRITE_AHEAD"
 #: Variables with the length of the delivery log, and with the days after which it is pruned.
 LOG_ENTRIES = "WAGTAIL_SMTP_BENCHMARK_LOG_ENTRIES"
 KEEP_LOG_DAYS = "WAGTAIL_SMTP_BENCHMARK_KEEP_LOG_DAYS"
+#: Variable with the seconds of the long run.
+SOAK_SECONDS = "WAGTAIL_SMTP_BENCHMARK_SOAK_SECONDS"
 ROUND_TRIP = 0.020
 #: Seconds by which the measured round trip may differ from it.
 _TOLERANCE = 0.0005

@@ -5,11 +5,12 @@ drained when a measurement says so, and by nothing but the command that is measu
 """
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.services import KEEP_LOG_DAYS, PASSWORD, USERNAME, WRITE_AHEAD, Around
+from benchmarks.services import KEEP_LOG_DAYS, PASSWORD, SETTINGS, USERNAME, WRITE_AHEAD, Around
 from tests.processes.programs.settings import *  # noqa: F403
 from tests.processes.programs.settings import DATABASES, INSTALLED_APPS, WAGTAIL_SMTP
 
@@ -48,3 +49,7 @@ LOGGING = {
         for name in ("post_office", "mailer", "celery")
     },
 }
+
+_own = json.loads(os.environ.get(SETTINGS, "{}"))
+INSTALLED_APPS += _own.pop("MORE_APPS", [])
+globals().update(_own)

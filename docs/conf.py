@@ -75,6 +75,8 @@ copybutton_only_copy_prompt_lines = True
 
 html_theme = "sphinx_wagtail_theme"
 html_static_path = ["_static"]
+# The JSON Schema of settings files, for editors.
+html_extra_path = ["../wagtail_smtp/config_files/schemas"]
 html_css_files = ["site.css"]
 html_title = "wagtail-smtp"
 html_theme_options = {

@@ -11,6 +11,8 @@ from wagtail.models import Collection, Locale, Page
 
 from tests.support.servers.smtp_server import CA_PEM, SMTPServer
 from wagtail_smtp import alerts, live
+from wagtail_smtp.channels import courier
+from wagtail_smtp.conf import ENVIRONMENT_VARIABLE, VARIABLES
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.live import lookup
 from wagtail_smtp.models import ReportEmail, Secret, SettingsSet
@@ -31,6 +33,33 @@ def _as_a_new_process() -> Iterator[None]:
     yield
     lookup.forget()
     pool.close_all()
+
+
+@pytest.fixture(autouse=True)
+def _without_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The developer's own machine may be named, redirect, or send alerts."""
+    for variable in VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _alerts_to_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alerts go to all channels, in the thread that raises them."""
+    monkeypatch.setattr(courier, "in_tests_to_channels", True)
+
+
+@pytest.fixture
+def run_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Go on as a new process of an environment: ``run_in("staging")``; empty: without a name."""
+
+    def change(environment: str) -> None:
+        lookup.forget()
+        if environment:
+            monkeypatch.setenv(ENVIRONMENT_VARIABLE, environment)
+        else:
+            monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+
+    return change
 
 
 @pytest.fixture(autouse=True)

@@ -104,6 +104,8 @@ WAGTAIL_SMTP = {
     # The tests' SMTP servers listen on free high ports.
     "ALLOWED_NETWORKS": ["127.0.0.0/8", "::1/128"],
     "CATEGORIES": {"invoice": "Invoices"},
+    # No test asks the internet.
+    "DNS_SERVERS": [],
 }
 if django.VERSION >= (6, 1):
     MAILERS = {"default": {"BACKEND": "wagtail_smtp.backend.EmailBackend"}}

@@ -43,7 +43,7 @@ def test_one_alert_and_one_for_the_recovery(make_set, reload):
             time.sleep(0.06)
         alerts = _alerts(first, second)
     assert sorted(alerts) == [
-        "[Django] Email problem: “Office 365” is failing",
+        "[Django] Email problem: “Office 365” is failing, “Relay” is used instead",
         "[Django] Email: “Office 365” is working again",
     ]
 

@@ -7,6 +7,7 @@ from django.core.management import call_command
 from django.urls import reverse
 
 from wagtail_smtp import checks
+from wagtail_smtp.conf import ALERTS_VARIABLE, ENVIRONMENT_VARIABLE
 from wagtail_smtp.transports import standard
 
 
@@ -34,6 +35,10 @@ def test_the_test_project_has_no_problems(given):
         ({"CATEGORIES": {"Not A Slug": ""}}, "wagtail_smtp.E003"),
         ({"CATEGORY_RULES": {"no colon": "security"}}, "wagtail_smtp.E003"),
         ({"ALLOWED_NETWORKS": ["10.0.0.0/99"]}, "wagtail_smtp.E003"),
+        ({"ALERTS": "ntfy://topic"}, "wagtail_smtp.E003"),
+        ({"ALERTS_OFF": ["storms"]}, "wagtail_smtp.E003"),
+        ({"ALERTS_OFF": ["test"]}, "wagtail_smtp.E003"),
+        ({"ALERTS": ["mailto://user:secret@example.com"]}, "wagtail_smtp.W022"),
         ({"ENCRYPTION_KEYS": ["no key"]}, "wagtail_smtp.E004"),
         ({"ENCRYPTION_KEYS": "a string"}, "wagtail_smtp.E004"),
         ({"STANDARD": {"BACKEND": checks.BACKEND}}, "wagtail_smtp.E006"),
@@ -49,6 +54,53 @@ def test_the_test_project_has_no_problems(given):
 def test_a_wrong_value_is_an_error(given, values, expected):
     given(**({"ENCRYPTION_KEYS": [Fernet.generate_key().decode()]} | values))
     assert ids(*checks.ALL) == [expected]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ENVIRONMENT": ""},
+        {"ENVIRONMENT": "My Site"},
+        {"ENVIRONMENT": "x" * 51},
+        {"ENVIRONMENT": True},
+        {"ENVIRONMENT": b"production"},
+        {"STANDARD_CATEGORIES_IN_COPY": "security"},
+        {"STANDARD_CATEGORIES_IN_COPY": ["form"]},
+        {"STANDARD_CATEGORIES_IN_COPY": [["security"]]},
+        {"STANDARD_CATEGORIES_IN_COPY": 1},
+    ],
+    ids=repr,
+)
+def test_a_wrong_value_about_environments_is_an_error(given, values):
+    given(ENCRYPTION_KEYS=[Fernet.generate_key().decode()], **values)
+    assert ids(*checks.ALL) == ["wagtail_smtp.E003"]
+
+
+@pytest.mark.parametrize("name", ["", "My Site", "x" * 51, "staging "], ids=repr)
+def test_a_name_in_the_variable_that_is_not_valid(given, monkeypatch, name):
+    given(ENCRYPTION_KEYS=[Fernet.generate_key().decode()])
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, name)
+    assert ids(*checks.ALL) == ["wagtail_smtp.E020"]
+    assert ids(checks.check_environment_name) == []
+
+
+@pytest.mark.parametrize("name", ["production", "staging-2", "qa_1", "0", "x" * 50])
+def test_a_name_that_is_valid(given, monkeypatch, name):
+    given(ENCRYPTION_KEYS=[Fernet.generate_key().decode()])
+    assert ids(checks.check_environment_name) == ["wagtail_smtp.W021"]
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, name)
+    assert ids(*checks.ALL, checks.check_environment_name) == []
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE)
+    given(ENVIRONMENT=name)
+    assert ids(checks.check_environment_name) == []
+
+
+@pytest.mark.django_db  # the check of JSON fields asks the database what it can
+def test_only_a_deployment_check_recommends_a_name(capsys):
+    call_command("check")
+    assert "W021" not in "".join(capsys.readouterr())
+    call_command("check", "--deploy")
+    assert "wagtail_smtp.W021" in "".join(capsys.readouterr())
 
 
 def test_the_setting_must_be_a_dictionary(settings):
@@ -114,3 +166,40 @@ def test_missing_webhook_urls(settings):
     (message,) = checks.check_report_urls()
     assert message.id == "wagtail_smtp.I001"
     assert not message.is_serious()
+
+
+@pytest.mark.parametrize(
+    ("url", "scheme"),
+    [
+        ("mailto://user:canary@example.com", "mailto"),
+        ("slack://canary", "slack"),
+        ("twilio://canary:canary@canary", "twilio"),
+        ("https://hooks.slack.com/services/canary", "https"),
+        ("canary", ""),
+        ("canary canary://x", ""),
+    ],
+)
+def test_an_invalid_channel_is_named_without_its_secret(given, url, scheme):
+    given(ALERTS=["ntfy://topic", url])
+    [message] = [*checks.check_alert_channels(), *checks.check_alert_urls()]
+    assert message.id == "wagtail_smtp.W022"
+    assert f"Channel 2{f' ({scheme}://)' if scheme else ''} of" in message.msg
+    assert "canary" not in str(message)
+
+
+def test_a_channel_is_named_by_its_variable(given, monkeypatch):
+    monkeypatch.setenv(ALERTS_VARIABLE, "mailto://user:canary@example.com")
+    [message] = checks.check_alert_channels()
+    assert ALERTS_VARIABLE in message.msg
+    assert "canary" not in str(message)
+
+
+def test_apprise_is_missing(given, monkeypatch):
+    given(ALERTS=["ntfy://topic"])
+    monkeypatch.setattr(checks.chat, "is_installed", lambda: False)
+    assert ids(checks.check_alert_channels, checks.check_alert_urls) == ["wagtail_smtp.W023"]
+
+
+def test_wrong_types_show_no_secret(given):
+    given(ALERTS=[b"ntfy://canary"])
+    assert "canary" not in str([message for check in checks.ALL for message in check()])

@@ -4,6 +4,7 @@
 """
 
 import ast
+import dataclasses
 import inspect
 import re
 import tomllib
@@ -23,6 +24,8 @@ from wagtail_smtp import checks, exceptions, signals
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.causes import GROUPS
 from wagtail_smtp.conf import DEFAULTS
+from wagtail_smtp.config_files.drift import Drift
+from wagtail_smtp.diagnostics.status import FailedMessage, SetStatus, Status
 from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
 from wagtail_smtp.testing import EmailDelivery, email_delivery
 from wagtail_smtp.transports.esp.catalog import PROVIDERS
@@ -186,6 +189,22 @@ def test_every_command_is_documented() -> None:
     folder = ROOT / "wagtail_smtp" / "management" / "commands"
     found = re.findall(r"^\| `(smtp_\w+)` \|", (REFERENCE / "commands.md").read_text(), re.M)
     assert sorted(found) == sorted(path.stem for path in folder.glob("smtp_*.py"))
+
+
+@pytest.mark.parametrize(
+    ("heading", "documented"),
+    [
+        ("name", Status),
+        ("name in `sets`", SetStatus),
+        ("name in `failures`", FailedMessage),
+        ("name in `drift`", Drift),
+    ],
+)
+def test_every_name_in_the_status_for_programs_is_documented(heading: str, documented: Any) -> None:
+    page = (REFERENCE / "commands.md").read_text()
+    table = page.partition(f"| {heading} | value |\n|---|---|\n")[2].partition("\n\n")[0]
+    names = [line.split("`")[1] for line in table.splitlines()]
+    assert names == [field.name for field in dataclasses.fields(documented)]
 
 
 def test_every_command_and_option_in_the_documentation_exists() -> None:

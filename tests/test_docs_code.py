@@ -17,15 +17,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from cryptography.fernet import Fernet
 from django.core.mail import EmailMessage, send_mail
 from django.core.management import call_command, load_command_class
 from django.urls import resolve
 
 from tests.processes.test_outbox_tasks import RQ_WORKER
+from tests.support.servers.provider_server import Answer, ProviderServer
 from tests.support.servers.smtp_server import SMTPServer
 from wagtail_smtp import exceptions, signals
-from wagtail_smtp.conf import REDIRECT_VARIABLE
+from wagtail_smtp.conf import ENVIRONMENT_VARIABLE, REDIRECT_VARIABLE
+from wagtail_smtp.config_files.file import load
 from wagtail_smtp.testing import EmailDelivery, email_delivery
 
 __all__ = ["email_delivery"]
@@ -38,6 +41,7 @@ RECIPES = "tests/configurations/test_recipes.py runs it in a new project"
 NOT_RUN = {
     ("how-to/install.md", "INSTALLED_APPS = ["): RECIPES,
     ("how-to/install.md", "WAGTAIL_SMTP = {"): RECIPES,
+    ("how-to/install.md", "import os"): RECIPES,
     (
         "how-to/install.md",
         'MAILERS = {"default": {"BACKEND": "wagtail_smtp.backend.EmailBackend"}}',
@@ -45,7 +49,11 @@ NOT_RUN = {
     ("contributing/architecture.md", "apps | templatetags | urls | wagtail_hooks"): (
         "import-linter checks the layers in setup.cfg"
     ),
+    ("how-to/queue.md", 'INSTALLED_APPS = [..., "django_tasks_fennel"]'): (
+        "benchmarks/workers.py runs it; its checks warn if the broker is Redis"
+    ),
     ("how-to/microsoft-and-google.md", "Connect-ExchangeOnline"): "it needs Exchange Online",
+    ("how-to/secrets-by-reference.md", "[Service]"): "it is only a part of a unit",
 }
 #: ``make docs`` builds these. The reader's browser draws Mermaid's.
 DIRECTIVES = ("{toctree}", "{eval-rst}", "mermaid")
@@ -112,7 +120,7 @@ URLS = "^urlpatterns = "
 
 def test_every_block_is_run_or_listed() -> None:
     assert {block.key for block in BLOCKS} >= set(NOT_RUN)
-    languages = {"python", "console", "ini", "text"}
+    languages = {"python", "console", "ini", "text", "yaml"}
     assert [str(b) for b in BLOCKS if b.language not in languages and b.key not in NOT_RUN] == []
     for block in _run("python"):
         kinds = [bool(re.search(kind, block.code, re.M)) for kind in (SETTINGS, URLS)]
@@ -143,6 +151,8 @@ from tests import settings as tested
 given = {name: getattr(tested, name) for name in dir(tested) if name.isupper()}
 installed, standard = given["INSTALLED_APPS"], given["WAGTAIL_SMTP"]["STANDARD"]
 exec(sys.stdin.read(), given)
+if "EMAIL_BACKEND" in given:
+    given.pop("MAILERS", None)  # Django allows only one of them
 apps = given["INSTALLED_APPS"]
 if ... in apps:
     # The first placeholder means all the others.
@@ -199,6 +209,44 @@ def test_the_category_of_a_block(code: str, email_delivery: EmailDelivery) -> No
     assert [sent.category for sent in email_delivery.sent] == ["invoice"]
 
 
+SENT_WITH_METRICS = """
+import sys
+import django
+django.setup()
+from django.core.mail import send_mail
+from django.core.management import call_command
+call_command("migrate", run_syncdb=True, verbosity=0)
+exec(sys.stdin.read())
+send_mail("Hi", "Body", None, ["ada@example.org"])
+assert metrics.get_meter_provider().force_flush()
+"""
+
+
+@example("how-to/monitoring.md", "from opentelemetry import metrics")
+def test_metrics(code: str, tmp_path: Path) -> None:
+    with ProviderServer(Answer(), tls=False) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", SENT_WITH_METRICS],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                "DJANGO_SETTINGS_MODULE": "tests.processes.programs.settings",
+                "WAGTAIL_SMTP_TEST_DATABASE": "",
+                "WAGTAIL_SMTP_TEST_SQLITE": str(tmp_path / "database.sqlite3"),
+            },
+            input=code.replace("127.0.0.1:9090", f"127.0.0.1:{server.port}"),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        request = server.requests[0]
+    assert request.path == "/api/v1/otlp/v1/metrics"
+    # The texts of a protocol buffer are readable.
+    for text in ("wagtail_smtp.messages", "wagtail_smtp.state", "wagtail_smtp.outbox.overdue"):
+        assert text.encode() in request.body
+
+
 @example("how-to/test-your-code.md", "def test_the_invoice(email_delivery):")
 def test_tests_of_a_project(code: str, email_delivery: EmailDelivery) -> None:
     import wagtail_smtp
@@ -247,11 +295,20 @@ def test_the_task_for_celery(code: str) -> None:
 
 @pytest.fixture
 def site(
-    email_delivery: EmailDelivery, make_set: Callable[..., Any], smtp_server: SMTPServer
+    email_delivery: EmailDelivery,
+    make_set: Callable[..., Any],
+    smtp_server: SMTPServer,
+    configure: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A site with the sets that the commands name."""
+    """A site with the sets that the commands name, and their settings file."""
     for name in ("Main office", "Newsletter"):
         make_set(smtp_server, name=name)
+        variable = f"SMTP_{name.upper().replace(' ', '_')}_PASSWORD"
+        monkeypatch.setenv(variable, smtp_server.password)
+    configure(SETS_FILE=tmp_path / "email.yaml")
+    call_command("smtp_export", output=str(tmp_path / "email.yaml"))
 
 
 #: Commands that are not run here, and why.
@@ -259,6 +316,8 @@ COMMANDS_NOT_RUN = {
     ("migrate",): "the tests' database is migrated",
     ("collectstatic",): "tests/configurations/test_wagtail_start.py runs it",
     ("db_worker",): "tests/processes/test_outbox_tasks.py runs it",
+    ("smtp_export", "--output", "email.yaml"): "it writes into this folder; the fixture does it",
+    ("smtp_import", "--reload"): "it asks",
     RQ_WORKER: "tests/processes/test_outbox_tasks.py runs it",
 }
 
@@ -303,7 +362,8 @@ def run(line: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     if line.startswith("export"):
-        assert line.startswith(f"export {REDIRECT_VARIABLE}=")
+        variables = (REDIRECT_VARIABLE, ENVIRONMENT_VARIABLE)
+        assert line.startswith(tuple(f"export {name}=" for name in variables))
     if "Fernet" in line:
         Fernet(done.stdout.strip())
 
@@ -314,6 +374,16 @@ def test_service(block: Block) -> None:
     unit.read_string(block.code)
     assert {"Unit", "Service", "Install"} == set(unit.sections())
     check_manage_py(unit["Service"]["ExecStart"])
+
+
+@each("yaml")
+def test_yaml(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "email.yaml"
+    file.write_text(block.code)
+    if block.code.startswith("# yaml-language-server"):
+        assert load(file).sets
+    else:
+        assert yaml.safe_load(block.code)
 
 
 @each("text")
@@ -328,5 +398,12 @@ def test_procfile_and_crontab(block: Block) -> None:
 
 def check_manage_py(line: str) -> None:
     """The command and its options exist."""
-    name, *options = shlex.split(line.partition("manage.py ")[2])
+    for command in line.split("manage.py ")[1:]:
+        _check_command(command.partition(" && ")[0])
+
+
+def _check_command(command: str) -> None:
+    name, *options = shlex.split(command)
+    if (name,) in COMMANDS_NOT_RUN:
+        return
     load_command_class("wagtail_smtp", name).create_parser("manage.py", name).parse_args(options)

@@ -77,7 +77,11 @@ def test_the_wheel_has_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> N
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     there = {name for name in repository_files() if name.startswith("wagtail_smtp/")}
     assert names == there
-    assert {"wagtail_smtp/py.typed", "wagtail_smtp/locale/de/LC_MESSAGES/django.mo"} <= names
+    assert {
+        "wagtail_smtp/py.typed",
+        "wagtail_smtp/locale/de/LC_MESSAGES/django.mo",
+        "wagtail_smtp/config_files/schemas/settings-file-1.json",
+    } <= names
 
 
 def test_metadata(metadata: Message) -> None:

@@ -1,4 +1,4 @@
-"""Decide in the Wagtail admin how every email of the site leaves it.
+"""Manage in the Wagtail admin how a site sends email.
 
 This module imports nothing but the categories, so that it can be imported before
 Django's app registry is ready.

@@ -8,6 +8,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
 from wagtail_smtp import alerts
+from wagtail_smtp.alerts.email import AlertEmail
 from wagtail_smtp.categories import ALERT, ERROR
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
@@ -111,7 +112,8 @@ class EmailBackend(BaseEmailBackend):
         return sent
 
     def _send(self, message: EmailMessage) -> bool:
-        if not self._is_queued:
+        # The outbox may be what an alert reports.
+        if not self._is_queued or isinstance(message, AlertEmail):
             return self._pipeline.deliver(message)
         classification = self._pipeline.classify(message)
         try:

@@ -1,6 +1,7 @@
 """System checks for configuration errors that can be found when the project starts."""
 
 import functools
+import os
 import re
 import uuid
 import warnings
@@ -19,12 +20,26 @@ from django.db import connections, router
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 
+from wagtail_smtp.alerts.kinds import OPTIONAL
 from wagtail_smtp.categories import validate_category
-from wagtail_smtp.conf import DEFAULTS, conf
+from wagtail_smtp.channels import chat, services
+from wagtail_smtp.conf import DEFAULTS, ENVIRONMENT_VARIABLE, conf
 from wagtail_smtp.config.validation import is_email_address
+from wagtail_smtp.config.values import SettingsSetConfig
+from wagtail_smtp.config_files import sets_file
+from wagtail_smtp.config_files.document import FileRefused
+from wagtail_smtp.config_files.drift import drift
+from wagtail_smtp.config_files.file import load
 from wagtail_smtp.delivery.routing import missing_sites
+from wagtail_smtp.live import environments
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.models import LogEntry
+from wagtail_smtp.live.resolve import (
+    draft_configuration,
+    live_version,
+    reference_problem,
+    version_configuration,
+)
+from wagtail_smtp.models import LogEntry, Secret
 from wagtail_smtp.transports import standard
 
 BACKEND = "wagtail_smtp.backend.EmailBackend"
@@ -70,6 +85,9 @@ def _validate(key: str) -> None:
     if key in ("CATEGORIES", "STANDARD_CATEGORIES", "RETRY_CATEGORIES"):
         for slug in value:
             validate_category(slug)
+    if key == "ALERTS_OFF" and (unknown := set(value) - OPTIONAL):
+        known = ", ".join(sorted(OPTIONAL))
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}. Kinds of alerts: {known}")
     if key == "CATEGORY_RULES":
         for function, slug in value.items():
             validate_category(slug)
@@ -210,6 +228,88 @@ def check_forced_redirect(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_environment(**kwargs: Any) -> list[CheckMessage]:
+    """Check the name of the environment in the variable; :func:`check_keys` checks the setting."""
+    if ENVIRONMENT_VARIABLE not in os.environ:
+        return []
+    try:
+        conf.environment()
+    except ImproperlyConfigured as error:
+        hint = (
+            f"Correct or remove the variable {ENVIRONMENT_VARIABLE}. Until then, no email is sent."
+        )
+        return [Error(str(error), hint=hint, id="wagtail_smtp.E020")]
+    return []
+
+
+def check_alert_channels(**kwargs: Any) -> list[CheckMessage]:
+    """Check that alerts can be sent to the channels. No part of a URL but its scheme is shown."""
+    try:
+        urls = conf.alert_urls()
+    except ImproperlyConfigured:
+        return []  # check_keys reports it
+    found: list[CheckMessage] = [
+        _bad_channel(position, url, "it is not a service that alerts can be sent to")
+        for position, url in enumerate(urls, start=1)
+        if services.service_of(url) is None
+    ]
+    if urls and not chat.is_installed():
+        found.append(
+            Warning(
+                "Alerts only reach ADMINS, because the package for other channels is missing.",
+                hint=f"Run: {chat.INSTALL}",
+                id="wagtail_smtp.W023",
+            )
+        )
+    return found
+
+
+def check_alert_urls(**kwargs: Any) -> list[CheckMessage]:
+    """Check that the channels' URLs are complete. Importing Apprise takes a moment."""
+    found: list[CheckMessage] = []
+    try:
+        urls = conf.alert_urls() if chat.is_installed() else ()
+    except ImproperlyConfigured:
+        return found  # check_keys reports it
+    for position, url in enumerate(urls, start=1):
+        if services.service_of(url) is None:
+            continue  # check_alert_channels reports it
+        try:
+            chat.load(url)
+        except chat.InvalidURL as error:
+            found.append(_bad_channel(position, url, str(error)))
+    return found
+
+
+def _bad_channel(position: int, url: str, why: str) -> CheckMessage:
+    scheme = services.scheme(url)
+    kind = f" ({scheme}://)" if scheme else ""
+    return Warning(
+        f"Channel {position}{kind} of {conf.source('ALERTS')} can't be used: {why}.",
+        hint=f"Correct its URL: {conf.documentation('how-to/alerts.html')}",
+        id="wagtail_smtp.W022",
+    )
+
+
+def check_environment_name(**kwargs: Any) -> list[CheckMessage]:
+    """Check that this environment has a name, so that a copy of its database sends nothing."""
+    try:
+        if conf.environment():
+            return []
+    except ImproperlyConfigured:
+        return []  # another check reports it
+    return [
+        Warning(
+            "The environment has no name, so a copy of its database would send email to real "
+            "people.",
+            hint="Set WAGTAIL_SMTP_ENVIRONMENT or WAGTAIL_SMTP['ENVIRONMENT'], for example to "
+            "'production', for all processes: "
+            + conf.documentation("how-to/copy-production-to-staging.html"),
+            id="wagtail_smtp.W021",
+        )
+    ]
+
+
 def check_report_urls(**kwargs: Any) -> list[CheckMessage]:
     """Check that email providers can report deliveries, if they may be in use."""
     if find_spec("anymail") is None:
@@ -263,6 +363,8 @@ ALL = (
     _if_readable(check_standard),
     _if_readable(check_backends),
     _if_readable(check_forced_redirect),
+    _if_readable(check_environment),
+    _if_readable(check_alert_channels),
     check_report_urls,
     check_call_sites,
 )
@@ -346,6 +448,75 @@ def check_migrations(databases: Collection[str] | None = None, **kwargs: Any) ->
     return [Warning(what, hint=hint, id="wagtail_smtp.W014")]
 
 
+def check_references(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the variables and files that sets read their secrets from are there.
+
+    It queries the database only if it may.
+    """
+    if db_connections.write_alias() not in (databases or ()):
+        return []
+    try:
+        if not db_connections.is_migrated():
+            return []
+        version = live_version()
+        # A copied database sends nothing, so nothing is missing yet.
+        is_held = version is not None and bool(environments.origin(version.environment))
+        missing = [] if is_held else _unreadable(version_configuration(version).sets)
+        waiting = [text for text in _unreadable(draft_configuration().sets) if text not in missing]
+    except (DatabaseFault, ImproperlyConfigured, ValueError):
+        return []  # other checks and the reload page report it
+    hint = "The check only sees its own process. Run it where the site's processes run."
+    return [
+        *(Error(text, hint=hint, id="wagtail_smtp.E015") for text in missing),
+        *(Warning(text, hint=hint, id="wagtail_smtp.W018") for text in waiting),
+    ]
+
+
+def _unreadable(items: Sequence[SettingsSetConfig]) -> list[str]:
+    secrets = Secret.objects.in_bulk([item.secret for item in items if item.secret])
+    found = (reference_problem(item, secrets.get(item.secret or 0)) for item in items)
+    return list(filter(None, found))
+
+
+def check_sets_file(**kwargs: Any) -> list[CheckMessage]:
+    """Check that the project's settings file can be imported."""
+    file = sets_file.path()
+    if file is None:
+        return []
+    try:
+        load(file)
+    except FileRefused as error:
+        return [
+            Warning(
+                f"The settings file can't be imported:\n{error}",
+                hint="Correct the file, or WAGTAIL_SMTP['SETS_FILE'].",
+                id="wagtail_smtp.W019",
+            )
+        ]
+    return []
+
+
+def check_drift(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the saved sets are those of the project's file, if this may query the database."""
+    if db_connections.write_alias() not in (databases or ()) or sets_file.path() is None:
+        return []
+    try:
+        found = drift() if db_connections.is_migrated() else None
+    except DatabaseFault:
+        return []  # check_migrations reports it
+    if found is None or not found.changes:
+        return []
+    return [
+        Warning(
+            f"The saved email settings differ from {found.source}: "
+            + "; ".join(change.summary for change in found.changes),
+            hint="Run 'manage.py smtp_import --dry-run' to see the differences, and "
+            "'manage.py smtp_import' to make the settings those of the file.",
+            id="wagtail_smtp.W020",
+        )
+    ]
+
+
 def _postgresql(alias: str) -> list[CheckMessage]:
     [encoding] = _query(alias, "SHOW server_encoding")
     return [] if encoding == "UTF8" else [_encoding_warning(encoding)]
@@ -395,7 +566,16 @@ def register_all() -> None:
     """Register all checks."""
     for check in (*ALL, check_routing):
         register(check, "wagtail_smtp")
-    for check in (_if_readable(check_own_keys), check_transactions, check_journal):
+    for check in (
+        _if_readable(check_own_keys),
+        _if_readable(check_environment_name),
+        _if_readable(check_alert_urls),
+        check_transactions,
+        check_journal,
+        _if_readable(check_sets_file),
+    ):
         register(check, "wagtail_smtp", deploy=True)
     register(check_database, Tags.database)
     register(check_migrations, Tags.database, deploy=True)
+    register(check_references, Tags.database, deploy=True)
+    register(_if_readable(check_drift), Tags.database, deploy=True)

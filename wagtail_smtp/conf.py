@@ -7,14 +7,28 @@ report it when the project starts.
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 #: Environment variable with comma-separated addresses; overrides ``REDIRECT_ALL_TO``.
 REDIRECT_VARIABLE = "WAGTAIL_SMTP_REDIRECT_ALL_TO"
+#: Environment variable with the name of the environment; overrides ``ENVIRONMENT``.
+ENVIRONMENT_VARIABLE = "WAGTAIL_SMTP_ENVIRONMENT"
+
+#: Environment variable with Apprise URLs; overrides ``ALERTS``.
+ALERTS_VARIABLE = "WAGTAIL_SMTP_ALERTS"
+
+#: The environment variables that override keys of ``WAGTAIL_SMTP``.
+VARIABLES = {
+    "REDIRECT_ALL_TO": REDIRECT_VARIABLE,
+    "ENVIRONMENT": ENVIRONMENT_VARIABLE,
+    "ALERTS": ALERTS_VARIABLE,
+}
 
 #: How many versions of the configuration are kept.
 VERSIONS_KEPT = 50
@@ -101,6 +115,93 @@ def _addresses(value: Any) -> tuple[str, ...] | None:
     return tuple(filter(None, items))
 
 
+def _texts(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(item, str | os.PathLike) for item in value):
+        raise _Invalid("a list of texts")
+    return tuple(map(os.fspath, value))
+
+
+class _HiddenURL(str):
+    """A URL that is a secret. Error reports, which show settings and variables, don't show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'********************'"
+
+
+def hide_urls() -> None:
+    """Hide the URLs in ``ALERTS`` in error reports: Django emails all settings to ADMINS."""
+    given = getattr(settings, "WAGTAIL_SMTP", None)
+    if not isinstance(given, dict):
+        return
+    urls = given.get("ALERTS")
+    if isinstance(urls, str):  # a mistake, which a check reports
+        given["ALERTS"] = _HiddenURL(urls)
+    elif isinstance(urls, list | tuple | set | frozenset):
+        given["ALERTS"] = [_HiddenURL(url) if isinstance(url, str) else url for url in urls]
+
+
+def _urls(value: Any) -> tuple[str, ...]:
+    """Never name a value in an error: it is a secret."""
+    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        raise _Invalid("a list of URLs")
+    return tuple(_HiddenURL(item.strip()) for item in value)
+
+
+def _split_urls(text: str) -> tuple[str, ...]:
+    """Split at spaces, and at commas between URLs; a URL may contain other commas."""
+    parts = re.split(r"\s+|,(?=\s*[\w.+-]+://)", text.strip(" ,\n"))
+    return tuple(map(_HiddenURL, filter(None, parts)))
+
+
+def _directories(value: Any) -> tuple[str, ...]:
+    """An empty or relative one would allow files of whatever directory a process starts in."""
+    directories = _texts(value)
+    if not all(map(os.path.isabs, directories)):
+        raise _Invalid("a list of whole paths, such as '/run/secrets'")
+    return directories
+
+
+def _path(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str | os.PathLike):
+        raise _Invalid("a path")
+    return None if value is None else os.fspath(value)
+
+
+def _name_servers(value: Any) -> tuple[tuple[str, int], ...] | None:
+    if value is None:
+        return None
+    found = []
+    for item in _texts(value):
+        parts = urlsplit(f"//{item}" if item.count(":") < 2 or "[" in item else f"//[{item}]")
+        address = ipaddress.ip_address(parts.hostname or "")
+        found.append((str(address), parts.port or 53))
+    return tuple(found)
+
+
+def _selectors(value: Any) -> dict[str, tuple[str, ...]]:
+    return {str(domain).lower(): _texts(names) for domain, names in dict(value).items()}
+
+
+def _environment(value: Any) -> str:
+    """An empty variable is an error, because a copied database would count as production's."""
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,49}", value):
+        raise _Invalid(
+            "a name such as 'production' or 'staging': up to 50 lower-case letters, digits, "
+            "hyphens and underscores"
+        )
+    return value
+
+
+def _sent_from_copies(value: Any) -> frozenset[str]:
+    if isinstance(value, str) or not set(value) <= {"security", "error"}:
+        raise _Invalid("a list that contains only 'security' and 'error'")
+    return frozenset(value)
+
+
 class Conf:
     """The plugin's settings, each as an attribute with the type in which it is used."""
 
@@ -114,8 +215,19 @@ class Conf:
     CATEGORY_RULES = Setting[dict[str, str]]({}, dict)
     #: Categories that standard delivery always sends, even if a set has them.
     STANDARD_CATEGORIES = Setting[frozenset[str]](("security",), frozenset)
+    #: The name of the environment in which this process runs. Use :meth:`Conf.environment`.
+    ENVIRONMENT = Setting(None, _environment)
+    #: Categories that standard delivery sends even if the live settings come from another
+    #: environment: ``security``, ``error`` or both.
+    STANDARD_CATEGORIES_IN_COPY = Setting[frozenset[str]]((), _sent_from_copies)
     #: Addresses that receive all email instead of its recipients. Use :meth:`Conf.forced_redirect`.
     REDIRECT_ALL_TO = Setting(None, _addresses)
+    #: Patterns of the environment variables that a password may be read from.
+    SECRET_VARIABLES = Setting(("SMTP_*",), _texts)
+    #: Directories of the files that a password may be read from.
+    SECRET_DIRECTORIES = Setting((), _directories)
+    #: The YAML or JSON file with the settings sets that the project manages, or None.
+    SETS_FILE = Setting(None, _path)
     #: Whether passwords may be sent without TLS to other machines.
     ALLOW_PLAINTEXT_AUTH = Setting(False, bool)
     #: Loopback and private networks where any port is allowed.
@@ -126,6 +238,11 @@ class Conf:
     COOL_DOWN = Setting(60, _number)
     #: Seconds in which one alert is sent for a set and cause.
     ALERT_INTERVAL = Setting(900, _number)
+    #: Apprise URLs of the channels that get alerts, in addition to ADMINS. They are secrets. Use
+    #: :meth:`Conf.alert_urls`.
+    ALERTS = Setting[tuple[str, ...]]((), _urls)
+    #: Kinds of alerts that are turned off.
+    ALERTS_OFF = Setting((), _texts)
     #: Seconds to wait for the server's reply to the whole message, in a request.
     FINAL_REPLY_TIMEOUT = Setting(60, _number)
     #: The same outside of requests (RFC 5321 4.5.3.2.6 asks for 600).
@@ -172,6 +289,11 @@ class Conf:
     BANNERS = Setting(True, bool)
     #: Webhook requests that are accepted for one set.
     WEBHOOK_REQUESTS_PER_MINUTE = Setting(3000, _count)
+    #: The name servers that are asked about the senders' domains, as addresses with or without a
+    #: port. None: the system's.
+    DNS_SERVERS = Setting(None, _name_servers)
+    #: DKIM selectors by domain, where the provider or server doesn't determine them.
+    DKIM_SELECTORS = Setting[dict[str, tuple[str, ...]]]({}, _selectors)
     #: Where the documentation is. Use :meth:`Conf.documentation`.
     DOCUMENTATION_URL = Setting("https://wagtail-smtp.readthedocs.io/en/stable/", str)
 
@@ -194,6 +316,7 @@ class Conf:
         """
         for key in DEFAULTS:
             getattr(self, key)
+        self.environment()
 
     def stores(self, state: str) -> bool:
         """Whether messages in this state are stored. A message that is too large always is."""
@@ -206,6 +329,24 @@ class Conf:
         """Return the address of a page of the documentation, such as ``reference/causes.html``."""
         return f"{self.DOCUMENTATION_URL.rstrip('/')}/{page}"
 
+    def source(self, key: str) -> str:
+        """Return what decides a key, for people: an environment variable, or the setting."""
+        variable = VARIABLES.get(key, "")
+        return variable if variable in os.environ else f'WAGTAIL_SMTP["{key}"]'
+
+    def environment(self) -> str:
+        """Return the name of the environment in which this process runs; empty if it has none.
+
+        Raises:
+            ImproperlyConfigured: the name is not valid.
+        """
+        if ENVIRONMENT_VARIABLE not in os.environ:
+            return self.ENVIRONMENT
+        try:
+            return _environment(os.environ[ENVIRONMENT_VARIABLE])
+        except _Invalid as error:
+            raise ImproperlyConfigured(f"{ENVIRONMENT_VARIABLE} must be {error}.") from None
+
     def forced_redirect(self) -> tuple[str, ...] | None:
         """Return the addresses that the environment or the settings redirect all email to.
 
@@ -215,6 +356,12 @@ class Conf:
         if REDIRECT_VARIABLE in os.environ:
             return _addresses(os.environ[REDIRECT_VARIABLE])
         return self.REDIRECT_ALL_TO
+
+    def alert_urls(self) -> tuple[str, ...]:
+        """Return the URLs of the channels that get alerts. They are secrets."""
+        if ALERTS_VARIABLE in os.environ:
+            return _split_urls(os.environ[ALERTS_VARIABLE])
+        return self.ALERTS
 
 
 #: The default of each key.

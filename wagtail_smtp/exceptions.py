@@ -5,9 +5,11 @@
     smtplib.SMTPException (an OSError)
     └── EmailDeliveryError            a message was not sent, or may not have been
         ├── ConfigurationUnavailable  the live configuration can't be read; a retry is safe
+        │   └── EnvironmentMismatch   it comes from another environment; nothing was sent
         ├── RedirectError             a redirect has no valid address; nothing was sent
         ├── SecretError               the set's password can't be used; nothing was sent
         │   ├── SecretUnreadable      wrong key, damaged or removed
+        │   │   └── ReferenceUnreadable  its environment variable or file can't be read
         │   └── SecretBoundElsewhere  saved for another server or user
         ├── MessageUnreadable         a stored message can't be read; nothing was sent
         │   └── MessageLocked         another process, with its key or release, can read it
@@ -63,20 +65,46 @@ class ConfigurationUnavailable(EmailDeliveryError):
         self.no_database = no_database
 
 
+class EnvironmentMismatch(ConfigurationUnavailable):
+    """The live version comes from another environment, so this database may be a copy.
+
+    Nothing was sent. A retry is safe after someone reloaded the application here.
+    """
+
+
 class RedirectError(EmailDeliveryError):
     """A redirect is on but has no valid address. Nothing was sent."""
 
 
 class SecretError(EmailDeliveryError):
-    """A saved secret can't be used."""
+    """A saved secret can't be used.
+
+    Attributes:
+        why: the message without the name of the settings set.
+        kind: which one can't be used: ``stored``, ``env``, ``file`` or ``elsewhere``, which belongs
+            to another destination; ``missing``: there is none.
+    """
+
+    kind = "stored"
+
+    def __init__(self, message: str = "", *, why: str = "", kind: str = "") -> None:
+        super().__init__(message)
+        self.why = why or message
+        self.kind = kind or self.kind
 
 
 class SecretUnreadable(SecretError):
     """The secret was removed, is damaged, or was encrypted with a key that no longer exists."""
 
 
+class ReferenceUnreadable(SecretUnreadable):
+    """The environment variable or file that contains the secret is missing or can't be used."""
+
+
 class SecretBoundElsewhere(SecretError):
     """The secret was saved for another server or user."""
+
+    kind = "elsewhere"
 
 
 class MessageUnreadable(EmailDeliveryError):

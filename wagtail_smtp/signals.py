@@ -9,6 +9,9 @@
 ``configuration_reloaded``
     A new version is live and its transaction has been committed. Arguments: ``number`` and
     ``user`` (None from the command line).
+``alert_raised``
+    An alert was sent, once for all processes of the site. Arguments: ``kind`` (a slug), ``subject``
+    and ``text``. It is sent in a thread of the plugin.
 ``outbox_idle``
     An outbox worker has nothing to do.
 """
@@ -25,6 +28,7 @@ logger = logging.getLogger(__name__)
 message_sent = Signal()
 message_failed = Signal()
 configuration_reloaded = Signal()
+alert_raised = Signal()
 outbox_idle = Signal()
 
 

@@ -1,17 +1,20 @@
 """Hook registrations only."""
 
 from django.contrib.auth.models import Permission
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from wagtail import hooks
 from wagtail.admin.viewsets.base import ViewSetGroup
 from wagtail.log_actions import LogFormatter
 from wagtail.snippets.models import register_snippet
 
+from wagtail_smtp.admin.alerts import AlertsViewSet
+from wagtail_smtp.admin.deliverability import DeliverabilityViewSet
 from wagtail_smtp.admin.delivery.failures import FailedEmailItem, TroubleshootingViewSet
 from wagtail_smtp.admin.delivery.page import DeliveryViewSet
+from wagtail_smtp.admin.delivery.summary import SummaryPanel
 from wagtail_smtp.admin.log.actions import ResendSelected
-from wagtail_smtp.admin.log.listing import LogViewSet
+from wagtail_smtp.admin.log.viewset import LogViewSet
 from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
 from wagtail_smtp.admin.reload import ReloadViewSet, VersionsViewSet
 from wagtail_smtp.admin.sets import consent
@@ -24,6 +27,8 @@ class EmailGroup(ViewSetGroup):
 
     items = (
         DeliveryViewSet,
+        AlertsViewSet,
+        DeliverabilityViewSet,
         SettingsSetViewSet,
         LogViewSet,
         VersionsViewSet,
@@ -43,6 +48,7 @@ hooks.register("register_bulk_action", ResendSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
 hooks.register("register_admin_viewset", TrackingViewSet)
 hooks.register("register_admin_urls", consent.urlpatterns)
+hooks.register("register_account_settings_panel", SummaryPanel)
 
 
 @hooks.register("construct_homepage_summary_items")
@@ -57,6 +63,8 @@ def register_log_actions(actions):
     actions.register_action("wagtail_smtp.reload")(_Reload)
     actions.register_action("wagtail_smtp.test_connection")(_TestConnection)
     actions.register_action("wagtail_smtp.send_test_email")(_SendTestEmail)
+    actions.register_action("wagtail_smtp.release_held")(_ReleaseHeld)
+    actions.register_action("wagtail_smtp.delete_held")(_DeleteHeld)
     for name, (label, message) in _LOG_ACTIONS.items():
         actions.register_action(f"wagtail_smtp.{name}", label, message)
 
@@ -70,6 +78,10 @@ _LOG_ACTIONS = {
     "resend": (_("Resend"), _("Resent the message")),
     "try_now": (_("Try now"), _("Requested an immediate attempt")),
     "cancel": (_("Cancel sending"), _("Cancelled the message")),
+    "release": (_("Release"), _("Released the held message")),
+    "delete": (_("Delete"), _("Deleted the held message")),
+    "check_dns": (_("Check DNS"), _("Checked the DNS of the senders’ domains")),
+    "test_alert": (_("Send a test alert"), _("Sent a test alert")),
     "test_delivery": (_("Send test email"), _("Sent a test email")),
     "tracking_secret": (_("New tracking secret"), _("Created a new secret for delivery tracking")),
     "tracking_key": (_("Tracking key"), _("Changed the signing key for delivery tracking")),
@@ -90,7 +102,8 @@ class _TestConnection(LogFormatter):
     label = _("Test connection")
 
     def format_message(self, log_entry):
-        return gettext("Tested the connection to %s") % log_entry.data.get("server", "")
+        text = gettext("Tested the connection to %s") % log_entry.data.get("server", "")
+        return text + _with_references(log_entry)
 
 
 class _SendTestEmail(LogFormatter):
@@ -100,10 +113,35 @@ class _SendTestEmail(LogFormatter):
         # The entry is written before the attempt, so that every test has one.
         recipients = ", ".join(log_entry.data.get("recipients", ()))
         address = log_entry.data.get("address", "")
-        if recipients == address:
-            return gettext("Tried to send a test email to %s") % address
+        values = {"address": address, "recipients": recipients}
         text = gettext("Tried to send a test email to %(address)s, redirected to %(recipients)s")
-        return text % {"address": address, "recipients": recipients}
+        if recipients == address:
+            text = gettext("Tried to send a test email to %(address)s")
+        return text % values + _with_references(log_entry)
+
+
+def _with_references(log_entry):
+    """The variables and files whose value a test may have sent."""
+    names = ", ".join(log_entry.data.get("references", ()))
+    return f" ({names})" if names else ""
+
+
+class _ReleaseHeld(LogFormatter):
+    label = _("Release all")
+
+    def format_message(self, log_entry):
+        number = log_entry.data.get("number", 0)
+        text = ngettext("Released %d held message", "Released %d held messages", number)
+        return text % number
+
+
+class _DeleteHeld(LogFormatter):
+    label = _("Delete all")
+
+    def format_message(self, log_entry):
+        number = log_entry.data.get("number", 0)
+        text = ngettext("Deleted %d held message", "Deleted %d held messages", number)
+        return text % number
 
 
 @hooks.register("register_permissions")

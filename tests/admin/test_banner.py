@@ -4,6 +4,7 @@ import re
 from html import unescape
 
 import pytest
+from django.core.mail import send_mail
 from django.db import DatabaseError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -14,9 +15,16 @@ from tests.admin.conftest import form_data
 from tests.support import down_cache
 from tests.support.log_entries import make_entry, make_message
 from wagtail_smtp import live
-from wagtail_smtp.conf import REDIRECT_VARIABLE
+from wagtail_smtp.admin.base import LOG_ENTRY
+from wagtail_smtp.conf import ENVIRONMENT_VARIABLE, REDIRECT_VARIABLE
 from wagtail_smtp.live import lookup
-from wagtail_smtp.models import ConfigurationVersion, SettingsSet, StoredMessage
+from wagtail_smtp.models import (
+    ConfigurationVersion,
+    LogEntry,
+    OutboxMessage,
+    SettingsSet,
+    StoredMessage,
+)
 
 HOME = "/admin/"
 ADDRESS = "qa@example.com"
@@ -309,15 +317,15 @@ def test_it_costs_a_query_or_two(make_set, reload, admin_client, as_user):
     make_entry(state="failed", via="Office")
     make_entry(state="sent", via="Office")
 
-    def queries(client):
-        page = reverse("wagtailadmin_account")  # has nothing else of the plugin
+    def queries(client, name):
+        page = reverse(name)  # has nothing else of the plugin
         client.get(page)  # fills the cache
         with CaptureQueriesContext(connection) as captured:
             client.get(page)
         return sum(bool(re.search('FROM ["`]wagtail_smtp_', query["sql"])) for query in captured)
 
-    assert queries(admin_client) == 2
-    assert queries(as_user()) == 1
+    assert queries(admin_client, "wagtailimages:index") == 2
+    assert queries(as_user(), "wagtailadmin_account") == 1
 
 
 @pytest.mark.parametrize(
@@ -354,3 +362,119 @@ def test_a_hostile_name_is_text(make_set, reload, admin_client):
     reload()
     assert "<b>x</b>" not in admin_client.get(HOME).content.decode()
     assert live.live_version() is not None
+
+
+@pytest.fixture
+def copied(make_set, reload, run_in):
+    """A process of staging with a copy of production's database, where much is wrong."""
+    run_in("production")
+    make_set(name="Office", redirect=True, reports=[ADDRESS])
+    reload()
+    make_set(name="Waits")
+    make_entry(state="failed", via="Office")
+    run_in("staging")
+
+
+def test_a_copy_is_held(copied, admin_client, as_user):
+    text = (
+        "These email settings come from “production”. No email is sent from “staging” until "
+        "someone reloads the application here."
+    )
+    page = admin_client.get(HOME).content.decode()
+    assert f'href="{reverse("wagtail_smtp_reload:index")}">Reload application' in page
+    assert "wsmtp-banner--critical" in page
+    assert banner(admin_client) == ("held", f"{text} Reload application")
+    assert banner(as_user("reload_application")) == ("held", f"{text} Reload application")
+    assert banner(as_user("view_settingsset")) == ("held", f"{text} Details")
+    for role in ((), ("view_logentry",)):
+        assert banner(as_user(*role)) == ("held", text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        HOME,
+        "/admin/images/",
+        "/admin/users/",
+        "/admin/email/delivery/",
+        "/admin/email/log/",
+        "/admin/email/log/held/",
+        "/admin/email/versions/",
+        "/admin/email/troubleshooting/",
+        "/admin/snippets/wagtail_smtp/settingsset/",
+        "/admin/snippets/wagtail_smtp/settingsset/add/",
+        "/admin/account/",
+    ],
+)
+def test_a_copy_says_so_on_every_page(copied, admin_client, path):
+    assert banner(admin_client, path)[0] == "held"
+
+
+def test_a_page_does_not_link_to_itself(copied, admin_client, as_user):
+    assert banner(admin_client, reverse("wagtail_smtp_reload:index"))[1].endswith("here.")
+    url = reverse("wagtail_smtp_delivery:index")
+    assert banner(as_user("view_settingsset"), url)[1].endswith("here.")
+
+
+def test_a_process_without_a_name_is_held(copied, admin_client, run_in):
+    run_in("")
+    text = banner(admin_client)[1]
+    assert "The environment of this process has no name." in text
+    assert "“staging”" not in text
+
+
+def test_a_copy_with_a_forced_redirect_sends(copied, admin_client, as_user, configure):
+    configure(REDIRECT_ALL_TO=["forced@example.com"])
+    kind, text = banner(admin_client)
+    assert kind == "held"
+    assert text == (
+        "These email settings come from “production”. The project's settings redirect all email "
+        "to forced@example.com. Reload application"
+    )
+    assert "@" not in banner(as_user())[1]
+    assert "No email is sent" not in text
+    configure(REDIRECT_ALL_TO=[])
+    assert "No email is being sent" in banner(admin_client)[1]
+
+
+def test_a_copy_that_exempts_categories(copied, admin_client, configure):
+    configure(STANDARD_CATEGORIES_IN_COPY=["security", "error"])
+    assert "no other email is sent: error, security." in banner(admin_client)[1]
+
+
+def test_after_the_reload_the_banner_is_gone(copied, admin_client, reload):
+    reload(end_redirect=True)
+    assert banner(admin_client)[0] == "redirect"
+
+
+@pytest.mark.parametrize("name", ["", "My Site"])
+def test_an_environment_with_an_invalid_name(copied, admin_client, monkeypatch, name):
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, name)
+    kind, text = banner(admin_client)
+    assert kind == "unavailable"
+    assert "No email is being sent: WAGTAIL_SMTP_ENVIRONMENT must be a name" in text
+    for path in ("delivery", "reload", "versions", "log"):
+        assert banner(admin_client, f"/admin/email/{path}/")[0] == "unavailable"
+
+
+def test_pages_about_waiting_messages_with_an_invalid_name(
+    copied, admin_client, monkeypatch, configure
+):
+    configure(DELIVERY="queued")
+    send_mail("Hi", "Body", None, ["real@example.org"])
+    entry = LogEntry.objects.get(subject="Hi")
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "")
+    page = reverse(LOG_ENTRY, args=[entry.pk])
+    assert banner(admin_client, page)[0] == "unavailable"
+    actions = ("release", "delete", "try_now", "cancel")
+    urls = [reverse(f"wagtail_smtp_log:{name}", args=[entry.pk]) for name in actions]
+    urls += [reverse(f"wagtail_smtp_log:{name}") for name in ("held", "release_all", "delete_all")]
+    for url in urls:
+        for response in (admin_client.get(url), admin_client.post(url)):
+            assert response.status_code == 302, url
+    assert OutboxMessage.objects.filter(entry=entry, state="waiting").exists()
+    item = SettingsSet.objects.first()
+    test = reverse("wagtailsnippets_wagtail_smtp_settingsset:send_test_email", args=[item.pk])
+    response = admin_client.post(test, {"test_address": "qa@example.com"})
+    assert response.status_code == 409
+    assert "WAGTAIL_SMTP_ENVIRONMENT must be a name" in response.content.decode()

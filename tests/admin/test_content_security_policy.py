@@ -17,6 +17,8 @@ IN_SCRIPTS = re.compile(
 )
 #: The text of a logged message, in a sandboxed frame with a policy of its own that allows styles.
 FRAME = "message.html"
+#: No page but an email, which can't load a style sheet.
+EMAIL = "email.html"
 
 
 def _found(pattern: re.Pattern[str], *names: str) -> dict[str, list[str]]:
@@ -26,7 +28,7 @@ def _found(pattern: re.Pattern[str], *names: str) -> dict[str, list[str]]:
 
 
 def test_nothing_is_inline():
-    assert _found(FORBIDDEN, "*.html", "*.py") == {FRAME: ['style="']}
+    assert _found(FORBIDDEN, "*.html", "*.py") == {FRAME: ['style="'], EMAIL: ["<style"]}
 
 
 def test_scripts_make_nothing_inline():

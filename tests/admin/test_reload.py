@@ -7,10 +7,11 @@ import pytest
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.urls import reverse
+from django.urls import reverse, reverse_lazy
 from wagtail.models import ModelLogEntry
 
 from tests.admin.conftest import form_data
+from tests.support.log_entries import make_waiting
 from wagtail_smtp import live
 from wagtail_smtp.models import ConfigurationVersion, DeliverySettings, Secret, SettingsSet
 
@@ -70,7 +71,7 @@ def test_an_unreadable_secret_refuses_the_reload(admin_client, make_set):
     make_set(name="Office")
     Secret.objects.update(ciphertext="broken")
     page = _text(admin_client.get(reverse(RELOAD)))
-    assert "Office , Password: The settings set “Office” can't be used." in page
+    assert "Office , Password: The stored password can't be decrypted" in page
     assert "enter the password again, save and reload. Edit the set" in page
     confirm(admin_client)
     assert live.live_version() is None
@@ -275,6 +276,120 @@ def test_the_method_is_staged_like_the_sets(admin_client, make_set):
     assert DeliverySettings.load().method == "standard"
     confirm(admin_client)
     assert live.current().configuration.method == "standard"
+
+
+@pytest.fixture
+def copied(make_set, reload, run_in):
+    """A process of staging with a copy of production's database."""
+    run_in("production")
+    make_set(name="Office", authentication="none", reports=["qa@example.com"])
+    reload()
+    make_waiting("production")
+    run_in("staging")
+
+
+MAKE_LIVE = reverse_lazy("wagtail_smtp_reload:make_live", args=[1])
+
+
+@pytest.mark.parametrize("path", [reverse_lazy(RELOAD), MAKE_LIVE])
+def test_a_copy_is_reloaded_without_other_changes(copied, admin_client, path):
+    page = _text(admin_client.get(path))
+    assert "These email settings come from “production”." in page
+    assert "This page makes a version for “staging”, even if you changed nothing." in page
+    assert "Form pages held: nothing is sent Office changes" in page
+    assert "Yes, send email from here to real people" in page
+    token = admin_client.get(path).context["plan"].token
+    response = admin_client.post(path, {"token": token}, follow=True)
+    assert "no email is sent here now" in _text(response)
+    assert live.live_version().number == 1
+    response = admin_client.post(path, {"token": token, "end_redirect": "1"}, follow=True)
+    page = _text(response)
+    assert "Version 2 is live. Email is no longer held." in page
+    assert "1 message that came with a copied database is still held." in page
+    assert reverse("wagtail_smtp_log:held") in response.content.decode()
+    assert live.live_version().environment == "staging"
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "Everything is already live" in page
+    assert "production" not in page
+
+
+def test_a_copy_offers_the_way_to_a_redirect(copied, admin_client, client, make_user):
+    assert "data-way-on" in admin_client.get(reverse(RELOAD)).content.decode()
+    client.force_login(make_user("reload_application"))
+    assert "data-way-on" not in client.get(reverse(RELOAD)).content.decode()
+
+
+def test_problems_do_not_claim_that_a_copy_sends(copied, admin_client):
+    SettingsSet.objects.update(authentication="password", username="me")
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "The application can't be reloaded yet." in page
+    assert "email is sent" not in page.replace("No email is sent", "")
+
+
+def test_problems_of_live_settings_are_not_called_changes(admin_client, make_set, reload):
+    make_set(name="Office")
+    reload()
+    Secret.objects.update(ciphertext="broken")
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "Some of the live settings can't be used." in page
+    assert "These changes" not in page
+
+
+def test_a_reload_that_redirects_everything_asks_for_no_tick(copied, admin_client):
+    SettingsSet.objects.update(redirect=True)
+    page = admin_client.get(reverse(RELOAD)).content.decode()
+    assert "data-held" in page
+    assert "end_redirect" not in page
+    assert "Version 2 is live" in _text(confirm(admin_client))
+
+
+def test_a_redirect_that_came_along_asks_once(copied, admin_client, run_in):
+    """Email that goes to the report emails in production goes nowhere here."""
+    run_in("production")
+    SettingsSet.objects.update(redirect=True)
+    live.reload()
+    run_in("staging")
+    SettingsSet.objects.update(redirect=False)
+    page = admin_client.get(reverse(RELOAD)).content.decode()
+    assert page.count('name="end_redirect"') == 1
+    assert "Yes, send email from here to real people" in page
+
+
+def test_a_forced_redirect_in_a_copy(copied, admin_client, configure):
+    configure(REDIRECT_ALL_TO=["forced@example.com"])
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "This page makes a version for “staging”" in page
+    assert "No email is sent" not in page
+    assert "end_redirect" not in page
+    page = _text(confirm(admin_client))
+    assert "Version 2 is live. All email now uses it." in page
+
+
+def test_a_copy_without_a_name(copied, admin_client, run_in):
+    run_in("")
+    page = _text(admin_client.get(reverse(RELOAD)))
+    assert "This page makes a version for this environment" in page
+
+
+def test_those_who_may_not_decide_get_no_link_to_held_messages(copied, client, make_user):
+    client.force_login(make_user("reload_application"))
+    response = confirm(client, end_redirect="1")
+    assert "still held" in _text(response)
+    assert reverse("wagtail_smtp_log:held") not in response.content.decode()
+
+
+def test_versions_name_their_environment_if_any_has_one(admin_client, make_set, run_in):
+    url = reverse("wagtail_smtp_versions:index")
+    make_set(name="Office", authentication="none")
+    confirm(admin_client)
+    assert "Environment" not in _text(admin_client.get(url))
+    run_in("staging")
+    assert "Live in “production”" in _text(admin_client.get(url))
+    confirm(admin_client, end_redirect="1")
+    page = _text(admin_client.get(url))
+    assert "Environment" in page
+    assert "staging" in page
+    assert "“production”" not in page
 
 
 PAGES = [

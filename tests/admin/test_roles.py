@@ -105,6 +105,7 @@ class Site:
     settings_set: SettingsSet
     entry: LogEntry
     waiting: LogEntry
+    held: LogEntry
     user: User
     provider: SettingsSet
     oauth_set: SettingsSet
@@ -134,6 +135,10 @@ def one_that_waits(site: Site) -> list[Any]:
     return [site.waiting.pk]
 
 
+def one_that_is_held(site: Site) -> list[Any]:
+    return [site.held.pk]
+
+
 def a_user(site: Site) -> list[Any]:
     return [site.user.pk]
 
@@ -161,6 +166,10 @@ TABLE = {
         needs(TEST),
         data=lambda site: {"recipient": "new@example.org", "category": "security"},
     ),
+    "wagtail_smtp_deliverability:index": Page(SEE, SEE),
+    "wagtail_smtp_alerts:index": Page(SEE),
+    "wagtail_smtp_alerts:results": Page(SEE),
+    "wagtail_smtp_alerts:test": Page(NO_ONE, tuple(each | {TEST} for each in SEE)),
     f"{SETS}:list": Page(any_of(ADD, CHANGE, DELETE, VIEW)),
     f"{SETS}:list_results": Page(any_of(ADD, CHANGE, DELETE, VIEW)),
     f"{SETS}:add": Page(needs(ADD), needs(ADD), data=a_form),
@@ -201,6 +210,12 @@ TABLE = {
     "wagtail_smtp_log:resend": Page(needs(LOG, RESEND), needs(LOG, RESEND), an_entry),
     "wagtail_smtp_log:try_now": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_waits),
     "wagtail_smtp_log:cancel": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_waits),
+    "wagtail_smtp_log:held": Page(needs(LOG, RESEND)),
+    "wagtail_smtp_log:held_results": Page(needs(LOG, RESEND)),
+    "wagtail_smtp_log:release_all": Page(needs(LOG, RESEND), needs(LOG, RESEND)),
+    "wagtail_smtp_log:delete_all": Page(needs(LOG, RESEND), needs(LOG, RESEND)),
+    "wagtail_smtp_log:release": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_is_held),
+    "wagtail_smtp_log:delete": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_is_held),
     "bulk:logentry:resend": Page(needs(LOG, RESEND), needs(LOG, RESEND), an_entry),
     "bulk:settingsset:delete": Page(NO_ONE, NO_ONE, a_set),
 }
@@ -252,7 +267,7 @@ def url_of(name: str, site: Site) -> str:
 
 
 @pytest.fixture
-def site(make_set) -> Site:
+def site(make_set, admins) -> Site:
     """Two sets, two versions, a failed message and one that waits; all with a canary in them."""
     make_set(name="First", authentication="none")
     item = make_set(name="canary-set", authentication="none")
@@ -268,7 +283,8 @@ def site(make_set) -> Site:
     oauth = {"provider": "other", "flow": "consent", "client_id": "canary"} | urls
     other = make_set(name="canary-oauth", authentication="oauth2", oauth=oauth, enabled=False)
     waiting = make_waiting(subject="canary")
-    return Site(item, failed, waiting, user, provider, other)
+    held = make_waiting("staging", subject="canary")
+    return Site(item, failed, waiting, held, user, provider, other)
 
 
 def state() -> list[Any]:

@@ -10,6 +10,8 @@ LOG = "/admin/email/log/"
 def every_page(person) -> Iterator[tuple[str, str]]:
     """Name and path of each page; the site has a set, a version and a log entry."""
     yield "email-delivery", "/admin/email/delivery/"
+    yield "alerts", "/admin/email/alerts/"
+    yield "deliverability", "/admin/email/deliverability/"
     yield "settings-sets", LIST
     yield "add-a-set", LIST + "add/"
     edit = _first(person, LIST, "tbody .title a")

@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
 from tests.browser.pages import every_page
-from tests.browser.test_main_job import person
+from tests.browser.test_main_job import LIST, person
 
 __all__ = ["person"]
 pytestmark = pytest.mark.browser
@@ -52,3 +52,19 @@ def test_nothing_is_wider_than_a_phone(person):
         if page.evaluate("document.documentElement.scrollWidth") > PHONE["width"]:
             wide.append(name)
     assert wide == []
+
+
+def test_the_header_of_the_sets_fits_on_a_phone(person):
+    page = person.page
+    person.log_in()
+    page.set_viewport_size(PHONE)
+    person.go(LIST)
+    header = page.locator("header")
+    # Wagtail cuts off a title that doesn't fit.
+    path = header.locator("[data-w-breadcrumbs]")
+    title, shown = (each.bounding_box() for each in (path.locator("li").last, path))
+    assert title["width"] > 100
+    assert title["x"] + title["width"] <= shown["x"] + shown["width"]
+    for button in header.locator("#w-slim-header-buttons > *").all():
+        box = button.bounding_box()
+        assert box["x"] + box["width"] <= PHONE["width"]

@@ -94,6 +94,7 @@ def _choose_oauth(person, provider):
     assert page.locator("[name=oauth_tenant]").is_visible()
     page.locator("[name=oauth_provider]").select_option("google")
     assert not page.locator("[name=oauth_tenant]").is_visible()
+    assert not page.locator("[name=oauth_secret_expires_on]").is_visible()
     assert page.locator("[name=oauth_service_account]").is_visible()
     page.locator("[name=oauth_provider]").select_option("other")
     page.locator("[name=oauth_flow]").select_option("consent")
@@ -103,6 +104,8 @@ def _choose_oauth(person, provider):
     page.locator("[name=oauth_authorize_url]").fill(f"{provider.url}/authorize")
     page.locator("[name=oauth_token_url]").fill(f"{provider.url}/token")
     page.locator("[name=oauth_scope]").fill("smtp offline_access")
+    page.locator("[name=oauth_secret_expires_on]").fill("2099-12-31")
+    page.keyboard.press("Tab")  # closes the calendar
     person.save()
     row = page.locator("tr", has_text="Change-over")
     assert "Consent missing" in row.inner_text()
@@ -112,6 +115,7 @@ def _connect(person, provider):
     page = person.page
     page.get_by_role("link", name="Change-over").first.click()
     assert page.locator("[name=oauth_client_secret]").input_value() == ""
+    assert page.locator("[name=oauth_secret_expires_on]").input_value() == "2099-12-31"
     page.get_by_role("link", name="Connect").click()
     page.get_by_role("button", name="Connect").click()
     page.wait_for_url(f"{provider.url}/authorize*")

@@ -14,7 +14,7 @@ from shutil import copytree
 
 import pytest
 
-from tests.configurations.test_recipes import CONSOLE, blocks_below, change
+from tests.configurations.test_recipes import CONSOLE, START, blocks_below, change
 from tests.configurations.wagtail_start import OURS, ROOT, Project
 from tests.support.servers.smtp_server import CA_PEM, SMTPServer
 from tests.test_package import built
@@ -127,8 +127,7 @@ def test_from_installation_to_removal(built: Path, tmp_path: Path, django: str) 
 
 def follow_settings(project: Project, server: SMTPServer, with_mailers: bool) -> None:
     """What install.md says about the settings, with the tests' server as standard delivery."""
-    heading = "### A project made by `wagtail start`"
-    base, dev, mailers = blocks_below(heading, "docs/how-to/install.md")
+    base, dev, _production, mailers = blocks_below(START, "docs/how-to/install.md")
     apps, email = re.fullmatch(r"(.*?)    # …\n\]\n(.*)", base, flags=re.DOTALL).groups()
     change(project, "base.py", apps.replace('    "wagtail_smtp",\n', ""), apps)
     project.append("settings/base.py", mailers if with_mailers else email)

@@ -49,7 +49,10 @@ from wagtail_smtp.models import (  # noqa: E402
     OutboxMessage,
     SettingsSet,
     StoredMessage,
+    SummarySubscription,
 )
+from wagtail_smtp.runtime.project import address_of  # noqa: E402
+from wagtail_smtp.summary import sending, subscriptions  # noqa: E402
 
 User = get_user_model()
 SETS = "wagtailsnippets_wagtail_smtp_settingsset"
@@ -335,6 +338,17 @@ def send_a_test_email():
     browser.see("wagtail_smtp_delivery:index")
 
 
+def a_summary_is_sent():
+    browser.see("wagtailadmin_account")
+    subscriptions.choose(second, "daily")
+    long_ago = timezone.now().date() - timedelta(days=7)
+    SummarySubscription.objects.update(sent_until=long_ago)
+    before = len(server.received)
+    assert sending.send_due() == bool(address_of(second))
+    assert len(server.received) - before == bool(address_of(second))
+    call_command("smtp_summary")
+
+
 @override_settings(**QUEUED)
 def queue_messages():
     before = len(server.received)
@@ -547,6 +561,7 @@ STEPS = [
     resend_one,
     resend_what_is_selected,
     send_a_test_email,
+    a_summary_is_sent,
     queue_messages,
     what_is_deferred_is_due_soon,
     every_command_runs,

@@ -6,6 +6,8 @@ from django.core.mail import send_mail
 
 #: The maximum. A reader who follows one message opens this many files.
 MODULES = 20
+#: Not counted: without OpenTelemetry's SDK it does nothing, with it, it only watches.
+WATCHES = "wagtail_smtp.runtime.tracing"
 
 
 def _send():
@@ -20,7 +22,7 @@ def _modules():
     def profile(frame, event, arg):
         nonlocal is_sent
         module = frame.f_globals.get("__name__", "")
-        if not module.startswith("wagtail_smtp."):
+        if not module.startswith("wagtail_smtp.") or module == WATCHES:
             return
         if event == "call" and not is_sent:
             modules.setdefault(module)

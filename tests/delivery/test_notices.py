@@ -3,6 +3,7 @@
 import pytest
 
 from wagtail_smtp.config.values import Configuration, ReportEmail, SettingsSetConfig
+from wagtail_smtp.delivery import explain
 from wagtail_smtp.delivery.explain import is_used, notices, redirecting
 from wagtail_smtp.delivery.routing import redirect_for
 from wagtail_smtp.live.diff import every_category
@@ -115,3 +116,10 @@ def test_every_notice_has_words():
         for notice in notices(Configuration(method, sets)):
             assert notice.name in str(notice)
             assert "%(" not in str(notice)
+
+
+@pytest.mark.parametrize(("kind", "reason"), explain._TEXTS)
+def test_while_email_is_held_no_text_claims_that_it_is_sent(kind, reason):
+    notice = explain.Notice(kind, reason, "test", "Test", ("Main",), ("form",))
+    assert notice.text(is_held=True).startswith("After a reload, ")
+    assert set(explain._TEXTS) == set(explain._HELD_TEXTS)

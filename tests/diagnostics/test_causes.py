@@ -17,6 +17,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageTooLarge,
     RedirectError,
+    ReferenceUnreadable,
     SecretUnreadable,
     TokenRefused,
 )
@@ -174,6 +175,7 @@ def test_refused_tokens(reason):
     [
         (DestinationRefused("no"), "not-allowed"),
         (SecretUnreadable("no"), "password-unreadable"),
+        (ReferenceUnreadable("no"), "reference-unreadable"),
         (MessageTooLarge("no", phase="size"), "too-large"),
         (RedirectError("no"), "redirect-without-address"),
         (MessageOutcomeUnknown("no", phase="reply"), "outcome-unknown"),

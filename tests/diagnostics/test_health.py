@@ -10,6 +10,7 @@ from django.test import RequestFactory
 from tests.support.log_entries import make_entry
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
+from wagtail_smtp.conf import ENVIRONMENT_VARIABLE
 from wagtail_smtp.diagnostics.status import problems
 from wagtail_smtp.exceptions import EmailDeliveryError
 from wagtail_smtp.live import lookup
@@ -50,6 +51,42 @@ def test_a_password_that_can_not_be_read(make_set, reload):
     lookup.forget()
     [problem] = problems()
     assert "password" in problem
+
+
+def test_a_copy_is_held(make_set, reload, run_in, configure):
+    run_in("production")
+    make_set()
+    reload()
+    run_in("staging")
+    with pytest.raises(EmailDeliveryError):
+        _send()
+    [problem] = problems()
+    assert "another environment" in problem
+    assert "production" not in problem  # the page may be public
+    configure(REDIRECT_ALL_TO=["qa@example.com"])
+    assert "another environment" not in " ".join(problems())
+
+
+@pytest.mark.usefixtures("db")
+def test_a_name_that_is_not_valid(monkeypatch):
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "")
+    [problem] = problems()
+    assert "settings are not valid" in problem
+
+
+def test_held_messages_are_no_problem(make_set, reload, run_in, configure, settings):
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    run_in("production")
+    make_set()
+    reload()
+    _send()
+    LogEntry.objects.update(state="deferred", created_at=F("created_at") - timedelta(hours=2))
+    OutboxMessage.objects.update(due_at=F("due_at") - timedelta(hours=2))
+    assert len(problems()) == 2
+    run_in("staging")
+    reload(end_redirect=True)
+    assert problems() == ()
 
 
 @pytest.mark.usefixtures("db")

@@ -13,7 +13,7 @@ from django.utils import timezone
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp.exceptions import EmailDeliveryError
-from wagtail_smtp.models import OutboxMessage, Secret, SettingsSet
+from wagtail_smtp.models import LogEntry, OutboxMessage, Secret, SettingsSet
 
 
 def _status():
@@ -141,3 +141,67 @@ def test_a_redirect_without_address(db, configure):
     configure(REDIRECT_ALL_TO=[])
     status, code = _status()
     assert (status["forced_redirect"], code) == ([], 1)
+
+
+def test_a_copy_is_held(make_set, reload, run_in, capsys, configure, settings):
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    run_in("production")
+    make_set(name="Office")
+    reload()
+    _send()
+    OutboxMessage.objects.update(due_at=timezone.now() - timedelta(hours=1))
+    run_in("staging")
+    _send()
+    OutboxMessage.objects.update(due_at=timezone.now() - timedelta(hours=1))
+    status, code = _status()
+    assert code == 1
+    assert (status["environment"], status["held_from"]) == ("staging", "production")
+    [alarm] = status["alarms"]  # and none about messages that wait
+    assert "“production”" in alarm
+    assert status["outbox"] == {"held": 1, "waiting": 1}
+    with pytest.raises(SystemExit):
+        call_command("smtp_status", "--no-color")
+    shown = capsys.readouterr().out
+    assert "Environment: staging" in shown
+    assert "has been live in production since" in shown
+    assert shown.count(alarm) == 1
+    configure(REDIRECT_ALL_TO=["qa@example.com"])
+    status, code = _status()
+    assert "overdue" in " ".join(status["alarms"])
+    assert "“production”" not in " ".join(status["alarms"])
+
+
+def test_after_a_reload_held_messages_are_counted_only(
+    make_set, reload, run_in, configure, settings
+):
+    configure(DELIVERY="queued")
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+    run_in("production")
+    make_set()
+    reload()
+    _send()
+    LogEntry.objects.update(state="deferred", reason="some reason")
+    OutboxMessage.objects.update(due_at=timezone.now() - timedelta(hours=1))
+    run_in("staging")
+    reload(end_redirect=True)
+    for state in ("held", "waiting"):
+        OutboxMessage.objects.update(state=state)
+        status, code = _status()
+        assert (status["held_from"], status["outbox"], code) == ("", {"held": 1}, 0)
+
+
+def test_in_a_copy_no_notice_claims_that_email_is_sent(make_set, reload, run_in, capsys):
+    run_in("production")
+    make_set(name="Main")
+    make_set(name="Test", redirect=True, reports=["qa@example.com"])
+    reload()
+    run_in("staging")
+    status, _code = _status()
+    assert status["notices"] == []
+    [alarm] = status["alarms"]
+    assert "“production”" in alarm
+    [waiting] = status["waiting_notices"]
+    with pytest.raises(SystemExit):
+        call_command("smtp_status", "--no-color")
+    assert f"After the next reload: {waiting}" in capsys.readouterr().out

@@ -189,3 +189,27 @@ def test_a_short_batch_asks_once(smtp_server, make_set, reload):
 def get_connection_of_the_project():
     mailers = getattr(mail, "mailers", None)
     return mailers.default if mailers is not None else get_connection()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_being_restored(smtp_server, make_set, reload, monkeypatch):
+    make_set(smtp_server, redirect=True, reports=["qa@example.com"])
+    reload()
+    _send()
+    ConfigurationVersion.objects.all().delete()
+    monkeypatch.setattr(lookup.db_connections, "is_under_test", lambda: False)
+    _send()
+    assert [message.recipients for message in smtp_server.received] == [["qa@example.com"]] * 2
+    assert mail.outbox == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_site_after_its_first_message(smtp_server, make_set, reload, monkeypatch):
+    monkeypatch.setattr(lookup.db_connections, "is_under_test", lambda: False)
+    _send()
+    _send()
+    assert len(mail.outbox) == 2
+    make_set(smtp_server)
+    reload()
+    _send()
+    assert len(smtp_server.received) == 1

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from django.core import serializers
@@ -18,8 +18,15 @@ from wagtail.models import ModelLogEntry
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.identity_provider import IdentityProvider
 from wagtail_smtp import live, signals
+from wagtail_smtp.admin.connection_check.check import ConnectionCheck
 from wagtail_smtp.config import crypto
-from wagtail_smtp.exceptions import MessageDeferred, ReloadRefused, TokenRefused
+from wagtail_smtp.diagnostics.check_set import try_set
+from wagtail_smtp.exceptions import (
+    EnvironmentMismatch,
+    MessageDeferred,
+    ReloadRefused,
+    TokenRefused,
+)
 from wagtail_smtp.live import consents, lookup, token_store
 from wagtail_smtp.models import (
     ConfigurationVersion,
@@ -91,11 +98,10 @@ def spend(seconds):
             kept = token_store.DatabaseTokenStore(config).load()
             if kept.token is None:
                 continue
-            older = oauth_client.Token(
-                kept.token.access,
-                kept.token.refresh,
-                kept.token.obtained_at - seconds,
-                kept.token.expires_at - seconds,
+            older = replace(
+                kept.token,
+                obtained_at=kept.token.obtained_at - seconds,
+                expires_at=kept.token.expires_at - seconds,
             )
             OAuthToken.objects.filter(pk=row.pk).update(
                 ciphertext=crypto.encrypt(
@@ -134,6 +140,42 @@ def test_the_whole_way_by_consent_with_rotation(make_oauth_set, provider, mail_s
         "refresh_token"
     ] * 3
     assert len({token for _user, token in mail_server.tokens}) == 4
+
+
+def _consent_dates():
+    """When the consent ends, and since when the provider says so."""
+    token = token_store.DatabaseTokenStore(SettingsSet.objects.get().frozen(())).load().token
+    return token.consent_ends_at, token.consent_dated_at
+
+
+def test_the_end_of_a_consent(make_oauth_set, provider):
+    """Google tells it, for example for an app in status “Testing”."""
+    provider.consent_lifetime = 7 * 86400
+    make_oauth_set("consent")
+    live.reload()
+    ends_at, dated_at = first = _consent_dates()
+    assert ends_at - dated_at == 7 * 86400
+    assert abs(dated_at - time.time()) < 60
+    for lifetime in (7 * 86400 - 10, None):  # the rest of it, or nothing
+        spend(3590)
+        close_sessions()
+        provider.consent_lifetime, provider.rotates = lifetime, False
+        assert send() == 1
+        assert _consent_dates() == first
+    # A renewal extends it.
+    spend(3590)
+    close_sessions()
+    provider.consent_lifetime = 14 * 86400
+    assert send() == 1
+    ends_at, dated_at = _consent_dates()
+    assert ends_at - dated_at == 14 * 86400
+    assert dated_at > first[1]
+
+
+def test_a_consent_without_an_end(make_oauth_set):
+    make_oauth_set("consent")
+    live.reload()
+    assert _consent_dates() == (0, 0)
 
 
 def test_a_provider_that_keeps_its_refresh_token(make_oauth_set, provider):
@@ -245,6 +287,39 @@ def test_an_idle_worker_renews_live_tokens(make_oauth_set, provider):
     after = token_store.DatabaseTokenStore(item.frozen(())).load().token
     assert after.access != before.access
     assert after.expires_at > time.time() + 3000
+
+
+@pytest.mark.usefixtures("_tokens_are_checked")
+def test_an_idle_worker_of_a_copy_renews_nothing(make_oauth_set, provider, run_in):
+    """The identity provider may then refuse the token of the site that was copied."""
+    run_in("production")
+    item = make_oauth_set("consent", name="Office")
+    live.reload()
+    spend(3300)
+    run_in("staging")
+    store = token_store.DatabaseTokenStore(item.frozen(()))
+    before = store.load().token.access
+    signals.outbox_idle.send(None)
+    assert store.load().token.access == before
+
+
+def test_a_test_in_a_copy_renews_nothing_either(make_oauth_set, provider, run_in):
+    run_in("production")
+    item = make_oauth_set("consent", name="Office")
+    live.reload()
+    spend(3300)
+    run_in("staging")
+    store = token_store.DatabaseTokenStore(item.frozen(()))
+    before = store.load().token.access
+    with pytest.raises(EnvironmentMismatch, match="“production”"):
+        try_set(item)
+    with pytest.raises(EnvironmentMismatch, match="“production”"):
+        ConnectionCheck.prepare(item.frozen(()), item.secret, is_typed=False)
+    assert store.load().token.access == before
+    # Given here, it waits for the reload, and is tested.
+    consent(item, provider)
+    assert [result.stage.name for result in try_set(item) if result.stage.error] == []
+    assert store.load().token.access == before
 
 
 @pytest.mark.usefixtures("_tokens_are_checked")

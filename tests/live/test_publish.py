@@ -113,6 +113,16 @@ def test_any_change_of_a_redirects_addresses_needs_permission(make_set, reload):
     assert reload(may_redirect=False).number == 3
 
 
+def test_a_set_that_only_follows_another_has_not_moved(make_set, reload):
+    for name in "ABC":
+        make_set(name=name)
+    reload()
+    SettingsSet.objects.filter(name="A").update(sort_order=9)
+    changes = live.preview().changes
+    assert _kinds(changes) == [("moved", "B"), ("moved", "A")]
+    assert all(field.before != field.after for change in changes for field in change.fields)
+
+
 @pytest.mark.parametrize("how", ["disabled", "moved down", "standard delivery", "deleted"])
 def test_other_ways_to_end_a_redirect(make_set, reload, how):
     item = make_set(redirect=True, reports=["qa@example.com"])

@@ -1,8 +1,10 @@
 """On SQLite, threads of one process write in turn."""
 
 import signal
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from django.db import IntegrityError, connections
@@ -143,3 +145,31 @@ def test_who_gives_up_waiting_has_nothing_done(alias):
             thread.join(10)
         signal.signal(signal.SIGUSR1, before)
     assert _written(alias) == ["other"]
+
+
+def test_a_checkpoint_leaves_nothing_for_the_next_commit(alias, tmp_path):
+    def in_the_file_itself():
+        """The rows, read without what was written ahead."""
+        copy = tmp_path / "copy"
+        copy.write_bytes((tmp_path / "db").read_bytes())
+        with closing(sqlite3.connect(copy)) as connection:
+            return connection.execute("SELECT count(*) FROM written").fetchone()[0]
+
+    with connections[alias].cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode = WAL").fetchall()
+        cursor.execute("INSERT INTO written VALUES ('ada')")
+        assert in_the_file_itself() == 0
+        reading = cursor.execute("SELECT name FROM written")
+        sqlite_writer.checkpoint(alias)
+        assert in_the_file_itself() == 0
+        reading.fetchall()
+        sqlite_writer.checkpoint(alias)
+        assert in_the_file_itself() == 1
+        cursor.execute("PRAGMA journal_mode = DELETE").fetchall()
+        sqlite_writer.checkpoint(alias)
+    assert _written(alias) == ["ada"]
+
+
+@pytest.mark.django_db
+def test_a_transaction_is_not_interrupted_by_a_checkpoint():
+    sqlite_writer.checkpoint("default")

@@ -14,6 +14,7 @@ from wagtail_smtp import live
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.maintenance import erase
 from wagtail_smtp.models import (
+    Alert,
     LogAttempt,
     LogEntry,
     LogRecipient,
@@ -276,3 +277,13 @@ def test_nothing_is_read_from_a_replica(server, erased, settings, monkeypatch):
     call_command("smtp_prune")
     settings.DATABASE_ROUTERS = []
     _is_gone()
+
+
+def test_alerts_name_no_one(db, erased):
+    Alert.objects.create(kind="given_up", subject=f"To {ANNA}", text=f"550 <{ANNA}> unknown\nEnd")
+    Alert.objects.create(kind="given_up", subject="To joanna@bücher.example", text="End")
+    erased(ANNA)
+    assert list(Alert.objects.order_by("pk").values_list("subject", "text")) == [
+        ("To erased", "550 <erased> unknown\nEnd"),
+        ("To joanna@bücher.example", "End"),
+    ]

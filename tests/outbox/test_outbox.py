@@ -278,6 +278,7 @@ def test_the_command(make_set, reload, capsys):
     assert "processed: 1" in told
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("cores", "options", "expected"),
     [

@@ -48,6 +48,8 @@ def away(request, settings):
     assert once.is_first("there", 60)
     assert not once.is_first("there", 60)
     server.kill()
+    # The first use closes the client's connection.
+    assert once.is_first("away", 60)
 
 
 @pytest.mark.usefixtures("away")

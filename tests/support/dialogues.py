@@ -295,4 +295,10 @@ PROVIDERS = [
 
 DIALOGUES = [*NETWORK, *GREETING, *ENCRYPTION, *LOGIN, *POLICY, *MESSAGE, *TOKENS, *PROVIDERS]
 #: Causes that need more than a server. tests/diagnostics/test_dialogues.py tests them too.
-ELSEWHERE = ("password-unreadable", "sessions-in-use", "not-supported")
+ELSEWHERE = (
+    "password-unreadable",
+    "reference-unreadable",
+    "sessions-in-use",
+    "not-supported",
+    "standard-not-configured",
+)

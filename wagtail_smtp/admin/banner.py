@@ -4,6 +4,7 @@ import logging
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, transaction
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -12,13 +13,13 @@ from django.utils.translation import ngettext
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import DELIVERY, LOG, RELOAD, SETS, cached
 from wagtail_smtp.admin.delivery.failures import latest_failure
-from wagtail_smtp.admin.delivery.page import store_warning, without_addresses
+from wagtail_smtp.admin.delivery.status import store_warning
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
 from wagtail_smtp.delivery.explain import active_redirect
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.exceptions import ConfigurationUnavailable
-from wagtail_smtp.live import current, draft_configuration
+from wagtail_smtp.live import current, draft_configuration, environments
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.live.publish import changes_to
 from wagtail_smtp.models import DeliverySettings
@@ -60,9 +61,17 @@ def _find(request):
     with transaction.atomic(connection.alias) if connection.in_atomic_block else nullcontext():
         try:
             live = current()
+            held_from = live.held_from
         except ConfigurationUnavailable:
             return _unavailable(request.user)
-        return _redirect(live, request.user) or _other(live, request)
+        except ImproperlyConfigured as error:
+            # Such as the name of the environment; the project's developers know what to do.
+            text = _("No email is being sent: %s") % error
+            return Banner("unavailable", text, "critical")
+        redirect = _redirect(live, request.user)
+        if held_from:
+            return _held(held_from, redirect, request)
+        return redirect or _other(live, request)
 
 
 def _unavailable(user):
@@ -72,14 +81,30 @@ def _unavailable(user):
     return Banner("unavailable", text, "critical", reverse(DELIVERY), _("Details"))
 
 
+def _held(held_from, redirect, request):
+    """The live version comes from another environment, so this database may be a copy."""
+    url, link = "", ""
+    if request.user.has_perm(permissions.RELOAD):
+        url, link = reverse(RELOAD), _("Reload application")
+    elif permissions.may_see(request.user):
+        url, link = reverse(DELIVERY), _("Details")
+    if request.path == url:
+        url = ""
+    if environments.is_holding(held_from):
+        return Banner("held", environments.held_text(held_from), "critical", url, link)
+    # Here a redirect is forced, which a reload doesn't end.
+    text = f"{environments.origin_text(held_from)} {redirect.text}"
+    return Banner("held", text, redirect.status, url, link)
+
+
 def _redirect(live, user):
     redirect = active_redirect(live.configuration)
     if redirect is None:
         return None
     status = "critical" if redirect.is_blocked else "warning"
     if not permissions.may_see(user):
-        return Banner("redirect", without_addresses(redirect), status)
-    text = (without_addresses if redirect.is_blocked else _with_addresses)(redirect)
+        return Banner("redirect", redirect.without_addresses, status)
+    text = redirect.without_addresses if redirect.is_blocked else _with_addresses(redirect)
     return Banner("redirect", text, status, reverse(DELIVERY), _("Details"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.core.cache import cache
-from django.core.exceptions import ValidationError
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.http import HttpRequest
 from django.shortcuts import render
 from django.urls import reverse
@@ -20,7 +20,10 @@ from wagtail.admin.views.generic.base import WagtailAdminTemplateMixin
 from wagtail.admin.viewsets.base import ViewSet
 
 from wagtail_smtp.admin import permissions
+from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import is_email_address
+from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.live import current, environments
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.runtime import error_logging
 
@@ -28,6 +31,7 @@ from wagtail_smtp.runtime import error_logging
 DELIVERY = "wagtail_smtp_delivery:index"
 LOG = "wagtail_smtp_log:index"
 LOG_ENTRY = "wagtail_smtp_log:entry"
+HELD = "wagtail_smtp_log:held"
 RELOAD = "wagtail_smtp_reload:index"
 MAKE_LIVE = "wagtail_smtp_reload:make_live"
 VERSIONS = "wagtail_smtp_versions:index"
@@ -109,6 +113,23 @@ def reload_buttons(request):
     if not request.user.has_perm(permissions.RELOAD):
         return []
     return [messages.button(reverse(RELOAD), _("Review and reload"))]
+
+
+def environment_problem():
+    """Why the name of this environment is not valid; empty if it is. The banner says so too."""
+    try:
+        conf.environment()
+    except ImproperlyConfigured as error:
+        return str(error)
+    return ""
+
+
+def is_email_held():
+    """Whether email is held because the live version comes from another environment."""
+    try:
+        return environments.is_holding(current().held_from)
+    except (ConfigurationUnavailable, ImproperlyConfigured):
+        return False  # the banner says what is wrong
 
 
 def validate_address(address):

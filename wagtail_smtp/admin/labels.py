@@ -15,7 +15,8 @@ from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
-from wagtail_smtp.models import LogAttempt, LogEntry
+from wagtail_smtp.deliverability.verdicts import Verdict
+from wagtail_smtp.models import LogAttempt, LogEntry, Told
 from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
 
 STANDARD_DELIVERY = _("Standard delivery")
@@ -111,15 +112,46 @@ PHASES = {
 def state_tag(state, text=""):
     """Return a state's HTML with icon and colour; ``text`` replaces its label."""
     tone, icon = _LOOKS.get(state, _NEUTRAL)
+    return _tag(tone, icon, state, text or _STATES.get(state, state))
+
+
+def _tag(tone, icon, name, text):
     return format_html(
         '<span class="wsmtp-state wsmtp-state--{}" data-state="{}">'
         '<svg class="icon icon-{}" aria-hidden="true"><use href="#icon-{}"></use></svg>{}</span>',
         tone,
-        state,
+        name,
         icon,
         icon,
-        text or _STATES.get(state, state),
+        text,
     )
+
+
+_VERDICT_LOOKS = {
+    Verdict.GOOD: ("good", "success"),
+    Verdict.UNKNOWN: ("neutral", "help"),
+    Verdict.IMPROVE: ("unsure", "warning"),
+    Verdict.BAD: ("bad", "cross"),
+}
+
+
+def verdict_tag(verdict):
+    """Return the HTML of a verdict on DNS records, with icon and colour."""
+    return _tag(*_VERDICT_LOOKS[verdict], verdict.name.lower(), verdict.label)
+
+
+_TOLD = dict(Told.choices)
+_TOLD_LOOKS = {
+    Told.TRYING: ("waits", "time"),
+    Told.SENT: ("good", "circle-check"),
+    Told.FAILED: ("bad", "circle-xmark"),
+    Told.UNKNOWN: ("unsure", "help"),
+}
+
+
+def told_tag(state):
+    """Return the HTML of whether a channel has an alert, with icon and colour."""
+    return _tag(*_TOLD_LOOKS.get(state, _NEUTRAL), state, _TOLD.get(state, state))
 
 
 def state_tone(state):

@@ -47,6 +47,11 @@ def may_test(user: Any) -> bool:
     return user.has_perm(CHANGE_SETS) or may_send_through(user)
 
 
+def may_decide_about_held(user: Any) -> bool:
+    """Whether the user may release and delete messages that came with a copied database."""
+    return user.has_perm(VIEW_LOG) and user.has_perm(RESEND)
+
+
 def names_of_those_who_may(permission: str, limit: int = 5) -> list[str]:
     """Names of active users with ``permission``, to tell others whom to ask."""
     # Not the manager's with_perm(): a custom user manager may not have it.

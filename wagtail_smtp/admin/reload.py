@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.generic import TemplateView
 from wagtail.admin import messages
 from wagtail.admin.ui.tables import Column, DateColumn, TitleColumn, UserColumn
@@ -21,6 +22,7 @@ from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import (
     DELIVERY,
     EDIT_SET,
+    HELD,
     MAKE_LIVE,
     SETS,
     VERSIONS,
@@ -28,12 +30,17 @@ from wagtail_smtp.admin.base import (
     EmailViewSet,
 )
 from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.admin.sets import managed
 from wagtail_smtp.admin.sets.overview import notices
+from wagtail_smtp.conf import conf
+from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.delivery.explain import compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
+from wagtail_smtp.live import environments
 from wagtail_smtp.live.diff import difference, field_label
 from wagtail_smtp.live.resolve import version_configuration
 from wagtail_smtp.models import ConfigurationVersion, SettingsSet
+from wagtail_smtp.outbox import held
 
 
 class ReloadView(AdminPage, TemplateView):
@@ -61,13 +68,22 @@ class ReloadView(AdminPage, TemplateView):
             "problems": self._problems(plan.problems),
             "routes": [
                 (category_label(change.category), change)
-                for change in compare(plan.before, plan.target)
+                for change in compare(plan.before, plan.target, plan.held_from)
             ],
+            **_held(plan.held_from),
             # Moving a set doesn't change an earlier version, so that isn't offered.
-            "notices": notices(plan.target, AnonymousUser() if version else self.request.user),
+            "notices": notices(
+                plan.target,
+                AnonymousUser() if version else self.request.user,
+                is_held=environments.is_holding(plan.held_from),
+            ),
             "version": version,
+            "managed": managed.changed_by(plan.target) if version else {},
             "action_url": self.request.path,
             "sets_url": self._sets_url(),
+            "may_edit": permissions.has_any(
+                self.request.user, (permissions.CHANGE_SETS, permissions.ADD_SETS)
+            ),
             "not_permitted": started and not self.request.user.has_perm(permissions.REDIRECT),
         }
 
@@ -82,7 +98,10 @@ class ReloadView(AdminPage, TemplateView):
         # Editing a set doesn't fix an earlier version.
         if self.get_version() is None and self.request.user.has_perm(permissions.CHANGE_SETS):
             sets = SettingsSet.objects.filter(name__in=[p.set_name for p in problems])
-            urls = {item.name: reverse(EDIT_SET, args=[item.pk]) for item in sets}
+            # The form of a managed set is locked.
+            urls = {
+                item.name: reverse(EDIT_SET, args=[item.pk]) for item in sets if not manager(item)
+            }
         return [
             (problem, problem.field and field_label(problem.field), urls.get(problem.set_name))
             for problem in problems
@@ -107,10 +126,46 @@ class ReloadView(AdminPage, TemplateView):
         if published is None:
             messages.success(request, _("These settings were already live. Nothing changed."))
         else:
-            messages.success(
-                request, _("Version %d is live. All email now uses it.") % published.number
-            )
+            text = _("Version %d is live. All email now uses it.")
+            if _was_held(published):
+                text = _("Version %d is live. Email is no longer held.")
+            messages.success(request, text % published.number)
+            self._tell_held()
         return HttpResponseRedirect(reverse(DELIVERY))
+
+    def _tell_held(self):
+        """Tell that messages which came with a copied database are still held, if there are any."""
+        if not (number := held.rows().count()):
+            return
+        text = ngettext(
+            "%d message that came with a copied database is still held.",
+            "%d messages that came with a copied database are still held.",
+            number,
+        )
+        buttons = []
+        if permissions.may_decide_about_held(self.request.user):
+            buttons = [messages.button(reverse(HELD), _("Held messages"))]
+        messages.warning(self.request, text % number, buttons=buttons)
+
+
+def _was_held(version):
+    """Whether email was held before ``version`` was made live."""
+    previous = ConfigurationVersion.objects.filter(number=version.number - 1).first()
+    return previous is not None and environments.is_holding(
+        environments.origin(previous.environment)
+    )
+
+
+def _held(held_from):
+    """The context about a live version that comes from another environment."""
+    if not held_from:
+        return {}
+    return {
+        "held": environments.held_text(held_from)
+        if environments.is_holding(held_from)
+        else environments.origin_text(held_from),
+        "environment": conf.environment(),
+    }
 
 
 class MakeLiveView(ReloadView):
@@ -172,12 +227,22 @@ class VersionsView(AdminPage, generic.BaseListingView):
         return {version.number: before for version, before in pairwise([*self.stored, None])}
 
     @cached_property
+    def held_from(self):
+        """The environment that the live version comes from, if it is another one."""
+        try:
+            return environments.origin(self.stored[0].environment)
+        except ImproperlyConfigured:
+            return ""  # the banner shows the error
+
+    @cached_property
     def columns(self):
+        environment = Column("environment", label=_("Environment"))
         return [
             TitleColumn(
                 "version", label=_("Version"), accessor=str, classname="w-whitespace-nowrap"
             ),
             DateColumn("created_at", label=_("Made live")),
+            *([environment] if any(version.environment for version in self.stored) else []),
             UserColumn("created_by", label=_("By")),
             ChangesColumn("changes", label=_("What changed"), accessor=self._changed, width="50%"),
             Column("state", label=_("State"), accessor=self._state),
@@ -185,7 +250,9 @@ class VersionsView(AdminPage, generic.BaseListingView):
 
     def _state(self, version):
         if version.number == self.stored[0].number:
-            return _("Live")
+            if not self.held_from:
+                return _("Live")
+            return format_html("<bdi>{}</bdi>", _("Live in “%s”") % self.held_from)
         if not self.request.user.has_perm(permissions.RELOAD):
             return ""
         return format_html(

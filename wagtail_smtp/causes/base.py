@@ -24,6 +24,7 @@ class Failure:
     Attributes:
         uses_esp: whether the set uses an email provider's API instead of SMTP.
         uses_oauth: whether the login uses OAuth 2.
+        is_configured: False for standard delivery if the project doesn't set a server.
         message: the plugin's own text, if the server gave no code.
     """
 
@@ -37,6 +38,7 @@ class Failure:
     encryption: str = ""
     uses_esp: bool = False
     uses_oauth: bool = False
+    is_configured: bool = True
     message: str = ""
 
     @classmethod

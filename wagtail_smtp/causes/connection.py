@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.causes.base import Cause, Failure
-from wagtail_smtp.exceptions import DestinationRefused, SecretError
+from wagtail_smtp.exceptions import DestinationRefused, ReferenceUnreadable, SecretError
 
 
 def _is_lookup_failed(failure: Failure) -> bool:
@@ -40,6 +40,16 @@ def _is_tls_where_plain_text_was_expected(failure: Failure) -> bool:
 
 NETWORK = (
     Cause(
+        "standard-not-configured",
+        _("The project's settings don't name a mail server"),
+        _(
+            "Ask a developer to set EMAIL_HOST and the related settings, or "
+            "WAGTAIL_SMTP['STANDARD']. Password resets need them. For other email, you can add a "
+            "settings set under “SMTP settings” instead."
+        ),
+        lambda failure: failure.phase == "connect" and not failure.is_configured,
+    ),
+    Cause(
         "not-allowed",
         _("This site is not allowed to connect to this address"),
         _(
@@ -48,6 +58,15 @@ NETWORK = (
             "WAGTAIL_SMTP['ALLOWED_NETWORKS']."
         ),
         lambda failure: isinstance(failure.error, DestinationRefused),
+    ),
+    Cause(
+        "reference-unreadable",
+        _("The password can't be read from its environment variable or file"),
+        _(
+            "Ask a developer to set the variable, or to provide the file, for every process of the "
+            "site. After setting a variable, restart them. The error names the variable or file."
+        ),
+        lambda failure: isinstance(failure.error, ReferenceUnreadable),
     ),
     Cause(
         "password-unreadable",

@@ -5,13 +5,18 @@
 
 import importlib.util
 import ipaddress
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.config.values import Problem
 
@@ -79,6 +84,7 @@ LABELS: Mapping[str, Any] = {
     "authorize_url": _("Authorization URL"),
     "token_url": _("Token URL"),
     "scope": _("Scope"),
+    "secret_expires_on": _("Client secret expires on"),
 }
 CHOICES: Mapping[str, Mapping[str, Any]] = {
     "provider": {
@@ -120,6 +126,7 @@ class OAuth:
     authorize_url: str = ""
     token_url: str = ""
     scope: str = ""
+    secret_expires_on: str = ""
 
     @classmethod
     def of(cls, values: Mapping[str, str]) -> "OAuth":
@@ -132,13 +139,22 @@ class OAuth:
         return {name: value for name, value in asdict(self).items() if name in used and value}
 
     def used(self) -> tuple[str, ...]:
-        """The names of the values that this provider and flow need."""
+        """The names of the values that this provider and flow use."""
+        client = ("client_id", "secret_expires_on")
         if self.provider == "microsoft":
-            return ("cloud", "tenant", "client_id")
+            return ("cloud", "tenant", *client)
         if self.provider == "google":
-            return () if self.flow == "service_account" else ("client_id",)
-        urls = ("token_url", "scope", "client_id")
+            return () if self.flow == "service_account" else client
+        urls = ("token_url", "scope", *client)
         return urls if self.flow == "client" else ("authorize_url", *urls)
+
+    @property
+    def secret_expiry(self) -> date | None:
+        """When the client secret expires; None if no one has entered it."""
+        try:
+            return date.fromisoformat(self.secret_expires_on)
+        except ValueError:
+            return None
 
     @property
     def needs_consent(self) -> bool:
@@ -201,6 +217,11 @@ def problems(values: Mapping[str, str]) -> Iterator[Problem]:
         yield from _other(item)
     if item.flow != "service_account" and not _WITHOUT_SPACES.match(item.client_id):
         yield Problem(_("Enter the client ID from your identity provider."), "oauth_client_id")
+    if item.secret_expires_on and item.secret_expiry is None:
+        yield Problem(
+            _("Enter a date as year, month and day, for example 2027-12-31."),
+            "oauth_secret_expires_on",
+        )
 
 
 def is_installed() -> bool:
@@ -260,3 +281,44 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+#: The only token addresses accepted in a Google key.
+_GOOGLE_TOKEN_URLS = frozenset(
+    {
+        "https://oauth2.googleapis.com/token",
+        "https://accounts.google.com/o/oauth2/token",
+        "https://www.googleapis.com/oauth2/v4/token",
+    }
+)
+#: The parts of a Google key that are stored.
+_KEPT = ("type", "project_id", "private_key_id", "private_key", "client_email", "client_id")
+
+
+@sensitive_variables()
+def service_account(text: str) -> str:
+    """Return the parts of a service account key that are stored.
+
+    Raises:
+        ValueError: it is not such a key. The message is for people and never quotes the key.
+    """
+    try:
+        key = json.loads(text)
+        values = {name: str(key[name]) for name in _KEPT if name in key}
+        load_pem_private_key(values["private_key"].encode(), password=None)
+        is_whole = key["type"] == "service_account" and bool(values["client_email"])
+        where, universe = key.get("token_uri"), key.get("universe_domain", "googleapis.com")
+    except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm):
+        is_whole, where, universe = False, None, ""
+    if not is_whole:
+        raise ValueError(
+            _(
+                "This is not a service account key. It must be the whole JSON file that you "
+                "downloaded from Google."
+            )
+        ) from None
+    if where not in _GOOGLE_TOKEN_URLS or universe != "googleapis.com":
+        raise ValueError(
+            _("The token address in this key is not Google's. Download the key from Google again.")
+        )
+    return json.dumps(values)

@@ -24,6 +24,8 @@ from wagtail_smtp.config.values import EXTENSIONS, Problem, SettingsSetConfig
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+#: Visible ASCII characters.
+HEADER_VALUE = r"\A[!-~]+\Z"
 _address = EmailValidator(allowlist=["localhost"])
 
 
@@ -236,6 +238,11 @@ def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
             yield Problem(_("Enter a valid email address."), field)
     if item.always_use_sender and not effective_sender(item) and item.authentication != "default":
         yield Problem(_("Enter the address to use for every message."), "sender_address")
+
+
+def is_header_value(value: str) -> bool:
+    """Whether ``value`` is a valid key of an email provider, which is sent in HTTP headers."""
+    return re.match(HEADER_VALUE, value) is not None
 
 
 def effective_sender(item: SettingsSetConfig) -> str:

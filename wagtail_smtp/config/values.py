@@ -14,6 +14,9 @@ from wagtail_smtp.config.crypto import destination_binding, provider_binding
 #: Version of the JSON format. Versions with a newer format are refused.
 FORMAT = 1
 
+#: Options of OAuth 2 that are only notes: a stored secret doesn't depend on them.
+_NOTES = ("secret_expires_on",)
+
 #: EHLO keywords of the extensions that are used if a server offers them. STARTTLS and AUTH have
 #: separate fields.
 EXTENSIONS = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE")
@@ -95,7 +98,9 @@ class SettingsSetConfig:
         )
         if self.authentication == "oauth2":
             # The identity provider, the client and the URLs.
-            binding |= {f"oauth {name}": value for name, value in self.oauth.items()}
+            binding |= {
+                f"oauth {name}": value for name, value in self.oauth.items() if name not in _NOTES
+            }
         return binding
 
 
@@ -260,12 +265,14 @@ class Problem:
     """A problem of a configuration.
 
     ``field`` is a field name of :class:`SettingsSetConfig` or empty; ``set_name`` is empty if the
-    problem isn't about one set. ``message`` may be a lazy translation.
+    problem isn't about one set. ``message`` may be a lazy translation. ``secret`` is the
+    :attr:`~wagtail_smtp.exceptions.SecretError.kind` of a secret that can't be used.
     """
 
     message: Any
     field: str = ""
     set_name: str = ""
+    secret: str = ""
 
     def named(self, set_name: str) -> "Problem":
         """Return the problem with this set's name."""

@@ -20,8 +20,8 @@ from wagtail_smtp.delivery.routing import (
     redirect_for,
     route,
 )
-from wagtail_smtp.exceptions import RedirectError
-from wagtail_smtp.live import current
+from wagtail_smtp.exceptions import EnvironmentMismatch, RedirectError
+from wagtail_smtp.live import current, environments
 from wagtail_smtp.live.diff import UNNAMED, every_category
 from wagtail_smtp.transports import standard
 
@@ -47,6 +47,7 @@ class Explanation:
         steps: the enabled sets and standard delivery: first those that are used, in order.
         redirect: who receives it instead of its recipients.
         blocked: why nothing is sent; empty otherwise.
+        is_held: whether nothing is sent because the live version comes from another environment.
     """
 
     category: str
@@ -54,6 +55,7 @@ class Explanation:
     steps: tuple[Step, ...] = ()
     redirect: Redirect | None = None
     blocked: str = ""
+    is_held: bool = False
 
     @property
     def first(self) -> str:
@@ -80,11 +82,14 @@ class RouteChange:
         return _effect(self.before) != _effect(self.after)
 
 
-def explain(category: str, configuration: Configuration | None = None) -> Explanation:
+def explain(
+    category: str, configuration: Configuration | None = None, held_from: str = ""
+) -> Explanation:
     """Explain where email of ``category`` goes.
 
     Args:
         configuration: default: the live one.
+        held_from: the environment that ``configuration`` comes from, if it is another one.
 
     Raises:
         ValueError: ``category`` is not valid.
@@ -92,9 +97,14 @@ def explain(category: str, configuration: Configuration | None = None) -> Explan
     """
     validate_category(category)
     if configuration is None:
-        configuration = current().configuration
+        live = current()
+        configuration, held_from = live.configuration, live.held_from
     try:
-        found = route(configuration, category)
+        found = route(configuration, category, held_from)
+    except EnvironmentMismatch:
+        text = environments.held_text(held_from)  # in the reader's language
+        why = environments.origin_text(held_from)
+        return Explanation(category, why, blocked=text, is_held=True)
     except RedirectError as error:
         return Explanation(category, str(error), blocked=str(error))
     used = tuple(_step(item, position) for position, item in enumerate(found.candidates))
@@ -106,12 +116,18 @@ def explain(category: str, configuration: Configuration | None = None) -> Explan
     return Explanation(category, _reason(found), used + unused, found.redirect)
 
 
-def compare(before: Configuration, after: Configuration) -> tuple[RouteChange, ...]:
-    """Compare where email of each category goes with two configurations."""
+def compare(
+    before: Configuration, after: Configuration, held_from: str = ""
+) -> tuple[RouteChange, ...]:
+    """Compare where email of each category goes with two configurations.
+
+    Args:
+        held_from: the environment that ``before`` comes from, if it is another one.
+    """
     named = every_category(before, after)
     categories = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES, *named])
     return tuple(
-        RouteChange(category, explain(category, before), explain(category, after))
+        RouteChange(category, explain(category, before, held_from), explain(category, after))
         for category in categories
         if category != UNNAMED  # has the route of category "other"
     )
@@ -119,13 +135,14 @@ def compare(before: Configuration, after: Configuration) -> tuple[RouteChange, .
 
 def _effect(explanation: Explanation) -> tuple[object, ...]:
     addresses = explanation.redirect.addresses if explanation.redirect else ()
-    return (explanation.carriers, addresses, bool(explanation.blocked))
+    return (explanation.carriers, addresses, bool(explanation.blocked), explanation.is_held)
 
 
 def _reason(route: Route) -> str:
     return {
         "method": _("the delivery method is standard"),
         "standard category": _("this category always uses standard delivery"),
+        "copy": _("the project's settings exempt this category from being held"),
         "no set applies": _("no settings set is used for it"),
         "first set that applies": _("the first set that applies"),
     }[route.why]
@@ -139,7 +156,7 @@ def _step(item: SettingsSetConfig, position: int) -> Step:
 
 
 def _why_unused(item: SettingsSetConfig, route: Route) -> str:
-    if route.why in ("method", "standard category"):
+    if route.why in ("method", "standard category", "copy"):
         return _("not used: %s") % _reason(route)
     if not item.applies_to(route.category):
         return _("not for this category, only for %s") % ", ".join(item.categories)
@@ -238,8 +255,14 @@ class Notice:
         """Whether the redirect would apply to all email if the set were the first."""
         return self.is_about_redirect and self.reason in ("above", "categories")
 
-    def text(self, label: Callable[[str], str] = str) -> str:
-        """The notice as text; ``label`` returns the name of a category."""
+    def text(self, label: Callable[[str], str] = str, *, is_held: bool = False) -> str:
+        """The notice as text.
+
+        Args:
+            label: returns the name of a category.
+            is_held: whether email is held, so that the notice is only about what comes after a
+                reload.
+        """
         values = {
             "name": self.name,
             "others": ", ".join(_("“%(name)s”") % {"name": name} for name in self.others),
@@ -248,7 +271,8 @@ class Notice:
                 for category in self.categories
             ),
         }
-        return str(_TEXTS[self.kind, self.reason]() % values)
+        texts = _HELD_TEXTS if is_held else _TEXTS
+        return str(texts[self.kind, self.reason]() % values)
 
     def __str__(self) -> str:
         return self.text()
@@ -284,6 +308,41 @@ _TEXTS: dict[tuple[str, str], Callable[[], str]] = {
     ),
     ("unused", "standard"): lambda: _(
         "“%(name)s” is not used: standard delivery always sends its categories (%(categories)s)."
+    ),
+}
+
+_HELD_TEXTS: dict[tuple[str, str], Callable[[], str]] = {
+    ("redirect", "method"): lambda: _(
+        "After a reload, the redirect of “%(name)s” would not be in effect: the delivery method is "
+        "Standard, so no set is used. Email would reach its real recipients."
+    ),
+    ("redirect", "above"): lambda: _(
+        "After a reload, the redirect of “%(name)s” would not be in effect: email would be sent "
+        "through %(others)s first and reach its real recipients."
+    ),
+    ("redirect", "categories"): lambda: _(
+        "After a reload, the redirect of “%(name)s” would not be in effect: the set is not used "
+        "for any email, which would reach its real recipients."
+    ),
+    ("redirect_some", "above"): lambda: _(
+        "After a reload, the redirect of “%(name)s” would only be in effect for: %(categories)s. "
+        "All other email would be sent through %(others)s and reach its real recipients."
+    ),
+    ("redirect_some", "categories"): lambda: _(
+        "After a reload, the redirect of “%(name)s” would only be in effect for: %(categories)s. "
+        "All other email would reach its real recipients."
+    ),
+    ("unused", "method"): lambda: _(
+        "After a reload, no settings set would be used: the delivery method is Standard, so all "
+        "email would be sent by standard delivery."
+    ),
+    ("unused", "above"): lambda: _(
+        "After a reload, “%(name)s” would not be used: %(others)s would already send all email "
+        "that it could send."
+    ),
+    ("unused", "standard"): lambda: _(
+        "After a reload, “%(name)s” would not be used: standard delivery always sends its "
+        "categories (%(categories)s)."
     ),
 }
 
@@ -352,6 +411,21 @@ class ActiveRedirect:
     sources: tuple[str, ...]
     is_all: bool
     is_blocked: bool = False
+
+    @property
+    def without_addresses(self) -> str:
+        """A description for people who may not see the addresses."""
+        if not self.is_blocked:
+            if self.is_all:
+                return _("All email is redirected. Nothing reaches its real recipients.")
+            return _("Some email is redirected and doesn't reach its real recipients.")
+        if self.is_all and not self.addresses:
+            return _(
+                "No email is being sent: it is redirected, but there is no valid report email."
+            )
+        return _(
+            "Some email is not being sent: it is redirected, but there is no valid report email."
+        )
 
 
 def active_redirect(configuration: Configuration) -> ActiveRedirect | None:

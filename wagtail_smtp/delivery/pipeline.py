@@ -42,7 +42,7 @@ from wagtail_smtp.live import LiveConfiguration, current
 from wagtail_smtp.live.lookup import NO_VERSION
 from wagtail_smtp.live.resolve import transport_class
 from wagtail_smtp.models import LogEntry
-from wagtail_smtp.runtime import error_logging, process, project
+from wagtail_smtp.runtime import error_logging, process, project, tracing
 from wagtail_smtp.transports.base import UNREACHABLE, Envelope, Transport
 from wagtail_smtp.transports.standard import StandardTransport
 
@@ -154,14 +154,18 @@ class DeliveryPipeline:
         result = DeliveryResult(
             message, message, classification, Route(category, (), ""), key=key or uuid.uuid4()
         )
-        try:
-            live = self._current(category)
-            result.version = live.number
-            result.route = route(live.configuration, category)
-            result.message = prepare(message)
-            result.outcome = self._send(result, live, _Recipients(leave_out))
-        except catching as error:
-            result.failure = error
+        with tracing.delivery(category) as span:
+            try:
+                live = self._current(category)
+                result.version = live.number
+                result.route = route(live.configuration, category, live.held_from)
+                result.message = prepare(message)
+                result.outcome = self._send(result, live, _Recipients(leave_out))
+            except catching as error:
+                result.failure = error
+            if span is not None:
+                via = result.attempts[-1].via if result.attempts else ""
+                tracing.describe(span, result.state, via, result.failure)
         return result
 
     def _fail(
@@ -193,7 +197,7 @@ class DeliveryPipeline:
             EmailDeliveryError: the message was not sent to any recipient, or that is unknown.
         """
         failure: EmailDeliveryError | None = None
-        for candidate in self._in_order(result.route, live):
+        for candidate in self._in_order(result, live):
             if recipients.is_any_settled and transport_class(candidate).is_black_box:
                 failure = failure or MessageDeferred(
                     f"{candidate.name} can't leave out recipients who already have the message.",
@@ -222,21 +226,27 @@ class DeliveryPipeline:
         accepted = [attempt.outcome for attempt in result.attempts if attempt.outcome is not None]
         if accepted and not isinstance(failure, MessageOutcomeUnknown):
             return replace(accepted[-1], recipients=recipients.known)
-        assert failure is not None
+        if failure is None:
+            raise MessageDeferred("Every server that could send it is failing.", phase="connect")
         if isinstance(failure, AttemptFailed):
             failure.recipients = recipients.known
         raise failure
 
-    def _in_order(self, route: Route, live: LiveConfiguration) -> Iterator[SettingsSetConfig]:
+    def _in_order(
+        self, result: DeliveryResult, live: LiveConfiguration
+    ) -> Iterator[SettingsSetConfig]:
         """The candidates: those that failed lately only after all others."""
         postponed = []
-        for candidate in route.candidates:
+        avoided = getattr(result.original, "not_through", ())  # of an alert
+        for candidate in result.route.candidates:
+            if candidate.key and candidate.key in avoided:
+                continue
             if self._is_worth_trying(candidate, live):
                 yield candidate
             else:
                 postponed.append(candidate)
         # An alert about an unreachable server must not wait for that server.
-        if route.category != ALERT:
+        if result.route.category != ALERT:
             yield from postponed
 
     def _is_worth_trying(self, candidate: SettingsSetConfig, live: LiveConfiguration) -> bool:

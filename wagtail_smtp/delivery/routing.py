@@ -25,7 +25,9 @@ from wagtail_smtp.categories import (
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import is_email_address, with_current_domains
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
-from wagtail_smtp.exceptions import RedirectError
+from wagtail_smtp.exceptions import EnvironmentMismatch, RedirectError
+from wagtail_smtp.live import environments
+from wagtail_smtp.runtime import project
 from wagtail_smtp.transports import standard
 
 HEADER = "X-Email-Category"
@@ -218,8 +220,9 @@ class Redirect:
 class Route:
     """The candidates for a message in order, and why.
 
-    ``why`` is ``"method"``, ``"standard category"``, ``"no set applies"``, ``"first set that
-    applies"``, or empty if nothing was decided.
+    ``why`` is ``"method"``, ``"standard category"``, ``"copy"`` (the live version comes from
+    another environment), ``"no set applies"``, ``"first set that applies"``, or empty if nothing
+    was decided.
     """
 
     category: str
@@ -228,13 +231,23 @@ class Route:
     redirect: Redirect | None = None
 
 
-def route(configuration: Configuration, category: str) -> Route:
+def route(configuration: Configuration, category: str, held_from: str = "") -> Route:
     """Decide redirect and candidates for email of ``category``.
 
+    Args:
+        held_from: the environment that the live version comes from, if it is another one.
+
     Raises:
+        EnvironmentMismatch: nothing is sent, because of ``held_from``; in the site's language.
         RedirectError: a redirect is on but has no valid address.
     """
+    if held_from and environments.holds(held_from, category):
+        # Even if the version's own redirect has no valid address: a retry is safe after a reload.
+        with project.in_site_language():
+            raise EnvironmentMismatch(environments.held_text(held_from))
     redirect = redirect_for(configuration, category)
+    if held_from and environments.is_holding(held_from):
+        return Route(category, (STANDARD_DELIVERY,), "copy", redirect)
     if configuration.method == "standard":
         return Route(category, (STANDARD_DELIVERY,), "method", redirect)
     if category in conf.STANDARD_CATEGORIES:

@@ -8,6 +8,7 @@ from email.utils import make_msgid
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.utils import DNS_NAME
 from django.utils.translation import gettext as _
@@ -24,8 +25,12 @@ from wagtail_smtp.config.values import Configuration, Problem, SettingsSetConfig
 from wagtail_smtp.delivery.log import entries as log_entries
 from wagtail_smtp.delivery.outgoing import build_outgoing, prepare
 from wagtail_smtp.delivery.routing import Redirect, redirect_for
-from wagtail_smtp.exceptions import DestinationRefused
-from wagtail_smtp.live import current
+from wagtail_smtp.exceptions import (
+    ConfigurationUnavailable,
+    DestinationRefused,
+    EnvironmentMismatch,
+)
+from wagtail_smtp.live import consents, current, environments
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.live.diff import every_category
 from wagtail_smtp.live.resolve import transport_class, transport_config, transport_of
@@ -100,9 +105,12 @@ def try_set(item: SettingsSet, address: str | None = None) -> Iterator[StageResu
 
     Raises:
         SecretError: the password can't be used.
+        EnvironmentMismatch: the live version comes from another environment, and the test would
+            send an email or renew that environment's token.
         RedirectError: a redirect is on but has no valid address.
     """
     config = item.frozen(ReportEmail.objects.filter(settings_set=item))
+    consents.require_own(config)
     server = transport_config(config, item.secret, is_test=True)
     message = None
     if address is not None:
@@ -167,11 +175,15 @@ def redirect_for_test(item: SettingsSetConfig) -> Redirect | None:
     It comes from the set itself, from the live configuration or from the project's settings.
 
     Raises:
+        EnvironmentMismatch: the live version comes from another environment, so nothing is sent.
         RedirectError: a redirect is on but has no valid address.
     """
+    live = current()
+    if environments.is_holding(live.held_from):
+        raise EnvironmentMismatch(environments.held_text(live.held_from))
     # Both look-ups include a redirect forced by the settings.
     redirect = redirect_for(Configuration(sets=(item,)), TEST)
-    return redirect or redirect_for(current().configuration, TEST)
+    return redirect or redirect_for(live.configuration, TEST)
 
 
 def build_test_message(
@@ -253,12 +265,24 @@ class EmailTestResult:
         return self.entry is not None and not self.entry.is_final
 
 
+def why_held(category: str) -> str:
+    """Why email of ``category`` is held in a copied database; empty if it isn't."""
+    try:
+        held_from = current().held_from
+    except (ConfigurationUnavailable, ImproperlyConfigured):
+        return ""  # sending reports it
+    return environments.held_text(held_from) if environments.holds(held_from, category) else ""
+
+
 def send_test_email(address: str, category: str = TEST) -> EmailTestResult:
     """Send a test email as any other email is sent. Sending errors are returned, not raised.
 
     Args:
         category: the category to mark the message with.
     """
+    if reason := why_held(category):
+        # With queued delivery too: the outbox would send it after a reload.
+        return EmailTestResult(None, reason)
     message = EmailMessage(
         _("Test email"),
         _("This is a test email from %(site)s. It was sent exactly as email in the category "
@@ -279,7 +303,8 @@ def send_test_email(address: str, category: str = TEST) -> EmailTestResult:
         except Exception as error:  # a project's own backend can raise anything
             # The text may contain what the server echoed, such as a password.
             raised = type(error).__name__
-            logger.warning("A test email could not be sent: %s", raised)
+            if not heard:  # otherwise the delivery has logged it
+                logger.warning("A test email could not be sent: %s", raised)
     # No signal is sent for a queued message.
     own = entries.filter(pk__gt=before, message_id=message.extra_headers["Message-ID"])
     last = heard[-1] if heard else EmailTestResult(None)

@@ -1,21 +1,26 @@
 """The state of a site's email: what is live, what is waiting and what has failed."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
+from wagtail_smtp.config_files.drift import Drift, drift
 from wagtail_smtp.delivery.explain import Notice, is_used, notices, redirecting
 from wagtail_smtp.delivery.log import stored_message
+from wagtail_smtp.diagnostics import conditions
+from wagtail_smtp.diagnostics.conditions import OVERDUE
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
-from wagtail_smtp.live import consents
+from wagtail_smtp.live import consents, environments
 from wagtail_smtp.live.db import connections, expressions
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
@@ -25,8 +30,6 @@ from wagtail_smtp.transports.esp.catalog import label as transport_label
 
 #: How long failures count as recent.
 RECENT = timedelta(hours=1)
-#: If a message is overdue for longer than this, no worker is delivering the outbox.
-OVERDUE = timedelta(minutes=15)
 #: States that need attention.
 _NEED_ATTENTION = (State.FAILED, State.UNKNOWN, State.BLOCKED, State.TOO_LARGE)
 
@@ -66,14 +69,19 @@ class Status:
     """The whole state.
 
     Attributes:
+        environment: where this command runs; empty: it has no name.
+        held_from: the environment that the live version comes from, if it is another one.
         version: 0 if nothing has been made live yet.
         forced_redirect: None if the settings force no redirect.
         overdue: how many seconds the oldest message in the outbox is overdue.
         notices: settings that are on but have no effect.
         waiting_notices: settings that will have no effect after a reload.
+        drift: how the saved sets differ from the project's settings file; None: there is none.
         alarms: current problems; empty if there are none.
     """
 
+    environment: str
+    held_from: str
     version: int
     since: datetime | None
     method: str
@@ -88,6 +96,14 @@ class Status:
     overdue: float
     failures: tuple[FailedMessage, ...]
     alarms: tuple[str, ...]
+    drift: Drift | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert to plain values. The documentation promises their names."""
+        content = asdict(self)
+        if self.drift is not None:
+            content["drift"]["changes"] = [change.summary for change in self.drift.changes]
+        return content
 
 
 def status() -> Status:
@@ -100,8 +116,11 @@ def status() -> Status:
     waiting, overdue = outbox()
     failures = _failures()
     tokens = consents.states(plan.before.sets)
-    active = notices(plan.before)
+    # While email is held, only the saved sets matter: they are what a reload makes live.
+    active = () if environments.is_holding(plan.held_from) else notices(plan.before)
     return Status(
+        environment=conf.environment(),
+        held_from=plan.held_from,
         version=plan.live.number if plan.live else 0,
         since=plan.live.created_at if plan.live else None,
         method=plan.before.method if plan.live else "standard",
@@ -115,17 +134,22 @@ def status() -> Status:
         outbox=waiting,
         overdue=overdue,
         failures=failures,
-        alarms=tuple(_alarms(active, tokens.values(), overdue, len(failures))),
+        alarms=tuple(_alarms(plan.held_from, active, tokens.values(), overdue, len(failures))),
+        drift=drift(),
     )
 
 
 def _alarms(
+    held_from: str,
     active: Iterable[Notice],
     tokens: Iterable[consents.TokenState],
     overdue: float,
     failures: int,
 ) -> Iterator[str]:
     """Yield the problems that need attention now."""
+    is_holding = environments.is_holding(held_from)
+    if is_holding:
+        yield environments.held_text(held_from)
     # Keys may have been removed since the version was made live.
     version = live.live_version()
     yield from map(str, live.preview(version).problems if version else ())
@@ -138,15 +162,18 @@ def _alarms(
         yield "Standard delivery is not configured, so password resets can't be sent."
     if conf.forced_redirect() == ():
         yield "The settings force a redirect but contain no address, so no email is sent."
-    if text := _overdue(overdue):
-        yield text
-    yield from _unsendable()
+    if not is_holding:  # else the messages wait for that reason
+        if text := _overdue(overdue):
+            yield text
+        yield from _unsendable()
     percent = stored_message.percent_used()
     if percent >= stored_message.WARN_AT:
         yield (
             f"The message store is {percent}% full. Once it is full, undelivered messages are no "
             "longer kept and email can't be queued."
         )
+    for find in (conditions.expiring, conditions.unusual_rates):
+        yield from (f"{each.summary}." for each in find())
     if failures:
         yield f"{failures} messages could not be sent in the last hour."
 
@@ -176,26 +203,38 @@ def _redirect(live: Configuration, item: SettingsSetConfig) -> Literal["", "all"
 
 
 def outbox() -> tuple[dict[str, int], float]:
-    """Messages in the outbox by state, and how many seconds the oldest is overdue."""
-    rows = OutboxMessage.objects.using(write_alias())
-    counts = {row["state"]: row["n"] for row in rows.values("state").annotate(n=Count("pk"))}
-    waiting = rows.filter(state=OutboxMessage.State.WAITING)
+    """Messages in the outbox by state, and how many seconds the oldest is overdue.
+
+    Waiting messages of other environments count as held.
+    """
+    rows = OutboxMessage.objects.using(write_alias()).order_by()
+    own = environments.own_names()
+    counts: Counter[str] = Counter()
+    for state, queued_in, number in rows.values_list("state", "environment").annotate(Count("pk")):
+        is_held = state == OutboxMessage.State.WAITING and queued_in not in own
+        counts["held" if is_held else state] += number
+    waiting = rows.filter(state=OutboxMessage.State.WAITING, environment__in=own)
     # Compare with the database's clock, which sets the due times.
     oldest = waiting.order_by("due_at").values_list("due_at", expressions.now()).first()
     overdue = (oldest[1] - oldest[0]).total_seconds() if oldest else 0.0
-    return counts, max(0.0, overdue)
+    return dict(counts), max(0.0, overdue)
 
 
 def _unsendable() -> Iterator[str]:
     """Why messages wait in the outbox without any attempt."""
-    entries = LogEntry.objects.using(write_alias())
     # An entry without an attempt names no settings set.
-    waiting = entries.filter(
-        outbox__state=OutboxMessage.State.WAITING, state=State.DEFERRED, via=""
-    )
+    waiting = _waiting().filter(state=State.DEFERRED, via="")
     reasons = waiting.values_list("reason").annotate(n=Count("pk")).order_by("-n")
     for reason, number in reasons[:5]:
         yield f"{number} messages are waiting in the outbox: {reason}"
+
+
+def _waiting() -> "QuerySet[LogEntry]":
+    """Entries of messages that wait in the outbox and aren't held."""
+    return LogEntry.objects.using(write_alias()).filter(
+        outbox__state=OutboxMessage.State.WAITING,
+        outbox__environment__in=environments.own_names(),
+    )
 
 
 def _failures() -> tuple[FailedMessage, ...]:
@@ -217,9 +256,11 @@ def problems(tolerated: int = 0) -> tuple[str, ...]:
     try:
         if not connections.is_migrated():
             return ("The database tables of wagtail-smtp are missing or out of date.",)
+        if text := _configuration():
+            # If the configuration can't be used, messages wait and fail for that reason.
+            return (text,)
         _counts, overdue = outbox()
-        found = (_configuration(), _overdue(overdue), _recent_failures(tolerated))
-        return tuple(filter(None, found))
+        return tuple(filter(None, (_overdue(overdue), _recent_failures(tolerated))))
     except Error:
         return ("The database can't be used.",)
 
@@ -227,6 +268,8 @@ def problems(tolerated: int = 0) -> tuple[str, ...]:
 def _configuration() -> str:
     try:
         current = live.current()
+        if environments.is_holding(current.held_from):
+            return "No email is sent, because the email settings come from another environment."
         for item in current.configuration.sets:
             if is_used(current.configuration, item):
                 current.transport(item)
@@ -234,6 +277,8 @@ def _configuration() -> str:
         return "The email configuration can't be read."
     except SecretError:
         return "A stored password can't be read."
+    except ImproperlyConfigured:
+        return "The project's settings are not valid. Run 'manage.py check'."
     return ""
 
 
@@ -248,9 +293,7 @@ def _recent_failures(tolerated: int) -> str:
     entries = LogEntry.objects.using(write_alias())
     since = timezone.now() - RECENT
     failed = entries.filter(created_at__gte=since, state__in=(State.FAILED, State.UNKNOWN))
-    waiting = entries.filter(
-        created_at__lt=since, state=State.DEFERRED, outbox__state=OutboxMessage.State.WAITING
-    )
+    waiting = _waiting().filter(created_at__lt=since, state=State.DEFERRED)
     number = failed.unresolved().count() + waiting.count()
     if number <= tolerated:
         return ""

@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp import alerts
 from wagtail_smtp.config import crypto, values
 from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.exceptions import EmailDeliveryError, TokenRefused
+from wagtail_smtp.exceptions import EmailDeliveryError, EnvironmentMismatch, TokenRefused
 from wagtail_smtp.live.lookup import current
 from wagtail_smtp.live.resolve import live_version
 from wagtail_smtp.live.token_store import RENEWED, binding_of, fingerprint, refusal_of
@@ -80,6 +81,27 @@ def is_consent_missing(item: SettingsSetConfig) -> bool:
     marks = [fingerprint(item), fingerprint(item, waiting=True)]
     rows = OAuthToken.objects.filter(owner=item.key, fingerprint__in=marks, revoked_at=None)
     return not rows.exclude(ciphertext="").exists()
+
+
+def require_own(item: SettingsSetConfig) -> None:
+    """Check that a test may renew the set's token.
+
+    Raises:
+        EnvironmentMismatch: the consent is that of another environment's live version. The identity
+            provider may refuse that site's token once this one is renewed.
+    """
+    if item.authentication != "oauth2" or not OAuth.of(item.oauth).needs_consent:
+        return
+    held_from = current().held_from
+    version = live_version() if held_from else None
+    if version is None or (item.key, fingerprint(item)) not in _used_by([version]):
+        return
+    if not _waiting_rows([item]):
+        text = _(
+            "A test from here could end the consent that “%s” uses. Connect the set with a test "
+            "account first."
+        )
+        raise EnvironmentMismatch(text % held_from)
 
 
 def has_any(owner: Any) -> bool:
@@ -222,6 +244,8 @@ def renew_when_idle(**kwargs: Any) -> None:
     _next_check = time.monotonic() + _EVERY
     try:
         live = current()
+        if live.held_from:
+            return  # a renewal could invalidate the token of the site this was copied from
         sets = [item for item in live.configuration.sets if item.authentication == "oauth2"]
         for item in sets:
             try:

@@ -14,8 +14,9 @@ from django.utils.translation import gettext_lazy, pgettext
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config import oauth
+from wagtail_smtp.config.references import labels
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
-from wagtail_smtp.models import DeliverySettings, SettingsSet
+from wagtail_smtp.models import DeliverySettings, Secret, SettingsSet
 from wagtail_smtp.transports.esp.catalog import PROVIDERS, field_name
 from wagtail_smtp.transports.esp.catalog import label as transport_label
 
@@ -43,6 +44,11 @@ class FieldChange:
     before: str = ""
     after: str = ""
 
+    def __str__(self) -> str:
+        if self.before or self.after:
+            return f"{self.label}: {self.before or '–'} → {self.after or '–'}"
+        return f"{self.label}: " + _("changed")
+
 
 @dataclass(frozen=True, slots=True)
 class SetChange:
@@ -69,12 +75,7 @@ class SetChange:
     def __str__(self) -> str:
         if self.kind in ("added", "on"):
             return f"{self.name}: {self.kind_label}"
-        parts = "; ".join(
-            f"{field.label}: {field.before or '–'} → {field.after or '–'}"
-            if field.before or field.after
-            else f"{field.label}: " + _("changed")
-            for field in self.fields
-        )
+        parts = "; ".join(map(str, self.fields))
         return f"{self.name}: {self.kind_label}" + (f" ({parts})" if parts else "")
 
 
@@ -110,7 +111,11 @@ def _changes(
             yield SetChange("on" if key in known else "added", item.name, key, values)
             continue
         changed = tuple(_field_changes(old[key], item))
-        moved = stayed_old.index(key) != stayed_new.index(key)
+        # Those that only followed the set before them haven't moved.
+        was_after, is_after = (
+            each and each.key for each in (_previous(before, key), _previous(after, key))
+        )
+        moved = stayed_old.index(key) != stayed_new.index(key) and was_after != is_after
         if moved:
             changed += (FieldChange(_("Position"), _place(before, key), _place(after, key)),)
         if changed:
@@ -123,12 +128,18 @@ def _changes(
 
 def _place(configuration: Configuration, key: str) -> str:
     # Not a number: the admin's listing also counts disabled sets, which versions don't contain.
-    before = None
+    previous = _previous(configuration, key)
+    return _("first") if previous is None else _("after “%s”") % previous.name
+
+
+def _previous(configuration: Configuration, key: str) -> SettingsSetConfig | None:
+    """Return the set before the one with this key."""
+    previous = None
     for item in configuration.sets:
         if item.key == key:
             break
-        before = item
-    return _("first") if before is None else _("after “%s”") % before.name
+        previous = item
+    return previous
 
 
 def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Iterator[FieldChange]:
@@ -139,8 +150,7 @@ def _field_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Itera
         if name in ("key", "webhook_secret") or old == new:
             continue
         if name == "secret":
-            label = _secret_label(before if new is None else after)
-            yield _unshown(label, old is not None, new is not None)
+            yield from _secret_changes(before, after)
         elif name == "ca_certificates":
             # Browsers change line endings; that is not a change.
             if _lines(old) != _lines(new):
@@ -188,7 +198,25 @@ def _unshown(label: str, has_old: bool, has_new: bool) -> FieldChange:
     return FieldChange(label, "", stored) if has_new else FieldChange(label, stored, _("removed"))
 
 
-def _secret_label(item: SettingsSetConfig) -> str:
+def _secret_changes(before: SettingsSetConfig, after: SettingsSetConfig) -> Iterator[FieldChange]:
+    """The change of a secret: references are shown, values aren't."""
+    label = secret_label(before if after.secret is None else after)
+    keys = [before.secret or 0, after.secret or 0]
+    references = dict(Secret.objects.filter(pk__in=keys).values_list("pk", "references"))
+    old, new = (labels(references.get(key) or {}) for key in keys)
+    if not old and not new:
+        yield _unshown(label, before.secret is not None, after.secret is not None)
+    elif old != new:
+        stored = pgettext("a password or key", "set")
+        yield FieldChange(
+            label,
+            old or (stored if before.secret is not None else ""),
+            new or (stored if after.secret is not None else _("removed")),
+        )
+
+
+def secret_label(item: SettingsSetConfig) -> str:
+    """The label of a set's password, client secret or keys."""
     if item.uses_esp:
         return _("Keys")
     is_oauth = item.authentication == "oauth2"

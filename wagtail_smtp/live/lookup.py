@@ -11,9 +11,11 @@ from typing import Any
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from wagtail_smtp.conf import conf
 from wagtail_smtp.config import values
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
 from wagtail_smtp.exceptions import ConfigurationUnavailable
+from wagtail_smtp.live import environments, set_secrets
 from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.live.resolve import transport_config, transport_of
 from wagtail_smtp.models import ConfigurationVersion, Secret
@@ -31,7 +33,8 @@ _LOOK_UP_TIMEOUT = 15
 class LiveConfiguration:
     """A live version with its transports, shared by all threads of the process.
 
-    If nothing was ever made live, ``number`` is 0 and ``identity`` is None.
+    If nothing was ever made live, ``number`` is 0 and ``identity`` is None. ``environment`` is
+    where the version was made live; empty if that environment had no name.
     """
 
     def __init__(
@@ -40,12 +43,27 @@ class LiveConfiguration:
         identity: uuid.UUID | None,
         configuration: Configuration,
         secrets: dict[int, Secret] | None = None,
+        environment: str = "",
     ) -> None:
         self.number = number
         self.identity = identity
         self.configuration = configuration
+        self.environment = environment
         self._secrets = secrets or {}
-        self._transports: dict[str, PooledTransport[Any]] = {}
+        #: By the set's key, and the state of the files that its secret is read from.
+        self._transports: dict[tuple[str, tuple[object, ...]], PooledTransport[Any]] = {}
+
+    @property
+    def held_from(self) -> str:
+        """The environment that the version comes from if it isn't this process's; else empty.
+
+        Raises:
+            ImproperlyConfigured: the name of this environment is not valid, even if nothing is
+                live.
+        """
+        if self.environment == conf.environment():
+            return ""
+        return environments.origin(self.environment) if self.identity else ""
 
     def transport(self, item: SettingsSetConfig) -> PooledTransport[Any]:
         """Return the transport of one of this configuration's sets.
@@ -53,18 +71,31 @@ class LiveConfiguration:
         Raises:
             SecretError: the set's password or key can't be used.
         """
-        transport = self._transports.get(item.key)
+        secret = self._secrets.get(item.secret) if item.secret else None
+        # Read before the file: if it changes meanwhile, it is read again with the next message.
+        is_read_elsewhere = secret is not None and bool(secret.references)
+        place = (item.key, set_secrets.file_states(secret) if is_read_elsewhere else ())
+        transport = self._transports.get(place)
         if transport is not None and item.authentication != "default":
             return transport
-        secret = self._secrets.get(item.secret) if item.secret else None
         config = transport_config(item, secret)
         if transport is None:
-            return self._transports.setdefault(item.key, transport_of(config))
+            transport = self._transports.setdefault(place, transport_of(config))
+            self._close_others(place)
+            return transport
         # Default credentials come from Django's settings, which tests may override.
         if transport.config != config:
             transport.close()
-            transport = self._transports[item.key] = transport_of(config)
+            transport = self._transports[place] = transport_of(config)
         return transport
+
+    def _close_others(self, place: tuple[str, tuple[object, ...]]) -> None:
+        """Close the set's transports with a secret from an earlier state of its files."""
+        others = [each for each in list(self._transports) if each[0] == place[0] and each != place]
+        for other in others:
+            # Another thread may have removed it.
+            if (replaced := self._transports.pop(other, None)) is not None:
+                replaced.close()
 
     def close(self) -> None:
         """Close the sessions; those in use are closed when they become free."""
@@ -138,7 +169,7 @@ def forget() -> None:
 def current() -> LiveConfiguration:
     """Return the configuration that is live now.
 
-    If the database is unavailable, this returns the version loaded last.
+    If the database is unavailable, or its versions are gone, this returns the version loaded last.
 
     Raises:
         ConfigurationUnavailable: the live version can't be loaded, or the database is unavailable
@@ -178,6 +209,10 @@ def _look_up() -> LiveConfiguration:
             return _look_up_elsewhere()
         return _without_database(error, no_database=_has_no_table(connection))
     if version is None:
+        # Versions are never all deleted: a database is being restored, or this transaction began
+        # before the first was made live. Tests of a project empty their tables.
+        if _memory.latest is not None and not db_connections.is_under_test():
+            return _memory.latest
         _memory.set_latest(NO_VERSION, asked_at)
         return NO_VERSION
     number, identity = version
@@ -249,4 +284,4 @@ def _load(number: int, identity: uuid.UUID) -> LiveConfiguration:
         raise ConfigurationUnavailable(
             f"Version {number} of the email configuration is live but can't be read: {error}"
         ) from error
-    return LiveConfiguration(number, identity, config, secrets)
+    return LiveConfiguration(number, identity, config, secrets, row.environment)

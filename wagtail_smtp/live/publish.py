@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from wagtail.log_actions import log
 
 from wagtail_smtp import signals
-from wagtail_smtp.conf import VERSIONS_KEPT
+from wagtail_smtp.conf import VERSIONS_KEPT, conf
 from wagtail_smtp.config import validation
 from wagtail_smtp.config.values import Configuration, Problem
 from wagtail_smtp.exceptions import (
@@ -23,7 +24,7 @@ from wagtail_smtp.exceptions import (
     ReloadRefused,
     SecretError,
 )
-from wagtail_smtp.live import consents
+from wagtail_smtp.live import consents, environments, set_secrets
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.live.diff import (
@@ -31,6 +32,7 @@ from wagtail_smtp.live.diff import (
     RedirectChange,
     SetChange,
     difference,
+    every_category,
     redirect_change,
 )
 from wagtail_smtp.live.resolve import (
@@ -64,30 +66,39 @@ class Preview:
     redirect: RedirectChange
     problems: tuple[Problem, ...]
     token: str
+    #: The environment that the live version comes from, if it isn't this one: email is held.
+    held_from: str = ""
+    #: Whether email that is held now would reach real people.
+    starts_sending: bool = False
 
     @property
     def has_changes(self) -> bool:
         """Whether anything would change."""
-        return bool(self.changes or self.lost)
+        return bool(self.changes or self.lost or self.held_from)
 
 
 def preview(again: ConfigurationVersion | None = None) -> Preview:
     """Preview a reload, or making the version ``again`` live again.
 
     Raises:
-        ReloadRefused: a version has a format that this release doesn't know.
+        ReloadRefused: a version has a format that this release doesn't know, or the name of this
+            environment is not valid.
     """
     live = live_version()
     draft = draft_configuration()
     try:
         before = version_configuration(live)
         target = draft if again is None else version_configuration(again)
+        here = conf.environment()
     except ValueError as error:
         raise ReloadRefused(
             _("A version was written by a newer release of this plugin: %s") % error
         ) from error
+    except ImproperlyConfigured as error:
+        raise ReloadRefused(str(error)) from error
     waiting = consents.waiting(target.sets)
-    state = (live.identity if live else None, draft.digest(), target.digest(), waiting)
+    state = (live.identity if live else None, here, draft.digest(), target.digest(), waiting)
+    held_from = environments.origin(live.environment) if live else ""
     return Preview(
         live=live,
         before=before,
@@ -97,7 +108,16 @@ def preview(again: ConfigurationVersion | None = None) -> Preview:
         redirect=redirect_change(before, target),
         problems=tuple(_problems(target)),
         token=hashlib.sha256(repr(state).encode()).hexdigest(),
+        held_from=held_from,
+        starts_sending=bool(held_from) and _reaches_people(target),
     )
+
+
+def _reaches_people(target: Configuration) -> bool:
+    """Whether email of any category isn't redirected."""
+    if conf.forced_redirect() is not None:
+        return False
+    return any(target.redirecting_set(each) is None for each in every_category(target))
 
 
 def changes_to(before: Configuration, target: Configuration) -> tuple[SetChange, ...]:
@@ -199,6 +219,8 @@ def _apply(
     if again is not None:
         put_back(plan.target, user)
     version = _write(plan, user, reason)
+    set_secrets.confirm(plan.target.sets)
+    environments.hold_messages()
     consents.apply_waiting(plan.target.sets)
     _discard_old()
     transaction.on_commit(lambda: _announce(version, user), using=connections.write_alias())
@@ -220,6 +242,14 @@ def _check(plan: Preview, token: str | None, end_redirect: bool, may_redirect: b
             _("This would redirect email to %s. You need permission to redirect email.")
             % ", ".join(plan.redirect.started)
         )
+    if plan.starts_sending and not end_redirect:
+        raise RedirectWouldEnd(
+            _(
+                "The live settings come from “%s”, so no email is sent here now. After this, email "
+                "from here will go to real people."
+            )
+            % plan.held_from
+        )
     if plan.redirect.ended and not end_redirect:
         raise RedirectWouldEnd(
             _("This turns the redirect off. Email that now goes to %s will go to real people.")
@@ -229,17 +259,20 @@ def _check(plan: Preview, token: str | None, end_redirect: bool, may_redirect: b
 
 def _problems(target: Configuration) -> Iterator[Problem]:
     stored = Secret.objects.in_bulk([item.secret for item in target.sets if item.secret])
-    for secret in stored.values():
-        if secret.revoked_at is not None:
+    for each in stored.values():
+        if each.revoked_at is not None:
             # Only the live version may still use it.
-            secret.ciphertext = ""
+            each.ciphertext = ""
     for item in target.sets:
         yield from validation.problems(item)
         yield from esp_config.problems(item)
+        secret = stored.get(item.secret) if item.secret else None
+        if secret and (refusal := set_secrets.refusal(item, secret.references)):
+            yield Problem(refusal, "password", item.name, "elsewhere")
         try:
-            config = transport_config(item, stored.get(item.secret) if item.secret else None)
+            config = transport_config(item, secret)
         except SecretError as error:
-            yield Problem(str(error), "password", item.name)
+            yield Problem(error.why, "password", item.name, error.kind)
             continue
         if consents.is_consent_missing(item):
             text = _("No one has allowed this site to send email yet. Open it and press “Connect”.")
@@ -255,6 +288,7 @@ def _write(plan: Preview, user: Any, reason: str) -> ConfigurationVersion:
         content=plan.target.to_json(),
         created_by=user if getattr(user, "pk", None) else None,
         reason=reason[:200],
+        environment=conf.environment(),
     )
     # Mark it before the insert: from then on, this connection sees the version.
     connections.mark_uncommitted(version.identity, connections.write_alias())

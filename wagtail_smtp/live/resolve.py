@@ -9,10 +9,11 @@ from typing import Any, cast
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from wagtail_smtp.config import values
+from wagtail_smtp.config import references, values
+from wagtail_smtp.config.validation import is_header_value
 from wagtail_smtp.config.values import Configuration, Method, SettingsSetConfig, TransportConfig
-from wagtail_smtp.exceptions import SecretError, SecretUnreadable
-from wagtail_smtp.live import token_store
+from wagtail_smtp.exceptions import ReferenceUnreadable, SecretError, SecretUnreadable
+from wagtail_smtp.live import set_secrets, token_store
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.models import (
     ConfigurationVersion,
@@ -47,7 +48,7 @@ def transport_config(
         return _standard_server(item)
     if item.authentication == "oauth2":
         return _with_tokens(item, secret, is_test)
-    password = _revealed(item, secret) if item.authentication == "password" else ""
+    password = _password(item, secret) if item.authentication == "password" else ""
     username = item.username if item.authentication == "password" else ""
     return replace(_server(item), username=username, password=password)
 
@@ -94,19 +95,9 @@ def transport_of(config: TransportConfig | ESPConfig) -> PooledTransport[Any]:
 
 
 @sensitive_variables()
-def _revealed(item: SettingsSetConfig, secret: Secret | None) -> str:
-    try:
-        if secret is None:
-            raise SecretUnreadable(_("No password is stored."))
-        return secret.reveal(item.binding())
-    except SecretError as error:
-        raise type(error)(
-            _(
-                "The settings set “%(name)s” can't be used. %(why)s Open it, enter the "
-                "password again, save and reload."
-            )
-            % {"name": item.name, "why": error}
-        ) from None
+def _password(item: SettingsSetConfig, secret: Secret | None) -> str:
+    fix = _("Open the set, enter the password again, save and reload.")
+    return set_secrets.reveal(item, secret, _("No password is stored."), fix)
 
 
 @sensitive_variables()
@@ -114,17 +105,17 @@ def _provider(item: SettingsSetConfig, secret: Secret | None) -> ESPConfig:
     try:
         if secret is None or not secret.ciphertext:
             raise ValueError("no keys")
-        keys = json.loads(_revealed(item, secret))
+        keys = json.loads(_password(item, secret))
         options = PROVIDERS[item.transport].options
         secrets = {each.name: str(keys[each.name]) for each in options if each.is_secret}
     except (ValueError, KeyError, TypeError):
-        raise SecretUnreadable(
-            _(
-                "The settings set “%(name)s” is missing a key. Open it, enter the keys, "
-                "save and reload."
-            )
-            % {"name": item.name}
-        ) from None
+        why = _("A key is missing. Open the set, enter the keys, save and reload.")
+        raise set_secrets.unusable(SecretUnreadable, item, why, "missing") from None
+    if secret.references and not all(map(is_header_value, secrets.values())):
+        why = _("The key from the %s contains spaces, line breaks or accented letters.")
+        why %= references.labels(secret.references)
+        kind = references.source_of(secret.references)
+        raise set_secrets.unusable(ReferenceUnreadable, item, why, kind)
     return ESPConfig(
         name=item.name,
         slug=item.transport,
@@ -136,19 +127,31 @@ def _provider(item: SettingsSetConfig, secret: Secret | None) -> ESPConfig:
 
 
 @sensitive_variables()
+def reference_problem(item: SettingsSetConfig, secret: Secret | None) -> str:
+    """Why this process can't read a secret from its variable or file; empty if it can or has none.
+
+    The text names the set, the variable or file, and the fix.
+    """
+    if secret is None or not secret.references:
+        return ""
+    try:
+        transport_config(item, secret)
+    except SecretError as error:
+        return str(error)
+    return ""
+
+
+@sensitive_variables()
 def _standard_server(item: SettingsSetConfig) -> TransportConfig:
     # Server and login are always read together from the project's settings, so the project's
     # password can't be sent to another server.
     server = standard.server()
     if server is None or not server.username:
-        raise SecretUnreadable(
-            _(
-                "The settings set “%(name)s” uses the default credentials, but standard delivery "
-                "is not an SMTP server with a username. Choose another authentication, save and "
-                "reload."
-            )
-            % {"name": item.name}
+        why = _(
+            "It uses the default credentials, but standard delivery is not an SMTP server with a "
+            "username. Choose another authentication, save and reload."
         )
+        raise set_secrets.unusable(SecretUnreadable, item, why, "missing")
     return replace(
         _server(item),
         host=server.host,
@@ -161,18 +164,27 @@ def _standard_server(item: SettingsSetConfig) -> TransportConfig:
     )
 
 
-def draft_configuration() -> Configuration:
-    """The saved configuration, which a reload would make live."""
+def saved_sets() -> list[tuple[SettingsSet, SettingsSetConfig]]:
+    """All saved sets in order, also disabled ones, each as row and as plain values."""
     alias = connections.write_alias()
     reports: defaultdict[int, list[ReportEmail]] = defaultdict(list)
     for report in ReportEmail.objects.using(alias).order_by("sort_order", "pk"):
         reports[report.settings_set_id].append(report)
-    sets = SettingsSet.objects.using(alias).filter(enabled=True).order_by("sort_order", "pk")
-    method = DeliverySettings.objects.using(alias).filter(pk=1).values_list("method").first()
-    return Configuration(
-        cast(Method, method[0]) if method else "custom",  # as the field's choices
-        tuple(item.frozen(reports[item.pk]) for item in sets),
-    )
+    sets = SettingsSet.objects.using(alias).order_by("sort_order", "pk")
+    return [(item, item.frozen(reports[item.pk])) for item in sets]
+
+
+def saved_method() -> Method:
+    """The saved delivery method."""
+    rows = DeliverySettings.objects.using(connections.write_alias()).filter(pk=1)
+    method = rows.values_list("method").first()
+    return cast(Method, method[0]) if method else "custom"  # as the field's choices
+
+
+def draft_configuration() -> Configuration:
+    """The saved configuration, which a reload would make live."""
+    sets = tuple(config for item, config in saved_sets() if item.enabled)
+    return Configuration(saved_method(), sets)
 
 
 def live_version() -> ConfigurationVersion | None:

@@ -22,9 +22,11 @@ from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp import alerts
 from wagtail_smtp.config import crypto
-from wagtail_smtp.config.oauth import OAuth
+from wagtail_smtp.config.oauth import OAuth, service_account
+from wagtail_smtp.config.references import source_of
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.exceptions import SecretError, SecretUnreadable, TokenRefused
+from wagtail_smtp.exceptions import ReferenceUnreadable, SecretError, TokenRefused
+from wagtail_smtp.live import set_secrets
 from wagtail_smtp.live.db import autonomous, connections
 from wagtail_smtp.models import OAuthToken, Secret
 from wagtail_smtp.runtime.project import from_seconds, to_seconds
@@ -66,20 +68,21 @@ def reveal(item: SettingsSetConfig, secret: Secret | None) -> str:
         SecretError: it can't be used; the message names the set and the fix.
     """
     settings = OAuth.of(item.oauth)
-    try:
-        if secret is not None:
-            return secret.reveal(item.binding())
-        if settings.needs_secret:
-            raise SecretUnreadable(_("No client secret or key is stored."))
-    except SecretError as error:
-        raise type(error)(
-            _(
-                "The settings set “%(name)s” can't be used. %(why)s Open it, enter the client "
-                "secret or key again, save and reload."
-            )
-            % {"name": item.name, "why": error}
-        ) from None
-    return ""
+    if secret is None and not settings.needs_secret:
+        return ""
+    value = set_secrets.reveal(
+        item,
+        secret,
+        _("No client secret or key is stored."),
+        _("Open the set, enter the client secret or key again, save and reload."),
+    )
+    if settings.flow == "service_account" and secret is not None and secret.references:
+        try:
+            return service_account(value)  # a stored key was checked when it was entered
+        except ValueError as error:
+            kind = source_of(secret.references)
+            raise set_secrets.unusable(ReferenceUnreadable, item, str(error), kind) from None
+    return value
 
 
 @sensitive_variables()

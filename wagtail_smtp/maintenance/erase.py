@@ -1,4 +1,4 @@
-"""Erase an email address from the delivery log and the outbox.
+"""Erase an email address from the delivery log, the outbox and alerts.
 
 Entries are erased one by one, each in its own transaction, so after an interruption the erasure can
 simply be run again. Every entry and stored message is read, because senders, responses and
@@ -25,6 +25,7 @@ from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.live.db import connections, retry
 from wagtail_smtp.live.db.expressions import same
 from wagtail_smtp.models import (
+    Alert,
     ConfigurationVersion,
     LogAttempt,
     LogEntry,
@@ -86,7 +87,17 @@ class Erasure:
             self._erase(key, is_personal=True)
         if not self._dry_run:
             tracking_events.erase(self._address, self._clean, None)
+            self._clean_alerts()
         stored_message.forget()
+
+    def _clean_alerts(self) -> None:
+        """Remove the address from alerts, which contain subjects and responses of servers."""
+        rows = _rows(Alert)
+        for keys in _batches(rows):
+            for alert in rows.filter(pk__gte=keys[0], pk__lte=keys[-1]):
+                if self._names(alert.subject) or self._names(alert.text):
+                    subject, text = self._clean(alert.subject), self._clean(alert.text)
+                    rows.filter(pk=alert.pk).update(subject=subject, text=text)
 
     def configured(self) -> Iterator[str]:
         """Describe where the configuration contains the address."""

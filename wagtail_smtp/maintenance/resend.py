@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import F, Max, Q
 from django.utils import timezone
@@ -35,10 +36,12 @@ from wagtail_smtp.delivery.routing import Classification
 from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
     EmailDeliveryError,
+    EnvironmentMismatch,
     MessageUnreadable,
     ResendRefused,
     StorageFull,
 )
+from wagtail_smtp.live import current, environments
 from wagtail_smtp.live.db import autonomous, connections
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
@@ -62,6 +65,15 @@ def can_resend(entry: LogEntry) -> bool:
     return entry.is_final and entry.category != SECURITY and hasattr(entry, "stored")
 
 
+def refusal() -> str:
+    """Why no message can be resent now; empty if nothing prevents it."""
+    try:
+        held_from = current().held_from
+    except (ConfigurationUnavailable, ImproperlyConfigured) as error:
+        return str(error)
+    return environments.held_text(held_from) if environments.holds_all(held_from) else ""
+
+
 def resend(entry: LogEntry) -> LogEntry | None:
     """Send the message of ``entry`` to its original recipients, as a new message.
 
@@ -72,6 +84,7 @@ def resend(entry: LogEntry) -> LogEntry | None:
 
     Raises:
         ResendRefused: it may not be resent.
+        EnvironmentMismatch: the live version comes from another environment.
         MessageUnreadable: it is no longer stored or can't be decrypted.
         EmailDeliveryError: or any error of the project's own backend; it is logged in an entry.
     """
@@ -79,6 +92,10 @@ def resend(entry: LogEntry) -> LogEntry | None:
         raise ResendRefused("Security messages are never resent. Request a new one instead.")
     if not entry.is_final:
         raise ResendRefused("The message is still in the outbox.")
+    held_from = current().held_from
+    if environments.holds(held_from, entry.category):
+        # With queued delivery too: the outbox would send it after a reload.
+        raise EnvironmentMismatch(environments.held_text(held_from))
     message = stored_message.load(entry)
     # Mail servers and clients may drop a second message with the same Message-ID.
     message.extra_headers = {

@@ -1,30 +1,25 @@
 """Prune the delivery log automatically, in small steps.
 
-A step runs after a message and while an outbox worker is idle: at most every ten minutes in each
-process, or twice a minute while more is due. It never runs in a caller's transaction, but at the
-end of the request instead.
+Every process runs a step at most every ten minutes, or twice a minute while more is due. See
+:mod:`wagtail_smtp.maintenance.periodic`.
 
 A step reads a limited number of due rows by index, so it doesn't take longer if the log is large.
 It needs no locks: an entry that has left the outbox never returns to it.
 """
 
-import logging
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.core.signals import request_finished
-from django.db import connections, models
+from django.db import models
 from django.db.models import Exists, OuterRef
 
-from wagtail_smtp import signals
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.log import stored_message, tracking_events
 from wagtail_smtp.live.db import connections as db_connections
-from wagtail_smtp.live.db import expressions, retry
+from wagtail_smtp.live.db import expressions, retry, sqlite_writer
+from wagtail_smtp.maintenance import periodic
 from wagtail_smtp.models import (
     DeliveryEvent,
     LogAttempt,
@@ -33,9 +28,6 @@ from wagtail_smtp.models import (
     OutboxMessage,
     StoredMessage,
 )
-from wagtail_smtp.runtime import process
-
-logger = logging.getLogger(__name__)
 
 #: Limits of a step: entries and messages, related rows of each kind, and bytes of messages. On
 #: SQLite no message can be logged during a transaction, so it must end within milliseconds.
@@ -75,6 +67,8 @@ def prune_step() -> Pruned:
     dropped = _delete_entries(entries)
     more_events = tracking_events.sweep(timedelta(days=min(keep_log, _MAX_DAYS)))
     is_partial = len(deleted) < len(messages) or dropped < len(entries)
+    if deleted or entries:
+        sqlite_writer.checkpoint(db_connections.write_alias())
     more = is_partial or more_events or STEP in (len(messages), len(entries))
     return Pruned(dropped, len(deleted), more)
 
@@ -144,71 +138,11 @@ def _delete(rows: "models.QuerySet[Any]") -> None:
     rows._raw_delete(db_connections.write_alias())
 
 
-class _Schedule:
-    """When this process runs its next step."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.due = 0.0
-        #: A step was due during a caller's transaction.
-        self.is_missed = False
-
-
-_schedule = _Schedule()
-
-
-def forget() -> None:
-    """Reset to the state of a new process, after a fork and in tests."""
-    _schedule.__init__()  # type: ignore[misc]
-
-
-process.after_in_child(forget)
-
-
 def connect() -> None:
-    """Connect to the signals for messages, idle workers and the end of requests."""
-    for signal in (signals.message_sent, signals.message_failed, signals.outbox_idle):
-        signal.connect(_prune_if_due, dispatch_uid="wagtail_smtp.maintenance.retention")
-    request_finished.connect(
-        _prune_after_request, dispatch_uid="wagtail_smtp.maintenance.retention"
-    )
+    """Prune automatically in this process."""
+    periodic.add_step(periodic.Step(_prune, failure="The delivery log could not be pruned."))
 
 
-def _prune_if_due(**kwargs: Any) -> None:
-    """Run a step if it is due and no transaction is open. Errors are logged."""
-    if time.monotonic() < _schedule.due or not _schedule.lock.acquire(blocking=False):
-        return
-    try:
-        _schedule.is_missed = _is_busy()
-        if _schedule.is_missed:
-            return
-        _schedule.due = time.monotonic() + _INTERVAL
-        if prune_step().more:
-            _schedule.due = time.monotonic() + _SHORT_INTERVAL
-    except Exception:
-        logger.warning(
-            "The delivery log could not be pruned. It will be tried again.", exc_info=True
-        )
-    finally:
-        _schedule.lock.release()
-
-
-def _is_busy() -> bool:
-    """Whether this thread's connection is in a transaction, or can't be used on an event loop."""
-    if process.runs_event_loop():
-        return True
-    connection = connections[db_connections.write_alias()]
-    return connection.in_atomic_block or (
-        connection.connection is not None and not connection.get_autocommit()
-    )
-
-
-def _prune_after_request(**kwargs: Any) -> None:
-    """Run a missed step now that the request's transaction is over."""
-    if not _schedule.is_missed or process.runs_event_loop():
-        return
-    connection = connections[db_connections.write_alias()]
-    was_closed = connection.connection is None
-    _prune_if_due()
-    if was_closed and not connection.in_atomic_block:
-        connection.close()  # Django has already closed the request's connections
+def _prune() -> float:
+    """Run a step and return the number of seconds until the next one."""
+    return _SHORT_INTERVAL if prune_step().more else _INTERVAL

@@ -5,8 +5,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
-from wagtail_smtp.exceptions import EmailDeliveryError, ReloadRefused
+from wagtail_smtp.config.values import Configuration
+from wagtail_smtp.delivery.explain import notices
+from wagtail_smtp.exceptions import EmailDeliveryError, RedirectWouldEnd, ReloadRefused
 from wagtail_smtp.live.db import connections
+from wagtail_smtp.models import ConfigurationVersion
+from wagtail_smtp.outbox import held
 
 
 class EmailCommand(BaseCommand):
@@ -16,8 +20,8 @@ class EmailCommand(BaseCommand):
         """Run the command.
 
         Raises:
-            CommandError: the database can't be used, ``migrate`` hasn't been run, or the live
-                configuration or a saved secret can't be used.
+            CommandError: the database can't be used, ``migrate`` hasn't been run, a reload is
+                refused, or the live configuration or a saved secret can't be used.
         """
         try:
             is_migrated = connections.is_migrated()
@@ -30,5 +34,19 @@ class EmailCommand(BaseCommand):
             )
         try:
             return super().execute(*args, **options)
-        except (EmailDeliveryError, ReloadRefused) as error:
+        except RedirectWouldEnd as error:
+            raise CommandError(f"{error} To confirm this, add --end-redirect.") from error
+        except ReloadRefused as error:
+            lines = [str(error), *(f"- {problem}" for problem in error.problems)]
+            raise CommandError("\n".join(lines)) from error
+        except EmailDeliveryError as error:
             raise CommandError(str(error)) from error
+
+    def show_live(self, version: ConfigurationVersion, target: Configuration) -> None:
+        """Say that a version is live, which of its settings have no effect, and what is held."""
+        self.stdout.write(self.style.SUCCESS(f"Version {version.number} is live."))
+        for notice in notices(target):
+            self.stdout.write(self.style.WARNING(str(notice)))
+        if number := held.rows().count():
+            text = f"Held messages in the outbox: {number}. See 'manage.py smtp_outbox --help'."
+            self.stdout.write(self.style.WARNING(text))

@@ -28,6 +28,7 @@ class Migration(migrations.Migration):
                 ('ciphertext', models.TextField(editable=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('revoked_at', models.DateTimeField(editable=False, null=True)),
+                ('references', models.JSONField(default=dict, editable=False)),
             ],
             options={
                 'default_permissions': (),
@@ -43,6 +44,7 @@ class Migration(migrations.Migration):
                 ('content', models.JSONField(editable=False)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='live since')),
                 ('reason', models.CharField(blank=True, editable=False, max_length=200, verbose_name='reason')),
+                ('environment', models.CharField(blank=True, editable=False, max_length=50, verbose_name='environment')),
                 ('created_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='by')),
             ],
             options={
@@ -188,7 +190,7 @@ class Migration(migrations.Migration):
             name='OutboxMessage',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('sending', 'Sending')], default='waiting', max_length=10)),
+                ('state', models.CharField(choices=[('waiting', 'Waiting'), ('sending', 'Sending'), ('held', 'Held')], default='waiting', max_length=10)),
                 ('priority', models.PositiveSmallIntegerField(default=1)),
                 ('category', models.CharField(max_length=50)),
                 ('category_source', models.CharField(max_length=20)),
@@ -197,6 +199,7 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField()),
                 ('lease_until', models.DateTimeField(null=True)),
                 ('token', models.UUIDField(default=uuid.uuid4)),
+                ('environment', models.CharField(blank=True, default='', max_length=50)),
                 ('entry', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='outbox', to='wagtail_smtp.logentry')),
             ],
             options={
@@ -207,12 +210,30 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='ReferenceUse',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('reference', models.CharField(editable=False, max_length=500)),
+                ('destination', models.CharField(editable=False, max_length=64)),
+                ('server', models.CharField(editable=False, max_length=255)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ('is_final', models.BooleanField(default=False, editable=False)),
+                ('used_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'default_permissions': (),
+                'constraints': [models.UniqueConstraint(fields=('reference', 'destination'), name='wagtail_smtp_referenceuse_destination')],
+            },
+        ),
+        migrations.CreateModel(
             name='SettingsSet',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('revision', models.PositiveIntegerField(default=0, editable=False)),
                 ('changed_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='changed')),
                 ('key', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
+                ('slug', models.SlugField(editable=False, unique=True)),
+                ('managed_by', models.CharField(blank=True, default='', editable=False, max_length=255)),
                 ('name', models.CharField(help_text='A name that helps you recognise it, e.g. “Office 365”.', max_length=100, verbose_name='name')),
                 ('enabled', models.BooleanField(default=True, help_text='Disabled sets are kept but not used.', verbose_name='enabled')),
                 ('sort_order', models.IntegerField(blank=True, editable=False, null=True)),
@@ -288,6 +309,72 @@ class Migration(migrations.Migration):
             options={
                 'default_permissions': (),
                 'constraints': [models.UniqueConstraint(fields=('entry', 'number'), name='wagtail_smtp_stored_piece')],
+            },
+        ),
+        migrations.CreateModel(
+            name='ServerCertificate',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('server', models.CharField(editable=False, max_length=262, unique=True)),
+                ('starts_at', models.DateTimeField(editable=False)),
+                ('expires_at', models.DateTimeField(editable=False)),
+                ('seen_at', models.DateTimeField(editable=False)),
+            ],
+            options={
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
+            name='PeriodicRun',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(editable=False, max_length=50)),
+                ('environment', models.CharField(blank=True, default='', editable=False, max_length=50)),
+                ('ran_at', models.DateTimeField(editable=False)),
+            ],
+            options={
+                'default_permissions': (),
+                'constraints': [models.UniqueConstraint(fields=('name', 'environment'), name='wagtail_smtp_periodicrun_name')],
+            },
+        ),
+        migrations.CreateModel(
+            name='Alert',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(choices=[('failing', 'A server is failing'), ('failover', 'A backup is used'), ('recovered', 'A server is working again'), ('given_up', 'A message was given up'), ('waiting', 'The outbox is not being processed'), ('expiring', 'Something is about to expire'), ('refusals', 'Unusually many refusals'), ('live', 'Settings were made live'), ('redirect', 'Email is still redirected'), ('store', 'The message store is filling up'), ('test', 'Test alert')], max_length=20, verbose_name='kind')),
+                ('cause', models.CharField(max_length=64, null=True, unique=True)),
+                ('until', models.DateTimeField(default=django.utils.timezone.now)),
+                ('condition', models.CharField(blank=True, db_index=True, default='', max_length=64)),
+                ('subject', models.CharField(max_length=255, verbose_name='subject')),
+                ('text', models.TextField(blank=True)),
+                ('created_at', models.DateTimeField(default=django.utils.timezone.now, verbose_name='time')),
+                ('repetitions', models.PositiveIntegerField(default=0)),
+                ('environment', models.CharField(blank=True, default='', max_length=50)),
+                ('not_through', models.JSONField(default=list)),
+                ('outcomes', models.JSONField(default=dict)),
+                ('state', models.CharField(choices=[('open', 'Being sent'), ('done', 'Done'), ('expired', 'Too old, not sent')], default='open', max_length=10)),
+                ('token', models.UUIDField(default=uuid.uuid4)),
+                ('lease_until', models.DateTimeField(null=True)),
+            ],
+            options={
+                'verbose_name': 'alert',
+                'verbose_name_plural': 'alerts',
+                'ordering': ['-pk'],
+                'default_permissions': (),
+                'indexes': [models.Index(fields=['state', 'lease_until'], name='wagtail_smtp_alert_state'), models.Index(fields=['created_at'], name='wagtail_smtp_alert_created')],
+            },
+        ),
+        migrations.CreateModel(
+            name='SummarySubscription',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('frequency', models.CharField(choices=[('weekly', 'Weekly'), ('daily', 'Daily')], max_length=10)),
+                ('sent_until', models.DateField(editable=False)),
+                ('environment', models.CharField(blank=True, default='', editable=False, max_length=50)),
+                ('user', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'default_permissions': (),
             },
         ),
         migrations.AddIndex(

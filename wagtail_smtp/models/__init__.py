@@ -1,5 +1,7 @@
-"""Models: settings, secrets, live versions, the delivery log and the outbox."""
+"""Models: settings, secrets, live versions, the delivery log, the outbox and alerts."""
 
+from wagtail_smtp.models.alert import Alert, Told
+from wagtail_smtp.models.certificate import ServerCertificate
 from wagtail_smtp.models.configuration import ConfigurationVersion, DeliverySettings, ReportEmail
 from wagtail_smtp.models.log import (
     DeliveryEvent,
@@ -10,10 +12,13 @@ from wagtail_smtp.models.log import (
     StoredPiece,
 )
 from wagtail_smtp.models.outbox import OutboxMessage
-from wagtail_smtp.models.secret import OAuthToken, Secret
+from wagtail_smtp.models.periodic import PeriodicRun
+from wagtail_smtp.models.secret import OAuthToken, ReferenceUse, Secret
 from wagtail_smtp.models.settings_set import SettingsSet
+from wagtail_smtp.models.summary import SummarySubscription
 
 __all__ = [
+    "Alert",
     "ConfigurationVersion",
     "DeliveryEvent",
     "DeliverySettings",
@@ -22,9 +27,14 @@ __all__ = [
     "LogRecipient",
     "OAuthToken",
     "OutboxMessage",
+    "PeriodicRun",
+    "ReferenceUse",
     "ReportEmail",
     "Secret",
+    "ServerCertificate",
     "SettingsSet",
     "StoredMessage",
     "StoredPiece",
+    "SummarySubscription",
+    "Told",
 ]

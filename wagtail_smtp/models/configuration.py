@@ -83,6 +83,8 @@ class ConfigurationVersion(models.Model):
         related_name="+",
     )
     reason = models.CharField(_("reason"), max_length=200, blank=True, editable=False)
+    #: Where it was made live; empty if that environment had no name.
+    environment = models.CharField(_("environment"), max_length=50, blank=True, editable=False)
 
     objects = OnPrimary()
 

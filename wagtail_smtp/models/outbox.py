@@ -14,12 +14,14 @@ class OutboxMessage(models.Model):
 
     A worker claims waiting rows until ``lease_until``, and writes its ``token`` into them. If the
     token has changed, the worker has lost the row and must not change it. A row in state *sending*
-    is never claimed again, because the message may have been sent.
+    is never claimed again, because the message may have been sent. A *held* row came with a
+    database that was copied from another environment; it waits for a person's decision.
     """
 
     class State(models.TextChoices):
         WAITING = "waiting", _("Waiting")
         SENDING = "sending", _("Sending")
+        HELD = "held", _("Held")
 
     entry = models.OneToOneField(LogEntry, on_delete=models.CASCADE, related_name="outbox")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
@@ -33,6 +35,8 @@ class OutboxMessage(models.Model):
     expires_at = models.DateTimeField()
     lease_until = models.DateTimeField(null=True)
     token = models.UUIDField(default=uuid.uuid4)
+    #: Where it was queued; empty if the environment had no name.
+    environment = models.CharField(max_length=50, blank=True, default="")
 
     #: Only on rows that a worker has claimed: the stored message, None if it is missing.
     content: bytes | memoryview | None

@@ -1,8 +1,10 @@
 """A settings set as saved in the admin, which may differ from the live one."""
 
+import itertools
 import uuid
 from collections.abc import Iterable
 from dataclasses import fields
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -10,6 +12,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 from modelcluster.models import ClusterableModel
 
@@ -34,6 +37,10 @@ class SettingsSet(StagedModel, ClusterableModel):
         OAUTH2 = "oauth2", _("OAuth 2")
 
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    #: Identifies the set in files, in every environment; made from the first name.
+    slug = models.SlugField(max_length=50, unique=True, editable=False)
+    #: The file that manages the set; empty: it is managed in the admin.
+    managed_by = models.CharField(max_length=255, blank=True, default="", editable=False)
     name = models.CharField(
         _("name"),
         max_length=100,
@@ -240,6 +247,19 @@ class SettingsSet(StagedModel, ClusterableModel):
             others = others.exclude(pk=self.pk)
         return others.exists()
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self.slug:
+            self.slug = self._free_slug()
+        super().save(*args, **kwargs)
+
+    def _free_slug(self) -> str:
+        """A slug made from the name, with a number if another set has it."""
+        base = slugify(self.name)[:40].strip("-_") or "set"
+        others = SettingsSet.objects.exclude(pk=self.pk).filter(slug__startswith=base)
+        used = set(others.values_list("slug", flat=True))
+        numbered = (f"{base}-{number}" for number in itertools.count(2))
+        return next(slug for slug in itertools.chain([base], numbered) if slug not in used)
+
     def frozen(
         self, reports: Iterable[ReportEmail | config_values.ReportEmail]
     ) -> config_values.SettingsSetConfig:
@@ -253,7 +273,7 @@ class SettingsSet(StagedModel, ClusterableModel):
             ),
             categories=tuple(self.categories),
             ignored_extensions=tuple(self.ignored_extensions),
-            notify_user=_as_json(self.notify_user_id),
+            notify_user=as_json(self.notify_user_id),
             provider=dict(self.provider),
             oauth=dict(self.oauth),
             webhook_secret=self.webhook_secret_id,
@@ -281,7 +301,7 @@ class SettingsSet(StagedModel, ClusterableModel):
         ]
 
 
-def _as_json(key: object) -> int | str | None:
+def as_json(key: object) -> int | str | None:
     """A user's primary key as it is stored in a version's JSON."""
     return key if key is None or isinstance(key, int) else str(key)
 

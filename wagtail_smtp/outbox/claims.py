@@ -16,6 +16,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from wagtail_smtp.conf import conf
+from wagtail_smtp.live import environments
 from wagtail_smtp.live.db import bulk_sql, expressions, retry
 from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.live.db.bulk_sql import Statement
@@ -98,6 +99,8 @@ def rows() -> "QuerySet[OutboxMessage]":
 def claim(limit: int, token: uuid.UUID, outcomes: Sequence[Statement] = ()) -> None:
     """Mark up to ``limit`` due messages as *sending*, security messages first, and run statements.
 
+    Messages of other environments, which came with a copied database, are never claimed.
+
     All or nothing, except that MySQL needs an open transaction for that. Times are the database's,
     so a worker's own clock may be wrong.
     """
@@ -105,7 +108,11 @@ def claim(limit: int, token: uuid.UUID, outcomes: Sequence[Statement] = ()) -> N
     if connection.features.allow_sliced_subqueries_with_in:
         bulk_sql.run(_claim_statement(connection, limit, token), *outcomes)
         return
-    free = rows().filter(state=_State.WAITING, due_at__lte=expressions.now(_TOLERANCE))
+    free = rows().filter(
+        state=_State.WAITING,
+        due_at__lte=expressions.now(_TOLERANCE),
+        environment__in=environments.own_names(),
+    )
     due = free.order_by(*_ORDER)
     if connection.features.has_select_for_update_skip_locked:
         due = due.select_for_update(skip_locked=True)
@@ -123,8 +130,10 @@ def claim(limit: int, token: uuid.UUID, outcomes: Sequence[Statement] = ()) -> N
 def _claim_statement(connection: BaseDatabaseWrapper, limit: int, token: uuid.UUID) -> Statement:
     """One statement: on SQLite, a transaction that begins with a read can't wait for others."""
     until, now = expressions.statement(conf.OUTBOX_LEASE), expressions.statement(_TOLERANCE)
+    own = environments.own_names()
     due = (
         f"SELECT id FROM {_TABLE} WHERE state = %s AND due_at <= {now.sql}"  # noqa: S608
+        f" AND environment IN ({', '.join(['%s'] * len(own))})"
         f" ORDER BY {', '.join(_ORDER)} LIMIT {limit:d}"
     )
     if connection.features.has_select_for_update_skip_locked:
@@ -139,6 +148,7 @@ def _claim_statement(connection: BaseDatabaseWrapper, limit: int, token: uuid.UU
             *until.values,
             str(_State.WAITING),
             *now.values,
+            *own,
         ],
     )
 
@@ -150,8 +160,10 @@ _CLAIMED = (
     "ON stored.entry_id = outbox.entry_id WHERE outbox.token = %s AND outbox.state = %s "
     f"ORDER BY {', '.join(_ORDER)}"
 )
+#: The columns of an entry that sending needs; converting the others takes as long as these.
+_USED = ", ".join(f"entry.{name}" for name in ("id", "key", "state", "category", "subject", "size"))
 _ENTRIES = (
-    f"SELECT * FROM {LogEntry._meta.db_table} WHERE id IN "  # noqa: S608
+    f"SELECT {_USED} FROM {LogEntry._meta.db_table} entry WHERE id IN "  # noqa: S608
     f"(SELECT entry_id FROM {_TABLE} WHERE token = %s AND state = %s)"
 )
 
@@ -160,7 +172,8 @@ _ENTRIES = (
 def claimed(token: uuid.UUID) -> list[OutboxMessage]:
     """The messages of a claim.
 
-    Each has ``entry`` and ``content`` (bytes-like, or None if the stored message is missing).
+    Each has ``entry``, whose other fields are read when they are used, and ``content`` (bytes-like,
+    or None if the stored message is missing).
     """
     alias = db_connections.write_alias()
     values = bulk_sql.adapted(OutboxMessage, {"token": token, "state": str(_State.SENDING)})

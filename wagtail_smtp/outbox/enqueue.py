@@ -134,4 +134,5 @@ def _add(
         attempts=attempts,
         due_at=expressions.now(wait.total_seconds()),
         expires_at=expressions.now(age),
+        environment=conf.environment(),
     )

@@ -27,6 +27,7 @@ from wagtail_smtp.exceptions import (
     SecretError,
     TransportUnavailable,
 )
+from wagtail_smtp.live import environments
 from wagtail_smtp.live.db import bulk_sql, connections, expressions, retry, sqlite_writer
 from wagtail_smtp.live.db.bulk_sql import Statement
 from wagtail_smtp.models import (
@@ -324,7 +325,11 @@ def give_up_lost(row: OutboxMessage) -> bool:
 @retry.in_transaction
 def try_now(entry: LogEntry) -> bool:
     """Make a waiting message due; False if it isn't waiting any more."""
-    waiting = claims.rows().filter(entry=entry, state=OutboxMessage.State.WAITING)
+    waiting = claims.rows().filter(
+        entry=entry,
+        state=OutboxMessage.State.WAITING,
+        environment__in=environments.own_names(),
+    )
     is_waiting = bool(waiting.update(due_at=expressions.now()))
     if is_waiting:
         tasks.run_after_commit()

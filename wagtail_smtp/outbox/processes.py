@@ -21,6 +21,7 @@ from django.core.cache import caches
 from django.db import Error
 from django.db import connections as db_connections
 
+from wagtail_smtp.channels import courier
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.outbox.claims import Progress
 from wagtail_smtp.outbox.worker import WorkerPool, require_settings
@@ -121,6 +122,7 @@ class Supervisor:
         return count
 
     def _start(self, task: Callable[[WorkerPool], int | None]) -> None:
+        courier.finish()
         # Sockets can't be shared with a child.
         connections.close_before_fork()
         caches.close_all()

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from django.db import connections, transaction
 from django.utils import timezone
 
-from wagtail_smtp.live.db import autonomous
+from wagtail_smtp.live.db import autonomous, expressions
 from wagtail_smtp.live.db import connections as db_connections
+from wagtail_smtp.models import OutboxMessage
 from wagtail_smtp.runtime import error_logging
 
 try:
@@ -71,6 +72,17 @@ def run_in_thread() -> None:
         threading.Thread(target=run, name="wagtail_smtp outbox").start()
     except RuntimeError:  # too many threads
         _log_failure()
+
+
+def run_after_reload(**kwargs: object) -> None:
+    """Receiver of ``configuration_reloaded``: deliver messages that waited for the reload.
+
+    A worker that finds its database to be a copy ends without another run.
+    """
+    rows = OutboxMessage.objects.using(db_connections.write_alias())
+    # In a thread: a backend that runs tasks immediately would keep the reload waiting.
+    if rows.filter(state=OutboxMessage.State.WAITING, due_at__lte=expressions.now()).exists():
+        run_in_thread()
 
 
 def run_later(wait: timedelta) -> None:

@@ -20,7 +20,12 @@ from wagtail_smtp.delivery.log import stored_message, writer
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Classification
-from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError
+from wagtail_smtp.exceptions import (
+    ConfigurationUnavailable,
+    EmailDeliveryError,
+    EnvironmentMismatch,
+)
+from wagtail_smtp.live import current, environments
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage
 from wagtail_smtp.models.choices import State
@@ -95,6 +100,9 @@ class Worker:
         # A server that was fast before may be slow now.
         self._window = 1
         self._release_claim()
+        if is_held():
+            self.is_through = True
+            return 0
         try:
             return self._deliver(deadline)
         finally:
@@ -208,7 +216,9 @@ class Worker:
             row, entry = result.row, result.row.entry
             if entry.state == State.DEFERRED:
                 self.again_at.append(row.due_at)
-                if outcomes.is_of_process(result.delivery) and not result.delivery.attempts:
+                is_alerting = not isinstance(result.delivery.failure, EnvironmentMismatch)
+                is_of_process = outcomes.is_of_process(result.delivery)
+                if is_alerting and is_of_process and not result.delivery.attempts:
                     # Failed attempts have separate alerts.
                     alerts.messages_waiting(entry.reason)
             announce(result.delivery, entry)
@@ -264,6 +274,16 @@ class Worker:
                 unknown.__cause__ = error
                 return DeliveryResult.without_message(classification, unknown)
         return self._pipeline.try_deliver(message, classification, final, row.entry.key)
+
+
+def is_held() -> bool:
+    """Whether the outbox waits because the live version comes from another environment."""
+    try:
+        held_from = current().held_from
+    except ConfigurationUnavailable:
+        return False  # each message says why it waits
+    # With exempt categories, it is decided for each message.
+    return environments.holds_all(held_from)
 
 
 def require_settings() -> None:

@@ -107,5 +107,5 @@ def warn_without_threads() -> None:
     if not getattr(uwsgi, "has_threads", True):
         logger.warning(
             "uWSGI runs without threads, so parts of the delivery log are written late or lost, "
-            "and queued email is not sent by this process. Set 'enable-threads = true'."
+            "and queued email and alerts are not sent by this process. Set 'enable-threads = true'."
         )

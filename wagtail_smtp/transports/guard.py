@@ -1,7 +1,8 @@
 """Connect only to allowed addresses: resolve a host once, check the addresses, connect to those.
 
 This prevents server-side request forgery: a host name entered in the admin must not give
-access to the site's internal network. No other module opens a socket.
+access to the site's internal network. Only :mod:`~wagtail_smtp.transports.name_servers` connects
+without it.
 """
 
 import ipaddress

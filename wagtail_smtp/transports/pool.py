@@ -13,11 +13,12 @@ import weakref
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from wagtail_smtp.conf import conf
 from wagtail_smtp.exceptions import MessageDeferred
-from wagtail_smtp.runtime import process
+from wagtail_smtp.runtime import process, tracing
 from wagtail_smtp.transports.base import Availability, Transport
 from wagtail_smtp.transports.tls import shared_context
 
@@ -51,6 +52,18 @@ class _Waiter(Generic[S]):
     def __init__(self) -> None:
         self.ready = threading.Event()
         self.session: S | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Sessions in use (or being opened) and idle, and threads that wait for one."""
+
+    used: int = 0
+    idle: int = 0
+    waiting: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.used + other.used, self.idle + other.idle, self.waiting + other.waiting)
 
 
 class Pool(Generic[S]):
@@ -139,7 +152,8 @@ class Pool(Generic[S]):
             waiter = _Waiter[S]()
             self.waiting.append(waiter)
         try:
-            is_ready = waiter.ready.wait(conf.SESSION_WAIT)
+            with tracing.operation("wait", self._name):
+                is_ready = waiter.ready.wait(conf.SESSION_WAIT)
         except BaseException:
             # An exception from a signal handler: pass the session or place on.
             self._cancel_wait(waiter)
@@ -268,6 +282,13 @@ class Pool(Generic[S]):
         for session in idle:
             session.close()
 
+    def usage(self) -> "Usage":
+        """How the pool is used now."""
+        with self._lock:
+            return Usage(
+                used=self.size - len(self._idle), idle=len(self._idle), waiting=len(self.waiting)
+            )
+
     def after_fork(self) -> None:
         """Start empty in a forked child: the sessions belong to the parent."""
         sessions = [*self._idle, *self._leased]
@@ -323,6 +344,15 @@ class PooledTransport(Transport, Generic[S]):
         self._context_lock = threading.Lock()
         self.availability.after_fork()
         self.pool.after_fork()
+
+
+def usage() -> dict[str, Usage]:
+    """How the pools of this process are used now, by the names of their sets."""
+    found: dict[str, Usage] = {}
+    # After a reload, the earlier pool of a set finishes its messages beside the new one.
+    for transport in list(_transports):
+        found[transport.name] = found.get(transport.name, Usage()) + transport.pool.usage()
+    return found
 
 
 def _after_fork() -> None:

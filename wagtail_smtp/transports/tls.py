@@ -2,7 +2,10 @@
 
 import errno
 import ssl
+import time
 import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -82,9 +85,52 @@ def certificate(sock: Any) -> dict[str, Any]:
     """Details of an encrypted connection's certificate."""
     found = sock.getpeercert() or {}
     issuer = dict(pair for part in found.get("issuer", ()) for pair in part)
-    expires = datetime.fromtimestamp(ssl.cert_time_to_seconds(found["notAfter"]), UTC)
     return {
         "issuer": issuer.get("organizationName") or issuer.get("commonName", ""),
-        "expires": expires,
+        "expires": _moment(found["notAfter"]),
         "protocol": sock.version(),
     }
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """When a certificate is valid, and when it was seen."""
+
+    starts_at: datetime
+    expires_at: datetime
+    seen_at: datetime
+
+
+#: Servers whose certificates a process remembers.
+_REMEMBERED = 200
+#: The certificates that servers presented last, by host and port: the time, and the validity as
+#: text, because reading it takes longer than all the rest.
+_seen: dict[tuple[str, int], tuple[float, str, str]] = {}
+
+
+def remember(host: str, port: int, sock: Any) -> None:
+    """Remember when the certificate of an encrypted connection is valid."""
+    found = sock.getpeercert() or {}
+    if "notAfter" in found and ((host, port) in _seen or len(_seen) < _REMEMBERED):
+        _seen[host, port] = (
+            time.time(),
+            found.get("notBefore", found["notAfter"]),
+            found["notAfter"],
+        )
+
+
+def remembered() -> Mapping[tuple[str, int], Validity]:
+    """The validity of the certificates that this process saw last, by host and port."""
+    return {
+        server: Validity(_moment(starts), _moment(expires), datetime.fromtimestamp(at, UTC))
+        for server, (at, starts, expires) in _seen.copy().items()
+    }
+
+
+def forget() -> None:
+    """Forget all certificates; for tests."""
+    _seen.clear()

@@ -523,3 +523,52 @@ def test_only_whole_addresses_become_links(text, address):
 def test_the_menu_leads_to_the_problems(admin_client):
     home = admin_client.get(reverse("wagtailadmin_home")).content.decode()
     assert reverse("wagtail_smtp_troubleshooting:index") in home
+
+
+@pytest.mark.parametrize("name", ["typed", "stored"])
+def test_in_a_copy_the_connection_is_tested_but_no_email_is_sent(
+    admin_client, make_set, reload, run_in, name
+):
+    run_in("production")
+    with HostileServer() as server:
+        item = make_set(server)
+        reload()
+        run_in("staging")
+        url = reverse(EMAIL if name == "stored" else TYPED, args=[item.pk])
+        data = stored_data(item, test="email", test_address="real@example.org")
+        response = admin_client.post(url, data)
+        [line] = lines(response)
+        assert (response.status_code, line["kind"]) == (409, "problem")
+        assert "No email is sent from “staging”" in line["text"]
+        assert server.connections == 0
+        url = reverse(CONNECTION if name == "stored" else TYPED, args=[item.pk])
+        *_stages, end = lines(admin_client.post(url, stored_data(item, test="connection")))
+    assert end["ok"]
+    assert server.received == []
+    assert not ModelLogEntry.objects.filter(action="wagtail_smtp.send_test_email").exists()
+
+
+@pytest.fixture
+def copied(make_set, reload, run_in):
+    """A set in a copy of production's database."""
+    run_in("production")
+    item = make_set(name="Office")
+    reload()
+    run_in("staging")
+    return item
+
+
+def test_in_a_copy_no_test_email_is_offered(copied, admin_client, configure):
+    form, listing = reverse(f"{SETS}:edit", args=[copied.pk]), reverse(f"{SETS}:list")
+    email = reverse(EMAIL, args=[copied.pk])
+    for url in (form, reverse(f"{SETS}:add"), email):
+        page = admin_client.get(url).content.decode()
+        assert "data-no-test" in page, url
+        assert 'name="test_address"' not in page, url
+        assert "askForAddress" not in page, url
+    page = admin_client.get(listing).content.decode()
+    assert email not in page
+    assert reverse(CONNECTION, args=[copied.pk]) in page
+    configure(REDIRECT_ALL_TO=["qa@example.com"])
+    assert "data-no-test" not in admin_client.get(form).content.decode()
+    assert email in admin_client.get(listing).content.decode()

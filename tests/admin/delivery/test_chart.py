@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 import wagtail_smtp
-from tests.support.log_entries import fill
-from wagtail_smtp.admin.delivery.chart import DAYS, SERIES, volume
+from tests.support.log_entries import fill, make_entry, make_waiting
+from wagtail_smtp.admin.delivery.chart import DAYS, HELD, SERIES, volume
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
 
@@ -86,6 +86,22 @@ def test_today_is_counted_each_time_and_what_is_over_is_kept(db, django_assert_n
     assert tomorrow == {date(2026, 11, 22): {"sent": 2}, date(2026, 11, 23): {"sent": 2}}
 
 
+def test_held_messages_do_not_wait(admin_client, run_in, monkeypatch):
+    run_in("staging")
+    make_waiting("production")
+    make_waiting("staging")
+    make_entry(state="queued")  # being sent, or not in the outbox any more
+    [day] = [day for day in volume().days if day.total]
+    assert day.counts == {"queued": 2, "held": 1}
+    assert [(name, number) for name, _label, number in day.parts()] == [("waiting", 2), ("held", 1)]
+    page = admin_client.get(reverse("wagtail_smtp_delivery:index")).content.decode()
+    assert 'fill="url(#wsmtp-held)"' in page
+    assert '<pattern id="wsmtp-held"' in page
+    assert ">Held</th>" in page
+    monkeypatch.setenv("WAGTAIL_SMTP_ENVIRONMENT", "")
+    assert volume().days[-1].counts == {"queued": 3}
+
+
 def test_bars_stand_upon_each_other(db):
     at("2026-11-23 10:00", "2026-11-23 10:00", "2026-11-23 10:00")
     at("2026-11-23 10:00", state="blocked")
@@ -112,8 +128,7 @@ def test_the_scale(db, most, highest):
 
 def test_every_state_belongs_to_one_series():
     grouped = [state for _name, _label, states in SERIES for state in states]
-    assert sorted(grouped) == sorted(State)
-    assert {state for state, _label in State.choices} == set(grouped)
+    assert sorted(grouped) == sorted([*State, HELD])
 
 
 def test_right_to_left_and_other_decimal_signs(db):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.core import mail
+from django.core.cache import cache
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db import OperationalError
 from django.test import Client
@@ -21,12 +22,17 @@ from tests.support.log_entries import make_entry, make_message, make_waiting
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from wagtail_smtp.admin.connection_check import views
+from wagtail_smtp.admin.labels import category_choices
+from wagtail_smtp.deliverability import report
+from wagtail_smtp.deliverability.verdicts import Finding, Note, Verdict
 from wagtail_smtp.live import lookup
 from wagtail_smtp.live.db import autonomous
 from wagtail_smtp.models import (
     ConfigurationVersion,
     LogEntry,
     OutboxMessage,
+    Secret,
+    ServerCertificate,
     SettingsSet,
     StoredMessage,
 )
@@ -35,6 +41,8 @@ from wagtail_smtp.transports import standard
 INDEX, TEST = "wagtail_smtp_delivery:index", "wagtail_smtp_delivery:test"
 HOME = "wagtailadmin_home"
 CANARY = "canary-5f1e"
+#: The first line while there is a problem.
+ATTENTION = ("attention", "bad")
 NO_WORKER = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
 
 
@@ -428,13 +436,13 @@ def test_the_status_line_tells_of_a_stuck_outbox(admin_client):
     assert status_of(admin_client) == [("works", "good")]
     late = timezone.now() - timedelta(minutes=16)
     OutboxMessage.objects.filter(entry=waiting).update(due_at=late)
-    assert status_of(admin_client) == [("outbox", "bad")]
+    assert status_of(admin_client) == [ATTENTION, ("outbox", "bad")]
 
 
 def test_the_status_line_tells_of_a_blocked_redirect(admin_client, configure):
     make_entry(state="sent")
     configure(REDIRECT_ALL_TO=[])
-    assert status_of(admin_client) == [("redirect", "bad")]
+    assert status_of(admin_client) == [ATTENTION, ("redirect", "bad")]
 
 
 def test_the_status_line_tells_of_a_version_that_cannot_be_read(admin_client, make_set, reload):
@@ -442,7 +450,104 @@ def test_the_status_line_tells_of_a_version_that_cannot_be_read(admin_client, ma
     reload()
     ConfigurationVersion.objects.update(format=99)
     lookup.forget()
-    assert status_of(admin_client) == [("refusal", "bad")]
+    assert status_of(admin_client) == [ATTENTION, ("refusal", "bad")]
+
+
+def headline(client):
+    """The text of the first status line."""
+    return re.search(r'data-kind="\w+">.*?<span dir="auto">(.*?)</span>', page_of(client)).group(1)
+
+
+def test_the_first_line_counts_the_last_day(admin_client, make_set, reload):
+    for number in range(3):
+        make_entry(state="sent", subject=str(number))
+    make_entry(state="sent", ago=1.01)
+    make_entry(state="failed", ago=0.9, via="Other")
+    make_entry(state="sent", via="Other")
+    make_entry(state="failed", ago=1.01)
+    assert headline(admin_client) == "Email is working. 4 sent in the last 24 hours, 1 failed."
+    make_entry(state="failed")
+    cache.clear()
+    assert headline(admin_client) == (
+        "Email needs attention. 4 sent in the last 24 hours, 2 failed."
+    )
+
+
+def test_without_email_in_the_last_day(admin_client):
+    assert headline(admin_client) == "Send a test email to find out whether email works."
+    make_entry(state="sent", ago=3)
+    assert headline(admin_client).startswith("Email is working. The last email was sent on ")
+    LogEntry.objects.update(state="queued")
+    assert headline(admin_client) == "Send a test email to find out whether email works."
+
+
+@pytest.mark.parametrize(
+    ("position", "text"),
+    [(0, "All email is redirected. "), (2, "Email is working, but some of it is redirected. ")],
+)
+def test_redirected_email_does_not_count_as_working(admin_client, make_set, reload, position, text):
+    make_set(categories=["form"], sort_order=1)
+    make_set(redirect=True, reports=["qa@example.com"], sort_order=position)
+    reload()
+    make_entry(state="sent")
+    assert status_of(admin_client)[0] == ("works", "unsure")
+    assert headline(admin_client).startswith(text)
+    assert headline(admin_client).endswith("1 sent in the last 24 hours, 0 failed.")
+
+
+def test_the_test_email_is_counted_immediately(admin_client):
+    assert "Send a test email" in headline(admin_client)
+    send(admin_client)
+    assert headline(admin_client).endswith("1 sent in the last 24 hours, 0 failed.")
+    send(admin_client)
+    assert headline(admin_client).endswith("2 sent in the last 24 hours, 0 failed.")
+
+
+def test_what_fails_soon_is_a_warning(admin_client, make_set, reload):
+    make_set()
+    reload()
+    make_entry(state="sent")
+    now = timezone.now()
+    days = {"starts_at": now - timedelta(days=84), "expires_at": now + timedelta(days=6)}
+    ServerCertificate.objects.create(server="127.0.0.1:587", seen_at=now, **days)
+    assert status_of(admin_client) == [("works", "good"), ("expiring", "unsure")]
+    assert "renew its certificate" in page_of(admin_client)
+
+
+def test_who_is_told_when_email_fails(client, make_user, settings, configure):
+    client.force_login(make_user(SEE))
+    assert "No one is told when email fails." in page_of(client)
+    settings.ADMINS = ["ada@example.com"]
+    configure(ALERTS=["slack://canary/canary/canary", "ntfy://canary"])
+    page = page_of(client)
+    assert "Sent to: Email to ADMINS, Slack, ntfy." in page
+    assert "canary" not in page
+
+
+def test_a_failure_leads_to_its_settings_set(client, make_user, make_set):
+    item = make_set(name="Office")
+    make_entry(set_key=item.key)
+    make_entry(via="Deleted")
+    edit = reverse("wagtailsnippets_wagtail_smtp_settingsset:edit", args=[item.pk])
+    client.force_login(make_user(LOG, "change_settingsset"))
+    assert re.findall(r'href="([^"]*)" data-set', page_of(client)) == [edit]
+    client.force_login(make_user(LOG, SEE, name="other"))
+    assert not re.findall("data-set>", page_of(client))
+
+
+def test_the_answers_of_name_servers_are_summed_up(admin_client, monkeypatch, make_set, reload):
+    def lines():
+        found = re.search(r"<dd data-deliverability>(.*?)<a href", page_of(admin_client)).group(1)
+        return re.findall("<bdi>(.*?)</bdi>", found)
+
+    make_set(sender_address="shop@example.com")
+    reload()
+    assert lines() == []
+    configuration = lookup.current().configuration
+    finding = Finding("SPF", [Note(Verdict.BAD, "No record.")])
+    known = report.Report((report.DomainReport("example.com", (), (finding,)),), timezone.now())
+    monkeypatch.setattr(report, "stored", {configuration: known}.get)
+    assert lines() == ["example.com needs to be fixed."]
 
 
 @pytest.mark.parametrize(
@@ -450,7 +555,7 @@ def test_the_status_line_tells_of_a_version_that_cannot_be_read(admin_client, ma
     [
         (0.5, [("works", "good")]),
         (0.85, [("works", "good"), ("store", "unsure")]),
-        (1, [("store", "bad")]),
+        (1, [ATTENTION, ("store", "bad")]),
     ],
 )
 def test_the_status_line_tells_of_a_full_store(admin_client, configure, used, lines):
@@ -463,13 +568,23 @@ def test_the_status_line_tells_of_a_full_store(admin_client, configure, used, li
 def test_all_problems_are_told_at_once(admin_client, configure):
     make_entry(state="failed")
     configure(REDIRECT_ALL_TO=[])
-    assert status_of(admin_client) == [("redirect", "bad"), ("failed", "bad")]
+    assert status_of(admin_client) == [ATTENTION, ("redirect", "bad"), ("failed", "bad")]
 
 
-def test_the_test_comes_first_and_details_last(admin_client):
+def test_what_needs_action_comes_first_and_details_last(admin_client):
     page = page_of(admin_client)
-    parts = ("data-tone", 'id="test-', 'id="live-', 'id="failures-', 'id="method-', 'id="routing-')
-    order = [page.index(part) for part in parts]
+    panels = [
+        "failures",
+        "outbox",
+        "test",
+        "volume",
+        "monitoring",
+        "live",
+        "method",
+        "routing",
+        "decisions",
+    ]
+    order = [page.index(part) for part in ("data-tone", *(f'id="{name}-' for name in panels))]
     assert order == sorted(order)
     assert re.search(r'<section class="w-panel collapsed" id="routing-section"', page)
 
@@ -503,3 +618,103 @@ def test_the_home_page_says_how_many_failed(client, make_user):
     assert "2 emails failed in the last 24 hours" in client.get(home).content.decode()
     client.force_login(make_user("send_test_email", name="tester"))
     assert "24 hours" not in client.get(home).content.decode()
+
+
+# A copied database
+
+
+@pytest.fixture
+def copied(smtp_server, make_set, reload, run_in):
+    """A process of staging with a copy of production's database; the server of its set."""
+    run_in("production")
+    make_set(smtp_server, name="Office")
+    reload()
+    make_waiting("production")
+    make_entry(state="failed")
+    run_in("staging")
+    return smtp_server
+
+
+def test_in_a_copy_the_first_line_says_that_email_is_held(copied, admin_client, make_user):
+    assert status_of(admin_client) == [("held", "bad"), ("failed", "bad")]
+    page = page_of(admin_client)
+    assert "No email is sent from “staging”" in page
+    link = f'<p><a href="{reverse("wagtail_smtp_reload:index")}">Reload application</a></p>'
+    assert link in page
+    client = Client()
+    client.force_login(make_user(LOG))
+    assert status_of(client)[0] == ("held", "bad")
+    assert link not in page_of(client)
+    assert "To let it send email, ask Bo." in page_of(client)
+
+
+def test_in_a_copy_the_live_version_is_the_others(copied, admin_client):
+    page = " ".join(page_of(admin_client).split())
+    assert "It was made live in “production”, not here." in page
+    assert "email is sent through the sets" not in page
+
+
+def test_a_live_password_that_cannot_be_read_is_named(admin_client, make_set, reload):
+    make_set(name="Office")
+    reload()
+    assert "unusable" not in dict(status_of(admin_client))
+    Secret.objects.update(ciphertext="broken")
+    assert dict(status_of(admin_client))["unusable"] == "bad"
+    assert "Office: The stored password can&#x27;t be decrypted" in page_of(admin_client)
+
+
+def test_a_copy_with_a_forced_redirect(copied, admin_client, configure):
+    configure(REDIRECT_ALL_TO=["qa@example.com"])
+    assert status_of(admin_client)[1] == ("held", "unsure")
+    assert "No email is sent" not in page_of(admin_client)
+    assert "The test email was sent." in send(admin_client)
+    assert [received.recipients for received in copied.received] == [["qa@example.com"]]
+
+
+def test_the_routes_of_a_copy(copied, admin_client):
+    page = page_of(admin_client)
+    assert page.count("<td>held</td>") == len(category_choices())
+    # On a phone, a dash needs the label too.
+    assert page.count('<span class="wsmtp-card-label">Redirected to:</span> –') == len(
+        category_choices()
+    )
+
+
+def test_messages_that_came_along_are_counted(copied, admin_client, make_user):
+    url = reverse("wagtail_smtp_log:held")
+    OutboxMessage.objects.update(due_at=timezone.now() - timedelta(hours=1))
+    for _attempt in range(2):
+        page = page_of(admin_client)
+        assert re.search(rf'<dd data-held-messages>1 \(<a href="{url}">', page)
+        assert "overdue" not in page
+        OutboxMessage.objects.update(state="held")
+    client = Client()
+    client.force_login(make_user(LOG))
+    assert "data-held-messages" in page_of(client)
+    assert url not in page_of(client)
+
+
+def test_own_messages_of_a_copy_are_not_overdue(copied, admin_client):
+    OutboxMessage.objects.update(environment="staging", due_at=timezone.now() - timedelta(hours=1))
+    assert ("outbox", "bad") not in status_of(admin_client)
+
+
+@pytest.mark.parametrize("delivery", ["immediate", "queued"])
+def test_no_test_email_is_sent_from_a_copy(copied, admin_client, configure, delivery):
+    configure(DELIVERY=delivery)
+    before = LogEntry.objects.count()
+    page = page_of(admin_client)
+    assert "data-no-test" in page
+    assert f'action="{reverse(TEST)}"' not in page
+    page = send(admin_client)
+    assert "No test email was sent. These email settings come from “production”." in page
+    assert LogEntry.objects.count() == before
+    assert not ModelLogEntry.objects.filter(action="wagtail_smtp.test_delivery").exists()
+
+
+def test_a_test_email_of_an_exempt_category(copied, admin_client, configure):
+    configure(STANDARD_CATEGORIES_IN_COPY=["security"])
+    assert f'action="{reverse(TEST)}"' in page_of(admin_client)
+    assert "The test email was sent." in send(admin_client, category="security")
+    assert len(mail.outbox) == 1
+    assert "No test email was sent." in send(admin_client, category="form")

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.http import QueryDict
 from django.utils import timezone
 
+from benchmarks import long_log
 from tests.support.log_entries import fill
 from wagtail_smtp.admin.log import filters, listing
 from wagtail_smtp.admin.log.filters import LogFilterSet, Span
@@ -165,3 +166,21 @@ def test_the_numbers_of_a_period_include_entries_written_late():
     assert newest <= rows[100].pk < late.pk <= oldest
     assert LogEntry.objects.numbers_between(timezone.now() + timedelta(days=1), None) is None
     assert LogEntry.objects.numbers_between(None, start - timedelta(days=1)) is None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'mysql'", reason="counts the rows that MariaDB reads")
+def test_a_page_reads_only_the_recipients_of_its_entries():
+    """For a subquery, MariaDB may read the whole table once for each entry."""
+
+    def rows_read():
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+            return sum(int(value) for _name, value in cursor.fetchall())
+
+    long_log.write(MANY)
+    page = LogEntry.objects.order_by("-pk")[:25]
+    before = rows_read()
+    listing.add_recipients(page)
+    assert rows_read() - before < 2 * MANY
+    assert all(entry.recipient and entry.recipient_count == 1 for entry in page)

@@ -17,6 +17,8 @@ from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.admin.sets.esp_form import ESPForm
 from wagtail_smtp.admin.sets.form import SettingsSetForm
 from wagtail_smtp.config import crypto
+from wagtail_smtp.config.references import SecretContent
+from wagtail_smtp.live import set_secrets
 from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports.smtp import check, connect
 
@@ -44,6 +46,8 @@ def error_mails(admins):
 #: Everything that a save runs through while the password is at hand.
 BROKEN = {
     "Secret.store": Secret,
+    "set_secrets.claim": set_secrets,
+    "SecretContent.of": SecretContent,
     "SettingsSet.save": SettingsSet,
     "SettingsSet.stamp": SettingsSet,
     "SettingsSet.frozen": SettingsSet,
@@ -92,13 +96,15 @@ def test_the_mail_to_admins_has_no_password(
 
 @pytest.mark.parametrize("slug", PROVIDERS)
 @pytest.mark.parametrize(
-    "broken", ["Secret.store", "ESPForm.clean", "ESPForm.typed_keys", "CharField.clean"]
+    "broken",
+    ["Secret.store", "ESPForm.clean", "SettingsSetForm.typed_secret", "CharField.clean"],
 )
 def test_the_mail_to_admins_has_no_key(admin_client, error_mails, monkeypatch, broken, slug):
     def fail(*args, **kwargs):
         raise RuntimeError("the disk is full")
 
     kinds = {"Secret": Secret, "ESPForm": ESPForm, "CharField": forms.CharField}
+    kinds["SettingsSetForm"] = SettingsSetForm
     kind, _dot, name = broken.partition(".")
     monkeypatch.setattr(kinds[kind], name, fail)
     admin_client.raise_request_exception = False

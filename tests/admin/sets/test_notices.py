@@ -176,3 +176,36 @@ def test_the_status_panel_and_the_page_that_deletes_say_what_is_so(admin_client,
     SettingsSet.objects.filter(pk=mine.pk).update(enabled=False)
     live.reload()
     assert panel() == "off"
+
+
+@pytest.fixture
+def copied(make_set, reload, run_in):
+    """A copy of production's database, with a redirect that would not be in effect."""
+    run_in("production")
+    make_set(name="Main")
+    make_set(name="Test", redirect=True, reports=["qa@example.com"])
+    reload()
+    run_in("staging")
+
+
+def test_in_a_copy_no_notice_claims_that_email_is_sent(copied, admin_client):
+    item = SettingsSet.objects.get(name="Test")
+    edit = reverse(f"{URLS}:edit", args=[item.pk])
+    for url in (reverse(LIST), reverse(RELOAD), edit):
+        page = admin_client.get(url).content.decode()
+        assert kinds(admin_client, url) == ["first"], url
+        assert "After a reload, the redirect of “Test” would not be in effect" in page
+        assert "email is sent through" not in page
+        assert "reaches its real recipients" not in page
+    assert kinds(admin_client, reverse(DELIVERY)) == []
+
+
+def test_in_a_copy_deleting_a_set_stops_no_email(copied, admin_client):
+    url = reverse(f"{URLS}:delete", args=[SettingsSet.objects.get(name="Main").pk])
+    assert "email is sent through it" not in admin_client.get(url).content.decode()
+
+
+def test_with_a_forced_redirect_a_copy_sends(copied, admin_client, configure):
+    configure(REDIRECT_ALL_TO=["qa@example.com"])
+    page = admin_client.get(reverse(LIST)).content.decode()
+    assert "“Test” is not used" in page

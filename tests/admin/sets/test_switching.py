@@ -127,9 +127,8 @@ def test_a_set_without_its_keys_is_not_asked_for_a_password(save):
     assert save(posted("postmark")) == {}
     assert save(posted("postmark", keys={"server_token": ""}, remove_keys="on")) == {}
     [problem] = live.preview().problems
-    assert str(problem) == (
-        "Office: The settings set “Office” is missing a key. Open it, enter the keys, "
-        "save and reload."
+    assert (
+        str(problem) == "Office: A key is missing. Open the set, enter the keys, save and reload."
     )
 
 

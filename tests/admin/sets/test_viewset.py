@@ -158,6 +158,13 @@ def test_removing_the_password_revokes_it(admin_client, make_set, reload):
     assert Secret.objects.get().ciphertext == ""
 
 
+def test_a_saved_password_may_be_left_empty(admin_client, make_set):
+    edited = admin_client.get(reverse(EDIT, args=[make_set(name="Office").pk]))
+    added = admin_client.get(reverse(ADD))
+    helps = [page.context["form"]["password"].help_text for page in (edited, added)]
+    assert ["keep the saved password" in text for text in helps] == [True, False]
+
+
 def test_a_copy_asks_for_the_password_and_is_off(admin_client, make_set):
     item = make_set(name="Office", reports=["qa@example.com"])
     response = admin_client.get(reverse(COPY, args=[item.pk]))

@@ -18,7 +18,7 @@ from wagtail_smtp.causes.base import Failure
 from wagtail_smtp.config.values import Attempt
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.result import DeliveryResult
-from wagtail_smtp.delivery.routing import Classification, Route
+from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Classification, Route
 from wagtail_smtp.diagnostics.check_set import EmailTestResult, _listening_for, send_test_email
 from wagtail_smtp.exceptions import (
     DestinationRefused,
@@ -159,6 +159,19 @@ def test_standard_delivery_is_down(db, configure):
     assert result.entry.cause == "refused"
 
 
+def test_standard_delivery_is_not_configured(db, configure):
+    # Django's default; MAILERS has none and wants it written.
+    configure(
+        STANDARD={
+            "BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+            "OPTIONS": {"host": "localhost"},
+        }
+    )
+    error = MessageDeferred("no", phase="connect", original=ConnectionRefusedError())
+    entry = entries.record(_failed(error, STANDARD_DELIVERY))
+    assert entry.cause == "standard-not-configured"
+
+
 def test_an_unreadable_password(make_set, reload):
     make_set(name="Office")
     reload()
@@ -181,8 +194,9 @@ def test_an_email_of_another_thread_is_not_mistaken_for_the_test(db):
     def report(signal, message, **values):
         signal.send(None, message=message, category="test", attempts=(), **values)
 
+    its_own = LogEntry(state="sent")
     with _listening_for(message) as heard:
-        report(signals.message_sent, message, entry="its own")
-        report(signals.message_failed, other, entry="another", error=OSError("no"))
-    report(signals.message_sent, message, entry="afterwards")
-    assert heard == [EmailTestResult("its own")]
+        report(signals.message_sent, message, entry=its_own)
+        report(signals.message_failed, other, entry=LogEntry(state="failed"), error=OSError("no"))
+    report(signals.message_sent, message, entry=LogEntry(state="sent"))
+    assert heard == [EmailTestResult(its_own)]

@@ -30,6 +30,7 @@ class IdentityProvider:
 
     Attributes:
         lifetime: seconds that an access token is valid for.
+        consent_lifetime: seconds until the consent ends, as it tells; None: it doesn't.
         refuse: answer of the token endpoint instead of a token: error and description.
         hang: set: the token endpoint doesn't answer.
         delay: seconds that it takes.
@@ -39,6 +40,7 @@ class IdentityProvider:
     client_id: str = "site"
     client_secret: str = "s3cret of the client"
     lifetime: float = 3600
+    consent_lifetime: float | None = None
     refuse: tuple[str, str] | None = None
     deny: tuple[str, str] | None = None
     tls: ssl.SSLContext | None = None
@@ -100,6 +102,8 @@ class IdentityProvider:
         token = secrets.token_urlsafe(24)
         self.access[token] = time.time() + self.lifetime
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": self.lifetime}
+        if self.consent_lifetime:
+            answer["refresh_token_expires_in"] = self.consent_lifetime
         if refresh:
             answer["refresh_token"] = secrets.token_urlsafe(24)
             self.refresh.add(str(answer["refresh_token"]))

@@ -118,6 +118,20 @@ class PostgreSQL:
         self.execute(f'CREATE DATABASE "{name}"')
         return self.environment | {"PGDATABASE": name}
 
+    def copy_database(self, original: dict[str, str]) -> dict[str, str]:
+        """Copy a database as it is now, while it is used, into a new one; its environment."""
+        copied = self.create_database()
+        # The programs on PATH may be links to some of them.
+        programs = (self._programs / "initdb").resolve().parent
+        options = ["-h", str(self.directory), "-p", "5432", "-U", USER]
+        dump = [programs / "pg_dump", *options, original["PGDATABASE"]]
+        dumped = subprocess.run(dump, check=True, capture_output=True)
+        restore = [programs / "psql", *options, "-q", "-v", "ON_ERROR_STOP=1"]
+        subprocess.run(
+            [*restore, copied["PGDATABASE"]], input=dumped.stdout, check=True, capture_output=True
+        )
+        return copied
+
     def execute(self, statement: str) -> None:
         """Execute a statement without a result, outside any transaction."""
         with psycopg.connect(

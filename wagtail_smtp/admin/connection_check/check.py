@@ -16,8 +16,10 @@ from django.utils import timezone, translation
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 
+from wagtail_smtp.admin.deliverability import line_about
 from wagtail_smtp.admin.delivery.failures import problem_url
 from wagtail_smtp.causes.base import without_prefix
+from wagtail_smtp.config.references import labels
 from wagtail_smtp.config.values import SettingsSetConfig, TransportConfig
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.diagnostics.check_set import (
@@ -29,7 +31,7 @@ from wagtail_smtp.diagnostics.check_set import (
     try_server,
 )
 from wagtail_smtp.exceptions import DestinationRefused
-from wagtail_smtp.live import draft_configuration
+from wagtail_smtp.live import consents, draft_configuration
 from wagtail_smtp.live.resolve import transport_class, transport_config
 from wagtail_smtp.runtime import error_logging
 from wagtail_smtp.transports.base import OutgoingMessage
@@ -77,8 +79,11 @@ class ConnectionCheck:
             EmailDeliveryError: the secret can't be used, a redirect has no usable address, or the
                 live configuration, which may redirect, is not available.
         """
+        consents.require_own(item)
         server = transport_config(item, secret, is_test=True)
-        login, notes = _login(item, is_typed), _hints(item)
+        login, notes = _login(item, secret, is_typed), _hints(item)
+        if line := line_about(item):
+            notes.append(line)
         if address is None:
             return cls(item, server, None, login, tuple(notes))
         redirect = redirect_for_test(item)
@@ -117,7 +122,9 @@ class ConnectionCheck:
         return _("The server accepted the test email for %s. Check the inbox.") % recipients
 
 
-def _login(item, is_typed):
+def _login(item, secret, is_typed):
+    if secret is not None and secret.references:
+        return _("Tested with the password or key from the %s.") % labels(secret.references)
     if item.uses_esp:
         return (
             _("Tested with the key you entered.") if is_typed else _("Tested with the saved key.")

@@ -4,7 +4,7 @@ import time
 import uuid
 
 from django import forms
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
@@ -18,12 +18,20 @@ from wagtail.admin.ui.menus import MenuItem
 from wagtail.log_actions import log
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import SETS, AdminPage, WagtailView, validate_address
+from wagtail_smtp.admin.base import (
+    SETS,
+    AdminPage,
+    WagtailView,
+    is_email_held,
+    validate_address,
+)
 from wagtail_smtp.admin.connection_check.check import ConnectionCheck, problem_response, stream
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
+from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.diagnostics.check_set import sender_hints
 from wagtail_smtp.exceptions import EmailDeliveryError
-from wagtail_smtp.live import draft_configuration
+from wagtail_smtp.live import draft_configuration, set_secrets
+from wagtail_smtp.live.resolve import reference_problem
 from wagtail_smtp.models import DeliverySettings, ReportEmail, Secret, SettingsSet
 from wagtail_smtp.runtime import once
 from wagtail_smtp.runtime.project import address_of
@@ -125,15 +133,19 @@ class AddressForm(forms.Form):
     )
 
     @classmethod
-    def for_user(cls, user):
-        """Return the form with the user's own address, or None if the user may not send."""
-        if user.has_perm(permissions.SEND_TEST):
+    def for_user(cls, user, *, is_held):
+        """Return the form with the user's own address, or None if the user can't send now."""
+        if user.has_perm(permissions.SEND_TEST) and not is_held:
             return cls(initial={"test_address": address_of(user)})
         return None
 
 
 class OffersTests(WagtailView):
     """View mixin of a set's form: test buttons, and hints about its sender."""
+
+    @cached_property
+    def is_held(self):
+        return is_email_held()
 
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
@@ -143,7 +155,8 @@ class OffersTests(WagtailView):
             # The template extends this one.
             "wagtails_form": f"wagtailsnippets/snippets/{'edit' if stored else 'create'}.html",
             "test_url": reverse(f"{_NAMES}:{url_name}", args=args),
-            "address_form": AddressForm.for_user(self.request.user),
+            "address_form": AddressForm.for_user(self.request.user, is_held=self.is_held),
+            "is_held": self.is_held and self.request.user.has_perm(permissions.SEND_TEST),
             "sender_hints": _hints(stored) if stored else [],
         }
 
@@ -156,11 +169,18 @@ class OffersTests(WagtailView):
 
 def _hints(item):
     found = sender_hints(draft_configuration())
-    return [str(hint.message) for hint in found if hint.set_name == item.name]
+    hints = [str(hint.message) for hint in found if hint.set_name == item.name]
+    # Not through the foreign key, which may read from a replica.
+    secret = Secret.objects.filter(pk=item.secret_id).first()
+    return [*hints, *filter(None, [reference_problem(item.frozen(()), secret)])]
 
 
-def check_buttons(item, request):
-    """Return the listing's row actions that test a stored set."""
+def check_buttons(item, request, *, is_held):
+    """Return the listing's row actions that test a stored set.
+
+    Args:
+        is_held: whether email is held, so that no test email can be sent.
+    """
     return [
         MenuItem(
             view.page_title,
@@ -169,7 +189,7 @@ def check_buttons(item, request):
             priority=priority,
         )
         for priority, view in enumerate((EmailCheckView, ConnectionCheckView), start=11)
-        if view.is_allowed(request.user)
+        if view.is_allowed(request.user) and not (is_held and view is EmailCheckView)
     ]
 
 
@@ -205,7 +225,7 @@ class CheckView(View):
             return self._run(request)
         except CannotTest as error:
             return problem_response(error.status, error, error.errors)
-        except EmailDeliveryError as error:
+        except (EmailDeliveryError, ImproperlyConfigured) as error:
             return problem_response(409, error)
         except LimitReached as error:
             return problem_response(429, error, wait=error.seconds)
@@ -218,7 +238,9 @@ class CheckView(View):
         running = RunningCheck(request.user)
         running.begin()
         try:
-            self._log(check, address)
+            references = secret.references if secret is not None else {}
+            set_secrets.claim(item, references, request.user)
+            self._log(check, address, references)
         except BaseException:
             running.end()
             raise
@@ -242,10 +264,12 @@ class CheckView(View):
         """
         raise NotImplementedError
 
-    def _log(self, check, address):
+    def _log(self, check, address, references):
         """Write the audit entry, always before the connection is opened."""
         server = check.server
         data = {"server": f"{server.host}:{server.port}", "set": check.item.name}
+        if references:
+            data["references"] = list(references.values())
         if address is not None:
             data |= {"address": address, "recipients": list(check.outgoing.envelope.recipients)}
         action = "test_connection" if address is None else "send_test_email"
@@ -256,6 +280,14 @@ class CheckView(View):
     def stored_set(self):
         """Return the stored set; None if it is new or was deleted."""
         return SettingsSet.objects.filter(pk=self.kwargs.get("pk")).first()
+
+    @staticmethod
+    def stored_values(item):
+        """Return a stored set as :meth:`get_set` does."""
+        reports = ReportEmail.objects.filter(settings_set=item)
+        # Not through the foreign key, which may read from a replica.
+        secret = Secret.objects.filter(pk=item.secret_id).first()
+        return item.frozen(reports), secret, False
 
 
 @method_decorator(sensitive_post_parameters(*SECRET_FIELDS), name="dispatch")
@@ -283,6 +315,8 @@ class FormCheckView(CheckView):
             if "pk" in self.kwargs:
                 raise CannotTest(404, _DELETED)
             instance = SettingsSet()
+        elif manager(instance):
+            return self.stored_values(instance)  # its form is locked
         form = self.form_class(self.request.POST, instance=instance, for_user=self.request.user)
         if not form.is_valid():
             raise _invalid(form)
@@ -333,21 +367,21 @@ class StoredCheckView(CheckView, AdminPage, TemplateView):
         return [(_("SMTP settings"), reverse(SETS))]
 
     def get_context_data(self, **kwargs):
+        is_held = self.kind == EMAIL and is_email_held()
         return super().get_context_data(**kwargs) | {
             "item": self.item,
             "test_url": self.request.path,
             "test_kind": self.kind,
-            "address_form": AddressForm.for_user(self.request.user) if self.kind == EMAIL else None,
+            "address_form": self.kind == EMAIL
+            and AddressForm.for_user(self.request.user, is_held=is_held),
+            "is_held": is_held,
         }
 
     def get_set(self):
         item = self.stored_set()
         if item is None:
             raise CannotTest(404, _DELETED)
-        reports = ReportEmail.objects.filter(settings_set=item)
-        # Not through the foreign key, which may read from a replica.
-        secret = Secret.objects.filter(pk=item.secret_id).first()
-        return item.frozen(reports), secret, False
+        return self.stored_values(item)
 
 
 class ConnectionCheckView(StoredCheckView):

@@ -1,5 +1,6 @@
 """Messages per day by state, as a chart and as a table."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -9,12 +10,13 @@ from django.utils import timezone
 from django.utils.translation import get_language_bidi
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.admin.base import cached
-from wagtail_smtp.admin.delivery.failures import NOT_SENT
+from wagtail_smtp.admin.base import cached, environment_problem
 from wagtail_smtp.admin.labels import local_time
+from wagtail_smtp.diagnostics.figures import NOT_SENT
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import PENDING, State
+from wagtail_smtp.outbox import held
 from wagtail_smtp.runtime.project import midnight
 
 DAYS = 30
@@ -25,10 +27,16 @@ _GAP = 20
 #: Days between two dates below the chart, counted from today.
 _LABEL_EVERY = 7
 
+#: Messages that came with a copied database and are not sent from here. Their entries' states say
+#: only that they wait.
+HELD = "held"
+_LABELS = [*State.choices, (HELD, _("Held"))]
+
 #: The series of the chart from the bottom up: name, label, states.
 SERIES = (
     ("sent", _("Sent"), frozenset({State.SENT})),
     ("waiting", _("Waiting"), PENDING),
+    ("held", _("Held"), frozenset({HELD})),
     ("unsure", _("Partly sent or unknown"), frozenset({State.PARTLY_SENT, State.UNKNOWN})),
     (
         "unsent",
@@ -127,7 +135,7 @@ class Volume:
     def states(self):
         """Value and label of the states that occur."""
         present = {state for day in self.days for state in day.counts}
-        return [(state, label) for state, label in State.choices if state in present]
+        return [(state, label) for state, label in _LABELS if state in present]
 
     @property
     def rows(self):
@@ -166,13 +174,15 @@ def _count(day):
     rows = LogEntry.objects.using(write_alias()).filter(
         created_at__gte=midnight(day), created_at__lt=midnight(day + timedelta(days=1))
     )
-    counts = _by_state(rows)
-    if counts.keys().isdisjoint(NOT_SENT):
-        return counts
-    # A message that was resent successfully counts on the day of the resend.
-    for state, number in _by_state(rows.filter(state__in=NOT_SENT).resolved()).items():
-        counts[state] -= number
-    return {state: number for state, number in counts.items() if number > 0}
+    counts = Counter(_by_state(rows))
+    if not counts.keys().isdisjoint(NOT_SENT):
+        # A message that was resent successfully counts on the day of the resend.
+        counts -= Counter(_by_state(rows.filter(state__in=NOT_SENT).resolved()))
+    if not (counts.keys().isdisjoint(PENDING) or environment_problem()):
+        waiting = rows.filter(state__in=PENDING)
+        found = Counter(_by_state(waiting.filter(pk__in=held.rows().values("entry"))))
+        counts = counts - found + Counter({HELD: found.total()})
+    return dict(counts)
 
 
 def _by_state(rows):

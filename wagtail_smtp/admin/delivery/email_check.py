@@ -71,11 +71,11 @@ def remember(request, outcome, recipient):
     request.session[KEY] = {"entry": number, "reason": outcome.reason, "recipient": recipient}
 
 
-def last_result(request, configuration):
+def last_result(request, overview):
     """Return the :class:`Result` of the user's last test, or None.
 
     Args:
-        configuration: the live configuration.
+        overview: describes the live configuration.
     """
     last = request.session.get(KEY)
     if last is None:
@@ -85,7 +85,7 @@ def last_result(request, configuration):
     if entry is None:
         return _without_entry(last["reason"])
     status, headline = _headline(entry)
-    facts = tuple(_facts(entry, last["recipient"], configuration, request.user))
+    facts = tuple(_facts(entry, last["recipient"], overview, request.user))
     cause = by_slug(entry.cause)
     return Result(status, headline, facts, cause, entry)
 
@@ -118,7 +118,7 @@ def _headline(entry):
     return "critical", _("The test email was not sent.")
 
 
-def _facts(entry, recipient, configuration, user):
+def _facts(entry, recipient, overview, user):
     """Yield label and value of each line. Only users who may see sets see redirect addresses."""
     may_see = permissions.may_see(user)
     yield _("Recipient"), recipient
@@ -126,7 +126,8 @@ def _facts(entry, recipient, configuration, user):
     attempts = list(entry.attempts.all())
     if entry.via:
         label = _("Sent through") if entry.state == State.SENT else _("Last attempt")
-        name, why = carrier_label(entry), explain(entry.category, configuration).why
+        found = explain(entry.category, overview.live, overview.held_from)
+        name, why = carrier_label(entry), found.why
         # The reason for the choice applies to the first attempt only.
         yield label, name if attempts[1:] else _("%(name)s: %(why)s") % {"name": name, "why": why}
     if entry.redirected_by:

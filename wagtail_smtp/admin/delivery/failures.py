@@ -13,23 +13,15 @@ from django.views.generic import TemplateView
 from wagtail.admin.site_summary import SummaryItem
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import TROUBLESHOOTING, AdminPage, EmailViewSet, cached
+from wagtail_smtp.admin.base import EDIT_SET, TROUBLESHOOTING, AdminPage, EmailViewSet, cached
 from wagtail_smtp.admin.labels import carrier_label, category_label, local_time, state_tag
 from wagtail_smtp.causes import GROUPS, GUIDES, by_slug
+from wagtail_smtp.diagnostics.figures import NOT_SENT
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.connections import write_alias
-from wagtail_smtp.models import LogEntry
+from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
 
-#: States of messages that did not reach all recipients, or may not have.
-NOT_SENT = (
-    State.FAILED,
-    State.REFUSED,
-    State.PARTLY_SENT,
-    State.UNKNOWN,
-    State.TOO_LARGE,
-    State.BLOCKED,
-)
 #: The states among them that a server or its settings may have caused.
 _OF_SERVERS = (State.FAILED, State.UNKNOWN)
 #: States that show that sending works again.
@@ -67,6 +59,13 @@ class FailedEntry:
         return problem_url(self.cause)
 
 
+@dataclass(frozen=True)
+class ListedFailure(FailedEntry):
+    """A failure in the list; ``set_url`` is the form of its settings set, if that still exists."""
+
+    set_url: str = ""
+
+
 def problem_url(cause):
     """Return the URL of the cause's description in the admin, or an empty string."""
     return f"{reverse(TROUBLESHOOTING)}#{cause.slug}" if cause else ""
@@ -82,7 +81,10 @@ def last_failures():
         # One query per state: a combined query would sort all matching entries.
         newest = entries.filter(state=state).unresolved().order_by("-id")
         keys += [key for key, at in newest.values_list("pk", "created_at")[:LISTED] if at >= since]
-    return list(map(FailedEntry, entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk")))
+    found = list(entries.filter(pk__in=sorted(keys)[-LISTED:]).order_by("-pk"))
+    sets = SettingsSet.objects.filter(key__in={each.set_key for each in found if each.set_key})
+    urls = {str(key): reverse(EDIT_SET, args=[pk]) for key, pk in sets.values_list("key", "pk")}
+    return [ListedFailure(each, urls.get(str(each.set_key), "")) for each in found]
 
 
 @dataclass(frozen=True)

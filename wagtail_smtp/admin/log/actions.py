@@ -9,10 +9,11 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from wagtail.admin import messages
+from wagtail.admin.utils import get_valid_next_url_from_request
 from wagtail.admin.views.bulk_action import BulkAction
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import LOG_ENTRY
+from wagtail_smtp.admin.base import LOG, LOG_ENTRY
 from wagtail_smtp.admin.log.entry import EntryPage
 from wagtail_smtp.admin.log.filters import LogFilterSet, number
 from wagtail_smtp.admin.log.message import log_action
@@ -48,6 +49,7 @@ class ActionView(EntryPage):
     explanation: Any = ""
     button: Any = ""
     done: Any = ""
+    too_late: Any = gettext_lazy("This message is already being sent or has been sent.")
 
     def get_queryset(self):
         return super().get_queryset().using(write_alias())
@@ -56,16 +58,20 @@ class ActionView(EntryPage):
         """Whether the action is possible in the entry's current state."""
         return self.can_change_outbox
 
+    def impossible(self):
+        """Say why the action is not possible."""
+        return _("You can no longer do this with this message.")
+
     def dispatch(self, request, *args, **kwargs):
         if self.has_permission() and not self.is_possible():
-            messages.error(request, _("You can no longer do this with this message."))
+            messages.error(request, self.impossible())
             return self.back()
         return super().dispatch(request, *args, **kwargs)
 
     def back(self, entry=None):
-        """Redirect to the entry's page."""
-        url = reverse(LOG_ENTRY, args=[(entry or self.entry).pk])
-        return HttpResponseRedirect(url)
+        """Redirect to the page that led here, or to the entry's page."""
+        url = "" if entry else get_valid_next_url_from_request(self.request)
+        return HttpResponseRedirect(url or reverse(LOG_ENTRY, args=[(entry or self.entry).pk]))
 
     def get_context_data(self, **kwargs):
         recipients = self.entry.recipients.using(write_alias())
@@ -75,6 +81,7 @@ class ActionView(EntryPage):
             "recipients": recipients.order_by("pk")[:20],
             "more": max(0, recipients.count() - 20),
             "is_unknown": self.entry.state == State.UNKNOWN,
+            "back_url": self.back().url,
         }
 
     def post(self, request, *args, **kwargs):
@@ -82,7 +89,7 @@ class ActionView(EntryPage):
             log_action(self.entry, self.action)
             messages.success(request, self.done)
         else:
-            messages.error(request, _("This message is already being sent or has been sent."))
+            messages.error(request, self.too_late)
         return self.back()
 
 
@@ -129,6 +136,12 @@ class ResendView(ActionView):
     def is_possible(self):
         return can_resend(self.entry)
 
+    def dispatch(self, request, *args, **kwargs):
+        if self.has_permission() and (why := resend.refusal()):
+            messages.error(request, why)
+            return self.back()
+        return super().dispatch(request, *args, **kwargs)
+
     def get_context_data(self, **kwargs):
         return super().get_context_data(**kwargs) | {
             "seen": resend.newest_resend(self.entry),
@@ -172,6 +185,9 @@ class ResendSelected(BulkAction):
         needed = (permissions.VIEW_LOG, permissions.RESEND)
         if not all(request.user.has_perm(each) for each in needed):
             raise PermissionDenied
+        if why := resend.refusal():
+            messages.error(request, why)
+            return HttpResponseRedirect(get_valid_next_url_from_request(request) or reverse(LOG))
         return super().dispatch(request, *args, **kwargs)
 
     @cached_property

@@ -11,16 +11,26 @@ from wagtail.admin.ui.tables import Column, DateColumn, StatusTagColumn, Table
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import labels, permissions
-from wagtail_smtp.admin.base import EDIT_SET, LOG, LOG_ENTRY, VERSIONS, AdminPage
-from wagtail_smtp.admin.delivery.failures import NOT_SENT, FailedEntry
+from wagtail_smtp.admin.base import (
+    EDIT_SET,
+    LOG,
+    LOG_ENTRY,
+    VERSIONS,
+    AdminPage,
+    environment_problem,
+)
+from wagtail_smtp.admin.delivery.failures import FailedEntry
 from wagtail_smtp.admin.labels import carrier_label, category_label
 from wagtail_smtp.admin.log.message import ReadableMessage
 from wagtail_smtp.admin.log.resends import Resends
 from wagtail_smtp.categories import SECURITY
+from wagtail_smtp.diagnostics.figures import NOT_SENT
 from wagtail_smtp.exceptions import MessageUnreadable
+from wagtail_smtp.live import environments
 from wagtail_smtp.maintenance.resend import can_resend
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
 from wagtail_smtp.models.choices import State
+from wagtail_smtp.outbox import held
 
 #: Recipients, and tracking events, that the page lists.
 LISTED = 200
@@ -52,9 +62,17 @@ class EntryPage(AdminPage, TemplateView):
 
     @property
     def can_change_outbox(self):
-        """Whether the message waits in the outbox and isn't being sent."""
+        """Whether the message waits in the outbox, isn't being sent and isn't held."""
         outbox = getattr(self.entry, "outbox", None)
-        return outbox is not None and outbox.state != OutboxMessage.State.SENDING
+        if outbox is None or environment_problem() or self.is_held:
+            return False
+        return outbox.state != OutboxMessage.State.SENDING
+
+    @property
+    def is_held(self):
+        """Whether the message came with a copied database and is held."""
+        outbox = getattr(self.entry, "outbox", None)
+        return outbox is not None and not environment_problem() and held.is_held(outbox)
 
     def get_parents(self):
         return [
@@ -84,6 +102,10 @@ class EntryView(EntryPage):
         if self.can_change_outbox:
             buttons.append(self._button("try_now", _("Try now"), "rotate", priority=1))
             buttons.append(self._button("cancel", _("Cancel sending"), "cross", priority=2))
+        if self.is_held:
+            if held.may_be_released(self.entry.outbox):
+                buttons.append(self._button("release", _("Release"), "mail", priority=1))
+            buttons.append(self._button("delete", _("Delete"), "bin", priority=2))
         return buttons
 
     def _button(self, name, label, icon, priority=0):
@@ -99,6 +121,8 @@ class EntryView(EntryPage):
             "tone": labels.state_tone(entry.state),
             "state": labels.state_tag(entry.state),
             "is_unknown": entry.state == State.UNKNOWN,
+            "is_held": self.is_held,
+            "may_be_released": self.is_held and held.may_be_released(entry.outbox),
             **self._cause(),
             "facts": list(self._facts()),
             "waiting": list(self._waiting()),
@@ -143,6 +167,10 @@ class EntryView(EntryPage):
 
     def _waiting(self):
         if outbox := getattr(self.entry, "outbox", None):
+            if self.is_held:
+                yield _("In the outbox"), _("Held")
+                yield _("Queued in"), outbox.environment or environments.PRODUCTION
+                return
             yield _("In the outbox"), outbox.get_state_display()
             yield _("Attempts so far"), str(outbox.attempts)
             yield _("Next attempt"), outbox.due_at
@@ -219,7 +247,7 @@ def _recipient_columns(entry):
         Column("state", label=_("State"), accessor=lambda row: labels.recipient_tag(row, entry)),
         _tracking("reported"),
         Column("role", label=_("Role"), accessor=_role),
-        _text("reply", _("Server response"), _response, width="180"),
+        _text("reply", _("Server response"), _response, width="240"),
     ]
 
 
@@ -227,7 +255,7 @@ def _attempt_columns(entry):
     return [
         _text("via", _("Through"), carrier_label),
         Column("state", label=_("State"), accessor=lambda row: labels.attempt_tag(row, entry)),
-        _text("reply", _("Server response"), _response, width="180"),
+        _text("reply", _("Server response"), _response, width="240"),
         Column("phase", label=_("Last step"), accessor=labels.phase_label),
         Column("seconds", label=_("Duration"), accessor=labels.duration_label),
         Column("began_at", label=_("Time"), classname="w-whitespace-nowrap"),

@@ -1,7 +1,7 @@
-"""The listing of the delivery log, and the URLs below it."""
+"""The listing of the delivery log."""
 
-from django.db.models import Count, OuterRef, Subquery
-from django.urls import path, reverse
+from django.db.models import Count, Min
+from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -13,15 +13,14 @@ from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import LOG, LOG_ENTRY, AdminPage, EmailViewSet
+from wagtail_smtp.admin.base import LOG, LOG_ENTRY, AdminPage, environment_problem
 from wagtail_smtp.admin.labels import carrier_label, category_label, state_tag, with_tracking
-from wagtail_smtp.admin.log import actions, message
-from wagtail_smtp.admin.log.entry import EntryView
-from wagtail_smtp.admin.log.export import ExportView
 from wagtail_smtp.admin.log.filters import LOOK, LOOK_FURTHER, LogFilterSet, number
 from wagtail_smtp.admin.log.resends import best_resends, resend_label
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
+from wagtail_smtp.models.choices import PENDING
+from wagtail_smtp.outbox import held
 
 #: Entries that are counted and paged through; older ones are in a separate listing.
 CAP = 1000
@@ -47,22 +46,28 @@ class FoundPaginator(WagtailPaginator):
         number = self.validate_number(number)
         end = min(number * self.per_page, self.count)
         numbers = self.object_list.numbers[(number - 1) * self.per_page : end]
-        return self._get_page(_with_recipients(numbers), number, self)
+        entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers).order_by("-pk")
+        return self._get_page(list(entries), number, self)
 
 
-def _with_recipients(numbers):
-    """Return entries, newest first, with ``recipient``, the first address, and their number."""
-    recipients = LogRecipient.objects.using(write_alias()).filter(
-        entry=OuterRef("pk"), role=LogRecipient.Role.ENVELOPE
+def add_recipients(entries):
+    """Set on each of the entries ``recipient``, its first address, and ``recipient_count``.
+
+    Two queries for a page: for subqueries, MariaDB may read the whole table once for each entry.
+    """
+    rows = LogRecipient.objects.using(write_alias())
+    of_entries = rows.filter(
+        entry__in=[entry.pk for entry in entries], role=LogRecipient.Role.ENVELOPE
     )
-    counted = recipients.order_by().values("entry").annotate(number=Count("pk"))
-    entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers).order_by("-pk")
-    return list(
-        entries.annotate(
-            recipient=Subquery(recipients.order_by("pk").values("address")[:1]),
-            recipient_count=Subquery(counted.values("number")),
-        )
+    counted = of_entries.order_by().values("entry").annotate(first=Min("pk"), number=Count("pk"))
+    found = {row["entry"]: row for row in counted}
+    addresses = dict(
+        rows.filter(pk__in=[row["first"] for row in found.values()]).values_list("pk", "address")
     )
+    for entry in entries:
+        row = found.get(entry.pk)
+        entry.recipient = addresses.get(row["first"], "") if row else ""
+        entry.recipient_count = row["number"] if row else 0
 
 
 class LogView(AdminPage, generic.BaseListingView):
@@ -102,11 +107,11 @@ class LogView(AdminPage, generic.BaseListingView):
     @cached_property
     def columns(self):
         columns = [
-            TitleColumn("subject", accessor=_subject, label=_("Subject"), url_name=LOG_ENTRY,
+            TitleColumn("subject", accessor=subject, label=_("Subject"), url_name=LOG_ENTRY,
                         get_title_id=lambda entry: f"logentry_{entry.pk}_title", width="30%"),
             Column("state", accessor=_state, label=_("State")),
             DateColumn("created_at", label=_("Time"), classname="w-whitespace-nowrap"),
-            Column("recipients", accessor=_recipients, label=_("Recipients"),
+            Column("recipients", accessor=recipients, label=_("Recipients"),
                    classname="wsmtp-log-recipients"),
             Column("category", accessor=lambda entry: category_label(entry.category),
                    label=_("Category"), classname="wsmtp-log-minor"),
@@ -141,9 +146,12 @@ class LogView(AdminPage, generic.BaseListingView):
 
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
+        add_recipients(context["object_list"])
         resent = best_resends(context["object_list"])
+        are_held = _held(context["object_list"])
         for entry in context["object_list"]:
             entry.resent = resent.get(entry.pk)
+            entry.is_held = entry.pk in are_held
         found = self.object_list
         older = None if context["page_obj"].has_next() else found.rest
         return context | {
@@ -159,18 +167,28 @@ class LogView(AdminPage, generic.BaseListingView):
         }
 
 
+def _held(entries):
+    """Return the keys of the entries whose messages came with a copied database and are held."""
+    waiting = [entry.pk for entry in entries if entry.state in PENDING]
+    if not waiting or environment_problem():
+        return set()
+    return set(held.rows().filter(entry__in=waiting).values_list("entry", flat=True))
+
+
 def _time_of(number):
     entries = LogEntry.objects.using(write_alias()).filter(pk=number)
     return entries.values_list("created_at", flat=True).first()
 
 
-def _subject(entry):
+def subject(entry):
+    """Return an entry's subject as HTML."""
     return format_html("<bdi>{}</bdi>", entry)
 
 
-def _recipients(entry):
+def recipients(entry):
+    """Return the recipients of an entry from :func:`add_recipients` as HTML."""
     shown = format_html("<bdi>{}</bdi>", entry.recipient) if entry.recipient else ""
-    if (entry.recipient_count or 0) > 1:
+    if entry.recipient_count > 1:
         shown = format_html("{} <bdi>+{}</bdi>", shown, entry.recipient_count - 1)
     if entry.redirected_by:
         shown = format_html("{} ({})", shown, _("redirected"))
@@ -179,6 +197,8 @@ def _recipients(entry):
 
 def _state(entry):
     shown = state_tag(entry.state)
+    if getattr(entry, "is_held", False):
+        shown = format_html("{}<br><span data-held>{}</span>", shown, _("Held"))
     resent = getattr(entry, "resent", None)
     if resent is None:
         return shown
@@ -189,40 +209,3 @@ def _state(entry):
         reverse(LOG_ENTRY, args=[key]),
         resend_label(state),
     )
-
-
-#: Pages about one entry, by name.
-_OF_ENTRY = {
-    "frame": message.FrameView,
-    "source": message.SourceView,
-    "download": message.DownloadView,
-    "resend": actions.ResendView,
-    "try_now": actions.TryNowView,
-    "cancel": actions.CancelView,
-}
-
-
-class LogViewSet(EmailViewSet):
-    """The URLs below ``email/log/``."""
-
-    name = "wagtail_smtp_log"
-    url_prefix = "email/log"
-    icon = "list-ul"
-    menu_label = gettext_lazy("Delivery log")
-    menu_name = "smtp-log"
-    any_permission_required = (permissions.VIEW_LOG,)
-
-    def get_urlpatterns(self):
-        view = self.construct_view
-        file_view = message.AttachmentView
-        return [
-            path("", view(LogView), name="index"),
-            path("results/", view(LogView, results_only=True), name="results"),
-            path("export/", view(ExportView), name="export"),
-            path("<int:pk>/", view(EntryView), name="entry"),
-            path("<int:pk>/files/<int:number>/", view(file_view), name="attachment"),
-            *(
-                path(f"<int:pk>/{name}/", view(of_entry), name=name)
-                for name, of_entry in _OF_ENTRY.items()
-            ),
-        ]

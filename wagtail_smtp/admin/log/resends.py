@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.utils.translation import gettext_lazy as _
 
-from wagtail_smtp.admin.delivery.failures import NOT_SENT
+from wagtail_smtp.diagnostics.figures import NOT_SENT
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.maintenance.resend import family, first_of
 from wagtail_smtp.models import LogEntry, LogRecipient

@@ -34,7 +34,7 @@ from wagtail_smtp.causes.base import Failure
 from wagtail_smtp.config import crypto, validation
 from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.exceptions import EmailDeliveryError, SecretError, TokenRefused
-from wagtail_smtp.live import consents, token_store
+from wagtail_smtp.live import consents, set_secrets, token_store
 from wagtail_smtp.live.consents import states
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.models import DeliverySettings, SettingsSet
@@ -155,7 +155,7 @@ class ConnectView(AdminPage, TemplateView):
         config = self.item.frozen(())
         state = secrets.token_urlsafe(32)
         try:
-            client = token_store.client_of(config, token_store.reveal(config, self.item.secret))
+            client = _client(config, self.item.secret, request.user)
             asked = oauth_client.start_consent(client, redirect_uri(request), state)
         except EmailDeliveryError as error:
             messages.error(request, error_text(error, self.item))
@@ -171,6 +171,18 @@ class ConnectView(AdminPage, TemplateView):
         request.session[_SESSION] = dict(list(pending.items())[-_PENDING:])
         log(instance=self.item, action="wagtail_smtp.connect")
         return HttpResponseRedirect(asked.url)
+
+
+@sensitive_variables()
+def _client(config, secret, user):
+    """The client that asks the identity provider.
+
+    Raises:
+        SecretError: the client secret can't be used.
+    """
+    if secret is not None:
+        set_secrets.claim(config, secret.references, user)
+    return token_store.client_of(config, token_store.reveal(config, secret))
 
 
 def _binding(request, state):
@@ -242,7 +254,7 @@ class CallbackView(RequiresPermission, View):
                 request.GET.get(name, "")[:2000] for name in ("error", "error_description")
             )
             raise TokenRefused("no code", reason=oauth_client.classify_refusal(error, description))
-        client = token_store.client_of(config, token_store.reveal(config, item.secret))
+        client = _client(config, item.secret, request.user)
         token = oauth_client.finish_consent(client, consent["kept"], answer)
         is_waiting = self._keep(config, token, consent, item)
         if is_waiting is None:

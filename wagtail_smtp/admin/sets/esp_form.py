@@ -1,6 +1,5 @@
 """The transport part of a set's form, with the fields of each email provider."""
 
-import json
 from types import new_class
 from typing import Any
 
@@ -16,22 +15,16 @@ from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.forms import WagtailAdminModelForm
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
 
-from wagtail_smtp.admin.base import SecretField
+from wagtail_smtp.admin.sets.secret_field import ReferableField
 from wagtail_smtp.conf import conf
+from wagtail_smtp.config.validation import HEADER_VALUE
 from wagtail_smtp.transports.esp import catalog
-from wagtail_smtp.transports.esp.catalog import INSTALL, PROVIDERS, field_name
+from wagtail_smtp.transports.esp.catalog import INSTALL, PROVIDERS, SELF_HOSTED, field_name
 
 SMTP = "smtp"
 #: On a panel: the transports that it is shown for, separated by spaces.
 FOR = "data-wsmtp-for"
 FOR_SMTP = {FOR: SMTP}
-#: Email providers that can be self-hosted, perhaps with a certificate of a private authority.
-SELF_HOSTED = tuple(
-    esp.slug
-    for esp in PROVIDERS.values()
-    if any(option.kind == "url" and not option.choices for option in esp.options)
-)
-
 #: Values of the SMTP fields of a set that sends through an email provider.
 _UNUSED_SMTP = {
     "host": "",
@@ -45,7 +38,7 @@ _UNUSED_SMTP = {
 }
 
 
-def _key_fields(slug):
+def key_fields(slug):
     """The form's fields for an email provider's keys, by the option's name."""
     return {o.name: field_name(slug, o.name) for o in PROVIDERS[slug].options if o.is_secret}
 
@@ -60,7 +53,7 @@ def _field(option):
         return forms.ChoiceField(choices=option.choices, initial=option.default, **common)
     if not option.is_secret:
         return forms.CharField(max_length=255, **common)
-    return SecretField(
+    return ReferableField(
         label=label,
         help_text=format_lazy(
             "{} {}",
@@ -73,7 +66,7 @@ def _field(option):
         # Keys are sent in HTTP headers.
         validators=[
             RegexValidator(
-                r"\A[!-~]+\Z",
+                HEADER_VALUE,
                 gettext_lazy("Enter the key without spaces or accented letters."),
             )
         ],
@@ -87,7 +80,7 @@ _OPTION_FIELDS = {
     for option in esp.options
 }
 #: Form fields for keys.
-SECRET_FIELDS = tuple(name for slug in PROVIDERS for name in _key_fields(slug).values())
+SECRET_FIELDS = tuple(name for slug in PROVIDERS for name in key_fields(slug).values())
 # A form class as in the documentation of Django's forms, except that the fields come from a table.
 _OptionsForm: Any = new_class(
     "_OptionsForm", (forms.Form,), {}, lambda body: body.update(_OPTION_FIELDS)
@@ -188,17 +181,6 @@ class ESPForm(_OptionsForm, WagtailAdminModelForm):
         for problem in catalog.problems(self.instance.frozen(())):
             if problem.field not in self.errors:
                 self.add_error(problem.field, str(problem.message))
-
-    def key_fields(self):
-        """The fields for the chosen email provider's keys."""
-        return list(_key_fields(self.cleaned_data["transport"]).values())
-
-    @sensitive_variables()
-    def typed_keys(self):
-        """The typed keys as they are stored; empty if any is missing."""
-        fields = _key_fields(self.cleaned_data["transport"])
-        keys = {option: self.cleaned_data.get(field) for option, field in fields.items()}
-        return json.dumps(keys) if all(keys.values()) else ""
 
 
 def _help(esp):

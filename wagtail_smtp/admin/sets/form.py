@@ -7,34 +7,46 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.utils.formats import date_format
-from django.utils.text import capfirst
+from django.utils.text import capfirst, format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.log_actions import registry
 
-from wagtail_smtp.admin.base import SecretField, static_file
+from wagtail_smtp.admin.base import static_file
 from wagtail_smtp.admin.labels import category_label, local_time
 from wagtail_smtp.admin.sets import esp_form, oauth_form
 from wagtail_smtp.admin.sets.esp_form import SMTP
+from wagtail_smtp.admin.sets.locks import CategoryChoices, lock_all, redirect_note
+from wagtail_smtp.admin.sets.secret_field import ReferableField
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config import crypto
+from wagtail_smtp.config.oauth import OAuth
+from wagtail_smtp.config.references import PASSWORD, Reference, SecretContent
 from wagtail_smtp.config.values import EXTENSIONS, ReportEmail
+from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.exceptions import SecretError
-from wagtail_smtp.live import consents
+from wagtail_smtp.live import consents, set_secrets
 from wagtail_smtp.live.publish import revoke
 from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.smtp.presets import PRESETS
 
 Authentication = SettingsSet.Authentication
+_REDIRECT_HELP = gettext_lazy(
+    "For testing: email goes to the report emails instead of its real recipients. The first set of "
+    "the list redirects all email; a set further down redirects only what is sent through it. "
+    "Links in the messages still work."
+)
 _KEY_UNUSABLE = gettext_lazy(
     "The saved key can't be read, or belongs to another email provider, account or address. Enter "
     "it again."
 )
-#: Fields whose values must not appear in error reports.
-SECRET_FIELDS = ("password", *esp_form.SECRET_FIELDS, *oauth_form.SECRET_FIELDS)
+#: Posted fields whose values must not appear in error reports.
+_SECRETS = ("password", *esp_form.SECRET_FIELDS, *oauth_form.SECRET_FIELDS)
+#: A secret may also be typed where the name of its variable belongs.
+SECRET_FIELDS = (*_SECRETS, *(f"{name}_name" for name in _SECRETS))
 #: The fields of default credentials; the project's settings contain the values.
 _STANDARD = ("host", "port", "encryption", "ca_certificates", "username")
 
@@ -51,7 +63,7 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             "Fills in the host, port and encryption. Then enter your own username and password."
         ),
     )
-    password = SecretField(
+    password = ReferableField(
         label=gettext_lazy("Password"),
         strip=False,
         help_text=gettext_lazy(
@@ -70,7 +82,7 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
     categories = forms.MultipleChoiceField(
         label=gettext_lazy("Categories"),
         required=False,
-        widget=forms.CheckboxSelectMultiple,
+        widget=CategoryChoices,
         help_text=SettingsSet._meta.get_field("categories").help_text,
     )
     ignored_extensions = forms.MultipleChoiceField(
@@ -97,16 +109,21 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         )
         self._offer_default_credentials()
         self.show_oauth()
+        self._show_references()
+        self.fields["redirect"].help_text = format_lazy("{} {}", _REDIRECT_HELP, redirect_note())
         # The largest value that the column stores on every database.
         self.fields["max_size"].validators.append(MaxValueValidator(32767))
         is_smtp = self.instance.transport == SMTP
         has_any = self.instance.secret_id is not None or consents.has_any(self.instance.key)
         if not (is_smtp and has_any):
             del self.fields["remove_password"]
+            self.fields["password"].help_text = _("It is stored encrypted, and never shown again.")
         is_default = self.data.get("authentication") == Authentication.DEFAULT
         if is_default and self.fields["authentication"].valid_value(Authentication.DEFAULT):
             # Locked fields are not posted.
             self.fields["port"].required = self.fields["encryption"].required = False
+        if manager(self.instance):
+            lock_all(self)
 
     def _offer_default_credentials(self):
         server = standard.server()
@@ -122,6 +139,18 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             field.choices = [
                 choice for choice in field.choices if choice[0] != Authentication.DEFAULT
             ]
+
+    def _show_references(self):
+        """Show where the saved secret is read from."""
+        secret = _saved_secret(self.instance)
+        fields = _saved_fields(self.instance)
+        for name, reference in (secret.references if secret else {}).items():
+            if name in fields:
+                self.initial[fields[name]] = Reference.of(reference)
+                self.fields[fields[name]].help_text = _(
+                    "The value is not stored here. For another server or login, use another "
+                    "variable or file."
+                )
 
     @sensitive_variables()
     def full_clean(self):
@@ -190,33 +219,53 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         return dict.fromkeys(names)
 
     def _secret_fields(self):
-        """The fields for the secret that the chosen transport and login use."""
+        """The fields for the secret that the chosen transport and login use, by the value's name.
+
+        The names are those of :class:`~wagtail_smtp.config.references.SecretContent`.
+        """
         if self.uses_esp:
-            return self.key_fields()
+            return esp_form.key_fields(self.cleaned_data["transport"])
         authentication = self.cleaned_data.get("authentication")
         if authentication == Authentication.OAUTH2:
-            return [self.oauth_secret_field()]
-        return ["password"] if authentication == Authentication.PASSWORD else []
+            return {PASSWORD: oauth_form.secret_field(OAuth.of(self.instance.oauth))}
+        return {PASSWORD: "password"} if authentication == Authentication.PASSWORD else {}
 
     @sensitive_variables()
     def _check_secret(self):
         """Require a secret, unless the saved one was entered for the same server and login."""
         fields = self._secret_fields()
-        missing = [name for name in fields if not self.cleaned_data.get(name)]
+        self._check_references(fields)
+        missing = {name: key for name, key in fields.items() if not self.cleaned_data.get(key)}
         if not missing or self.removes_secret:
             return
         stored = self._stored_secret()
         is_incomplete = len(missing) < len(fields)
-        if stored is None or is_incomplete:
+        # Without it, the saved variable or file would stay, although “Stored here” is chosen.
+        replaces_reference = stored is not None and not missing.keys().isdisjoint(stored.references)
+        if replaces_reference:
+            self._ask_for(missing.values())
+        elif stored is None or is_incomplete:
             # A saved set without a password can still be edited, but not made live.
             is_due = self.instance.pk is None or self._has_other_kind() or is_incomplete
             if is_due and (self.uses_esp or self.oauth_needs_secret()):
-                self._ask_for(missing)
+                self._ask_for(missing.values())
+        else:
+            try:
+                stored.reveal(self.instance.frozen(()).binding())
+            except SecretError as error:
+                self._ask_for(missing.values(), error)
+
+    @sensitive_variables()
+    def _check_references(self, fields):
+        """Refuse a variable or file that belongs to another destination."""
+        if self.errors or self.typed_secret() is None:
             return
-        try:
-            stored.reveal(self.instance.frozen(()).binding())
-        except SecretError as error:
-            self._ask_for(missing, error)
+        for name, key in fields.items():
+            reference = self.cleaned_data[key]
+            if isinstance(reference, Reference):
+                item, references = self.instance.frozen(()), {name: str(reference)}
+                if refusal := set_secrets.refusal(item, references, self.for_user):
+                    self.add_error(key, refusal)
 
     def _ask_for(self, fields, error=None):
         """Add an error to empty fields; ``error`` says why the saved secret can't be used."""
@@ -245,10 +294,9 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
 
     def _stored_secret(self):
         """The saved secret, or None if there is none of the kind that is needed."""
-        if self.instance.secret_id is None or self._has_other_kind():
+        if self._has_other_kind():
             return None
-        # Not through the foreign key, which may read from a replica.
-        return Secret.objects.filter(pk=self.instance.secret_id).first()
+        return _saved_secret(self.instance)
 
     @sensitive_variables()
     def typed(self):
@@ -259,16 +307,33 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         reports = [form.cleaned_data for form in self._enabled_report_emails()]
         reports.sort(key=lambda values: values.get("ORDER") or 0)
         item = self.instance.frozen([ReportEmail(values["address"]) for values in reports])
-        if value := self.typed_secret():
-            return item, Secret(ciphertext=crypto.encrypt(value, item.binding()))
+        if content := self.typed_secret():
+            token = crypto.encrypt(content.text, item.binding())
+            return item, Secret(ciphertext=token, references=dict(content.references))
         return item, None if self.removes_secret else self._stored_secret()
 
     @sensitive_variables()
     def typed_secret(self):
-        """Return the typed password, keys or OAuth 2 secret as stored; empty if none was typed."""
-        if self.uses_esp:
-            return self.typed_keys()
-        return "".join(self.cleaned_data.get(name) or "" for name in self._secret_fields())
+        """Return the entered password, keys or OAuth 2 secret, or None if none was entered.
+
+        A reference that is already saved for the same destination wasn't entered.
+        """
+        fields = self._secret_fields()
+        values: dict[str, Any] = {name: self.cleaned_data.get(key) for name, key in fields.items()}
+        if not values or not all(values.values()):
+            return None
+        content = SecretContent.of(values)
+        return None if self._is_saved(content) else content
+
+    @sensitive_variables()
+    def _is_saved(self, content):
+        stored = self._stored_secret()
+        if not content.references or stored is None or stored.references != content.references:
+            return False
+        try:
+            return stored.content(self.instance.frozen(()).binding()) == content
+        except SecretError:
+            return False
 
     @property
     def removes_secret(self):
@@ -280,7 +345,7 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         item = self.instance
         typed, removed = self.typed_secret(), self.removes_secret
         if typed:
-            item.secret = Secret.store(typed, item.frozen(()).binding(), item.key)
+            item.secret = set_secrets.store(item.frozen(()), typed, self.for_user)
             consents.try_again(item.key)
         elif removed or not self._secret_fields() or self._has_other_kind():
             item.secret = None
@@ -303,3 +368,20 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         if self.formsets["report_emails"].has_changed():
             labels.append(_("Report emails"))
         return labels
+
+
+def _saved_secret(item):
+    """The secret of a saved set, or None."""
+    if item.secret_id is None:
+        return None
+    # Not through the foreign key, which may read from a replica.
+    return Secret.objects.filter(pk=item.secret_id).first()
+
+
+def _saved_fields(item):
+    """The fields for the saved secret, by the value's name."""
+    if item.transport != SMTP:
+        return esp_form.key_fields(item.transport)
+    if item.authentication == Authentication.OAUTH2:
+        return {PASSWORD: oauth_form.secret_field(OAuth.of(item.oauth))}
+    return {PASSWORD: "password"}

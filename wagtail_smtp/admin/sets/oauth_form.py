@@ -3,42 +3,23 @@
 import json
 from dataclasses import asdict
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from django import forms
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 from wagtail.admin.panels import FieldPanel, MultiFieldPanel
+from wagtail.admin.widgets import AdminDateInput
 
-from wagtail_smtp.admin.base import SecretField
 from wagtail_smtp.admin.sets.consent import ConsentPanel
-from wagtail_smtp.config.oauth import CHOICES, FLOWS, LABELS, OAuth
+from wagtail_smtp.admin.sets.secret_field import ReferableField, SecretTextarea
+from wagtail_smtp.config.oauth import CHOICES, FLOWS, LABELS, OAuth, service_account
+from wagtail_smtp.config.references import Reference
 from wagtail_smtp.models import SettingsSet
 
 #: On a panel: the kinds of authentication that it is shown for, separated by spaces.
 LOGIN = "data-wsmtp-login"
 #: Posted fields that must not appear in error reports.
 SECRET_FIELDS = ("oauth_client_secret", "oauth_service_account")
-
-#: The only token addresses accepted in a Google key.
-_GOOGLE_TOKEN_URLS = frozenset(
-    {
-        "https://oauth2.googleapis.com/token",
-        "https://accounts.google.com/o/oauth2/token",
-        "https://www.googleapis.com/oauth2/v4/token",
-    }
-)
-#: The parts of a Google key that are stored.
-_KEPT = ("type", "project_id", "private_key_id", "private_key", "client_email", "client_id")
-
-
-class WriteOnlyTextarea(forms.Textarea):
-    """Never renders its value, not even after an error elsewhere in the form."""
-
-    def format_value(self, value):
-        return ""
 
 
 class OAuthFields(forms.Form):
@@ -67,18 +48,26 @@ class OAuthFields(forms.Form):
         max_length=255,
         help_text=gettext_lazy("Microsoft calls it “Application (client) ID”."),
     )
-    oauth_client_secret = SecretField(
+    oauth_client_secret = ReferableField(
         label=gettext_lazy("Client secret"),
         help_text=gettext_lazy(
             "The secret's value, not its ID. Leave empty to keep the saved one, which is never "
             "shown. If you change the server, the username or a field above, enter it again."
         ),
     )
-    oauth_service_account = forms.CharField(
-        label=gettext_lazy("Service account key"),
+    oauth_secret_expires_on = forms.DateField(
+        label=LABELS["secret_expires_on"],
         required=False,
+        widget=AdminDateInput,
+        help_text=gettext_lazy(
+            "Optional. An alert reminds you 30 days, a week and a day before. Microsoft shows the "
+            "date next to the secret."
+        ),
+    )
+    oauth_service_account = ReferableField(
+        label=gettext_lazy("Service account key"),
         max_length=20_000,
-        widget=WriteOnlyTextarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
+        widget=SecretTextarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
         help_text=gettext_lazy(
             "Paste the whole JSON file that you downloaded from Google. Leave empty to keep the "
             "saved key, which is never shown."
@@ -115,9 +104,14 @@ class OAuthFields(forms.Form):
 
     @sensitive_variables()
     def clean_oauth_service_account(self):
-        """Return the checked key as stored; empty if none was typed."""
-        typed = self.cleaned_data["oauth_service_account"]
-        return service_account(typed) if typed else ""
+        """Return a typed key as it is stored; a reference or an empty value unchanged."""
+        entered = self.cleaned_data["oauth_service_account"]
+        if not entered or isinstance(entered, Reference):
+            return entered
+        try:
+            return service_account(entered)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
     def unused_oauth(self, cleaned):
         """The fields that are hidden because the chosen options don't use them."""
@@ -129,56 +123,24 @@ class OAuthFields(forms.Form):
             return set()
         settings = OAuth(*chosen)
         used = {f"oauth_{name}" for name in ("provider", "flow", *settings.used())}
-        return every - used - {_secret_field(settings)}
+        return every - used - {secret_field(settings)}
 
     def oauth_values(self, cleaned):
         """The typed values for ``SettingsSet.oauth``."""
         if cleaned.get("authentication") != "oauth2":
             return {}
-        typed = {name: cleaned.get(f"oauth_{name}") or "" for name in OAuth.__slots__}
+        typed = {name: str(cleaned.get(f"oauth_{name}") or "") for name in OAuth.__slots__}
         return OAuth(**typed).as_dict()
-
-    def oauth_secret_field(self):
-        """The field for the secret that the chosen login method uses."""
-        return _secret_field(OAuth.of(self.instance.oauth))
 
     def oauth_needs_secret(self):
         """Whether a login needs a secret; only a public client with a consent doesn't."""
         return not self.instance.oauth or OAuth.of(self.instance.oauth).needs_secret
 
 
-def _secret_field(settings):
+def secret_field(settings):
+    """The field for the secret that a login method uses."""
     is_account = settings.flow == "service_account"
     return "oauth_service_account" if is_account else "oauth_client_secret"
-
-
-@sensitive_variables()
-def service_account(text: str) -> str:
-    """Return the parts of a service account key that are stored.
-
-    Raises:
-        ValidationError: it is not such a key. The message never quotes it.
-    """
-    try:
-        key = json.loads(text)
-        values = {name: str(key[name]) for name in _KEPT if name in key}
-        load_pem_private_key(values["private_key"].encode(), password=None)
-        is_whole = key["type"] == "service_account" and bool(values["client_email"])
-        where, universe = key.get("token_uri"), key.get("universe_domain", "googleapis.com")
-    except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm):
-        is_whole, where, universe = False, None, ""
-    if not is_whole:
-        raise ValidationError(
-            _(
-                "This is not a service account key. Paste the whole JSON file that you downloaded "
-                "from Google."
-            )
-        ) from None
-    if where not in _GOOGLE_TOKEN_URLS or universe != "googleapis.com":
-        raise ValidationError(
-            _("The token address in this key is not Google's. Download the key from Google again.")
-        )
-    return json.dumps(values)
 
 
 def _only(name: str, *when: str):
@@ -194,6 +156,7 @@ OAUTH_PANEL = MultiFieldPanel(
         _only("tenant", "microsoft"),
         _only("client_id", "microsoft", "other", "google-consent"),
         _only("client_secret", "microsoft", "other", "google-consent"),
+        _only("secret_expires_on", "microsoft", "other", "google-consent"),
         _only("service_account", "google-service_account"),
         _only("authorize_url", "other-consent"),
         _only("token_url", "other"),

@@ -6,20 +6,32 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import DELIVERY, LOG, PUT_FIRST, RELOAD, SETS, cached
 from wagtail_smtp.admin.delivery.failures import LAST_DAY, of_sets
 from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.admin.sets.managed import may_be_first
 from wagtail_smtp.conf import conf
-from wagtail_smtp.config.values import Configuration
+from wagtail_smtp.config.values import Configuration, Problem
 from wagtail_smtp.delivery import explain
 from wagtail_smtp.delivery.explain import is_used, redirecting
 from wagtail_smtp.exceptions import ReloadRefused
+from wagtail_smtp.live import environments
 from wagtail_smtp.live.diff import UNNAMED, every_category
 from wagtail_smtp.live.publish import Preview, preview
 from wagtail_smtp.models import SettingsSet
 from wagtail_smtp.transports.esp.catalog import label
+
+#: What the listing says about a secret that can't be used, by its kind.
+_SECRETS = {
+    "stored": gettext_lazy("Secret unreadable"),
+    "env": gettext_lazy("Variable unreadable"),
+    "file": gettext_lazy("File unreadable"),
+    "elsewhere": gettext_lazy("Secret of another server"),
+    "missing": gettext_lazy("Secret missing"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,25 @@ class Overview:
         return self.plan.before if self.plan else Configuration()
 
     @property
+    def held_from(self) -> str:
+        """The environment that the live version comes from, if it is another one."""
+        return self.plan.held_from if self.plan else ""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is sent through the sets for that reason."""
+        return environments.is_holding(self.held_from)
+
+    @property
+    def live_problems(self) -> tuple[Problem, ...]:
+        """The problems that live sets have now, such as a variable that is missing here."""
+        if self.plan is None:
+            return ()
+        changed = {change.name for change in self.plan.changes}
+        names = {item.name for item in self.live.sets} - changed
+        return tuple(each for each in self.plan.problems if each.set_name in names)
+
+    @property
     def waiting(self) -> int:
         """How many changes are not live yet."""
         return len(self.plan.changes) if self.plan else 0
@@ -90,6 +121,8 @@ class Overview:
 
     def is_carrying(self, item: SettingsSet) -> bool:
         """Whether live email is sent through the set, or may be."""
+        if self.is_held:
+            return False
         config = self.live.by_key().get(str(item.key))
         return config is not None and is_used(self.live, config)
 
@@ -129,10 +162,11 @@ class Overview:
         """What a reload would change about the set; empty if nothing."""
         if self.plan is None:
             return ""
-        problems = {p.field for p in self.plan.problems if p.set_name == item.name}
-        if "password" in problems:
-            return _("Secret unreadable")
-        if "oauth_consent" in problems:
+        problems = [problem for problem in self.plan.problems if problem.set_name == item.name]
+        for problem in problems:
+            if problem.secret:
+                return str(_SECRETS[problem.secret])
+        if any(problem.field == "oauth_consent" for problem in problems):
             return _("Consent missing")
         kinds = {change.key: change.kind for change in self.plan.changes}
         return {
@@ -181,13 +215,21 @@ class Notice:
     url: str = ""
 
 
-def notices(configuration: Configuration, user, *, saved: Configuration | None = None, key=""):
+def notices(
+    configuration: Configuration,
+    user,
+    *,
+    saved: Configuration | None = None,
+    key="",
+    is_held=False,
+):
     """Return the notices of a configuration, with the links that ``user`` may follow.
 
     Args:
         saved: the saved sets, if ``configuration`` is something else. A notice that doesn't apply
             to them only needs a reload.
         key: of the only set to return notices of.
+        is_held: whether email is held, so that nothing is sent before a reload.
     """
     unfixed = explain.notices(configuration if saved is None else saved)
     found = [
@@ -195,12 +237,15 @@ def notices(configuration: Configuration, user, *, saved: Configuration | None =
     ]
     pks = {}
     if found and user.has_perm(permissions.CHANGE_SETS):
-        pks = {str(k): pk for k, pk in SettingsSet.objects.values_list("key", "pk")}
-    return [_notice(each, pks.get(each.key), user, each not in unfixed) for each in found]
+        pks = {str(item.key): item.pk for item in SettingsSet.objects.all() if may_be_first(item)}
+    return [
+        _notice(each, each.text(category_label, is_held=is_held), pks.get(each.key), user,
+                each not in unfixed)
+        for each in found
+    ]  # fmt: skip
 
 
-def _notice(notice: explain.Notice, pk, user, is_fixed: bool) -> Notice:
-    text = notice.text(category_label)
+def _notice(notice: explain.Notice, text: str, pk, user, is_fixed: bool) -> Notice:
     status = "critical" if notice.kind == "redirect" else "warning"
     if is_fixed and user.has_perm(permissions.RELOAD):
         return Notice(text, status, "reload", url=reverse(RELOAD))

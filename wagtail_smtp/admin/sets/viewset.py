@@ -12,7 +12,6 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views import View
 from django.views.decorators.debug import sensitive_post_parameters
 from wagtail.admin import messages
-from wagtail.admin.panels import FieldPanel, FieldRowPanel, InlinePanel, MultiFieldPanel, ObjectList
 from wagtail.admin.ui.components import MediaContainer
 from wagtail.admin.ui.tables import Column, StatusTagColumn
 from wagtail.admin.utils import get_valid_next_url_from_request
@@ -34,14 +33,20 @@ from wagtail_smtp.admin.base import (
 )
 from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.admin.connection_check.views import OffersTests, check_buttons
-from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
 from wagtail_smtp.admin.sets import overview as sets_overview
 from wagtail_smtp.admin.sets.consent import token_notices
-from wagtail_smtp.admin.sets.esp_form import ESP_PANEL, FOR, FOR_SMTP, SELF_HOSTED, SMTP
-from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
-from wagtail_smtp.admin.sets.oauth_form import LOGIN, OAUTH_PANEL
+from wagtail_smtp.admin.sets.form import SECRET_FIELDS
+from wagtail_smtp.admin.sets.locks import managed_text
+from wagtail_smtp.admin.sets.managed import (
+    ManagedColumn,
+    ManagedOrder,
+    ManagedOrderingColumn,
+    check_order,
+    may_be_first,
+)
 from wagtail_smtp.admin.sets.overview import Overview, notices
-from wagtail_smtp.admin.sets.webhook import TrackingPanel
+from wagtail_smtp.admin.sets.panels import EDIT_HANDLER
+from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.db.retry import in_transaction
 from wagtail_smtp.live.publish import free_name, revoke
@@ -84,6 +89,17 @@ class LockedPost(WagtailView):
         return super().post(request, *args, **kwargs)
 
 
+class NotManaged(WagtailView):
+    """View mixin: a set that a file manages can't be changed."""
+
+    def post(self, request, *args, **kwargs):
+        # Not the object, which a file may have begun to manage while this waited for the lock.
+        if text := managed_text(get_object_or_404(SettingsSet, pk=self.object.pk)):
+            messages.error(request, text)
+            return HttpResponseRedirect(reverse(SETS))
+        return super().post(request, *args, **kwargs)
+
+
 class SetFormView(LockedPost, OffersTests):
     """View mixin of the form's pages: the change is saved but not live, and the message says so."""
 
@@ -96,7 +112,8 @@ class SetFormView(LockedPost, OffersTests):
 
     def get_success_message(self, instance=None):
         text = _(
-            "“%(name)s” saved. It is not live yet: email is still sent with the previous settings."
+            "“%(name)s” saved. It is not live yet: nothing changes until someone reloads the "
+            "application."
         ) % {"name": instance or self.object}
         if not self.request.user.has_perm(permissions.RELOAD):
             names = permissions.names_of_those_who_may(permissions.RELOAD)
@@ -141,8 +158,14 @@ class CopyView(SetFormView, snippets.CopyView):
         return copied
 
 
-class EditView(SetFormView, snippets.EditView):
-    """Edit a set."""
+class EditView(SetFormView, NotManaged, snippets.EditView):
+    """Edit a set, or show one that a file manages."""
+
+    #: Wagtail's word for a page that only shows an object.
+    locked_title = gettext_lazy("Inspect")
+
+    def get_page_title(self):
+        return self.locked_title if manager(self.object) else super().get_page_title()
 
     def get_side_panels(self):
         return MediaContainer(
@@ -156,13 +179,23 @@ class EditView(SetFormView, snippets.EditView):
             ]
         )
 
+    @property
+    def can_delete(self):
+        return super().can_delete and not manager(self.object)
+
     def get_context_data(self, **kwargs):
         # The stored set: after a validation error, the form's instance contains what was typed.
-        shown = notices(draft_configuration(), self.request.user, key=str(self.object.key))
-        return super().get_context_data(**kwargs) | {"notices": shown}
+        shown = notices(
+            draft_configuration(),
+            self.request.user,
+            key=str(self.object.key),
+            is_held=self.is_held,
+        )
+        managed = managed_text(self.object)
+        return super().get_context_data(**kwargs) | {"notices": shown, "managed": managed}
 
 
-class DeleteView(LockedPost, snippets.DeleteView):
+class DeleteView(LockedPost, NotManaged, snippets.DeleteView):
     """Delete a set. If it is live, it stays live until the next reload, and the page says so."""
 
     @property
@@ -185,12 +218,18 @@ class DeleteView(LockedPost, snippets.DeleteView):
 
 @in_transaction
 def move(pk, position):
-    """Move a set to a position, or to the end if the position doesn't exist; return the set."""
+    """Move a set to a position, or to the end if the position doesn't exist; return the set.
+
+    Raises:
+        ManagedOrder: the project's settings file decides otherwise.
+    """
     DeliverySettings.lock()
     item = get_object_or_404(SettingsSet, pk=pk)
-    others = list(SettingsSet.objects.exclude(pk=item.pk).order_by("sort_order", "pk"))
-    others.insert(position if 0 <= position <= len(others) else len(others), item)
-    for number, row in enumerate(others):
+    before = list(SettingsSet.objects.order_by("sort_order", "pk"))
+    after = [row for row in before if row.pk != item.pk]
+    after.insert(position if 0 <= position <= len(after) else len(after), item)
+    check_order(before, after)
+    for number, row in enumerate(after):
         SettingsSet.objects.filter(pk=row.pk).update(sort_order=number)
     log(instance=item, action="wagtail_smtp.reorder")
     return item
@@ -204,7 +243,10 @@ class ReorderView(snippets.ReorderView):
             position = int(self.request.GET.get("position", ""))
         except ValueError:
             position = -1
-        move(unquote(str(kwargs["pk"])), position)
+        try:
+            move(unquote(str(kwargs["pk"])), position)
+        except ManagedOrder as error:
+            return JsonResponse({"success": False, "error": str(error)}, status=409)
         return JsonResponse({"success": True})
 
 
@@ -214,9 +256,13 @@ class PutFirstView(RequiresPermission, View):
     permission_required = permissions.CHANGE_SETS
 
     def post(self, request, pk):
-        item = move(pk, 0)
-        text = _("“%s” is now first. This is not live yet: email is still sent as before.") % item
-        messages.success(request, text, buttons=reload_buttons(request))
+        try:
+            item = move(pk, 0)
+        except ManagedOrder as error:
+            messages.error(request, str(error))
+        else:
+            text = _("“%s” is now first. Nothing changes until someone reloads the application.")
+            messages.success(request, text % item, buttons=reload_buttons(request))
         back = get_valid_next_url_from_request(request) or reverse(SETS)
         return HttpResponseRedirect(back)
 
@@ -228,8 +274,8 @@ class RedirectColumn(Column):
 
     def get_cell_context_data(self, instance, parent_context):
         context = super().get_cell_context_data(instance, parent_context)
-        user = context["request"].user
-        if context["value"].first_would_help and user.has_perm(permissions.CHANGE_SETS):
+        may_change = context["request"].user.has_perm(permissions.CHANGE_SETS)
+        if context["value"].first_would_help and may_change and may_be_first(instance):
             context["put_first_url"] = reverse(PUT_FIRST, args=[instance.pk])
             context["csrf_token"] = get_token(context["request"])
         return context
@@ -249,6 +295,8 @@ class IndexView(snippets.IndexView):
     def columns(self):
         # Without Wagtail's checkboxes: sets are deleted one by one.
         overview = self.overview
+        is_any_managed = any(map(manager, SettingsSet.objects.exclude(managed_by="")))
+        managed = [ManagedColumn()] if is_any_managed else []
         return [
             *(column for column in super().columns if column.name == "name"),
             StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
@@ -257,11 +305,31 @@ class IndexView(snippets.IndexView):
             Column("transport", label=_("Send with"), accessor=sets_overview.transport),
             Column("host", label=_("Host"), accessor=sets_overview.host),
             Column("sender", label=_("Sender"), accessor=sets_overview.sender),
+            *managed,
         ]
 
+    def get_table(self, object_list):
+        table = super().get_table(object_list)
+        if "ordering" in table.columns:
+            table.columns["ordering"] = ManagedOrderingColumn(
+                "ordering", width="80px", sort_key=self.sort_order_field
+            )
+        return table
+
+    def get_delete_url(self, instance):
+        return None if manager(instance) else super().get_delete_url(instance)
+
     def get_list_more_buttons(self, instance):
+        buttons = super().get_list_more_buttons(instance)
+        for button in buttons:
+            if manager(instance) and button.url == self.get_edit_url(instance):
+                # The form is locked.
+                button.label, button.icon_name = EditView.locked_title, "info-circle"
         # After Edit (10), before Copy (20) and Delete (30).
-        return [*super().get_list_more_buttons(instance), *check_buttons(instance, self.request)]
+        return [*buttons, *self._check_buttons(instance)]
+
+    def _check_buttons(self, instance):
+        return check_buttons(instance, self.request, is_held=self.overview.is_held)
 
     @cached_property
     def header_buttons(self):
@@ -269,6 +337,8 @@ class IndexView(snippets.IndexView):
         if self.request.user.has_perm(permissions.RELOAD):
             url = reverse(RELOAD)
             buttons.append(HeaderButton(_("Reload application"), url=url, icon_name="rotate"))
+        for button in buttons:
+            button.classname += " wsmtp-short"
         return buttons
 
     def get_context_data(self, *args, **kwargs):
@@ -280,7 +350,7 @@ class IndexView(snippets.IndexView):
         empty = _("Email is sent by standard delivery (%s). Add a settings set to change that.")
         return super().get_context_data(*args, **kwargs) | {
             "notice": waiting % overview.waiting if overview.waiting else "",
-            "notices": notices(saved, user),
+            "notices": notices(saved, user, is_held=overview.is_held),
             "may_reload": user.has_perm(permissions.RELOAD),
             "deleted_but_live": overview.deleted_but_live,
             "refusal": overview.refusal,
@@ -288,94 +358,6 @@ class IndexView(snippets.IndexView):
             "may_add": user.has_perm(permissions.ADD_SETS),
             "empty_text": empty % standard.description(),
         }
-
-
-class RequiredPanel(FieldPanel):
-    """Mark a field as required, although the form doesn't require it while it is hidden."""
-
-    class BoundPanel(FieldPanel.BoundPanel):
-        def is_required(self):
-            return True
-
-
-REDIRECT_HELP = gettext_lazy(
-    "For testing: email goes to the report emails instead of its real recipients. The first set of "
-    "the list redirects all email; a set further down redirects only what is sent through it. "
-    "Links in the messages still work."
-)
-EDIT_HANDLER = ObjectList(
-    [
-        FieldPanel("name"),
-        FieldPanel("enabled"),
-        MultiFieldPanel(
-            [
-                FieldPanel("transport"),
-                FieldPanel("preset", attrs=FOR_SMTP),
-                RequiredPanel("host", attrs=FOR_SMTP),
-                FieldRowPanel(
-                    [
-                        FieldPanel("port", attrs=FOR_SMTP),
-                        FieldPanel("encryption", attrs=FOR_SMTP),
-                        FieldPanel("timeout"),
-                    ]
-                ),
-            ],
-            heading=gettext_lazy("Server"),
-        ),
-        ESP_PANEL,
-        MultiFieldPanel(
-            [
-                FieldPanel("authentication"),
-                RequiredPanel("username", attrs={LOGIN: "password default oauth2"}),
-                FieldPanel("password", attrs={LOGIN: "password default"}),
-                FieldPanel("remove_password"),
-            ],
-            heading=gettext_lazy("Credentials"),
-            attrs=FOR_SMTP,
-        ),
-        OAUTH_PANEL,
-        MultiFieldPanel(
-            [
-                FieldPanel("sender_name"),
-                FieldPanel("sender_address"),
-                FieldPanel("always_use_sender"),
-            ],
-            heading=gettext_lazy("Sender"),
-        ),
-        MultiFieldPanel(
-            [
-                FieldPanel("redirect", help_text=REDIRECT_HELP),
-                InlinePanel("report_emails", label=gettext_lazy("Report email")),
-            ],
-            heading=gettext_lazy("Redirection"),
-        ),
-        MultiFieldPanel(
-            [FieldPanel("categories"), FieldPanel("backup")],
-            heading=gettext_lazy("Routing"),
-        ),
-        MultiFieldPanel(
-            [
-                FieldPanel("ca_certificates", attrs={FOR: " ".join((SMTP, *SELF_HOSTED))}),
-                FieldPanel("ehlo_name", attrs=FOR_SMTP),
-                FieldPanel("ignored_extensions", attrs=FOR_SMTP),
-                FieldPanel("bounce_address", attrs=FOR_SMTP),
-                FieldPanel("max_size"),
-                FieldPanel("notify_user", widget=NotifyUserViewSet().widget_class),
-            ],
-            heading=gettext_lazy("More settings"),
-            classname="collapsed",
-        ),
-        TrackingPanel(
-            heading=gettext_lazy("Delivery tracking"),
-            help_text=gettext_lazy(
-                "The email provider can tell this site whether a message was delivered or bounced. "
-                "The delivery log shows it on the message's entry."
-            ),
-        ),
-    ],
-    base_form_class=SettingsSetForm,
-    attrs={"data-controller": "wsmtp-set-form"},
-)
 
 
 class SettingsSetViewSet(RequiresTables, snippets.SnippetViewSet):

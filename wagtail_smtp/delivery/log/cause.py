@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from wagtail_smtp.causes import explain
 from wagtail_smtp.causes.base import Failure
@@ -78,4 +79,5 @@ def _failure(error: Exception, candidate: SettingsSetConfig) -> Failure:
     server = standard.server()
     if server is None:
         return Failure.of(error, "", 0, "")
-    return Failure.of(error, server.host, server.port, server.encryption)
+    failure = Failure.of(error, server.host, server.port, server.encryption)
+    return replace(failure, is_configured=server.is_configured)

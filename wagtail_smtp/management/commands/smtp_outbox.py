@@ -1,19 +1,25 @@
-"""manage.py smtp_outbox: show the outbox. With --work, deliver it."""
+"""manage.py smtp_outbox: show the outbox, deliver it, or decide about held messages."""
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
-from django.db.models import Count, Min
+from django.db.models import Min, QuerySet
 
+from wagtail_smtp.conf import ENVIRONMENT_VARIABLE, conf
+from wagtail_smtp.diagnostics.status import outbox
+from wagtail_smtp.live import current, environments
 from wagtail_smtp.management import EmailCommand
 from wagtail_smtp.models import OutboxMessage
+from wagtail_smtp.outbox import held
 from wagtail_smtp.outbox import processes as worker_processes
 from wagtail_smtp.outbox.claims import rows
 from wagtail_smtp.outbox.processes import Supervisor
-from wagtail_smtp.outbox.worker import WorkerPool
+from wagtail_smtp.outbox.worker import WorkerPool, is_held
 
 #: Maximum number of processes by default: each needs database connections and memory.
 _MAX_PROCESSES = 8
@@ -23,11 +29,12 @@ _MESSAGES = 4
 
 
 class Command(EmailCommand):
-    """Show the outbox, or run a worker."""
+    """Show the outbox, run a worker, or release or delete held messages."""
 
     help = (
         "Show the messages in the outbox. With --work, run a worker that delivers them until it is "
-        "stopped by a signal."
+        "stopped by a signal. Messages that came with a copied database are held until you release "
+        "or delete them."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,6 +42,15 @@ class Command(EmailCommand):
         group.add_argument("--work", action="store_true", help="Deliver messages until stopped.")
         group.add_argument(
             "--once", action="store_true", help="Deliver the messages that are due now, then stop."
+        )
+        group.add_argument(
+            "--release-held",
+            action="store_true",
+            help="Send the held messages from here, except security messages.",
+        )
+        group.add_argument("--delete-held", action="store_true", help="Delete the held messages.")
+        parser.add_argument(
+            "--yes", action="store_true", help="Release or delete without asking, for scripts."
         )
         parser.add_argument(
             "--processes",
@@ -53,18 +69,17 @@ class Command(EmailCommand):
             f"{_MESSAGES}, divided among the processes.",
         )
 
-    def handle(
-        self,
-        *args: Any,
-        work: bool,
-        once: bool,
-        processes: int | None,
-        threads: int | None,
-        **options: Any,
-    ) -> None:
-        if not (work or once):
+    def handle(self, *args: Any, work: bool, once: bool, **options: Any) -> None:
+        if work or once:
+            self._work(options["processes"], options["threads"], once=once)
+        elif options["release_held"]:
+            self._decide("release", held.can_be_released(), held.release_all, options["yes"])
+        elif options["delete_held"]:
+            self._decide("delete", held.rows(), held.delete_all, options["yes"])
+        else:
             self._show()
-            return
+
+    def _work(self, processes: int | None, threads: int | None, *, once: bool) -> None:
         if processes is None:
             processes = min(_cores(), _MAX_PROCESSES) if worker_processes.are_safe() else 1
         if not worker_processes.are_possible():
@@ -75,10 +90,17 @@ class Command(EmailCommand):
         try:
             if once:
                 self.stdout.write(f"Messages processed: {pool.drain()}")
+                self._warn_if_held()
             else:
+                self._warn_if_held()
                 pool.work()
         except ChildProcessError as error:
             raise CommandError(str(error)) from error
+
+    def _warn_if_held(self) -> None:
+        if is_held():
+            text = environments.held_text(current().held_from)
+            self.stdout.write(self.style.WARNING(text))
 
     def _single(self, threads: int) -> WorkerPool:
         pool = WorkerPool(threads)
@@ -89,13 +111,41 @@ class Command(EmailCommand):
         return pool
 
     def _show(self) -> None:
-        found = rows().values("state").annotate(count=Count("pk"), due=Min("due_at"))
-        if not found:
+        counts, _overdue = outbox()
+        if not counts:
             self.stdout.write("The outbox is empty.")
-        labels = dict(OutboxMessage.State.choices)
-        for row in found:
-            due = row["due"].isoformat(timespec="seconds")
-            self.stdout.write(f"{labels[row['state']]}: {row['count']}, next due {due}")
+        due = dict(rows().order_by().values_list("state").annotate(Min("due_at")))
+        for state, label in OutboxMessage.State.choices:
+            if number := counts.get(state):
+                when = ""
+                if state != OutboxMessage.State.HELD:
+                    when = f", next due {due[state].isoformat(timespec='seconds')}"
+                self.stdout.write(f"{label}: {number}{when}")
+
+    def _decide(
+        self,
+        verb: str,
+        wanted: "QuerySet[OutboxMessage]",
+        act: Callable[[], int],
+        is_confirmed: bool,
+    ) -> None:
+        """Release or delete the ``wanted`` messages, once that is confirmed."""
+        number = wanted.count()
+        if number and not conf.environment():
+            # It may be a console of the site that queued them.
+            raise CommandError(
+                "The environment of this process has no name, so it can't tell which messages came "
+                f"with a copy. Set {ENVIRONMENT_VARIABLE}."
+            )
+        if not number:
+            self.stdout.write(f"There are no held messages to {verb}.")
+            return
+        if not is_confirmed:
+            if sys.stdin is None or not sys.stdin.isatty():
+                raise CommandError(f"This would {verb} {number} messages. To confirm, add --yes.")
+            if input(f"{verb.capitalize()} {number} held messages? [y/N] ").lower() != "y":
+                raise CommandError("Nothing was changed.")
+        self.stdout.write(self.style.SUCCESS(f"Messages {verb}d: {act()}"))
 
 
 def _cores() -> int:

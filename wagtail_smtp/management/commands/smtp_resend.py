@@ -9,9 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
-from wagtail_smtp import live
 from wagtail_smtp.causes import CAUSES
-from wagtail_smtp.maintenance.resend import ResendSummary, resend_several, select
+from wagtail_smtp.maintenance.resend import ResendSummary, refusal, resend_several, select
 from wagtail_smtp.management import EmailCommand
 from wagtail_smtp.models import LogEntry, SettingsSet
 from wagtail_smtp.models.choices import State
@@ -72,7 +71,8 @@ class Command(EmailCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         states = options["state"] or [State.FAILED]
-        live.current()  # without it, every message would fail
+        if why := refusal():
+            raise CommandError(why)  # every message would fail
         numbers = select(
             since=_since(options["since"]),
             states=states,

@@ -1,13 +1,12 @@
 """manage.py smtp_status: the state of the site's email, for people and for monitoring."""
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
-from wagtail_smtp.diagnostics.status import Status, status
+from wagtail_smtp.diagnostics.status import SetStatus, Status, status
 from wagtail_smtp.management import EmailCommand
 
 _TOKENS = {
@@ -38,7 +37,7 @@ class Command(EmailCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         state = status()
         if options["json"]:
-            self.stdout.write(json.dumps(asdict(state), cls=DjangoJSONEncoder, indent=2))
+            self.stdout.write(json.dumps(state.to_json(), cls=DjangoJSONEncoder, indent=2))
         else:
             self._show(state)
         if state.alarms:
@@ -46,23 +45,17 @@ class Command(EmailCommand):
             raise SystemExit(1)
 
     def _show(self, state: Status) -> None:
+        if state.environment:
+            self.stdout.write(f"Environment: {state.environment}")
         if state.since is None:
             self.stdout.write("No settings are live yet: all email is sent by standard delivery.")
         else:
             since = state.since.isoformat(timespec="seconds")
-            self.stdout.write(f"Version {state.version} has been live since {since}.")
+            where = f" in {state.held_from}" if state.held_from else ""
+            self.stdout.write(f"Version {state.version} has been live{where} since {since}.")
             self.stdout.write(f"Delivery method: {state.method}")
         for position, item in enumerate(state.sets, start=1):
-            only = f", only for {', '.join(item.categories)}" if item.categories else ""
-            backup = ", backup" if item.backup else ""
-            self.stdout.write(f"{position}. {item.name} ({item.server}){only}{backup}")
-            if item.token:
-                self.stdout.write(f"   access token: {_TOKENS[item.token]}")
-            if item.redirects_to:
-                to = ", ".join(item.redirects_to)
-                self.stdout.write(f"   {_REDIRECTS[item.redirect]} {to}")
-            if not item.is_used:
-                self.stdout.write("   not used")
+            self._show_set(position, item)
         self.stdout.write(f"Standard delivery: {state.standard}")
         if state.forced_redirect is not None:
             to = ", ".join(state.forced_redirect) or "no address, so no email is sent"
@@ -83,9 +76,34 @@ class Command(EmailCommand):
             self.stdout.write(self.style.WARNING(f"After the next reload: {notice}"))
         for problem in state.waiting_problems:
             self.stdout.write(self.style.WARNING(f"Can't go live: {problem}"))
+        self._show_drift(state)
         for failed in state.failures[:10]:
             where = f"{failed.state}: entry {failed.entry}"
             reason = failed.reason.removeprefix(f"{failed.via}: ")  # the line already has the name
             self.stdout.write(f"{where}, {failed.via or 'not sent'}: {reason}")
         for alarm in state.alarms:
             self.stdout.write(self.style.ERROR(f"Problem: {alarm}"))
+
+    def _show_set(self, position: int, item: SetStatus) -> None:
+        only = f", only for {', '.join(item.categories)}" if item.categories else ""
+        backup = ", backup" if item.backup else ""
+        self.stdout.write(f"{position}. {item.name} ({item.server}){only}{backup}")
+        if item.token:
+            self.stdout.write(f"   access token: {_TOKENS[item.token]}")
+        if item.redirects_to:
+            to = ", ".join(item.redirects_to)
+            self.stdout.write(f"   {_REDIRECTS[item.redirect]} {to}")
+        if not item.is_used:
+            self.stdout.write("   not used")
+
+    def _show_drift(self, state: Status) -> None:
+        found = state.drift
+        if found is None:
+            return
+        if found.problem:
+            self.stdout.write(
+                self.style.WARNING(f"The settings file can't be imported:\n{found.problem}")
+            )
+        for change in found.changes:
+            text = f"Differs from {found.source}: {change.summary}"
+            self.stdout.write(self.style.WARNING(text))

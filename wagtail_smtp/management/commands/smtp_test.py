@@ -73,7 +73,7 @@ class Command(EmailCommand):
             self.stdout.write(f"The message is in the outbox (entry {entry}). {result.reason}")
         elif result.reason:
             cause = by_slug(result.entry.cause) if result.entry else None
-            raise CommandError(f"{result.reason} {_advice(cause)}" if cause else result.reason)
+            raise CommandError(f"{_advice(cause)} ({result.reason})" if cause else result.reason)
         elif result.entry is None:
             self.stdout.write(
                 self.style.WARNING(

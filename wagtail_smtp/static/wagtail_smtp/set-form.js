@@ -64,6 +64,7 @@
       this.showHint();
       this.offerFlows();
       this.showFields();
+      this.showSources();
     }
 
     changePort() {
@@ -98,6 +99,7 @@
 
     /** Shows the server and login of standard delivery, read-only, if they are chosen. */
     lock() {
+      if (this.field('transport').disabled) return; // a file manages the set
       const names = Object.keys(this.standard);
       const isDefault = this.isSMTP && this.value('authentication') === 'default';
       const isLocked = isDefault && names.length > 0;
@@ -108,8 +110,9 @@
         this.restore(this.typed);
         this.typed = null;
       }
-      [...names, 'password'].forEach((name) => {
-        this.field(name).disabled = isLocked;
+      [...names, 'password', 'password_source', 'password_name'].forEach((name) => {
+        const field = this.field(name);
+        if (field) field.disabled = isLocked;
       });
     }
 
@@ -138,9 +141,16 @@
       this.show('data-oauth-when', [provider, flow, `${provider}-${flow}`]);
     }
 
+    /** Shows the input for each secret's source: the secret, or a variable's name or a path. */
+    showSources() {
+      this.element.querySelectorAll('[data-wsmtp-secret]').forEach((secret) => {
+        this.show('data-wsmtp-source', [secret.querySelector('select').value], secret);
+      });
+    }
+
     /** Shows the elements whose attribute contains one of the values, and hides the others. */
-    show(attribute, values) {
-      this.element.querySelectorAll(`[${attribute}]`).forEach((element) => {
+    show(attribute, values, within = this.element) {
+      within.querySelectorAll(`[${attribute}]`).forEach((element) => {
         const shown = element.getAttribute(attribute).split(' ');
         element.hidden = !values.some((value) => shown.includes(value));
       });

@@ -441,6 +441,13 @@ PROVIDERS: Mapping[str, ESP] = {
     )
 }
 
+#: Email providers that can be self-hosted, perhaps with a certificate of a private authority.
+SELF_HOSTED = tuple(
+    provider.slug
+    for provider in PROVIDERS.values()
+    if any(option.kind == "url" and not option.choices for option in provider.options)
+)
+
 
 def label(slug: str) -> str:
     """The display name of a transport."""

@@ -23,6 +23,7 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_host
 from wagtail_smtp.config.values import Outcome
 from wagtail_smtp.exceptions import EmailDeliveryError, MessageDeferred, TransportUnavailable
+from wagtail_smtp.runtime import tracing
 from wagtail_smtp.transports import guard
 from wagtail_smtp.transports.base import LONGEST_CHECK, OutgoingMessage, Stage, StageTimer
 from wagtail_smtp.transports.esp.catalog import INSTALL, METADATA, ESPConfig
@@ -59,8 +60,13 @@ class AnymailTransport(PooledTransport["AnymailSession"]):
     @sensitive_variables()
     def send(self, outgoing: OutgoingMessage, reply_timeout: float) -> Outcome:
         """Send one message; see :meth:`wagtail_smtp.transports.base.Transport.send`."""
+        began = time.monotonic()
         with self.pool.lease() as (session, _is_reused):
             result = session.send(outgoing, reply_timeout)
+        error = result if isinstance(result, Exception) else None
+        config = self.config
+        seconds = time.monotonic() - began
+        tracing.record("send", seconds, config.name, config.host, config.port, error)
         if isinstance(result, Outcome):
             return result
         # Raised here because django-anymail's stack frames and errors contain the keys.

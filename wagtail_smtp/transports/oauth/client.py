@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +22,13 @@ from wagtail_smtp.transports.tls import ssl_context, trust_as_given
 LONGEST = 10.0
 #: Assumed lifetime of a token in seconds, if the provider doesn't say (RFC 6749 5.1).
 _DEFAULT_LIFETIME = 3600
+#: A longer lifetime counts as unknown.
+_LONGEST_LIFETIME = 100 * 365 * 86400.0
+#: How identity providers call the seconds until a consent ends: Google ("Using OAuth 2.0 to Access
+#: Google APIs", and draft-ietf-oauth-refresh-token-expiration), Keycloak.
+_CONSENT_LIFETIMES = ("refresh_token_expires_in", "refresh_expires_in")
+#: By how many seconds the end of a consent may differ between two responses that mean the same.
+_TOLERANCE = 3600.0
 #: The grant type for a service account's assertion (RFC 7523 2.1).
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
@@ -42,12 +49,20 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token; ``obtained_at`` and ``expires_at`` are seconds since the epoch."""
+    """A token; times are seconds since the epoch.
+
+    Attributes:
+        consent_ends_at: when the consent ends, even if the token is renewed; 0: the identity
+            provider doesn't say.
+        consent_dated_at: since when it says so; 0: it doesn't.
+    """
 
     access: str = field(repr=False)
     refresh: str = field(default="", repr=False)
     obtained_at: float = 0.0
     expires_at: float = 0.0
+    consent_ends_at: float = 0.0
+    consent_dated_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +222,40 @@ def _tokens_in(response: requests.Response) -> dict[str, Any]:
 @sensitive_variables()
 def _token(found: Mapping[str, Any], refresh: str = "") -> Token:
     now = time.time()
-    try:
-        lifetime = float(found.get("expires_in") or _DEFAULT_LIFETIME)
-    except (TypeError, ValueError):
-        lifetime = _DEFAULT_LIFETIME
+    lifetime = _seconds(found.get("expires_in")) or _DEFAULT_LIFETIME
     # A response may contain a new refresh token; otherwise the old one stays (RFC 6749 6).
     refresh = str(found.get("refresh_token") or refresh)
-    return Token(str(found["access_token"]), refresh, now, now + lifetime)
+    token = Token(str(found["access_token"]), refresh, now, now + lifetime)
+    consent = next(filter(None, (_seconds(found.get(name)) for name in _CONSENT_LIFETIMES)), 0.0)
+    if refresh and consent:
+        token = replace(token, consent_ends_at=now + consent, consent_dated_at=now)
+    return token
+
+
+def _seconds(value: object) -> float:
+    """A lifetime in a response; 0 if it is missing or can't be used."""
+    try:
+        seconds = float(str(value))
+    except ValueError:
+        return 0.0
+    return seconds if 0 < seconds < _LONGEST_LIFETIME else 0.0
+
+
+@sensitive_variables()
+def with_consent_dates(token: Token, before: Token) -> Token:
+    """Return the renewed ``token`` with what ``before`` tells about the end of the consent.
+
+    A renewal may extend the consent. If it doesn't, the date is as old as when it was first told.
+    """
+    is_same = abs(token.consent_ends_at - before.consent_ends_at) < _TOLERANCE
+    is_untold = not token.consent_ends_at and token.refresh == before.refresh
+    if not before.consent_ends_at or not (is_same or is_untold):
+        return token
+    return replace(
+        token,
+        consent_ends_at=before.consent_ends_at,
+        consent_dated_at=before.consent_dated_at,
+    )
 
 
 # Refusals

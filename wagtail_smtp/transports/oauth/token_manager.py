@@ -13,7 +13,13 @@ from typing import Protocol
 from django.views.decorators.debug import sensitive_variables
 
 from wagtail_smtp.exceptions import EmailDeliveryError, TokenRefused
-from wagtail_smtp.transports.oauth.client import LONGEST, Client, Token, request_token
+from wagtail_smtp.transports.oauth.client import (
+    LONGEST,
+    Client,
+    Token,
+    request_token,
+    with_consent_dates,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +154,8 @@ class TokenManager:
         except EmailDeliveryError as error:
             self._store.refuse(lease, TokenRefused(str(error)))
             raise
+        if stored.token is not None:
+            token = with_consent_dates(token, stored.token)
         if not self._store.keep(lease, token):
             raise TokenRefused(
                 f"{self._client.name}: the consent was removed or given again in the meantime.",

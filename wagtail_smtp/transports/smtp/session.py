@@ -9,6 +9,8 @@ from django.views.decorators.debug import sensitive_variables
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Recipient, TransportConfig
 from wagtail_smtp.exceptions import AttemptFailed, EmailDeliveryError
+from wagtail_smtp.runtime import tracing
+from wagtail_smtp.transports import tls
 from wagtail_smtp.transports.base import Envelope
 from wagtail_smtp.transports.smtp.connect import Connector
 from wagtail_smtp.transports.smtp.fast_sending import FastSending, Probe, ProbeResult
@@ -138,14 +140,27 @@ def open_session(
         DestinationRefused: connecting to this address is not allowed.
     """
     client = Connector(config, context)
+    began = time.monotonic()
     try:
-        for _stage in client.steps():
-            pass
-    except BaseException:
+        for stage in client.steps():
+            began = _ended(stage, began, config)
+    except BaseException as error:
+        _ended(client.at, began, config, error)
         client.close()
         raise
+    if context is not None:
+        tls.remember(config.host, config.port, client.sock)
     offered = Extensions.offered(client.esmtp_features, config.ignored_extensions)
     return SMTPSession(client.stream, offered, config.name, fast)
+
+
+def _ended(
+    stage: str, began: float, config: TransportConfig, error: BaseException | None = None
+) -> float:
+    """Record a stage that has just ended; return when the next one begins."""
+    now = time.monotonic()
+    tracing.record(stage, now - began, config.name, config.host, config.port, error)
+    return now
 
 
 def is_before_acceptance(error: AttemptFailed) -> bool:

@@ -14,6 +14,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
 )
+from wagtail_smtp.runtime import tracing
 from wagtail_smtp.transports.base import Envelope, OutgoingMessage, Stage
 from wagtail_smtp.transports.pool import PooledTransport
 from wagtail_smtp.transports.smtp.check import check
@@ -94,7 +95,10 @@ class SMTPTransport(PooledTransport[SMTPSession]):
             session: SMTPSession | None = None
             is_reused = False
             try:
-                with self.pool.lease(new=new) as (session, is_reused):
+                with (
+                    self.pool.lease(new=new) as (session, is_reused),
+                    tracing.operation("send", self.name, self.config.host, self.config.port),
+                ):
                     return session.send(envelope, content, reply_timeout)
             except AttemptFailed as error:
                 if not error.retry_is_safe:

@@ -1,22 +1,21 @@
-"""Email ADMINS when a settings set fails, and when it works again.
+"""Raise alerts when a settings set fails, works again, or needs attention.
 
-There is one alert per set and cause in ``conf.ALERT_INTERVAL`` seconds, limited by
-:mod:`wagtail_smtp.runtime.once`. Alerts are in the site's language, because the request in which
-the failure happens may use another one.
+There is one alert per set and cause in ``conf.ALERT_INTERVAL`` seconds. Alerts are in the site's
+language, because the request in which the failure happens may use another one.
 """
 
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from django.conf import settings
-from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
 
 from wagtail_smtp import signals
+from wagtail_smtp.alerts import email
+from wagtail_smtp.alerts.kinds import AlertKind
+from wagtail_smtp.alerts.raising import forget, report
 from wagtail_smtp.categories import ALERT
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Attempt
@@ -29,7 +28,7 @@ from wagtail_smtp.exceptions import (
     MessageUnsupported,
     SecretError,
 )
-from wagtail_smtp.runtime import error_logging, once, project
+from wagtail_smtp.runtime import error_logging, project
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +47,23 @@ def _watch(category: str, attempts: Iterable[Attempt], **kwargs: Any) -> None:
     if category == ALERT:
         return  # a failed alert must not cause another alert
     send_pending()
-    with project.in_site_language():
-        for attempt in attempts:
-            if attempt.recovered:
-                _recovered(attempt)
-            if attempt.error is not None and _concerns_server(attempt.error):
-                _failed(attempt, attempt.error)
+    attempts = tuple(attempts)
+    # Activating a language takes longer than looking for a reason to write.
+    if any(attempt.recovered or attempt.error is not None for attempt in attempts):
+        _report_attempts(attempts)
+
+
+@project.in_site_language()
+def _report_attempts(attempts: Sequence[Attempt]) -> None:
+    failed = [item for item in attempts if item.error and _concerns_server(item.error)]
+    avoid = [item.key for item in failed if item.key]
+    # The one that sent it, if any did.
+    backup = next((item.via for item in attempts if item.outcome is not None), "")
+    for attempt in attempts:
+        if attempt.recovered:
+            _recovered(attempt)
+        if attempt.error is not None and attempt in failed:
+            _failed(attempt, attempt.error, avoid, backup)
 
 
 def _concerns_server(error: Exception) -> bool:
@@ -64,39 +74,56 @@ def _concerns_server(error: Exception) -> bool:
     return isinstance(error, SecretError | DestinationRefused)
 
 
-def _failed(attempt: Attempt, error: Exception) -> None:
+def _failed(attempt: Attempt, error: Exception, avoid: Sequence[str], backup: str) -> None:
     cause = error.phase if isinstance(error, AttemptFailed) else type(error).__name__
-    if not _is_due(f"{_carrier(attempt)}.{cause}"):
-        return
+    names = {"name": attempt.via, "backup": backup}
+    kind = AlertKind.FAILING
+    subject = _("Email problem: “%(name)s” is failing")
     if isinstance(error, MessageOutcomeUnknown):
         text = _(
             "We sent a message through “%(name)s” but got no confirmation, so it may or may not "
             "have arrived. It will not be resent automatically."
         )
+    elif backup:
+        kind = AlertKind.FAILOVER
+        subject = _("Email problem: “%(name)s” is failing, “%(backup)s” is used instead")
+        text = _(
+            "Email could not be sent through “%(name)s”. The message was sent through its backup, "
+            "“%(backup)s”."
+        )
     else:
         text = _("Email could not be sent through “%(name)s”. If there is a backup, it is used.")
-    _send(
-        _("Email problem: “%(name)s” is failing") % {"name": attempt.via},
-        text % {"name": attempt.via},
+    report(
+        kind,
+        f"{_carrier(attempt)}.{cause}",
+        subject % names,
+        text % names,
         str(error),
         _("You won't be alerted about this problem again for %d minutes.")
         % (conf.ALERT_INTERVAL // 60),
+        not_through=avoid,
+        opens=_condition(attempt),
     )
-    once.is_first(_key(f"{_carrier(attempt)}.failing"), 7 * 24 * 3600)
 
 
 def _recovered(attempt: Attempt) -> None:
-    # Only the process that removes the mark sends the alert.
-    if once.is_undone(_key(f"{_carrier(attempt)}.failing")):
-        _send(
-            _("Email: “%(name)s” is working again") % {"name": attempt.via},
-            _("Email is being sent through “%(name)s” again.") % {"name": attempt.via},
-        )
+    report(
+        AlertKind.RECOVERED,
+        f"{_carrier(attempt)}.recovered",
+        _("Email: “%(name)s” is working again") % {"name": attempt.via},
+        _("Email is being sent through “%(name)s” again.") % {"name": attempt.via},
+        interval=0,
+        ends=_condition(attempt),
+    )
 
 
 def _carrier(attempt: Attempt) -> str:
     """Identify the set by its key, because it can be renamed."""
     return attempt.key or "standard"
+
+
+def _condition(attempt: Attempt) -> str:
+    return f"{_carrier(attempt)}.failing"
 
 
 #: Refused tokens not yet reported to ADMINS: key and name of the set, and reason.
@@ -117,9 +144,10 @@ _store_percent: deque[int] = deque(maxlen=1)
 
 
 def clear_pending() -> None:
-    """Drop alerts that have not been sent yet; for tests."""
+    """Drop alerts that have not been raised yet, and forget those that were; for tests."""
     _refused_tokens.clear()
     _store_percent.clear()
+    forget()
 
 
 def note_store_usage(percent: int) -> None:
@@ -132,10 +160,6 @@ def note_store_usage(percent: int) -> None:
 
 def _report_store_usage(percent: int) -> None:
     is_full = percent >= 100
-    if not once.is_first(
-        _key(f"store full {is_full}"), _FULL_INTERVAL if is_full else _NEARLY_FULL_INTERVAL
-    ):
-        return
     if is_full:
         subject = _("Email problem: the message store is full")
         text = _(
@@ -151,27 +175,40 @@ def _report_store_usage(percent: int) -> None:
         "Check in the delivery log which messages are kept and why, or ask a developer to raise "
         "WAGTAIL_SMTP['MAX_STORED']."
     )
-    _send(subject, text, advice)
+    report(
+        AlertKind.STORE,
+        f"store full {is_full}",
+        subject,
+        text,
+        advice,
+        interval=_FULL_INTERVAL if is_full else _NEARLY_FULL_INTERVAL,
+    )
+
+
+def send_pending() -> None:
+    """Send the alerts that were noted."""
+    if _store_percent or _refused_tokens:
+        _send_pending()
 
 
 @project.in_site_language()
-def send_pending() -> None:
-    """Send the alerts that were noted."""
+def _send_pending() -> None:
     with suppress(IndexError):
         _report_store_usage(_store_percent.pop())
     while _refused_tokens:
         key, name, why = _refused_tokens.popleft()
-        if _is_due(f"{key}.token"):
-            _send(
-                _("Email problem: “%(name)s” will fail soon") % {"name": name},
-                _(
-                    "The access token of “%(name)s” could not be renewed. Email is still sent "
-                    "while the old token is valid, which may be only a few minutes."
-                )
-                % {"name": name},
-                why,
-                _("Open the settings set in the admin to see what to do."),
+        report(
+            AlertKind.EXPIRING,
+            f"{key}.token",
+            _("Email problem: “%(name)s” will fail soon") % {"name": name},
+            _(
+                "The access token of “%(name)s” could not be renewed. Email is still sent "
+                "while the old token is valid, which may be only a few minutes."
             )
+            % {"name": name},
+            why,
+            _("Open the settings set in the admin to see what to do."),
+        )
 
 
 @project.in_site_language()
@@ -181,16 +218,17 @@ def messages_waiting(why: str) -> None:
     Args:
         why: the reason; there is one alert per reason.
     """
-    if _is_due(f"waits {why}"):
-        _send(
-            _("Email problem: messages are waiting"),
-            _(
-                "A worker can't send the messages in the outbox. They are kept and tried again, "
-                "so nothing is lost."
-            ),
-            why,
-            _("Check that every process of the site uses the same settings and packages."),
-        )
+    report(
+        AlertKind.WAITING,
+        f"waits {why}",
+        _("Email problem: messages are waiting"),
+        _(
+            "A worker can't send the messages in the outbox. They are kept and tried again, "
+            "so nothing is lost."
+        ),
+        why,
+        _("Check that every process of the site uses the same settings and packages."),
+    )
 
 
 @project.in_site_language()
@@ -201,8 +239,6 @@ def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
         entry: the number of its log entry.
         is_unknown: whether it may have been delivered.
     """
-    if not _is_due(f"given up {is_unknown}"):
-        return
     if is_unknown:
         text = _(
             "Message %(entry)d (“%(subject)s”) may or may not have been delivered. It will not be "
@@ -213,40 +249,20 @@ def given_up(entry: int, subject: str, *, is_unknown: bool = False) -> None:
             "Message %(entry)d (“%(subject)s”) could not be delivered and will not be tried again. "
             "See the delivery log."
         )
-    _send(
+    report(
+        AlertKind.GIVEN_UP,
+        f"given up {is_unknown}",
         _("Email problem: a message could not be delivered"),
         text % {"entry": entry, "subject": subject},
     )
 
 
 def too_large(address: str | None, subject: str, body: str) -> None:
-    """Report a message that is too large to ``address``, or to ADMINS."""
-    _send(subject, body, to=[address] if address else None)
-
-
-def _is_due(what: str) -> bool:
-    return once.is_first(_key(what), conf.ALERT_INTERVAL)
-
-
-def _key(what: str) -> str:
-    # Names of sets may contain characters that cache keys can't.
-    return f"wagtail_smtp.alert.{hashlib.sha256(what.encode()).hexdigest()[:32]}"
-
-
-def _send(subject: str, *paragraphs: str, to: Sequence[str] | None = None) -> None:
-    if to is None:
-        to = [admin if isinstance(admin, str) else admin[1] for admin in settings.ADMINS]
-    message = EmailMessage(
-        f"{settings.EMAIL_SUBJECT_PREFIX}{subject}",
-        "\n\n".join(paragraphs),
-        settings.SERVER_EMAIL,
-        to,
-        headers={"Auto-Submitted": "auto-generated"},
-    )
-    message.email_category = ALERT  # type: ignore[attr-defined]
+    """Email about a message that is too large to ``address``, or to ADMINS."""
+    to = [address] if address else email.admins()
     if not to:
         return
     try:
-        message.send()
+        email.build(subject, body, to).send()
     except Exception:
         error_logging.failure(logger, "An alert could not be sent: %s", subject)

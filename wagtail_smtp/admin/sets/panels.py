@@ -1,0 +1,103 @@
+"""The panels of a settings set's form, in their order."""
+
+from django.utils.translation import gettext_lazy
+from wagtail.admin.panels import FieldPanel, FieldRowPanel, InlinePanel, MultiFieldPanel, ObjectList
+
+from wagtail_smtp.admin.notify_user_chooser import NotifyUserViewSet
+from wagtail_smtp.admin.sets.esp_form import ESP_PANEL, FOR, FOR_SMTP, SMTP
+from wagtail_smtp.admin.sets.form import SettingsSetForm
+from wagtail_smtp.admin.sets.oauth_form import LOGIN, OAUTH_PANEL
+from wagtail_smtp.admin.sets.webhook import TrackingPanel
+from wagtail_smtp.config_files.sets_file import manager
+from wagtail_smtp.transports.esp.catalog import SELF_HOSTED
+
+
+class RequiredPanel(FieldPanel):
+    """Mark a field as required, although the form doesn't require it while it is hidden."""
+
+    class BoundPanel(FieldPanel.BoundPanel):
+        def is_required(self):
+            return True
+
+
+class ReportEmailsPanel(InlinePanel):
+    """The report emails; nothing if there are none and none can be added."""
+
+    class BoundPanel(InlinePanel.BoundPanel):
+        def is_shown(self):
+            return bool(self.children) or not manager(self.instance)
+
+
+EDIT_HANDLER = ObjectList(
+    [
+        FieldPanel("name"),
+        FieldPanel("enabled"),
+        MultiFieldPanel(
+            [
+                FieldPanel("transport"),
+                FieldPanel("preset", attrs=FOR_SMTP),
+                RequiredPanel("host", attrs=FOR_SMTP),
+                FieldRowPanel(
+                    [
+                        FieldPanel("port", attrs=FOR_SMTP),
+                        FieldPanel("encryption", attrs=FOR_SMTP),
+                        FieldPanel("timeout"),
+                    ]
+                ),
+            ],
+            heading=gettext_lazy("Server"),
+        ),
+        ESP_PANEL,
+        MultiFieldPanel(
+            [
+                FieldPanel("authentication"),
+                RequiredPanel("username", attrs={LOGIN: "password default oauth2"}),
+                FieldPanel("password", attrs={LOGIN: "password default"}),
+                FieldPanel("remove_password"),
+            ],
+            heading=gettext_lazy("Credentials"),
+            attrs=FOR_SMTP,
+        ),
+        OAUTH_PANEL,
+        MultiFieldPanel(
+            [
+                FieldPanel("sender_name"),
+                FieldPanel("sender_address"),
+                FieldPanel("always_use_sender"),
+            ],
+            heading=gettext_lazy("Sender"),
+        ),
+        MultiFieldPanel(
+            [
+                FieldPanel("redirect"),
+                ReportEmailsPanel("report_emails", label=gettext_lazy("Report email")),
+            ],
+            heading=gettext_lazy("Redirection"),
+        ),
+        MultiFieldPanel(
+            [FieldPanel("categories"), FieldPanel("backup")],
+            heading=gettext_lazy("Routing"),
+        ),
+        MultiFieldPanel(
+            [
+                FieldPanel("ca_certificates", attrs={FOR: " ".join((SMTP, *SELF_HOSTED))}),
+                FieldPanel("ehlo_name", attrs=FOR_SMTP),
+                FieldPanel("ignored_extensions", attrs=FOR_SMTP),
+                FieldPanel("bounce_address", attrs=FOR_SMTP),
+                FieldPanel("max_size"),
+                FieldPanel("notify_user", widget=NotifyUserViewSet().widget_class),
+            ],
+            heading=gettext_lazy("More settings"),
+            classname="collapsed",
+        ),
+        TrackingPanel(
+            heading=gettext_lazy("Delivery tracking"),
+            help_text=gettext_lazy(
+                "The email provider can tell this site whether a message was delivered or bounced. "
+                "The delivery log shows it on the message's entry."
+            ),
+        ),
+    ],
+    base_form_class=SettingsSetForm,
+    attrs={"data-controller": "wsmtp-set-form"},
+)

@@ -1,0 +1,1 @@
+"""Where alerts go: email to ADMINS, and the channels in ``WAGTAIL_SMTP["ALERTS"]``."""

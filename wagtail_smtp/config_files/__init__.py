@@ -1,0 +1,1 @@
+"""Settings files: settings sets as YAML or JSON, for a repository."""
