@@ -220,3 +220,18 @@ def test_no_package_index_is_named() -> None:
         if file.is_file() and host.search(file.read_text(errors="replace"))
     ]
     assert named == []
+
+
+def test_no_module_replaces_a_fixture_that_every_test_uses() -> None:
+    """A fixture of the same name would silently end the one in tests/conftest.py."""
+    definition = re.compile(r"^@pytest\.fixture\(autouse=True\)\ndef (\w+)", re.MULTILINE)
+    shared = definition.findall((ROOT / "tests/conftest.py").read_text())
+    assert len(shared) > 3
+    replaced = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if path.name != "conftest.py"
+        for name in re.findall(r"^def (\w+)", path.read_text(), re.MULTILINE)
+        if name in shared
+    ]
+    assert replaced == []

@@ -22,7 +22,7 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
-def _as_a_new_process():
+def _no_certificates():
     tls.forget()
     yield
     tls.forget()

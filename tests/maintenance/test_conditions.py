@@ -22,7 +22,7 @@ from wagtail_smtp.models import (
 
 
 @pytest.fixture(autouse=True)
-def _as_a_new_process(admins):
+def _nothing_raised(admins):
     periodic.forget()
     alerts.forget()
     yield

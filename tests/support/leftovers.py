@@ -21,8 +21,9 @@ from django.db.backends.signals import connection_created
 
 #: Threads of the process, which end after a while without work, or at exit.
 _STAY = ("wagtail_smtp writer", "wagtail_smtp deferred", "wagtail_smtp_", "wagtail-smtp-resolve")
-#: Seconds for what ends by itself.
-GRACE = 30
+#: Seconds for what ends by itself. The tests' servers end idle sessions after 30, so a session that
+#: stays open is found.
+GRACE = 20
 #: Seconds until the garbage collector is asked, which takes long.
 _COLLECT_AFTER = 0.4
 #: TLS contexts at a time. Those in cycles wait for the garbage collector, which would take too
