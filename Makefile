@@ -52,7 +52,7 @@ lint: $(VENV)/.installed  ## Check style, spelling, templates, types and import 
 	$(BIN)/lint-imports
 
 # Tests run in several processes, browser tests one after the other.
-JOBS := auto
+JOBS ?= auto
 PROCESSES := -n $(JOBS) --maxprocesses 4 --dist worksteal
 PARALLEL := -m 'not browser' $(PROCESSES)
 
