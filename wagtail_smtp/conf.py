@@ -80,6 +80,12 @@ def _count(value: Any) -> int:
     return count
 
 
+def _count_or_none(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _Invalid("a whole number, or 0")
+    return value
+
+
 def _one_of(*choices: str) -> Callable[[Any], str]:
     def convert(value: Any) -> str:
         if value not in choices:
@@ -287,6 +293,10 @@ class Conf:
     MAX_STORED = Setting(10**9, _count)
     #: Whether admin pages show redirects, changes that are not live yet, and failures.
     BANNERS = Setting(True, bool)
+    #: Hard bounces of an address after which it is suppressed; 0: never automatically.
+    SUPPRESS_AFTER_BOUNCES = Setting(1, _count_or_none)
+    #: Whether an address is suppressed when its owner reports a message as spam.
+    SUPPRESS_COMPLAINTS = Setting(True, bool)
     #: Webhook requests that are accepted for one set.
     WEBHOOK_REQUESTS_PER_MINUTE = Setting(3000, _count)
     #: The name servers that are asked about the senders' domains, as addresses with or without a

@@ -12,6 +12,10 @@
 ``alert_raised``
     An alert was sent, once for all processes of the site. Arguments: ``kind`` (a slug), ``subject``
     and ``text``. It is sent in a thread of the plugin.
+``address_suppressed``
+    An address was added to the suppression list, and the transaction has been committed.
+    Arguments: ``address`` (normalised), ``reason`` and ``entry`` (the number of the log entry of
+    the message that bounced, or None). Importing a list sends no signals.
 ``outbox_idle``
     An outbox worker has nothing to do.
 """
@@ -29,6 +33,7 @@ message_sent = Signal()
 message_failed = Signal()
 configuration_reloaded = Signal()
 alert_raised = Signal()
+address_suppressed = Signal()
 outbox_idle = Signal()
 
 

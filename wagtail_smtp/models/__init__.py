@@ -1,4 +1,5 @@
-"""Models: settings, secrets, live versions, the delivery log, the outbox and alerts."""
+"""Models: settings, secrets, live versions, the delivery log, the outbox,
+alerts and the suppression list."""
 
 from wagtail_smtp.models.alert import Alert, Told
 from wagtail_smtp.models.certificate import ServerCertificate
@@ -16,6 +17,7 @@ from wagtail_smtp.models.periodic import PeriodicRun
 from wagtail_smtp.models.secret import OAuthToken, ReferenceUse, Secret
 from wagtail_smtp.models.settings_set import SettingsSet
 from wagtail_smtp.models.summary import SummarySubscription
+from wagtail_smtp.models.suppression import SuppressedAddress, SuppressionReason
 
 __all__ = [
     "Alert",
@@ -36,5 +38,7 @@ __all__ = [
     "StoredMessage",
     "StoredPiece",
     "SummarySubscription",
+    "SuppressedAddress",
+    "SuppressionReason",
     "Told",
 ]

@@ -24,6 +24,7 @@ class State(models.TextChoices, StrEnum):  # type: ignore[misc]
     TOO_LARGE = "too_large", _("Too large")
     BLOCKED = "blocked", _("Blocked")
     CANCELLED = "cancelled", _("Cancelled")
+    SUPPRESSED = "suppressed", _("Suppressed")
 
 
 #: States in which a message is still processed automatically.
@@ -40,6 +41,7 @@ class RecipientState(models.TextChoices, StrEnum):  # type: ignore[misc]
     UNKNOWN = "unknown", _("Unknown")
     NOT_SENT = "not_sent", _("Not sent")
     REDIRECTED = "redirected", _("Redirected")
+    SUPPRESSED = "suppressed", _("Suppressed")
 
 
 class Reported(models.TextChoices, StrEnum):  # type: ignore[misc]

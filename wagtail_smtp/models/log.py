@@ -320,6 +320,9 @@ class DeliveryEvent(models.Model):
     happened_at = models.DateTimeField()
     #: The response of the recipient's server, or the provider's description.
     reason = models.CharField(max_length=SHOWN * 2, blank=True)
+    #: Why the event suppresses its address, a
+    #: :class:`~wagtail_smtp.models.suppression.SuppressionReason`; empty: it doesn't.
+    suppresses = models.CharField(max_length=16, blank=True, default="", editable=False)
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:

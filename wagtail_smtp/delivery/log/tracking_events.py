@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.expressions import same
-from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient
+from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient, SuppressionReason
 from wagtail_smtp.models.choices import RANKS, Reported
 from wagtail_smtp.models.log import SHOWN
 
@@ -47,6 +47,7 @@ def event(
     event_id: str = "",
     entry_key: uuid.UUID | None = None,
     names_recipient: bool = True,
+    suppresses: str = "",
 ) -> DeliveryEvent:
     """Return a tracking event about one message as an unsaved row.
 
@@ -58,6 +59,8 @@ def event(
             :func:`wagtail_smtp.delivery.log.entries.recipient`; empty: unknown.
         entry_key: the entry's key, if the provider returns the metadata that was sent.
         names_recipient: whether ``address`` is reliable for messages with several recipients.
+        suppresses: why the address is not to be emailed again, a ``SuppressionReason``; empty: it
+            may be. A complaint always suppresses it.
     """
     same: list[object] = [str(set_key), type, address]
     same += [event_id] if event_id else [message_id, at and at.isoformat(), reason]
@@ -71,6 +74,7 @@ def event(
         type=type,
         happened_at=min(at or timezone.now(), timezone.now()),
         reason=reason[:REASON],
+        suppresses=SuppressionReason.COMPLAINED if type == Reported.COMPLAINED else suppresses,
     )
 
 
