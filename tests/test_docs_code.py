@@ -26,7 +26,7 @@ from django.urls import resolve
 from tests.processes.test_outbox_tasks import RQ_WORKER
 from tests.support.servers.provider_server import Answer, ProviderServer
 from tests.support.servers.smtp_server import SMTPServer
-from wagtail_smtp import exceptions, signals
+from wagtail_smtp import exceptions, signals, suppression
 from wagtail_smtp.conf import ENVIRONMENT_VARIABLE, REDIRECT_VARIABLE
 from wagtail_smtp.config_files.file import load
 from wagtail_smtp.testing import EmailDelivery, email_delivery
@@ -245,6 +245,13 @@ def test_metrics(code: str, tmp_path: Path) -> None:
     # The texts of a protocol buffer are readable.
     for text in ("wagtail_smtp.messages", "wagtail_smtp.state", "wagtail_smtp.outbox.overdue"):
         assert text.encode() in request.body
+
+
+@example("how-to/suppressed-addresses.md", "from wagtail_smtp import suppression")
+@pytest.mark.django_db
+def test_suppressing_an_address(code: str) -> None:
+    exec(code, {})
+    assert not suppression.is_suppressed("ada@example.com")
 
 
 @example("how-to/test-your-code.md", "def test_the_invoice(email_delivery):")

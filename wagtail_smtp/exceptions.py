@@ -13,6 +13,7 @@
         │   └── SecretBoundElsewhere  saved for another server or user
         ├── MessageUnreadable         a stored message can't be read; nothing was sent
         │   └── MessageLocked         another process, with its key or release, can read it
+        ├── RecipientsSuppressed      all recipients are on the suppression list; nothing was sent
         ├── ResendRefused             a message of the log may not be sent again
         ├── StorageFull               the message store is full; the message was not accepted
         ├── DestinationRefused        the address is not allowed; nothing was sent
@@ -113,6 +114,14 @@ class MessageUnreadable(EmailDeliveryError):
 
 class MessageLocked(MessageUnreadable):
     """This process has no key for a stored message, or is too old for its format."""
+
+
+class RecipientsSuppressed(EmailDeliveryError):
+    """All recipients are on the suppression list. Nothing was sent.
+
+    It is in log entries and in the signal ``message_failed``, but never raised: as with email
+    providers, a caller gets no error.
+    """
 
 
 class ResendRefused(EmailDeliveryError):

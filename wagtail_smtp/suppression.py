@@ -145,7 +145,7 @@ def new_row(
 ) -> SuppressedAddress:
     """Return an unsaved row; raises ValueError as :func:`suppress`."""
     normalized = normalize(address)
-    if not is_email_address(normalized):
+    if not normalized or not is_email_address(str(address).strip()):
         raise ValueError(f"{address!r} is not an email address.")
     return SuppressedAddress(
         digest=digest(normalized),

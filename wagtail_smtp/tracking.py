@@ -42,6 +42,7 @@ from wagtail_smtp.models.choices import Reported
 from wagtail_smtp.runtime import once
 from wagtail_smtp.runtime.project import as_kept
 from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.esp import bounces
 from wagtail_smtp.transports.esp.catalog import ESP, METADATA, PROVIDERS, Webhook, label
 from wagtail_smtp.transports.tls import ssl_context
 
@@ -401,6 +402,9 @@ def _normalize(
             event_id=entries.clip(event.event_id),
             entry_key=_entry_key(event.metadata),
             names_recipient=webhook.names_recipient(event_type),
+            suppresses=bounces.suppresses(
+                transport, event_type, event.esp_event, event.mta_response
+            ),
         )
 
 

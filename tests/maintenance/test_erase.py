@@ -10,7 +10,7 @@ from tests.support.log_entries import make_entry, make_message
 from tests.support.outbox import claim
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
-from wagtail_smtp import live
+from wagtail_smtp import live, suppression
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.maintenance import erase
 from wagtail_smtp.models import (
@@ -21,6 +21,7 @@ from wagtail_smtp.models import (
     OutboxMessage,
     SettingsSet,
     StoredMessage,
+    SuppressedAddress,
 )
 from wagtail_smtp.outbox.worker import Worker
 
@@ -287,3 +288,16 @@ def test_alerts_name_no_one(db, erased):
         ("To erased", "550 <erased> unknown\nEnd"),
         ("To joanna@bücher.example", "End"),
     ]
+
+
+def test_of_a_suppressed_address_a_hash_is_kept(db, erased):
+    suppression.suppress(ANNA.title(), "complained", detail=f"Told by {STORED}")
+    suppression.suppress("bob@example.com", detail=f"friend of {ANNA}")
+    assert "hash is kept: 1" in erased(dry_run=True)
+    assert SuppressedAddress.objects.filter(address=STORED).exists()
+    assert "hash is kept: 1" in erased()
+    row = SuppressedAddress.objects.get(reason="complained")
+    assert (row.address, row.domain, row.detail) == ("", "", "")
+    assert SuppressedAddress.objects.get(reason="manual").detail == "friend of erased"
+    assert suppression.is_suppressed(ANNA)
+    assert "hash is kept: 0" in erased()

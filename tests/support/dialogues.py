@@ -301,4 +301,5 @@ ELSEWHERE = (
     "sessions-in-use",
     "not-supported",
     "standard-not-configured",
+    "suppressed",
 )

@@ -337,7 +337,14 @@ SAMPLES = {
     "resend": Sample(
         lambda to, id: _resend_data("delivered", to, id),
         lambda to, id: _resend_data(
-            "bounced", to, id, bounce={"message": f"sent a hard bounce message, {WHY}"}
+            "bounced",
+            to,
+            id,
+            bounce={
+                "type": "Permanent",
+                "subType": "General",
+                "message": f"sent a hard bounce message, {WHY}",
+            },
         ),
         "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
         "whsec_" + base64.b64encode(b"signing secret of the tests").decode(),

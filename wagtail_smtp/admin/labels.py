@@ -68,6 +68,7 @@ _LOOKS = {
     State.REFUSED: ("bad", "circle-xmark"),
     State.FAILED: ("bad", "circle-xmark"),
     State.BLOCKED: ("bad", "no-view"),
+    State.SUPPRESSED: ("neutral", "no-view"),
     RecipientState.NOT_SENT: ("bad", "circle-xmark"),
 }
 _NEUTRAL = ("neutral", "minus")
@@ -163,7 +164,10 @@ def recipient_tag(row, entry):
     """Return the tag of a recipient."""
     if row.state not in _OPEN or not entry.is_final:
         return state_tag(row.state, _RECIPIENT_STATES.get(row.state, row.state))
-    whole = (State.FAILED, State.REFUSED, State.BLOCKED, State.TOO_LARGE, State.CANCELLED)
+    whole = (
+        *(State.FAILED, State.REFUSED, State.BLOCKED),
+        *(State.TOO_LARGE, State.CANCELLED, State.SUPPRESSED),
+    )
     return state_tag(entry.state if entry.state in whole else State.FAILED)
 
 

@@ -3,7 +3,12 @@
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.causes.base import Cause, Failure
-from wagtail_smtp.exceptions import MessageOutcomeUnknown, MessageTooLarge, RedirectError
+from wagtail_smtp.exceptions import (
+    MessageOutcomeUnknown,
+    MessageTooLarge,
+    RecipientsSuppressed,
+    RedirectError,
+)
 from wagtail_smtp.transports.smtp.stream import UnreadableReply
 
 _NO_LOGIN = (
@@ -279,6 +284,16 @@ MESSAGE = (
             "the project's settings force it, ask a developer to enter an address there."
         ),
         lambda f: isinstance(f.error, RedirectError),
+    ),
+    Cause(
+        "suppressed",
+        _("All recipients are on the suppression list"),
+        _(
+            "An address is on the list because it bounced, because its owner reported email as "
+            "spam or unsubscribed, or because someone added it. If it should get email again, "
+            "remove it under “Suppressed addresses”."
+        ),
+        lambda f: isinstance(f.error, RecipientsSuppressed),
     ),
     Cause(
         "outcome-unknown",

@@ -16,6 +16,7 @@ from django.utils.translation import ngettext
 from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import ALERT, SECURITY
 from wagtail_smtp.config.values import SettingsSetConfig
+from wagtail_smtp.delivery.log import hard_bounces
 from wagtail_smtp.delivery.log.entries import clip
 from wagtail_smtp.delivery.outgoing import MEGABYTE, attachments
 from wagtail_smtp.delivery.result import DeliveryResult
@@ -33,7 +34,11 @@ _LISTED = 20
 
 
 def announce(delivery: DeliveryResult, entry: LogEntry | None) -> None:
-    """Log the result of a delivery and send its signal. Call this once its entry is written."""
+    """Log the result of a delivery, suppress addresses that don't exist, and send its signal.
+
+    Call this once its entry is written.
+    """
+    hard_bounces.after_delivery(delivery, entry)
     message = delivery.message
     values: dict[str, Any] = {
         "message": message,

@@ -4,7 +4,7 @@ Only headers change, never the body.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from email.message import Message
 from email.policy import compat32
@@ -25,6 +25,7 @@ from wagtail_smtp.config.validation import (
 from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.delivery.redirect import FIELDS, apply, require_redirected
 from wagtail_smtp.delivery.routing import HEADER, STANDARD_DELIVERY, Redirect, Route
+from wagtail_smtp.delivery.suppressed import without
 from wagtail_smtp.exceptions import MessageTooLarge, MessageUnsupported
 from wagtail_smtp.runtime import project
 from wagtail_smtp.transports import mime
@@ -91,6 +92,7 @@ def build_outgoing(
     *,
     username: str,
     key: str = "",
+    suppressed: Collection[str] = (),
 ) -> OutgoingMessage:
     """Return the message as the candidate sends it, with sender and redirect applied.
 
@@ -99,6 +101,7 @@ def build_outgoing(
         transport: the candidate's, or its class; only its capabilities are used.
         username: the candidate's login, which may be its sender address.
         key: of the log entry.
+        suppressed: recipients that don't get it, normalised.
 
     Raises:
         RedirectError: the message could still reach someone else.
@@ -112,6 +115,8 @@ def build_outgoing(
     recipients: Iterable[str]
     check_redirect = None
     if redirect is None:
+        if suppressed and transport.is_black_box:
+            without(message, suppressed)
         recipients = message.recipients()
     else:
         # Bounces must not reach the original sender.
@@ -130,7 +135,8 @@ def build_outgoing(
     else:
         bare_sender = mime.bare_address(str(sender), message)
     bare = dict.fromkeys(mime.bare_address(item, message) for item in recipients)
-    return OutgoingMessage(message, Envelope(bare_sender, tuple(bare)), check_redirect, key)
+    envelope = tuple(item for item in bare if item.lower() not in suppressed)
+    return OutgoingMessage(message, Envelope(bare_sender, envelope), check_redirect, key)
 
 
 def _sender_address(item: SettingsSetConfig, username: str) -> str:

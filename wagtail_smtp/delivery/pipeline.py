@@ -25,6 +25,7 @@ from wagtail_smtp.delivery.outgoing import (
 )
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Classification, Route, classify, route
+from wagtail_smtp.delivery.suppressed import require_others, suppressed_recipients
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     ConfigurationUnavailable,
@@ -35,11 +36,12 @@ from wagtail_smtp.exceptions import (
     MessageRefused,
     MessageTooLarge,
     MessageUnsupported,
+    RecipientsSuppressed,
     SecretError,
     SendCancelled,
 )
-from wagtail_smtp.live import LiveConfiguration, current
-from wagtail_smtp.live.lookup import NO_VERSION
+from wagtail_smtp.live import LiveConfiguration
+from wagtail_smtp.live.lookup import NO_VERSION, look_up
 from wagtail_smtp.live.resolve import transport_class
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.runtime import error_logging, process, project, tracing
@@ -80,6 +82,7 @@ class DeliveryPipeline:
         self._recorder = recorder
         self._standard: StandardTransport | None = None
         self._live: LiveConfiguration | None = None
+        self._has_suppressed = False
         self._checked_at = 0.0
 
     def begin(self) -> None:
@@ -130,6 +133,8 @@ class DeliveryPipeline:
             announce(result, entry)
         if result.failure is None or entries.is_handled(entry):
             return True
+        if isinstance(result.failure, RecipientsSuppressed):
+            return True  # as with email providers
         if isinstance(result.failure, SendCancelled):
             return False
         # Callers expect the errors of the project's own backend.
@@ -160,6 +165,10 @@ class DeliveryPipeline:
                 result.version = live.number
                 result.route = route(live.configuration, category, live.held_from)
                 result.message = prepare(message)
+                if self._has_suppressed:
+                    result.suppressed = suppressed_recipients(message, result.route)
+                if result.suppressed:
+                    require_others(message, result.suppressed, leave_out)
                 result.outcome = self._send(result, live, _Recipients(leave_out))
             except catching as error:
                 result.failure = error
@@ -180,11 +189,13 @@ class DeliveryPipeline:
         now = time.monotonic()
         if self._live is None or now - self._checked_at >= RECHECK_AFTER:
             try:
-                self._live, self._checked_at = current(), now
+                found = look_up()
+                self._live, self._checked_at = found.live, now
+                self._has_suppressed = found.has_suppressed
             except ConfigurationUnavailable as error:
                 # Nothing was ever loaded. Error mail may be the only notice of the outage.
                 if category == ERROR and error.no_database:
-                    return NO_VERSION
+                    return NO_VERSION  # errors are sent to suppressed addresses too
                 raise
         return self._live
 
@@ -321,6 +332,7 @@ class DeliveryPipeline:
             result.route.redirect,
             username=transport.username,
             key=str(result.key),
+            suppressed=result.suppressed,
         )
         check_supported(result.message, transport, result.route)
         outgoing.envelope = recipients.remaining(outgoing.envelope)

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
@@ -14,6 +14,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
     MessageTooLarge,
+    RecipientsSuppressed,
     RedirectError,
     SendCancelled,
 )
@@ -33,6 +34,7 @@ class DeliveryResult:
         outcome, failure: exactly one of them is None in the end.
         was_handed_over: whether a transport had the message when it failed.
         key: of the log entry; None: a new one.
+        suppressed: recipients on the suppression list, normalised, with the reason as text.
     """
 
     message: EmailMessage
@@ -46,6 +48,7 @@ class DeliveryResult:
     failure: BaseException | None = None
     was_handed_over: bool = False
     key: uuid.UUID | None = None
+    suppressed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def without_message(
@@ -85,4 +88,5 @@ STATES: Mapping[type[Exception], State] = {
     MessageRefused: State.REFUSED,
     MessageTooLarge: State.TOO_LARGE,
     RedirectError: State.BLOCKED,
+    RecipientsSuppressed: State.SUPPRESSED,
 }

@@ -6,7 +6,9 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from django.db import Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -23,6 +25,8 @@ from wagtail_smtp.runtime import process
 from wagtail_smtp.transports.pool import PooledTransport, close_all
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Versions that a process keeps in memory, since older transactions may still see them.
 _KEPT = 4
@@ -166,6 +170,18 @@ def forget() -> None:
     _memory.__init__()  # type: ignore[misc]
 
 
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """What is live now.
+
+    Attributes:
+        has_suppressed: whether any address is suppressed; also true if that isn't known.
+    """
+
+    live: LiveConfiguration
+    has_suppressed: bool
+
+
 def current() -> LiveConfiguration:
     """Return the configuration that is live now.
 
@@ -175,13 +191,34 @@ def current() -> LiveConfiguration:
         ConfigurationUnavailable: the live version can't be loaded, or the database is unavailable
             and no version was loaded before.
     """
+    return look_up().live
+
+
+def look_up() -> LookUp:
+    """Return what each message needs to know, with one query; see :func:`current`."""
     # Django refuses queries on a running event loop.
     return _look_up_elsewhere() if process.runs_event_loop() else _look_up()
 
 
-def _look_up_elsewhere() -> LiveConfiguration:
+def read(work: Callable[[], T]) -> T:
+    """Run ``work``, which reads the database; in another thread if this one can't.
+
+    Raises:
+        django.db.Error: as ``work`` does.
+        TimeoutError: another thread could not read it in time.
+    """
+    if not process.runs_event_loop():
+        try:
+            return work()
+        except Error:
+            if not _is_broken(connections[db_connections.write_alias()]):
+                raise
+    return _memory.executor().submit(_and_close, work).result(timeout=_LOOK_UP_TIMEOUT)
+
+
+def _look_up_elsewhere() -> LookUp:
     """Look it up in another thread, with a separate connection."""
-    future = _memory.executor().submit(_look_up_and_close)
+    future = _memory.executor().submit(_and_close, _look_up)
     try:
         return future.result(timeout=_LOOK_UP_TIMEOUT)
     except concurrent.futures.TimeoutError as error:
@@ -191,35 +228,35 @@ def _look_up_elsewhere() -> LiveConfiguration:
         return _without_database(error, no_database=is_silent)
 
 
-def _look_up_and_close() -> LiveConfiguration:
+def _and_close(work: Callable[[], T]) -> T:
     with db_connections.borrowed_connection():
-        return _look_up()
+        return work()
 
 
-def _look_up() -> LiveConfiguration:
+def _look_up() -> LookUp:
     asked_at = time.monotonic()
     connection = connections[db_connections.write_alias()]
     try:
         # Until the first success, the table may be missing, and a failing query must not break
         # the caller's transaction. After that, a savepoint would only cost two round trips.
-        version = db_connections.newest(connection, savepoint=_memory.latest is None)
+        newest = db_connections.newest(connection, savepoint=_memory.latest is None)
     except Error as error:
         if _memory.latest is None and _is_broken(connection):
             # Only the caller's transaction is broken; the database may still answer.
             return _look_up_elsewhere()
         return _without_database(error, no_database=_has_no_table(connection))
-    if version is None:
+    if newest.version is None:
         # Versions are never all deleted: a database is being restored, or this transaction began
         # before the first was made live. Tests of a project empty their tables.
         if _memory.latest is not None and not db_connections.is_under_test():
-            return _memory.latest
+            return LookUp(_memory.latest, newest.has_suppressed)
         _memory.set_latest(NO_VERSION, asked_at)
-        return NO_VERSION
-    number, identity = version
+        return LookUp(NO_VERSION, newest.has_suppressed)
+    number, identity = newest.version
     live = _memory.get(identity) or _memory.add(identity, _load(number, identity))
     if not db_connections.is_uncommitted(identity, connection):
         _memory.set_latest(live, asked_at)
-    return live
+    return LookUp(live, newest.has_suppressed)
 
 
 def _is_broken(connection: BaseDatabaseWrapper) -> bool:
@@ -249,7 +286,7 @@ def _has_no_table(connection: BaseDatabaseWrapper) -> bool:
     return ConfigurationVersion._meta.db_table not in tables
 
 
-def _without_database(error: Exception, *, no_database: bool) -> LiveConfiguration:
+def _without_database(error: Exception, *, no_database: bool) -> LookUp:
     live = _memory.latest
     if live is None:
         raise ConfigurationUnavailable(
@@ -264,7 +301,7 @@ def _without_database(error: Exception, *, no_database: bool) -> LiveConfigurati
         type(error).__name__,
         live.number,
     )
-    return live
+    return LookUp(live, has_suppressed=True)
 
 
 def _load(number: int, identity: uuid.UUID) -> LiveConfiguration:

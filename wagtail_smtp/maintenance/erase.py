@@ -1,4 +1,4 @@
-"""Erase an email address from the delivery log, the outbox and alerts.
+"""Erase an email address from the delivery log, the outbox, alerts and the suppression list.
 
 Entries are erased one by one, each in its own transaction, so after an interruption the erasure can
 simply be run again. Every entry and stored message is read, because senders, responses and
@@ -18,6 +18,7 @@ from typing import Any
 from django.db import models, transaction
 from django.db.models import F, Q
 
+from wagtail_smtp import suppression
 from wagtail_smtp.config.validation import is_email_address, unicode_host
 from wagtail_smtp.delivery.log import entries, stored_message, tracking_events
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
@@ -33,6 +34,7 @@ from wagtail_smtp.models import (
     ReportEmail,
     SettingsSet,
     StoredMessage,
+    SuppressedAddress,
 )
 from wagtail_smtp.outbox import claims, outcomes
 
@@ -54,7 +56,8 @@ class Erasure:
 
     Attributes:
         counts: ``deleted`` and ``kept`` entries, deleted stored ``messages``, ``cancelled`` outbox
-            messages, and ``unreadable`` stored messages.
+            messages, ``unreadable`` stored messages, and ``suppressed`` addresses of which only the
+            hash is kept.
         remaining: the numbers of entries that can't be erased yet, because the outbox is sending
             the message or still has to send it to other recipients.
     """
@@ -85,10 +88,26 @@ class Erasure:
             self._erase(key)
         for key in self._entries_of_messages_naming():
             self._erase(key, is_personal=True)
+        self._erase_suppressed()
         if not self._dry_run:
             tracking_events.erase(self._address, self._clean, None)
             self._clean_alerts()
         stored_message.forget()
+
+    def _erase_suppressed(self) -> None:
+        """Keep only the hash of a suppressed address, without which it would be emailed again."""
+        rows = _rows(SuppressedAddress).filter(
+            Q(digest=suppression.digest(self._address)) & ~Q(address="")
+            | Q(detail__icontains=f"{self._local}@")
+        )
+        for row in list(rows.iterator()):
+            if row.address == self._address:
+                self.counts["suppressed"] += 1
+                values: dict[str, Any] = {"address": "", "domain": "", "detail": "", "entry": None}
+            else:
+                values = {"detail": self._clean(row.detail)}
+            if not self._dry_run:
+                _rows(SuppressedAddress).filter(pk=row.pk).update(**values)
 
     def _clean_alerts(self) -> None:
         """Remove the address from alerts, which contain subjects and responses of servers."""

@@ -223,8 +223,9 @@ def send_claimed(entry: LogEntry) -> Resent:
 
     made = autonomous.write(finish, connections.write_alias())
     if error is None:
-        is_too_large = made is not None and made.state == State.TOO_LARGE
-        return Resent(made, made.reason if made is not None and is_too_large else "")
+        # Its sender gets no error either.
+        is_unsent = made is not None and made.state in (State.TOO_LARGE, State.SUPPRESSED)
+        return Resent(made, made.reason if made is not None and is_unsent else "")
     # The text of other errors may contain what a server echoed, for example a password.
     text = str(error) if isinstance(error, EmailDeliveryError) else ""
     return Resent(made, text or (made.reason if made else "") or type(error).__name__)

@@ -71,6 +71,7 @@ class Result:
         return (
             outcome is not None
             and not outcome.not_sent
+            and not self.delivery.suppressed
             and not any(item.provider_id for item in outcome.recipients)
             and self.row.attempts == 0
             and self.delivery.route.redirect is None
@@ -288,7 +289,7 @@ def _numbered(items: Iterable[LogRecipient]) -> dict[tuple[str, int], LogRecipie
 
 def _final_state(state: State, recipients: Iterable[LogRecipient]) -> State:
     """The final state of a message after all attempts."""
-    states = {item.state for item in recipients}
+    states = {item.state for item in recipients} - {RecipientState.SUPPRESSED}
     if RecipientState.UNKNOWN in states:
         return State.UNKNOWN
     if RecipientState.SENT in states:

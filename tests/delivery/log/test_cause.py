@@ -26,6 +26,7 @@ from wagtail_smtp.exceptions import (
     MessageOutcomeUnknown,
     MessageRefused,
     MessageTooLarge,
+    RecipientsSuppressed,
     RedirectError,
     SecretUnreadable,
 )
@@ -95,6 +96,7 @@ def test_the_same_cause(db, make_set, error, port, encryption):
         (RedirectError("no address"), "redirect-without-address"),
         (MessageTooLarge("no"), "too-large"),
         (MessageOutcomeUnknown("no"), "outcome-unknown"),
+        (RecipientsSuppressed("no"), "suppressed"),
     ],
 )
 def test_states_without_attempts(db, error, slug):

@@ -42,7 +42,10 @@ SERIES = (
         "unsent",
         _("Not sent"),
         frozenset(
-            {State.REFUSED, State.FAILED, State.TOO_LARGE, State.BLOCKED, State.CANCELLED}
+            {
+                *(State.REFUSED, State.FAILED, State.TOO_LARGE, State.BLOCKED),
+                *(State.CANCELLED, State.SUPPRESSED),
+            }
         ),
     ),
 )  # fmt: skip

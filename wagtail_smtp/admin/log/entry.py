@@ -141,7 +141,7 @@ class EntryView(EntryPage):
 
     def _cause(self):
         """The context about the cause of a failure and the set to check."""
-        if self.entry.state not in NOT_SENT:
+        if self.entry.state not in (*NOT_SENT, State.SUPPRESSED):
             return {}
         failure = FailedEntry(self.entry)
         return {"failure": failure, "set_url": self._set_url if failure.cause else ""}

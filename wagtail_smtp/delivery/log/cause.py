@@ -21,6 +21,7 @@ BY_STATE: Mapping[str, str] = {
     State.BLOCKED: "redirect-without-address",
     State.TOO_LARGE: "too-large",
     State.UNKNOWN: "outcome-unknown",
+    State.SUPPRESSED: "suppressed",
 }
 
 

@@ -13,6 +13,7 @@ from django.core.mail import EmailMessage
 from django.db.models import Model
 from django.utils import timezone
 
+from wagtail_smtp import suppression
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address
@@ -236,6 +237,8 @@ def recipients(delivery: DeliveryResult, *, kept_from: bool = True) -> Iterable[
     addresses = outgoing.envelope.recipients if outgoing is not None else _recipients_of(message)
     for address in dict.fromkeys((*states, *map(str, addresses))):
         item = states.get(address)
+        if delivery.suppressed and suppression.normalize(address) in delivery.suppressed:
+            continue
         yield recipient(
             address,
             item.state if item else default,
@@ -243,6 +246,8 @@ def recipients(delivery: DeliveryResult, *, kept_from: bool = True) -> Iterable[
             reply=clip(item.reply, 2 * SHOWN) if item else "",
             provider_id=clip(item.provider_id) if item else "",
         )
+    for address, why in delivery.suppressed.items():
+        yield recipient(address, RecipientState.SUPPRESSED, reply=why)
     if kept_from and delivery.route.redirect is not None:
         yield from redirected(message)
 

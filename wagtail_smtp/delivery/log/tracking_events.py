@@ -18,9 +18,10 @@ from typing import Any
 from django.db.models import Q
 from django.utils import timezone
 
+from wagtail_smtp.delivery.log import hard_bounces
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.live.db.expressions import same
-from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient, SuppressionReason
+from wagtail_smtp.models import DeliveryEvent, LogEntry, LogRecipient
 from wagtail_smtp.models.choices import RANKS, Reported
 from wagtail_smtp.models.log import SHOWN
 
@@ -60,7 +61,7 @@ def event(
         entry_key: the entry's key, if the provider returns the metadata that was sent.
         names_recipient: whether ``address`` is reliable for messages with several recipients.
         suppresses: why the address is not to be emailed again, a ``SuppressionReason``; empty: it
-            may be. A complaint always suppresses it.
+            may be. *Bounced* and *complained* depend on the project's settings.
     """
     same: list[object] = [str(set_key), type, address]
     same += [event_id] if event_id else [message_id, at and at.isoformat(), reason]
@@ -74,7 +75,7 @@ def event(
         type=type,
         happened_at=min(at or timezone.now(), timezone.now()),
         reason=reason[:REASON],
-        suppresses=SuppressionReason.COMPLAINED if type == Reported.COMPLAINED else suppresses,
+        suppresses=suppresses,
     )
 
 
@@ -90,6 +91,8 @@ def store(events: Sequence[DeliveryEvent]) -> None:
         _match(rows)
         kept = [row for row in rows if row.entry_id is not None]
         kept += _within_limit([row for row in rows if row.entry_id is None])
+        # Before they are stored: if the process ends in between, they are new the next time too.
+        hard_bounces.after_events(_new(kept))
         _events().bulk_create(sorted(kept, key=attrgetter("digest")), ignore_conflicts=True)
         # Including known events: the process that stored them may not have reached this step.
         _raise(rows)
@@ -107,6 +110,7 @@ def catch_up(entry: LogEntry, rows: Iterable[LogRecipient]) -> None:
 def adopt(rows: Sequence[DeliveryEvent]) -> None:
     """Match events that waited for their entries, and apply those whose entry is found."""
     _match(rows)
+    hard_bounces.after_events([row for row in rows if row.entry_id is not None])
     for row in rows:
         if row.entry_id is not None:
             _events().filter(pk=row.pk).update(entry_id=row.entry_id, recipient_id=row.recipient_id)
@@ -159,6 +163,17 @@ def _events() -> Any:
 
 def _recipients() -> Any:
     return LogRecipient.objects.using(connections.write_alias())
+
+
+def _new(rows: Sequence[DeliveryEvent]) -> list[DeliveryEvent]:
+    """Events that suppress an address and aren't stored yet.
+
+    A provider may send an event again after someone has allowed the address.
+    """
+    found = [row for row in rows if row.suppresses and row.entry_id is not None]
+    known = _events().filter(digest__in=[row.digest for row in found])
+    stored = set(known.values_list("digest", flat=True)) if found else set()
+    return [row for row in found if row.digest not in stored]
 
 
 def _bare(message_id: str) -> str:

@@ -1,8 +1,10 @@
 """Database connections: which one to use, the newest version, and when to close them."""
 
+import functools
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
@@ -13,7 +15,7 @@ from django.db import InterfaceError, OperationalError, connections, router, tra
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.recorder import MigrationRecorder
 
-from wagtail_smtp.models import ConfigurationVersion
+from wagtail_smtp.models import ConfigurationVersion, SuppressedAddress
 from wagtail_smtp.runtime import process
 
 _UNCOMMITTED = "_wagtail_smtp_uncommitted"
@@ -24,10 +26,23 @@ def write_alias() -> str:
     return router.db_for_write(ConfigurationVersion)
 
 
-def newest(connection: BaseDatabaseWrapper, *, savepoint: bool) -> tuple[int, uuid.UUID] | None:
-    """Number and random id of the live version; None if there is none.
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """What each message needs to know.
 
-    A raw query, because the ORM takes longer to compile it than the database takes to run it.
+    Attributes:
+        version: number and random id of the live version; None if there is none.
+        has_suppressed: whether any address is suppressed.
+    """
+
+    version: tuple[int, uuid.UUID] | None
+    has_suppressed: bool
+
+
+def newest(connection: BaseDatabaseWrapper, *, savepoint: bool) -> Newest:
+    """Return the live version, and whether the suppression list has any address.
+
+    One raw query, because the ORM takes longer to compile it than the database takes to run it.
 
     Args:
         savepoint: use a savepoint, so that a failing query doesn't break the transaction.
@@ -51,14 +66,26 @@ def newest(connection: BaseDatabaseWrapper, *, savepoint: bool) -> tuple[int, uu
         return _query(connection)
 
 
-def _query(connection: BaseDatabaseWrapper) -> tuple[int, uuid.UUID] | None:
-    quote = connection.ops.quote_name
+def _query(connection: BaseDatabaseWrapper) -> Newest:
+    with connection.cursor() as cursor:
+        cursor.execute(_sql(connection.alias))
+        number, identity, has_suppressed = cursor.fetchone()
+    version = None if number is None else (int(number), uuid.UUID(str(identity)))
+    return Newest(version, bool(has_suppressed))
+
+
+@functools.lru_cache(maxsize=16)
+def _sql(alias: str) -> str:
+    quote = connections[alias].ops.quote_name
     number, identity = quote("number"), quote("identity")
     table = quote(ConfigurationVersion._meta.db_table)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {number}, {identity} FROM {table} ORDER BY {number} DESC LIMIT 1")  # noqa: S608
-        row = cursor.fetchone()
-    return None if row is None else (int(row[0]), uuid.UUID(str(row[1])))
+    suppressed = quote(SuppressedAddress._meta.db_table)
+    # Also a row if there is no version.
+    newest_of = f"FROM {table} ORDER BY {number} DESC LIMIT 1"
+    return (
+        f"SELECT (SELECT {number} {newest_of}), (SELECT {identity} {newest_of}), "  # noqa: S608
+        f"EXISTS (SELECT 1 FROM {suppressed})"
+    )
 
 
 def mark_uncommitted(identity: uuid.UUID, alias: str) -> None:

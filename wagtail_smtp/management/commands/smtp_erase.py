@@ -35,6 +35,7 @@ class Command(EmailCommand):
             f"Log entries kept without the address, for their other recipients: {done['kept']}",
             f"Stored messages deleted: {done['messages']}",
             f"Outbox messages cancelled: {done['cancelled']}",
+            f"Suppressed addresses of which only a hash is kept: {done['suppressed']}",
         ):
             self.stdout.write(f"- {line}")
         if done["unreadable"]:

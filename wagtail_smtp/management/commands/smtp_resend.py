@@ -24,6 +24,7 @@ STATES = (
     State.TOO_LARGE,
     State.UNKNOWN,
     State.CANCELLED,
+    State.SUPPRESSED,
 )
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
