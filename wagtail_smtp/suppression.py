@@ -75,14 +75,15 @@ def suppress_all(
         How many are new.
 
     Raises:
-        ValueError: one is not an email address, or there is no such reason. None was added.
+        ValueError: one is not an email address, or there is no such reason; none was added.
     """
     rows = {
         row.digest: row
         for address in addresses
         for row in [new_row(address, reason, detail=detail, user=user)]
     }
-    return _insert(list(rows.values()))
+    # Each in its own transaction: on SQLite, no message is logged meanwhile.
+    return sum(map(_insert, _parts(list(rows.values()))))
 
 
 def is_suppressed(address: str) -> bool:
@@ -183,14 +184,12 @@ def announce(row: SuppressedAddress) -> None:
 
 @retry.in_transaction
 def _insert(rows: list[SuppressedAddress]) -> int:
-    count = 0
-    for part in _parts(rows):
-        known = _all().filter(digest__in=[row.digest for row in part])
-        missing = {row.digest for row in part} - set(known.values_list("digest", flat=True))
-        # Another process may add one of them at the same time.
-        _all().bulk_create([row for row in part if row.digest in missing], ignore_conflicts=True)
-        count += len(missing)
-    return count
+    known = _all().filter(digest__in=[row.digest for row in rows])
+    stored = set(known.values_list("digest", flat=True))
+    new = [row for row in rows if row.digest not in stored]
+    # Another process may add one of them at the same time.
+    _all().bulk_create(new, ignore_conflicts=True)
+    return len(new)
 
 
 def _all() -> Any:

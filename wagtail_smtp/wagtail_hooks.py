@@ -20,6 +20,8 @@ from wagtail_smtp.admin.reload import ReloadViewSet, VersionsViewSet
 from wagtail_smtp.admin.sets import consent
 from wagtail_smtp.admin.sets.viewset import NoBulkDelete, SettingsSetViewSet
 from wagtail_smtp.admin.sets.webhook import TrackingViewSet
+from wagtail_smtp.admin.suppressed.pages import RemoveSelected
+from wagtail_smtp.admin.suppressed.viewset import SuppressedViewSet
 
 
 class EmailGroup(ViewSetGroup):
@@ -31,6 +33,7 @@ class EmailGroup(ViewSetGroup):
         DeliverabilityViewSet,
         SettingsSetViewSet,
         LogViewSet,
+        SuppressedViewSet,
         VersionsViewSet,
         ReloadViewSet,
         TroubleshootingViewSet,
@@ -45,6 +48,7 @@ register_snippet(EmailGroup)
 # After Wagtail's own, which it replaces.
 hooks.register("register_bulk_action", NoBulkDelete, order=1000)
 hooks.register("register_bulk_action", ResendSelected)
+hooks.register("register_bulk_action", RemoveSelected)
 hooks.register("register_admin_viewset", NotifyUserViewSet)
 hooks.register("register_admin_viewset", TrackingViewSet)
 hooks.register("register_admin_urls", consent.urlpatterns)
@@ -65,6 +69,8 @@ def register_log_actions(actions):
     actions.register_action("wagtail_smtp.send_test_email")(_SendTestEmail)
     actions.register_action("wagtail_smtp.release_held")(_ReleaseHeld)
     actions.register_action("wagtail_smtp.delete_held")(_DeleteHeld)
+    for name, (label, message) in _SUPPRESSED_ACTIONS.items():
+        actions.register_action(f"wagtail_smtp.{name}")(_of_several(label, message))
     for name, (label, message) in _LOG_ACTIONS.items():
         actions.register_action(f"wagtail_smtp.{name}", label, message)
 
@@ -88,7 +94,27 @@ _LOG_ACTIONS = {
     "connect": (_("Connect"), _("Started the consent at the identity provider")),
     "consent": (_("Consent"), _("Connected with OAuth 2")),
     "export": (_("Export"), _("Exported the delivery log")),
+    "suppress": (_("Suppress"), _("Suppressed the address")),
+    "allow": (_("Remove"), _("Removed the address from the suppression list")),
 }
+
+#: Actions on several suppressed addresses, with their number.
+_SUPPRESSED_ACTIONS = {
+    "suppress_several": (_("Suppress"), _("Suppressed addresses: %d")),
+    "allow_several": (_("Remove"), _("Addresses removed from the suppression list: %d")),
+    "import_suppressed": (_("Import"), _("Suppressed addresses from a file: %d")),
+    "export_suppressed": (_("Export"), _("Exported suppressed addresses: %d")),
+}
+
+
+def _of_several(name, text):
+    class Formatter(LogFormatter):
+        label = name
+
+        def format_message(self, log_entry):
+            return str(text) % log_entry.data.get("number", 0)
+
+    return Formatter
 
 
 class _Reload(LogFormatter):

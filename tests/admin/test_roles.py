@@ -14,6 +14,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.core import mail
+from django.core.files.base import ContentFile
 from django.db import transaction
 from django.test import Client
 from django.urls import get_resolver, reverse
@@ -23,7 +24,7 @@ from wagtail.models import ModelLogEntry
 from tests.admin.conftest import form_data
 from tests.admin.connection_check.test_permissions import ALLOWED as TESTS
 from tests.support.log_entries import make_entry, make_message, make_waiting
-from wagtail_smtp import live, models
+from wagtail_smtp import live, models, suppression
 from wagtail_smtp.models import LogEntry, SettingsSet
 
 ADD, CHANGE, DELETE, VIEW = (f"{verb}_settingsset" for verb in ("add", "change", "delete", "view"))
@@ -35,8 +36,9 @@ LOG, CONTENT, RESEND, EXPORT = (
     "resend_message",
     "export_log",
 )
+SUPPRESSED, SUPPRESS, ALLOW = (f"{verb}_suppressedaddress" for verb in ("view", "add", "delete"))
 EVERYTHING = (ADD, CHANGE, DELETE, VIEW, METHOD, RELOAD, REDIRECT, VERSIONS, TEST)
-EVERYTHING += (LOG, CONTENT, RESEND, EXPORT)
+EVERYTHING += (LOG, CONTENT, RESEND, EXPORT, SUPPRESSED, SUPPRESS, ALLOW)
 
 #: Who there is, with their permissions besides the access to the admin.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -57,6 +59,10 @@ ROLES: dict[str, tuple[str, ...]] = {
         for size in range(1, 5)
         for given in itertools.combinations((LOG, CONTENT, RESEND, EXPORT), size)
     },
+    "viewer of suppressed addresses": (SUPPRESSED,),
+    "suppresser": (SUPPRESSED, SUPPRESS),
+    "allower": (SUPPRESSED, ALLOW),
+    "suppresser without the list": (SUPPRESS, ALLOW),
     "everything but the log": tuple(p for p in EVERYTHING if p not in (LOG, CONTENT, RESEND)),
     "everything": EVERYTHING,
 }
@@ -109,6 +115,7 @@ class Site:
     user: User
     provider: SettingsSet
     oauth_set: SettingsSet
+    suppressed: models.SuppressedAddress
 
 
 def a_set(site: Site) -> list[Any]:
@@ -137,6 +144,10 @@ def one_that_waits(site: Site) -> list[Any]:
 
 def one_that_is_held(site: Site) -> list[Any]:
     return [site.held.pk]
+
+
+def one_that_is_suppressed(site: Site) -> list[Any]:
+    return [site.suppressed.pk]
 
 
 def a_user(site: Site) -> list[Any]:
@@ -216,6 +227,26 @@ TABLE = {
     "wagtail_smtp_log:delete_all": Page(needs(LOG, RESEND), needs(LOG, RESEND)),
     "wagtail_smtp_log:release": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_is_held),
     "wagtail_smtp_log:delete": Page(needs(LOG, RESEND), needs(LOG, RESEND), one_that_is_held),
+    "wagtail_smtp_suppressed:index": Page(needs(SUPPRESSED)),
+    "wagtail_smtp_suppressed:results": Page(needs(SUPPRESSED)),
+    "wagtail_smtp_suppressed:add": Page(
+        needs(SUPPRESSED, SUPPRESS),
+        needs(SUPPRESSED, SUPPRESS),
+        data=lambda site: {"addresses": "new@example.org"},
+    ),
+    "wagtail_smtp_suppressed:import": Page(
+        needs(SUPPRESSED, SUPPRESS),
+        needs(SUPPRESSED, SUPPRESS),
+        data=lambda site: {"file": ContentFile("new@example.org", "a.csv"), "reason": "imported"},
+    ),
+    "wagtail_smtp_suppressed:export": Page(needs(SUPPRESSED), needs(SUPPRESSED)),
+    "wagtail_smtp_suppressed:address": Page(needs(SUPPRESSED), arguments=one_that_is_suppressed),
+    "wagtail_smtp_suppressed:remove": Page(
+        needs(SUPPRESSED, ALLOW), needs(SUPPRESSED, ALLOW), one_that_is_suppressed
+    ),
+    "bulk:suppressedaddress:remove": Page(
+        needs(SUPPRESSED, ALLOW), needs(SUPPRESSED, ALLOW), one_that_is_suppressed
+    ),
     "bulk:logentry:resend": Page(needs(LOG, RESEND), needs(LOG, RESEND), an_entry),
     "bulk:settingsset:delete": Page(NO_ONE, NO_ONE, a_set),
 }
@@ -284,7 +315,9 @@ def site(make_set, admins) -> Site:
     other = make_set(name="canary-oauth", authentication="oauth2", oauth=oauth, enabled=False)
     waiting = make_waiting(subject="canary")
     held = make_waiting("staging", subject="canary")
-    return Site(item, failed, waiting, held, user, provider, other)
+    suppression.suppress("canary@example.net")
+    suppressed = models.SuppressedAddress.objects.get()
+    return Site(item, failed, waiting, held, user, provider, other, suppressed)
 
 
 def state() -> list[Any]:

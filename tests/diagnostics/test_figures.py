@@ -11,6 +11,7 @@ import pytest
 from django.utils import timezone
 
 from tests.support.log_entries import make_entry, make_waiting, write_quickly
+from wagtail_smtp import suppression
 from wagtail_smtp.diagnostics import figures as module
 from wagtail_smtp.diagnostics.figures import Period, figures
 from wagtail_smtp.models import DeliveryEvent, LogEntry, OutboxMessage
@@ -224,7 +225,7 @@ def test_an_invalid_environment_is_reported_elsewhere(db, run_in):
 def test_the_number_of_queries_is_fixed(db, django_assert_max_num_queries):
     for state in State.values:
         make_entry(state=state)
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(5):
         _last_days()
 
 
@@ -234,3 +235,12 @@ def test_without_time_zones(db, settings, use_tz):
     today = timezone.localdate() if use_tz else timezone.now().date()
     make_entry(state="sent")
     assert Period(today, today).figures().sent == 1
+
+
+def test_suppressed_messages_and_addresses(db):
+    make_entry(state="suppressed")
+    suppression.suppress("ada@example.org", "bounced")
+    suppression.suppress("bob@example.org", "complained")
+    suppression.suppress("carol@example.org", "imported")
+    found = _last_days()
+    assert (found.suppressed, found.not_sent, found.newly_suppressed) == (1, 0, 2)

@@ -19,6 +19,9 @@ VIEW_LOG = "wagtail_smtp.view_logentry"
 VIEW_CONTENT = "wagtail_smtp.view_message_content"
 RESEND = "wagtail_smtp.resend_message"
 EXPORT_LOG = "wagtail_smtp.export_log"
+VIEW_SUPPRESSED = "wagtail_smtp.view_suppressedaddress"
+ADD_SUPPRESSED = "wagtail_smtp.add_suppressedaddress"
+DELETE_SUPPRESSED = "wagtail_smtp.delete_suppressedaddress"
 
 #: Any of these lets a user see sets, versions and what is live.
 SEE = (VIEW_SETS, CHANGE_SETS, RELOAD, CHANGE_METHOD, VIEW_VERSIONS)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
-from wagtail_smtp import signals
+from wagtail_smtp import signals, suppression
 from wagtail_smtp.categories import TEST
 from wagtail_smtp.causes import explain
 from wagtail_smtp.causes.base import Cause, Failure
@@ -29,6 +29,7 @@ from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
     DestinationRefused,
     EnvironmentMismatch,
+    RecipientsSuppressed,
 )
 from wagtail_smtp.live import consents, current, environments
 from wagtail_smtp.live.db.connections import write_alias
@@ -108,6 +109,7 @@ def try_set(item: SettingsSet, address: str | None = None) -> Iterator[StageResu
         EnvironmentMismatch: the live version comes from another environment, and the test would
             send an email or renew that environment's token.
         RedirectError: a redirect is on but has no valid address.
+        RecipientsSuppressed: the address gets no email.
     """
     config = item.frozen(ReportEmail.objects.filter(settings_set=item))
     consents.require_own(config)
@@ -189,7 +191,14 @@ def redirect_for_test(item: SettingsSetConfig) -> Redirect | None:
 def build_test_message(
     item: SettingsSetConfig, username: str, address: str, redirect: Redirect | None
 ) -> OutgoingMessage:
-    """The test email as the set would send it; ``redirect`` is from :func:`redirect_for_test`."""
+    """The test email as the set would send it; ``redirect`` is from :func:`redirect_for_test`.
+
+    Raises:
+        RecipientsSuppressed: the address gets no email; in the reader's language.
+    """
+    if redirect is None and suppression.is_suppressed(address):
+        text = _("%s is suppressed, so it gets no test email. Enter another address.")
+        raise RecipientsSuppressed(text % address)
     message = EmailMessage(
         _("Test email"),
         _("This is a test email of the settings set “%s”.") % item.name,

@@ -18,7 +18,13 @@ from wagtail_smtp.causes import by_slug
 from wagtail_smtp.causes.base import Cause
 from wagtail_smtp.live import environments
 from wagtail_smtp.live.db.connections import write_alias
-from wagtail_smtp.models import DeliveryEvent, LogEntry, OutboxMessage
+from wagtail_smtp.models import (
+    DeliveryEvent,
+    LogEntry,
+    OutboxMessage,
+    SuppressedAddress,
+    SuppressionReason,
+)
 from wagtail_smtp.models.choices import PENDING, Reported, State
 from wagtail_smtp.models.log import STANDARD
 from wagtail_smtp.runtime.project import midnight
@@ -79,6 +85,7 @@ class Figures:
             attempt.
         tracked: for how many messages each of :data:`TRACKED` was reported in the period, whenever
             they were sent.
+        newly_suppressed: addresses that bounced, or whose owners reported spam or unsubscribed.
     """
 
     states: Mapping[str, int]
@@ -87,6 +94,7 @@ class Figures:
     causes: tuple[CauseCount, ...] = ()
     carriers: tuple[CarrierCount, ...] = ()
     tracked: Mapping[str, int] = field(default_factory=dict)
+    newly_suppressed: int = 0
 
     @property
     def sent(self) -> int:
@@ -97,6 +105,11 @@ class Figures:
     def not_sent(self) -> int:
         """Messages that did not reach all recipients, or may not have."""
         return sum(self.states.get(state, 0) for state in NOT_SENT)
+
+    @property
+    def suppressed(self) -> int:
+        """Messages that were not sent because all recipients are on the suppression list."""
+        return self.states.get(State.SUPPRESSED, 0)
 
     @property
     def waiting(self) -> int:
@@ -162,6 +175,7 @@ def figures(start: datetime, stop: datetime) -> Figures:
         causes=failures.of_causes(),
         carriers=failures.of_carriers(),
         tracked=_tracked(start, stop),
+        newly_suppressed=_newly_suppressed(start, stop),
     )
 
 
@@ -221,3 +235,10 @@ def _tracked(start: datetime, stop: datetime) -> dict[str, int]:
     counted = events.exclude(entry=None).order_by().values_list("type")
     found = dict(counted.annotate(Count("entry", distinct=True)))
     return {kind: found.get(kind, 0) for kind in TRACKED}
+
+
+def _newly_suppressed(start: datetime, stop: datetime) -> int:
+    """Count the addresses that were suppressed in the period, without those added by hand."""
+    rows = SuppressedAddress.objects.filter(created_at__gte=start, created_at__lt=stop)
+    by_people = (SuppressionReason.MANUAL, SuppressionReason.IMPORTED)
+    return rows.exclude(reason__in=by_people).count()

@@ -392,8 +392,8 @@ class Migration(migrations.Migration):
                 ('entry', models.ForeignKey(db_constraint=False, db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='wagtail_smtp.logentry')),
             ],
             options={
-                'verbose_name': 'suppressed address',
-                'verbose_name_plural': 'suppressed addresses',
+                'verbose_name': 'suppressed email address',
+                'verbose_name_plural': 'suppressed email addresses',
                 'ordering': ['-id'],
                 'default_permissions': ('view', 'add', 'delete'),
                 'indexes': [models.Index(fields=['address'], name='wagtail_smtp_sup_address', opclasses=['varchar_pattern_ops']), models.Index(fields=['domain', '-id'], name='wagtail_smtp_sup_domain', opclasses=['varchar_pattern_ops', 'int8_ops']), models.Index(fields=['reason', '-id'], name='wagtail_smtp_sup_reason')],

@@ -6,6 +6,7 @@ connection, so a caller with a lock on the referenced row would wait for itself.
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from django.db import models
 from django.db.models.functions import Coalesce
@@ -23,6 +24,23 @@ SHOWN = 255
 _SLACK = 1000
 #: Entries at each end of a period of which some were written late.
 _LATE = 100
+
+
+def numbers_between(
+    rows: "models.QuerySet[Any]", start: datetime | None, stop: datetime | None
+) -> tuple[int, int] | None:
+    """Return the lowest and highest number that rows of a period can have, in an append-only table.
+
+    None: there is no row since ``start`` or until ``stop``. Without one of them, the limit is that
+    of all rows.
+    """
+    by_time = rows.order_by("created_at").values_list("pk", flat=True)
+    first = by_time.filter(created_at__gte=start) if start else by_time
+    last = by_time.filter(created_at__lte=stop) if stop else by_time
+    lowest, highest = list(first[:_LATE]), list(last.reverse()[:_LATE])
+    if not lowest or not highest:
+        return None
+    return min(lowest) - _SLACK, max(highest) + _SLACK
 
 
 class LogEntryQuerySet(models.QuerySet["LogEntry"]):
@@ -64,18 +82,8 @@ class LogEntryQuerySet(models.QuerySet["LogEntry"]):
     def numbers_between(
         self, start: datetime | None, stop: datetime | None
     ) -> tuple[int, int] | None:
-        """Return the lowest and highest number that entries of a period can have.
-
-        None: the log has no entry since ``start`` or until ``stop``. Without one of them, the
-        limit is that of all entries.
-        """
-        by_time = self.order_by("created_at").values_list("pk", flat=True)
-        first = by_time.filter(created_at__gte=start) if start else by_time
-        last = by_time.filter(created_at__lte=stop) if stop else by_time
-        lowest, highest = list(first[:_LATE]), list(last.reverse()[:_LATE])
-        if not lowest or not highest:
-            return None
-        return min(lowest) - _SLACK, max(highest) + _SLACK
+        """Return the lowest and highest number that entries of a period can have."""
+        return numbers_between(self, start, stop)
 
 
 class LogEntry(models.Model):

@@ -62,8 +62,8 @@ class SuppressedAddress(models.Model):
     objects = OnPrimary()
 
     class Meta:
-        verbose_name = _("suppressed address")
-        verbose_name_plural = _("suppressed addresses")
+        verbose_name = _("suppressed email address")
+        verbose_name_plural = _("suppressed email addresses")
         ordering = ["-id"]
         default_permissions = ("view", "add", "delete")
         indexes = [

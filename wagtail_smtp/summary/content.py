@@ -197,12 +197,18 @@ def _rows(period: Period, now: Figures, before: Figures, may_see_log: bool) -> I
         numbers = now.states.get(state, 0), before.states.get(state, 0)
         if any(numbers):
             yield Row(state, str(state.label), *numbers, log(state=state), is_part=True)
+    if now.suppressed or before.suppressed:
+        label, url = str(State.SUPPRESSED.label), log(state=State.SUPPRESSED)
+        yield Row("suppressed", label, now.suppressed, before.suppressed, url)
     if now.held or before.held:
         yield Row("held", _("Held"), now.held, before.held)
     if _is_tracking():
         yield Row("returned", _("Reported as not delivered"), now.returned, before.returned)
         label = str(Reported.COMPLAINED.label)
         yield Row("complained", label, now.complained, before.complained)
+    numbers = now.newly_suppressed, before.newly_suppressed
+    if any(numbers):
+        yield Row("newly_suppressed", _("Addresses newly suppressed"), *numbers)
 
 
 def _is_tracking() -> bool:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 from django import forms
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from wagtail_smtp import suppression
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import validate_address
+from wagtail_smtp.admin.base import SUPPRESSED_ADDRESS, validate_address
 from wagtail_smtp.admin.delivery.failures import problem_url
 from wagtail_smtp.admin.labels import carrier_label, category_choices, category_label
 from wagtail_smtp.categories import TEST
@@ -51,6 +53,7 @@ class Result:
         facts: labels and values.
         cause: why it was not sent, if known.
         entry: its log entry, or None.
+        suppressed_url: the page of the recipient if that is why it was not sent.
     """
 
     status: str
@@ -58,6 +61,7 @@ class Result:
     facts: tuple[tuple[str, str], ...] = ()
     cause: Cause | None = None
     entry: LogEntry | None = None
+    suppressed_url: str = ""
 
     @property
     def url(self):
@@ -87,7 +91,16 @@ def last_result(request, overview):
     status, headline = _headline(entry)
     facts = tuple(_facts(entry, last["recipient"], overview, request.user))
     cause = by_slug(entry.cause)
-    return Result(status, headline, facts, cause, entry)
+    suppressed_url = _suppressed_url(entry, last["recipient"], request.user)
+    return Result(status, headline, facts, cause, entry, suppressed_url)
+
+
+def _suppressed_url(entry, recipient, user):
+    """Return the URL of the recipient on the suppression list; empty if the user may not see it."""
+    if entry.state != State.SUPPRESSED or not user.has_perm(permissions.VIEW_SUPPRESSED):
+        return ""
+    found = suppression.find([recipient]).get(recipient)
+    return reverse(SUPPRESSED_ADDRESS, args=[found.pk]) if found else ""
 
 
 def _without_entry(reason):
@@ -115,6 +128,8 @@ def _headline(entry):
         return "warning", _("The test email could not be sent yet. It will be tried again.")
     if entry.state == State.UNKNOWN:
         return "warning", _("There was no confirmation. The test email may have been sent.")
+    if entry.state == State.SUPPRESSED:
+        return "warning", _("The test email was not sent, because its recipient is suppressed.")
     return "critical", _("The test email was not sent.")
 
 

@@ -12,6 +12,7 @@ from wagtail.admin import messages
 from wagtail.admin.utils import get_valid_next_url_from_request
 from wagtail.admin.views.bulk_action import BulkAction
 
+from wagtail_smtp import suppression
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import LOG, LOG_ENTRY
 from wagtail_smtp.admin.log.entry import EntryPage
@@ -147,7 +148,15 @@ class ResendView(ActionView):
             "seen": resend.newest_resend(self.entry),
             "resends": Resends.of(self.entry),
             "already_sent_to": already_sent_to(self.entry),
+            "suppressed": self._suppressed(),
         }
+
+    def _suppressed(self):
+        """The recipients that don't get it, because they are on the suppression list."""
+        if self.entry.category in suppression.NEVER:
+            return {}
+        recipients = self.entry.recipients.using(write_alias())
+        return suppression.find(recipients.values_list("address", flat=True))
 
     def post(self, request, *args, **kwargs):
         # The outbox or delivery tracking may have changed its state in the meantime.

@@ -10,11 +10,13 @@ from django.views.generic import TemplateView
 from wagtail.admin.ui.tables import Column, DateColumn, StatusTagColumn, Table
 from wagtail.admin.widgets.button import HeaderButton
 
+from wagtail_smtp import suppression
 from wagtail_smtp.admin import labels, permissions
 from wagtail_smtp.admin.base import (
     EDIT_SET,
     LOG,
     LOG_ENTRY,
+    SUPPRESSED_ADDRESS,
     VERSIONS,
     AdminPage,
     environment_problem,
@@ -127,7 +129,9 @@ class EntryView(EntryPage):
             "facts": list(self._facts()),
             "waiting": list(self._waiting()),
             "resends": Resends.of(entry),
-            "recipients": _table(_recipient_columns(entry), recipients[:LISTED]),
+            "recipients": _table(
+                _recipient_columns(entry, self._suppressed(recipients)), recipients[:LISTED]
+            ),
             "is_cut": len(recipients) > LISTED,
             "listed": LISTED,
             "attempts": _table(_attempt_columns(entry), list(entry.attempts.all())),
@@ -138,6 +142,12 @@ class EntryView(EntryPage):
             else "",
             **self._message(),
         }
+
+    def _suppressed(self, recipients):
+        """The recipients on the suppression list, with their rows there, if the user may see it."""
+        if not self.request.user.has_perm(permissions.VIEW_SUPPRESSED):
+            return {}
+        return suppression.find(row.address for row in recipients)
 
     def _cause(self):
         """The context about the cause of a failure and the set to check."""
@@ -241,14 +251,24 @@ def _role(row):
     return "" if row.role == LogRecipient.Role.ENVELOPE else row.get_role_display()
 
 
-def _recipient_columns(entry):
+def _suppressed_link(row, suppressed):
+    if row.address not in suppressed:
+        return ""
+    found = suppressed[row.address]
+    url = reverse(SUPPRESSED_ADDRESS, args=[found.pk])
+    return format_html('<a href="{}">{}</a>', url, found.get_reason_display())
+
+
+def _recipient_columns(entry, suppressed):
     return [
         _text("address", _("Address"), lambda row: row.address),
         Column("state", label=_("State"), accessor=lambda row: labels.recipient_tag(row, entry)),
         _tracking("reported"),
+        Column("suppressed", label=_("Suppressed"),
+               accessor=lambda row: _suppressed_link(row, suppressed)),
         Column("role", label=_("Role"), accessor=_role),
         _text("reply", _("Server response"), _response, width="240"),
-    ]
+    ]  # fmt: skip
 
 
 def _attempt_columns(entry):

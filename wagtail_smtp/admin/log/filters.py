@@ -131,10 +131,10 @@ class LogFilterSet(WagtailFilterSet):
         self.days = 0
         if search.words and not start:
             self.days = DAYS
-            start = _comparable(stop or timezone.now()) - timedelta(days=DAYS)
+            start = comparable(stop or timezone.now()) - timedelta(days=DAYS)
         if not (start or stop):
             return True
-        times = [moment and _comparable(moment) for moment in (start, stop)]
+        times = [moment and comparable(moment) for moment in (start, stop)]
         numbers = _log().numbers_between(*times)
         if numbers is None:
             return False
@@ -353,7 +353,8 @@ def _has(rows):
     return IsNull(Subquery(of_entry[:1]), False)
 
 
-def _comparable(moment):
+def comparable(moment):
+    """Return the nearest time that every database can compare with."""
     return min(max(as_kept(_EARLIEST), moment), as_kept(_LATEST))
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from wagtail_smtp import suppression
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import explain
@@ -33,3 +34,7 @@ class Command(EmailCommand):
         if route.redirect is not None:
             to = ", ".join(route.redirect.addresses)
             self.stdout.write(self.style.WARNING(f"Redirected by {route.redirect.source} to {to}."))
+        elif category in suppression.NEVER:
+            self.stdout.write("Suppressed addresses get it too.")
+        else:
+            self.stdout.write("Suppressed addresses don't get it.")
