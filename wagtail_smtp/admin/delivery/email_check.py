@@ -152,7 +152,7 @@ def _facts(entry, recipient, overview, user):
             rows = entry.recipients.filter(role=LogRecipient.Role.ENVELOPE).order_by("pk")
             yield _("Redirected to"), ", ".join(row.address for row in rows[:20])
     # A server's response may contain the redirect's addresses.
-    if may_see or not entry.redirected_by:
+    if entry.state != State.SUPPRESSED and (may_see or not entry.redirected_by):
         for attempt in attempts[:-1]:
             values = {"name": carrier_label(attempt), "response": attempt.reply}
             yield _("Earlier attempt"), _("%(name)s: %(response)s") % values

@@ -31,7 +31,7 @@ from wagtail_smtp.exceptions import MessageUnreadable
 from wagtail_smtp.live import environments
 from wagtail_smtp.maintenance.resend import can_resend
 from wagtail_smtp.models import LogEntry, LogRecipient, OutboxMessage, SettingsSet, StoredMessage
-from wagtail_smtp.models.choices import State
+from wagtail_smtp.models.choices import RecipientState, State
 from wagtail_smtp.outbox import held
 
 #: Recipients, and tracking events, that the page lists.
@@ -260,6 +260,10 @@ def _suppressed_link(row, suppressed):
 
 
 def _recipient_columns(entry, suppressed):
+    def response(row):
+        is_linked = row.state == RecipientState.SUPPRESSED and row.address in suppressed
+        return "" if is_linked else _response(row)
+
     return [
         _text("address", _("Address"), lambda row: row.address),
         Column("state", label=_("State"), accessor=lambda row: labels.recipient_tag(row, entry)),
@@ -267,7 +271,7 @@ def _recipient_columns(entry, suppressed):
         Column("suppressed", label=_("Suppressed"),
                accessor=lambda row: _suppressed_link(row, suppressed)),
         Column("role", label=_("Role"), accessor=_role),
-        _text("reply", _("Server response"), _response, width="240"),
+        _text("reply", _("Server response"), response, width="240"),
     ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from wagtail.admin.ui.tables import (
 )
 from wagtail.admin.utils import get_user_display_name
 from wagtail.admin.views import generic
-from wagtail.admin.widgets.button import HeaderButton, ListingButton
+from wagtail.admin.widgets.button import Button, HeaderButton, ListingButton
 
 from wagtail_smtp import suppression
 from wagtail_smtp.admin import permissions
@@ -126,13 +126,21 @@ class SuppressedPaginator(WagtailPaginator):
 
 
 class AddressColumn(ButtonsColumnMixin, TitleColumn):
-    """The address, which links to its page, with a button to remove it."""
+    """The address, which links to its page, with a button to remove it.
+
+    Args:
+        back: the URL to return to after the removal; empty: the user may not remove it.
+    """
+
+    def __init__(self, name, back, **options):
+        super().__init__(name, **options)
+        self._back = back
 
     def get_buttons(self, instance, parent_context):
-        if not parent_context["may_remove"]:
+        if not self._back:
             return []
         url = reverse("wagtail_smtp_suppressed:remove", args=[instance.pk])
-        query = urlencode({"next": parent_context["request"].get_full_path()})
+        query = urlencode({"next": self._back})
         # Screen readers list buttons without their rows.
         label = _("%(action)s: %(name)s") % {"action": _("Remove"), "name": instance}
         return [ListingButton(_("Remove"), url=f"{url}?{query}", attrs={"aria-label": label})]
@@ -165,18 +173,33 @@ class ListView(AdminPage, generic.BaseListingView):
         return self.request.user.has_perm(permissions.DELETE_SUPPRESSED)
 
     @cached_property
+    def may_add(self):
+        return self.request.user.has_perm(permissions.ADD_SUPPRESSED)
+
+    @cached_property
     def header_buttons(self):
-        buttons = []
-        if self.request.user.has_perm(permissions.ADD_SUPPRESSED):
-            buttons.append(_button("add", _("Add addresses"), "plus"))
-            buttons.append(_button("import", _("Import"), "upload"))
-        buttons.append(_button("export", _("Export"), "download", self.query_string()))
+        if not self.may_add:
+            return []
+        url = reverse("wagtail_smtp_suppressed:add")
+        button = HeaderButton(_("Add addresses"), url=url, icon_name="plus")
+        button.classname += " wsmtp-short"
+        return [button]
+
+    @cached_property
+    def header_more_buttons(self):
+        url = reverse("wagtail_smtp_suppressed:export") + self.query_string()
+        buttons = [Button(_("Export"), url=url, icon_name="download", priority=20)]
+        if self.may_add:
+            url = reverse("wagtail_smtp_suppressed:import")
+            buttons.insert(0, Button(_("Import"), url=url, icon_name="upload", priority=10))
         return buttons
 
     @cached_property
     def columns(self):
+        back = reverse(SUPPRESSED) + self.query_string(p=self.request.GET.get("p"))
         columns = [
-            AddressColumn("address", accessor=lambda row: isolated(str(row)), label=_("Address"),
+            AddressColumn("address", back if self.may_remove else "", label=_("Address"),
+                          accessor=lambda row: isolated(str(row)),
                           url_name=SUPPRESSED_ADDRESS, width="30%",
                           get_title_id=lambda row: f"suppressedaddress_{row.pk}_title"),
             Column("reason", accessor="get_reason_display", label=_("Reason")),
@@ -194,7 +217,7 @@ class ListView(AdminPage, generic.BaseListingView):
 
     def get_search_form(self):
         data = self.request.GET if self.search_kwarg in self.request.GET else None
-        return SearchForm(data, placeholder=_("Start of an address or domain"))
+        return SearchForm(data, placeholder=_("Address or domain"))
 
     @cached_property
     def no_results_message(self):
@@ -226,11 +249,6 @@ class ListView(AdminPage, generic.BaseListingView):
             "older": "" if older is None else self.query_string(before=older),
             "newest": self.query_string(before=None) if "before" in self.request.GET else "",
         }
-
-
-def _button(name, label, icon, query=""):
-    url = reverse(f"wagtail_smtp_suppressed:{name}") + query
-    return HeaderButton(label, url=url, icon_name=icon)
 
 
 def isolated(text):
