@@ -74,7 +74,7 @@ def test_what_is_no_address_is_an_error(address):
 def test_many_at_once(django_assert_max_num_queries):
     suppression.suppress("n7@example.org", "complained")
     addresses = [f"n{number}@example.org" for number in range(1200)]
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(24):
         assert suppression.suppress_all([*addresses, "N8@example.org"]) == 1199
     assert SuppressedAddress.objects.get(address="n7@example.org").reason == "complained"
     with django_assert_max_num_queries(3):

@@ -59,7 +59,7 @@ def test_search_and_filters(admin_client, some):
     assert _listed(admin_client, q="example") == ["carol@example.net", "ada@example.org"]
     assert _listed(admin_client, q="@example.o") == ["ada@example.org"]
     assert _listed(admin_client, q="bo") == ["bob@sub.example.org"]
-    assert _listed(admin_client, q="ob@") == _listed(admin_client, q="\0") == []
+    assert _listed(admin_client, q="ob@") == []
     assert _listed(admin_client, q="%") == _listed(admin_client, q="a" * 300) == []
     assert _listed(admin_client, reason="bounced") == ["bob@sub.example.org"]
     assert _listed(admin_client, reason="bounced", q="ada") == []
@@ -85,7 +85,7 @@ def test_a_long_list_is_paged_without_counting_it(admin_client, some, monkeypatc
     assert not [sql for sql in own if "COUNT(" in sql or " OFFSET " in sql]
 
 
-def test_add(admin_client, admin_user):
+def test_add(admin_client):
     data = {
         "addresses": "Ada <ADA@example.org>, bob@bücher.example\n\ncarol@example.net;",
         "detail": "Asked",
@@ -93,7 +93,7 @@ def test_add(admin_client, admin_user):
     response = admin_client.post(url("add"), data)
     assert response.url == INDEX
     row = _row("bob@xn--bcher-kva.example")
-    assert (row.reason, row.detail, row.created_by) == ("manual", "Asked", admin_user)
+    assert (row.reason, row.detail, str(row.created_by)) == ("manual", "Asked", "boss")
     assert SuppressedAddress.objects.count() == 3
     assert _audited() == [("suppress_several", "Suppressed addresses")]
     page = admin_client.post(
@@ -203,7 +203,7 @@ def _confirmed(page):
     return re.search(r'name="confirmed" value="([^"]+)"', page.text)[1]
 
 
-def test_import(admin_client, admin_user):
+def test_import(admin_client):
     suppression.suppress("carol@example.net", "complained")
     page = _uploaded(admin_client, FILE.encode())
     counts = {name: int(n) for name, n in re.findall(r'data-(\w+)="(\d+)"', page.text)}
@@ -216,7 +216,7 @@ def test_import(admin_client, admin_user):
     for _click in range(2):
         assert admin_client.post(url("import"), {"confirmed": confirmed}).url == INDEX
     row = _row("ada@example.org")
-    assert (row.reason, row.detail, row.created_by) == ("bounced", "Old list", admin_user)
+    assert (row.reason, row.detail, str(row.created_by)) == ("bounced", "Old list", "boss")
     assert _row("carol@example.net").reason == "complained"
     assert SuppressedAddress.objects.count() == 3
     assert _audited() == [("import_suppressed", "Suppressed addresses")]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tests.browser.test_main_job import LIST
 
 LOG = "/admin/email/log/"
+SUPPRESSED = "/admin/email/suppressed/"
 
 
 def every_page(person) -> Iterator[tuple[str, str]]:
@@ -25,6 +26,19 @@ def every_page(person) -> Iterator[tuple[str, str]]:
     entry = _first(person, LOG, "tbody .title a")
     yield "log-entry", entry
     yield "resend", entry + "resend/"
+    yield "suppressed-addresses-empty", SUPPRESSED
+    yield "suppress-addresses", SUPPRESSED + "add/"
+    person.go(SUPPRESSED + "add/")
+    person.page.fill("#id_addresses", "ada@example.org\nbob@example.org")
+    person.page.locator("form:has(#id_addresses) button[type=submit]").click()
+    person.page.wait_for_url("**" + SUPPRESSED)
+    yield "suppressed-addresses", SUPPRESSED
+    yield "suppressed-addresses-filtered", SUPPRESSED + "?q=ada&reason=manual"
+    address = _first(person, SUPPRESSED, "tbody .title a")
+    yield "suppressed-address", address
+    yield "remove-suppressed-address", address + "remove/"
+    yield "import-suppressed-addresses", SUPPRESSED + "import/"
+    yield "export-suppressed-addresses", SUPPRESSED + "export/"
     yield "troubleshooting", "/admin/email/troubleshooting/"
     yield "versions", "/admin/email/versions/"
     yield "reload", "/admin/email/reload/"
