@@ -175,7 +175,9 @@ class LookUp:
     """What is live now.
 
     Attributes:
-        has_suppressed: whether any address is suppressed; also true if that isn't known.
+        has_suppressed: whether any address is suppressed. Also true if only the caller's
+            transaction is broken, and false if the database is unavailable: asking it again would
+            make each message wait twice.
     """
 
     live: LiveConfiguration
@@ -225,7 +227,7 @@ def _look_up_elsewhere() -> LookUp:
         # If the lookup did not even start, this says nothing about the database.
         is_silent = future.running()
         future.cancel()
-        return _without_database(error, no_database=is_silent)
+        return _without_database(error, is_silent)
 
 
 def _and_close(work: Callable[[], T]) -> T:
@@ -244,7 +246,8 @@ def _look_up() -> LookUp:
         if _memory.latest is None and _is_broken(connection):
             # Only the caller's transaction is broken; the database may still answer.
             return _look_up_elsewhere()
-        return _without_database(error, no_database=_has_no_table(connection))
+        is_broken = _is_broken(connection)
+        return _without_database(error, _has_no_table(connection), has_suppressed=is_broken)
     if newest.version is None:
         # Versions are never all deleted: a database is being restored, or this transaction began
         # before the first was made live. Tests of a project empty their tables.
@@ -286,7 +289,9 @@ def _has_no_table(connection: BaseDatabaseWrapper) -> bool:
     return ConfigurationVersion._meta.db_table not in tables
 
 
-def _without_database(error: Exception, *, no_database: bool) -> LookUp:
+def _without_database(
+    error: Exception, no_database: bool, *, has_suppressed: bool = False
+) -> LookUp:
     live = _memory.latest
     if live is None:
         raise ConfigurationUnavailable(
@@ -301,7 +306,7 @@ def _without_database(error: Exception, *, no_database: bool) -> LookUp:
         type(error).__name__,
         live.number,
     )
-    return LookUp(live, has_suppressed=True)
+    return LookUp(live, has_suppressed)
 
 
 def _load(number: int, identity: uuid.UUID) -> LiveConfiguration:

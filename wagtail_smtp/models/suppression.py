@@ -61,6 +61,9 @@ class SuppressedAddress(models.Model):
 
     objects = OnPrimary()
 
+    #: Wagtail would record each address as a use of the user who added it.
+    wagtail_reference_index_ignore = True
+
     class Meta:
         verbose_name = _("suppressed email address")
         verbose_name_plural = _("suppressed email addresses")

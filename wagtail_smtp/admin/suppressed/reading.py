@@ -19,9 +19,7 @@ MAX_SIZE = 2 * 1024 * 1024
 MAX_ADDRESSES = 50_000
 _DELIMITERS = ",;\t|"
 #: Headings of the column with the addresses, in lower case without separators.
-_HEADINGS = frozenset(
-    {"email", "emailaddress", "mail", "address", "recipient", "adresse", "mailadresse"}
-)
+_HEADINGS = frozenset({"email", "emailaddress", "mail", "address", "recipient"})
 #: What an export puts in front of a cell that a spreadsheet would take for a formula.
 _NEUTRAL = re.compile(r"^'(?=[=+\-@])")
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
