@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.core import mail
 from django.core.files.base import ContentFile
 from django.core.mail import send_mail
 from django.db import connection
@@ -14,9 +15,12 @@ from django.urls import reverse
 from django.utils import timezone
 from wagtail.models import ModelLogEntry
 
-from tests.support.log_entries import make_entry
+from tests.support.log_entries import make_entry, make_message
 from wagtail_smtp import suppression
 from wagtail_smtp.admin.suppressed import listing, reading
+from wagtail_smtp.diagnostics.check_set import try_set
+from wagtail_smtp.exceptions import RecipientsSuppressed
+from wagtail_smtp.maintenance import resend
 from wagtail_smtp.models import LogEntry, SuppressedAddress
 
 INDEX = reverse("wagtail_smtp_suppressed:index")
@@ -294,3 +298,29 @@ def test_an_erased_address_is_found_by_its_hash(admin_client, some):
     page = admin_client.get(url("address", _row("ada@example.org").pk))
     assert "data-erased" in page.text
     assert "?recipient=" not in page.text
+
+
+def test_a_test_email_to_a_suppressed_address_says_so(admin_client, some):
+    path = reverse("wagtail_smtp_delivery:test")
+    data = {"recipient": "ada@example.org", "category": "test"}
+    page = admin_client.post(path, data, follow=True).text
+    assert 'data-result="warning"' in page
+    assert f'href="{url("address", _row("ada@example.org").pk)}" data-suppressed' in page
+    assert mail.outbox == []
+
+
+def test_a_test_of_a_set_sends_nothing_to_a_suppressed_address(make_set, smtp_server, some):
+    item = make_set(smtp_server)
+    with pytest.raises(RecipientsSuppressed, match="is suppressed"):
+        try_set(item, "ada@example.org")
+    assert smtp_server.received == []
+
+
+def test_a_resend_says_who_is_suppressed_and_that_nothing_was_sent(admin_client, some):
+    entry = make_entry("ada@example.org", message=make_message())
+    page = admin_client.get(reverse("wagtail_smtp_log:resend", args=[entry.pk]))
+    assert "data-suppressed" in page.text
+    done = resend.send_claimed(LogEntry.objects.get(pk=entry.pk))
+    assert done.problem == ""  # it went to the message's recipient, who isn't suppressed
+    suppression.suppress("real@example.org")
+    assert resend.send_claimed(LogEntry.objects.get(pk=entry.pk)).problem
