@@ -21,11 +21,13 @@ import yaml
 from cryptography.fernet import Fernet
 from django.core.mail import EmailMessage, send_mail
 from django.core.management import call_command, load_command_class
+from django.test import Client
 from django.urls import resolve
 
 from tests.processes.test_outbox_tasks import RQ_WORKER
 from tests.support.servers.provider_server import Answer, ProviderServer
 from tests.support.servers.smtp_server import SMTPServer
+from tests.support.sites import make_sites
 from wagtail_smtp import exceptions, signals, suppression
 from wagtail_smtp.conf import ENVIRONMENT_VARIABLE, REDIRECT_VARIABLE
 from wagtail_smtp.config_files.file import load
@@ -113,7 +115,8 @@ def _run(language: str) -> list[Block]:
 
 
 SETTINGS = (
-    r"^(WAGTAIL_SMTP|MAILERS|TASKS|INSTALLED_APPS|CELERY_BEAT_SCHEDULE|LOGGING|DATABASES|CACHES) = "
+    r"^(WAGTAIL_SMTP|MAILERS|MIDDLEWARE|TASKS|INSTALLED_APPS|CELERY_BEAT_SCHEDULE|LOGGING|DATABASES"
+    r"|CACHES) = "
 )
 URLS = "^urlpatterns = "
 
@@ -207,6 +210,53 @@ def test_the_category_of_a_message(code: str, email_delivery: EmailDelivery) -> 
 def test_the_category_of_a_block(code: str, email_delivery: EmailDelivery) -> None:
     exec(code, {"order": SimpleNamespace(send_invoice=_send_invoice)})
     assert [sent.category for sent in email_delivery.sent] == ["invoice"]
+
+
+@example("how-to/several-sites.md", 'message.email_site = "www.example.com"')
+def test_the_site_of_a_message(code: str, email_delivery: EmailDelivery) -> None:
+    make_sites("localhost", "www.example.com")
+    message = EmailMessage("Invoice", "", None, ["ada@example.org"])
+    exec(code, {"message": message})
+    [sent] = email_delivery.sent
+    assert sent.entry is not None
+    assert (sent.entry.site, sent.entry.site_source) == ("www.example.com", "message")
+
+
+@example("how-to/several-sites.md", "import wagtail_smtp")
+def test_the_site_of_a_block(code: str, email_delivery: EmailDelivery) -> None:
+    site, _other = make_sites()
+    exec(code, {"order": SimpleNamespace(site=site, send_invoice=_send_invoice)})
+    [sent] = email_delivery.sent
+    assert sent.entry is not None
+    assert (sent.entry.site, sent.entry.site_source) == (site.hostname, "context")
+
+
+@example("how-to/newsletters.md", "from django.core.mail import EmailMessage")
+def test_a_newsletter_and_its_page(
+    code: str, email_delivery: EmailDelivery, settings: Any, client: Client
+) -> None:
+    """The button of a mail program unsubscribes; a scanner doesn't."""
+    [view] = [block.code for block in BLOCKS if "def unsubscribe(" in block.code]
+    removed: list[tuple[str, str]] = []
+    urls = ModuleType("urls")
+    vars(urls)["remove_subscriber"] = lambda *subscriber: removed.append(subscriber)
+    exec(view, vars(urls))
+    settings.ROOT_URLCONF = urls
+    names: dict[str, Any] = {}
+    exec(code, names)
+    names["send_issue"](SimpleNamespace(email="ada@example.org"), "News", "Hello")
+    [message] = email_delivery.outbox
+    link, mailto = message.extra_headers["List-Unsubscribe"].split(", ")
+    assert mailto == "<mailto:unsubscribe@example.com?subject=unsubscribe>"
+    path = link.strip("<>").removeprefix("https://www.example.com")
+    strict = Client(enforce_csrf_checks=True)
+    assert b"ada@example.org" in strict.get(path).content
+    assert removed == []
+    # As RFC 8058 says: without cookies and without a redirect.
+    name, _equals, value = message.extra_headers["List-Unsubscribe-Post"].partition("=")
+    assert strict.post(path, {name: value}).status_code == 200
+    assert removed == [("ada@example.org", "news")]
+    assert strict.post(path[:-2] + "x/").status_code == 404
 
 
 SENT_WITH_METRICS = """
@@ -309,7 +359,8 @@ def site(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A site with the sets that the commands name, and their settings file."""
+    """A site with the sets and hostnames that the commands name, and their settings file."""
+    make_sites("localhost", "www.example.com")
     for name in ("Main office", "Newsletter"):
         make_set(smtp_server, name=name)
         variable = f"SMTP_{name.upper().replace(' ', '_')}_PASSWORD"

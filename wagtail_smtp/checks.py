@@ -43,6 +43,7 @@ from wagtail_smtp.models import LogEntry, Secret
 from wagtail_smtp.transports import standard
 
 BACKEND = "wagtail_smtp.backend.EmailBackend"
+MIDDLEWARE = "wagtail_smtp.middleware.EmailSiteMiddleware"
 _LOCMEM = "django.core.mail.backends.locmem.EmailBackend"
 
 
@@ -328,6 +329,42 @@ def check_report_urls(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+def check_site_middleware(
+    databases: Collection[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Check that email of a request has a site, if sets use sites and this may query them."""
+    if db_connections.write_alias() not in (databases or ()) or _has_site_middleware():
+        return []
+    try:
+        if not db_connections.is_migrated():
+            return []
+        used = (version_configuration(live_version()), draft_configuration())
+    except (DatabaseFault, ValueError):
+        return []  # other checks and the reload page report it
+    if not any(configuration.uses_sites for configuration in used):
+        return []
+    return [
+        Warning(
+            "Settings sets are limited to sites or have senders for them, but the site of a "
+            "request isn't known, so its email counts as the default site's.",
+            hint=f"Add '{MIDDLEWARE}' to MIDDLEWARE: "
+            + conf.documentation("how-to/several-sites.html"),
+            id="wagtail_smtp.W030",
+        )
+    ]
+
+
+def _has_site_middleware() -> bool:
+    for path in settings.MIDDLEWARE:
+        try:
+            found = import_string(path)
+        except ImportError:
+            continue
+        if getattr(found, "finds_email_site", False):
+            return True
+    return False
+
+
 def check_call_sites(**kwargs: Any) -> list[CheckMessage]:
     """Check that code which sends one-time codes and login links still has the names we know."""
     return [
@@ -578,4 +615,5 @@ def register_all() -> None:
     register(check_database, Tags.database)
     register(check_migrations, Tags.database, deploy=True)
     register(check_references, Tags.database, deploy=True)
+    register(check_site_middleware, Tags.database, deploy=True)
     register(_if_readable(check_drift), Tags.database, deploy=True)

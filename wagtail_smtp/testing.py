@@ -36,7 +36,7 @@ class Sent:
         category: its category, e.g. ``"invoice"``.
         via: the name of the settings set that sent it, or ``standard delivery``.
         redirected_to: the report emails that received it instead; empty: it was not redirected.
-        entry: its entry in the delivery log; None if none could be written.
+        entry: its entry in the delivery log; None if none could be written. It also has the site.
     """
 
     message: EmailMessage

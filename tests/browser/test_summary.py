@@ -27,6 +27,7 @@ CONTENT = Summary(
     problems=(Problem("too-large", 2, "The message is too large", "Send less.", LINK),),
     more=1,
     carriers=(("A settings set with a long name", "2 messages"),),
+    sites=(("www.a-site-with-a-name-that-is-long.example.org", "12,000 sent, 3 not sent"),),
     notes=("All email is redirected.",),
     expiring=("A certificate expires.",),
     delivery_url=LINK,

@@ -5,8 +5,9 @@ import pytest
 from wagtail_smtp.config.values import Configuration, ReportEmail, SettingsSetConfig
 from wagtail_smtp.delivery import explain
 from wagtail_smtp.delivery.explain import is_used, notices, redirecting
+from wagtail_smtp.delivery.kinds import Part
 from wagtail_smtp.delivery.routing import redirect_for
-from wagtail_smtp.live.diff import every_category
+from wagtail_smtp.live.diff import every_kind
 
 QA = (ReportEmail("qa@example.com"),)
 
@@ -45,8 +46,8 @@ def test_a_redirect_of_some_categories():
     sets = (a_set("Main", categories=("form",)), a_set("Test", redirect=True))
     [notice] = notices(Configuration("custom", sets))
     assert (notice.kind, notice.reason, notice.others) == ("redirect_some", "above", ("Main",))
-    assert "form" not in notice.categories
-    assert "other" in notice.categories
+    assert Part("form") not in notice.parts
+    assert Part("other") in notice.parts
     assert notice.first_would_help
 
 
@@ -99,8 +100,8 @@ def test_it_says_what_the_pipeline_does(method, position):
     sets.insert(position, a_set("Test", redirect=True, categories=("form", "other")))
     config = Configuration(method, tuple(sets))
     does = redirecting(config, sets[position])
-    really = {c: redirect_for(config, c) is not None for c in every_category(config)}
-    assert set(does.categories) == {c for c, redirected in really.items() if redirected}
+    really = {kind: redirect_for(config, *kind) is not None for kind in every_kind(config)}
+    assert set(does.kinds) == {c for c, redirected in really.items() if redirected}
     assert set(does.reached) == {c for c, redirected in really.items() if not redirected}
     is_told = any(notice.is_about_redirect for notice in notices(config))
     assert is_told == (not all(really.values()))
@@ -120,6 +121,6 @@ def test_every_notice_has_words():
 
 @pytest.mark.parametrize(("kind", "reason"), explain._TEXTS)
 def test_while_email_is_held_no_text_claims_that_it_is_sent(kind, reason):
-    notice = explain.Notice(kind, reason, "test", "Test", ("Main",), ("form",))
+    notice = explain.Notice(kind, reason, "test", "Test", ("Main",), (Part("form"),))
     assert notice.text(is_held=True).startswith("After a reload, ")
     assert set(explain._TEXTS) == set(explain._HELD_TEXTS)

@@ -42,6 +42,7 @@ def test_all_is_well(make_set, reload):
             "name": "Office",
             "server": "127.0.0.1:587",
             "categories": ["form"],
+            "sites": [],
             "backup": True,
             "redirects_to": [],
             "token": "",

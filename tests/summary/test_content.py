@@ -10,6 +10,7 @@ from django.utils import timezone, translation
 
 from tests.summary.conftest import last_week
 from tests.support.log_entries import fill, make_entry, make_waiting
+from tests.support.sites import make_sites
 from wagtail_smtp.models import DeliveryEvent, LogEntry, ServerCertificate
 from wagtail_smtp.summary import content, sending
 
@@ -245,3 +246,16 @@ def test_the_command_sends_it_to_an_address(full, office, settings, capsys):
         call_command("smtp_summary", "--to", "no address")
     with pytest.raises(CommandError):
         call_command("smtp_summary", "--to", "someone@example.org", "--send")
+
+
+def test_the_numbers_of_several_sites(db):
+    org, net = make_sites()
+    _entry(3, state="sent", site_key=org.pk)
+    _entry(2, state="sent", site_key=None)
+    assert "By site" not in _message().body
+    _entry(2, state="failed", site_key=net.pk)
+    message = _message()
+    assert "By site\n- example.org: 3 sent, 0 not sent\n- example.net: 0 sent, 2 not sent\n" in (
+        message.body
+    )
+    assert "example.net" in _html(message)

@@ -2,18 +2,21 @@
 
 import random
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from wagtail.models import Site
 
 from tests.support.servers.smtp_server import CA_PEM
+from tests.support.sites import make_sites
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.config.oauth import FLOWS, OAuth
 from wagtail_smtp.config.references import PASSWORD, Reference, SecretContent
 from wagtail_smtp.config.values import EXTENSIONS
 from wagtail_smtp.config_files.fields import secret_names
 from wagtail_smtp.live import set_secrets
-from wagtail_smtp.models import DeliverySettings, ReportEmail, SettingsSet
+from wagtail_smtp.models import DeliverySettings, ReportEmail, SettingsSet, SiteSender
 from wagtail_smtp.transports.esp.catalog import PROVIDERS, SELF_HOSTED
 
 #: Text that YAML or a shell could take for something else.
@@ -47,10 +50,11 @@ class RandomSets:
             get_user_model().objects.create_user(name)
             for name in chosen.sample(["ada", "on", "grace@example.com", "jörg", "1234"], 2)
         ]
+        sites = make_sites()
         for position, name in enumerate(chosen.sample(ODD, chosen.randint(0, 6))):
-            self._save_set(name, position, users)
+            self._save_set(name, position, users, sites)
 
-    def _save_set(self, name: str, position: int, users: list[Any]) -> None:
+    def _save_set(self, name: str, position: int, users: list[Any], sites: Sequence[Site]) -> None:
         chosen = self._random
         item = SettingsSet(
             name=name,
@@ -63,6 +67,7 @@ class RandomSets:
             backup=self._maybe,
             redirect=self._maybe,
             categories=chosen.sample(BUILT_IN, chosen.choice([0, 0, 1, 3])),
+            sites=sorted(site.pk for site in chosen.sample(sites, chosen.choice([0, 0, 1, 2]))),
             notify_user=chosen.choice([None, *users]),
             sender_name=self._text,
             sender_address=chosen.choice(["", "sender@example.com", "x@größe.example"]),
@@ -72,6 +77,10 @@ class RandomSets:
         item.report_emails = [
             ReportEmail(address=f"qa{n}@example.com", enabled=n == 0 or self._maybe, sort_order=n)
             for n in range(chosen.randint(int(item.redirect), 3))
+        ]
+        item.site_senders = [
+            SiteSender(site=site, sender_name=self._text, sender_address=f"{site.pk}@example.com")
+            for site in chosen.sample(sites, chosen.choice([0, 0, 1, 2]))
         ]
         self._store_secret(item)
         item.save()
@@ -168,7 +177,7 @@ def snapshot() -> dict[str, Any]:
     """
     sets = []
     for item in SettingsSet.objects.order_by("sort_order", "pk"):
-        config = item.frozen(item.report_emails.all())
+        config = item.frozen(item.report_emails.all(), item.site_senders.all())
         values = {
             name: getattr(config, name)
             for name in config.__slots__

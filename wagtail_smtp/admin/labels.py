@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.deliverability.verdicts import Verdict
+from wagtail_smtp.live import sites
 from wagtail_smtp.models import LogAttempt, LogEntry, Told
 from wagtail_smtp.models.choices import RANKS, RecipientState, Reported, State
 
@@ -45,6 +46,14 @@ def local_time(moment: datetime) -> datetime:
 def category_choices():
     """Return each category of the site with its label."""
     return [(slug, category_label(slug)) for slug in dict.fromkeys([*BUILT_IN, *conf.CATEGORIES])]
+
+
+def named(grouped):
+    """Return pairs of a value and the keys of its sites with the sites' names in place of keys."""
+    grouped = list(grouped)
+    # Not without need: it takes a query.
+    known = sites.names(sites.known()) if any(keys for _value, keys in grouped) else {}
+    return [(value, ", ".join(sites.label(key, known) for key in keys)) for value, keys in grouped]
 
 
 def carrier_label(row: LogEntry | LogAttempt) -> str:

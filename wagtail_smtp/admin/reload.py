@@ -29,7 +29,7 @@ from wagtail_smtp.admin.base import (
     AdminPage,
     EmailViewSet,
 )
-from wagtail_smtp.admin.labels import category_label
+from wagtail_smtp.admin.labels import category_label, named
 from wagtail_smtp.admin.sets import managed
 from wagtail_smtp.admin.sets.overview import notices
 from wagtail_smtp.conf import conf
@@ -67,8 +67,11 @@ class ReloadView(AdminPage, TemplateView):
             "plan": plan,
             "problems": self._problems(plan.problems),
             "routes": [
-                (category_label(change.category), change)
-                for change in compare(plan.before, plan.target, plan.held_from)
+                (category_label(change.category), shown, change)
+                for change, shown in named(
+                    (change, change.sites)
+                    for change in compare(plan.before, plan.target, plan.held_from)
+                )
             ],
             **_held(plan.held_from),
             # Moving a set doesn't change an earlier version, so that isn't offered.

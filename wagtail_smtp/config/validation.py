@@ -236,8 +236,22 @@ def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
         value = getattr(item, field)
         if value and not is_email_address(value):
             yield Problem(_("Enter a valid email address."), field)
+    yield from _site_senders(item)
     if item.always_use_sender and not effective_sender(item) and item.authentication != "default":
         yield Problem(_("Enter the address to use for every message."), "sender_address")
+
+
+def _site_senders(item: SettingsSetConfig) -> Iterator[Problem]:
+    for sender in item.site_senders:
+        if _CONTROL.search(sender.name):
+            yield Problem(_("A name can't contain line breaks."), "site_senders")
+        if sender.address and not is_email_address(sender.address):
+            yield Problem(_("Enter a valid email address."), "site_senders")
+        if not (sender.name or sender.address):
+            yield Problem(_("Enter a sender name or a sender address."), "site_senders")
+    sites = [sender.site for sender in item.site_senders]
+    if len(sites) != len(set(sites)):
+        yield Problem(_("A site can have one sender only."), "site_senders")
 
 
 def is_header_value(value: str) -> bool:

@@ -34,12 +34,31 @@ class ReportEmail:
     enabled: bool = True
 
 
+#: Stands for every site that no set names. Wagtail numbers its sites from 1.
+OTHER_SITE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SiteSender:
+    """A set's sender for email of one site; what is empty is as in the set.
+
+    ``site`` is the primary key of a Wagtail site.
+    """
+
+    site: int
+    name: str = ""
+    address: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class SettingsSetConfig:
     """One settings set as plain values.
 
     ``key`` is the set's UUID as text, ``timeout`` is in seconds, ``secret`` is the ID of the stored
     password (never the password), ``max_size`` is in MB, ``notify_user`` is a user's primary key.
+
+    ``sites`` are the primary keys of the Wagtail sites to which the set is limited; empty: all. The
+    key of a deleted site stays, so a set that was limited to it isn't used for other sites.
 
     ``ignored_extensions`` are EHLO keywords not to use even if the server offers them.
 
@@ -63,11 +82,13 @@ class SettingsSetConfig:
     secret: int | None = None
     sender_name: str = ""
     sender_address: str = ""
+    site_senders: tuple[SiteSender, ...] = ()
     always_use_sender: bool = False
     bounce_address: str = ""
     redirect: bool = False
     report_emails: tuple[ReportEmail, ...] = ()
     categories: tuple[str, ...] = ()
+    sites: tuple[int, ...] = ()
     backup: bool = False
     max_size: int | None = None
     notify_user: int | str | None = None
@@ -75,9 +96,28 @@ class SettingsSetConfig:
     oauth: Mapping[str, str] = field(default_factory=dict, hash=False)
     webhook_secret: int | None = None
 
-    def applies_to(self, category: str) -> bool:
-        """Whether the set may be used for email of this category."""
+    def applies_to(self, category: str, site: int) -> bool:
+        """Whether the set may be used for email of this category and site."""
+        return self.applies_to_category(category) and self.applies_to_site(site)
+
+    def applies_to_category(self, category: str) -> bool:
+        """Whether the set may be used for email of this category, of some site."""
         return not self.categories or category in self.categories
+
+    def applies_to_site(self, site: int) -> bool:
+        """Whether the set may be used for email of this site, in some category."""
+        return not self.sites or site in self.sites
+
+    def for_site(self, site: int) -> "SettingsSetConfig":
+        """The set with its sender for email of this site."""
+        for sender in self.site_senders:
+            if sender.site == site:
+                return replace(
+                    self,
+                    sender_name=sender.name or self.sender_name,
+                    sender_address=sender.address or self.sender_address,
+                )
+        return self
 
     @property
     def report_addresses(self) -> tuple[str, ...]:
@@ -120,22 +160,28 @@ class Configuration:
         canonical = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def redirecting_set(self, category: str) -> SettingsSetConfig | None:
-        """The set whose redirect applies to email of this category, or None.
+    @property
+    def uses_sites(self) -> bool:
+        """Whether a message's site makes a difference."""
+        return any(item.sites or item.site_senders for item in self.sets)
 
-        A redirect in the first set applies to all email. Otherwise the first set that matches the
-        category decides. With standard delivery as the method, there is no redirect.
+    def redirecting_set(self, category: str, site: int) -> SettingsSetConfig | None:
+        """The set whose redirect applies to email of this category and site, or None.
+
+        A redirect in the first set applies to all email of all sites. Otherwise the first set that
+        matches category and site decides. With standard delivery as the method, there is no
+        redirect.
         """
         if self.method == "standard" or not self.sets:
             return None
         if self.sets[0].redirect:
             return self.sets[0]
-        first = next(iter(self.carriers(category)), None)
+        first = next(iter(self.carriers(category, site)), None)
         return first if first is not None and first.redirect else None
 
-    def carriers(self, category: str) -> tuple[SettingsSetConfig, ...]:
-        """The first set that matches this category, then the matching backups after it."""
-        applying = [item for item in self.sets if item.applies_to(category)]
+    def carriers(self, category: str, site: int) -> tuple[SettingsSetConfig, ...]:
+        """The first set that matches this category and site, then the matching backups after it."""
+        applying = [item for item in self.sets if item.applies_to(category, site)]
         return tuple(item for item in applying if item is applying[0] or item.backup)
 
     def by_key(self) -> dict[str, SettingsSetConfig]:
@@ -166,6 +212,8 @@ def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
     values: dict[str, Any] = dict(content)
     values["report_emails"] = tuple(ReportEmail(**report) for report in values["report_emails"])
     values["categories"] = tuple(values["categories"])
+    values["sites"] = tuple(values["sites"])
+    values["site_senders"] = tuple(SiteSender(**sender) for sender in values["site_senders"])
     values["ignored_extensions"] = tuple(values["ignored_extensions"])
     return SettingsSetConfig(**values)
 

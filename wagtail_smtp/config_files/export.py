@@ -14,6 +14,7 @@ from wagtail_smtp.config.references import Reference
 from wagtail_smtp.config.values import SettingsSetConfig
 from wagtail_smtp.config_files import schema
 from wagtail_smtp.config_files.fields import FileSet, secret_names, stored_name, to_file
+from wagtail_smtp.live import sites
 from wagtail_smtp.live.resolve import saved_method, saved_sets
 from wagtail_smtp.models import Secret, SettingsSet
 
@@ -46,6 +47,7 @@ def export() -> Export:
     stored = Secret.objects.in_bulk([item.secret_id for item, _ in saved if item.secret_id])
     users = _usernames(config for _, config in saved)
     variables = _Variables(stored.values())
+    named = sites.names(sites.known()) if any(c.sites or c.site_senders for _, c in saved) else {}
     sets = [
         FileSet(
             slug=item.slug,
@@ -53,6 +55,8 @@ def export() -> Export:
             enabled=item.enabled,
             references=variables.references(item, config, stored.get(item.secret_id)),
             notify_user=users.get(config.notify_user, ""),
+            sites=tuple(_site(key, named) for key in config.sites),
+            site_senders=tuple((_site(each.site, named), each) for each in config.site_senders),
         )
         for item, config in saved
     ]
@@ -62,6 +66,13 @@ def export() -> Export:
         "sets": [to_file(each) for each in sets],
     }
     return Export(content, tuple(variables.needed))
+
+
+def _site(key: int, named: Mapping[int, str]) -> str:
+    """A site's address. That of a deleted site can't be imported: without it, the set would be
+    used for all sites.
+    """
+    return named.get(key, f"deleted-site-{key}")
 
 
 def _usernames(configs: Iterable[SettingsSetConfig]) -> dict[Any, str]:

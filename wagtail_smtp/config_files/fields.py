@@ -6,7 +6,7 @@ from typing import Any
 
 from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.config.references import PASSWORD, Reference
-from wagtail_smtp.config.values import ReportEmail, SettingsSetConfig
+from wagtail_smtp.config.values import OTHER_SITE, ReportEmail, SettingsSetConfig, SiteSender
 from wagtail_smtp.config_files import schema
 from wagtail_smtp.config_files.document import Path
 from wagtail_smtp.models.settings_set import PLAIN_FIELDS
@@ -22,10 +22,13 @@ class FileSet:
 
     Attributes:
         slug: its ID in files.
-        config: its values, without key, secrets and notify user, which depend on the database.
+        config: its values, without those that depend on the database: key, secrets, notify user and
+            sites.
         references: where its secrets are read, by the names from :func:`secret_names`. A secret
             that the file leaves out is missing.
         notify_user: a username; empty: the site's ADMINS.
+        sites: the addresses of the sites to which it is limited.
+        site_senders: senders, each with the address of its site.
         path: where it is in the file.
     """
 
@@ -34,6 +37,8 @@ class FileSet:
     enabled: bool = True
     references: Mapping[str, Reference] = field(default_factory=dict)
     notify_user: str = ""
+    sites: tuple[str, ...] = ()
+    site_senders: tuple[tuple[str, SiteSender], ...] = ()
     path: Path = ()
 
 
@@ -97,6 +102,8 @@ def from_file(values: Mapping[str, Any], path: Path) -> FileSet:
             name: _reference(secrets[name]) for name in secret_names(config) if secrets.get(name)
         },
         notify_user=given["notify_user"] or "",
+        sites=tuple(given["sites"]),
+        site_senders=tuple(map(_site_sender, given["site_senders"])),
         path=path,
     )
 
@@ -115,6 +122,11 @@ def _report(given: Any) -> ReportEmail:
     if isinstance(given, str):
         return ReportEmail(given.strip())
     return ReportEmail(given["address"].strip(), given.get("enabled", True))
+
+
+def _site_sender(given: Mapping[str, str]) -> tuple[str, SiteSender]:
+    name, address = (given.get(key, "").strip() for key in ("name", "address"))
+    return given["site"], SiteSender(OTHER_SITE, name, address)
 
 
 def _provider_options(slug: str, given: Mapping[str, Any]) -> dict[str, str]:
@@ -152,6 +164,15 @@ def to_file(item: FileSet) -> dict[str, Any]:
             for each in config.report_emails
         ],
         "notify_user": item.notify_user or None,
+        "sites": list(item.sites),
+        "site_senders": [
+            {
+                "site": site,
+                **({"name": sender.name} if sender.name else {}),
+                **({"address": sender.address} if sender.address else {}),
+            }
+            for site, sender in item.site_senders
+        ],
         "password": secrets.get("password"),
         "provider": _options(config.provider, secrets, config.transport),
         "oauth": _options(config.oauth, secrets, "oauth"),

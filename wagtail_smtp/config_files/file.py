@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from wagtail_smtp.config import validation as config_validation
-from wagtail_smtp.config.values import Method
+from wagtail_smtp.config.values import Method, SiteSender
 from wagtail_smtp.config_files import reader, validation
 from wagtail_smtp.config_files.document import Document, FileProblem, FileRefused, Place
 from wagtail_smtp.config_files.fields import FileSet, field_path, from_file
@@ -69,12 +69,21 @@ def _problems(file: SettingsFile) -> Iterator[FileProblem]:
         # The form refuses an empty name before it looks at anything else.
         if not item.config.name:
             yield file.problem(item, "name", "Enter a name.")
-        config = replace(item.config, key=item.slug)
+        senders = tuple(sender for _site, sender in _with_keys(item))
+        config = replace(item.config, key=item.slug, site_senders=senders)
         for problem in (*config_validation.problems(config), *catalog.problems(config)):
             yield file.problem(item, problem.field, problem.message)
         for name, reference in item.references.items():
             if refusal := reference.refusal():
                 yield file.problem(item, _form_field(item, name), refusal)
+
+
+def _with_keys(item: FileSet) -> Iterator[tuple[str, SiteSender]]:
+    """The senders of sites; the same site has the same key, which isn't the database's."""
+    numbers: dict[str, int] = {}
+    for site, sender in item.site_senders:
+        number = numbers.setdefault(site.casefold(), len(numbers) + 1)
+        yield site, replace(sender, site=number)
 
 
 def _form_field(item: FileSet, secret: str) -> str:

@@ -12,13 +12,19 @@ from django.utils.translation import pgettext
 
 from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.config.references import SecretContent, labels
-from wagtail_smtp.config.values import Configuration, Method, SettingsSetConfig
+from wagtail_smtp.config.values import (
+    OTHER_SITE,
+    Configuration,
+    Method,
+    SettingsSetConfig,
+    SiteSender,
+)
 from wagtail_smtp.config_files import sets_file
 from wagtail_smtp.config_files.document import FileProblem, FileRefused
 from wagtail_smtp.config_files.fields import FileSet, as_lines, secret_names, stored_name
 from wagtail_smtp.config_files.file import SettingsFile
 from wagtail_smtp.exceptions import ReferenceUnreadable, SecretBoundElsewhere, SecretError
-from wagtail_smtp.live import live_version
+from wagtail_smtp.live import live_version, sites
 from wagtail_smtp.live.diff import FieldChange, SetChange, difference, field_label, secret_label
 from wagtail_smtp.live.resolve import saved_method, saved_sets
 from wagtail_smtp.models import Secret, SettingsSet
@@ -103,6 +109,7 @@ class _Planner:
         self._deleted = may_delete if prune else []
         self._stored = Secret.objects.in_bulk([r.secret_id for r, _ in self._saved if r.secret_id])
         self._users = _users(file)
+        self._sites = sites.known() if any(i.sites or i.site_senders for i in file.sets) else ()
         self._problems: list[FileProblem] = []
         self._warnings: list[str] = []
 
@@ -146,6 +153,8 @@ class _Planner:
             item.config,
             key=str(row.key),
             notify_user=self._notify_user(item),
+            sites=tuple(sorted({self._site(item, "sites", name) for name in item.sites})),
+            site_senders=self._site_senders(item),
             webhook_secret=row.webhook_secret_id,
         )
         if before is not None and as_lines(before.ca_certificates) == config.ca_certificates:
@@ -169,6 +178,24 @@ class _Planner:
                     "set, use that ID here; otherwise rename one of them."
                 )
                 self._problems.append(self._file.problem(item, "name", text))
+
+    def _site(self, item: FileSet, field: str, name: str) -> int:
+        """The primary key of a site; a problem if there is none with this name."""
+        try:
+            return sites.find(name, self._sites).key
+        except ValueError as error:
+            self._problems.append(self._file.problem(item, field, str(error)))
+            return OTHER_SITE
+
+    def _site_senders(self, item: FileSet) -> tuple[SiteSender, ...]:
+        found = [
+            replace(sender, site=self._site(item, "site_senders", name))
+            for name, sender in item.site_senders
+        ]
+        if len({each.site for each in found}) < len(found):
+            text = "A site can have one sender only."
+            self._problems.append(self._file.problem(item, "site_senders", text))
+        return tuple(sorted(found, key=lambda each: each.site))
 
     def _notify_user(self, item: FileSet) -> int | str | None:
         if not item.notify_user:

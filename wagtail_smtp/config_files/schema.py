@@ -98,6 +98,7 @@ def build() -> dict[str, Any]:
                 "set": _set(),
                 "secret": _SECRET,
                 "report_email": _REPORT_EMAIL,
+                "site_sender": _SITE_SENDER,
                 "oauth": _oauth(),
                 **{provider.slug: _provider(provider) for provider in PROVIDERS.values()},
             },
@@ -141,6 +142,29 @@ _REPORT_EMAIL = {
 }
 
 
+#: A site in Wagtail, by its hostname.
+_SITE = {
+    "description": (
+        "The hostname of a site in Wagtail, with its port, for example localhost:8000, if it isn't "
+        "80 or 443 or if several sites have the hostname."
+    ),
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 261,
+}
+_SITE_SENDER = {
+    "title": "Sender of a site",
+    "type": "object",
+    "properties": {
+        "site": _SITE,
+        "name": {"type": "string", "maxLength": 150, "default": ""},
+        "address": {"type": "string", "maxLength": 254, "default": ""},
+    },
+    "required": ["site"],
+    "additionalProperties": False,
+}
+
+
 def _set() -> dict[str, Any]:
     return {
         "title": "Settings set",
@@ -174,6 +198,14 @@ def _set_properties() -> dict[str, Any]:
             }
         if field.name == "username":
             found["password"] = {"title": "Password", "$ref": "#/$defs/secret"}
+        if field.name == "sender_address":
+            found["site_senders"] = {
+                "title": "Senders of sites",
+                "description": "Used instead of the set's sender for email of these sites.",
+                "type": "array",
+                "items": {"$ref": "#/$defs/site_sender"},
+                "default": [],
+            }
         if field.name == "redirect":
             found["report_emails"] = {
                 "title": "Report emails",
@@ -202,6 +234,7 @@ _SPECIAL: Mapping[str, dict[str, Any]] = {
         "uniqueItems": True,
         "default": [],
     },
+    "sites": {"type": "array", "items": _SITE, "uniqueItems": True, "default": []},
     "ignored_extensions": {
         "type": "array",
         "items": {"enum": list(EXTENSIONS)},

@@ -52,9 +52,14 @@ class Sender:
 def senders(configuration: Configuration) -> tuple[Sender, ...]:
     """Return each sender of the site's own addresses once."""
     used = [item for item in configuration.sets if is_used(configuration, item)]
-    found = [sender for item in used for sender in of_set(item)]
+    found = [sender for item in used for each in _for_sites(item) for sender in of_set(each)]
     found += _of_standard_delivery()
     return tuple(dict.fromkeys(found))
+
+
+def _for_sites(item: SettingsSetConfig) -> list[SettingsSetConfig]:
+    """The set, and the set with each of its senders for sites."""
+    return [item, *(item.for_site(sender.site) for sender in item.site_senders)]
 
 
 def of_set(item: SettingsSetConfig) -> Iterator[Sender]:

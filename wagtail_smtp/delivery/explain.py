@@ -4,15 +4,16 @@ These are pure functions on a frozen configuration, saved or live. The admin, th
 ``smtp_explain`` show their results.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 from django.utils.translation import gettext as _
 
 from wagtail_smtp.categories import BUILT_IN, validate_category
 from wagtail_smtp.conf import conf
-from wagtail_smtp.config.values import Configuration, SettingsSetConfig
+from wagtail_smtp.config.values import OTHER_SITE, Configuration, SettingsSetConfig
+from wagtail_smtp.delivery.kinds import Part, described, joined
 from wagtail_smtp.delivery.routing import (
     STANDARD_DELIVERY,
     Redirect,
@@ -21,9 +22,11 @@ from wagtail_smtp.delivery.routing import (
     route,
 )
 from wagtail_smtp.exceptions import EnvironmentMismatch, RedirectError
-from wagtail_smtp.live import current, environments
-from wagtail_smtp.live.diff import UNNAMED, every_category
+from wagtail_smtp.live import current, environments, sites
+from wagtail_smtp.live.diff import UNNAMED, Kind, every_category, every_kind
 from wagtail_smtp.transports import standard
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where email of a category goes.
+    """Where email of a category and site goes.
 
     Attributes:
         why: the reason, as text.
@@ -70,11 +73,15 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class RouteChange:
-    """Where email of a category goes before and after a reload."""
+    """Where email of a category goes before and after a reload.
+
+    ``sites`` are the primary keys of the sites that this is about; empty: all.
+    """
 
     category: str
     before: Explanation
     after: Explanation
+    sites: tuple[int, ...] = ()
 
     @property
     def is_changed(self) -> bool:
@@ -83,13 +90,17 @@ class RouteChange:
 
 
 def explain(
-    category: str, configuration: Configuration | None = None, held_from: str = ""
+    category: str,
+    configuration: Configuration | None = None,
+    held_from: str = "",
+    site: int = OTHER_SITE,
 ) -> Explanation:
     """Explain where email of ``category`` goes.
 
     Args:
         configuration: default: the live one.
         held_from: the environment that ``configuration`` comes from, if it is another one.
+        site: the primary key of a site.
 
     Raises:
         ValueError: ``category`` is not valid.
@@ -100,7 +111,7 @@ def explain(
         live = current()
         configuration, held_from = live.configuration, live.held_from
     try:
-        found = route(configuration, category, held_from)
+        found = route(configuration, category, held_from, site)
     except EnvironmentMismatch:
         text = environments.held_text(held_from)  # in the reader's language
         why = environments.origin_text(held_from)
@@ -108,10 +119,11 @@ def explain(
     except RedirectError as error:
         return Explanation(category, str(error), blocked=str(error))
     used = tuple(_step(item, position) for position, item in enumerate(found.candidates))
+    carriers = {item.key for item in found.candidates}
     unused = tuple(
         Step(item.name, _why_unused(item, found), is_used=False)
         for item in configuration.sets
-        if item not in found.candidates
+        if item.key not in carriers
     )
     return Explanation(category, _reason(found), used + unused, found.redirect)
 
@@ -121,16 +133,70 @@ def compare(
 ) -> tuple[RouteChange, ...]:
     """Compare where email of each category goes with two configurations.
 
+    Where the sites of a category differ, there is a comparison for each group of sites.
+
     Args:
         held_from: the environment that ``before`` comes from, if it is another one.
     """
     named = every_category(before, after)
     categories = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES, *named])
+    distinct = distinct_sites(before, after)
+
+    def compared(category: str, site: int) -> RouteChange:
+        old = explain(category, before, held_from, site)
+        return RouteChange(category, old, explain(category, after, site=site))
+
     return tuple(
-        RouteChange(category, explain(category, before, held_from), explain(category, after))
+        replace(change, sites=group)
         for category in categories
         if category != UNNAMED  # has the route of category "other"
+        for change, group in _grouped(
+            distinct,
+            lambda site, category=category: compared(category, site),  # type: ignore[misc]
+            lambda change: (_effect(change.before), _effect(change.after)),
+        )
     )
+
+
+def routes(
+    category: str, configuration: Configuration, held_from: str = ""
+) -> tuple[tuple[Explanation, tuple[int, ...]], ...]:
+    """Explain where email of ``category`` goes, for each group of sites where that differs.
+
+    Returns:
+        Explanations, each with the primary keys of its sites; these are empty for all sites.
+    """
+    return tuple(
+        _grouped(
+            distinct_sites(configuration),
+            lambda site: explain(category, configuration, held_from, site),
+            lambda explanation: (_effect(explanation), explanation.why),
+        )
+    )
+
+
+def distinct_sites(*configurations: Configuration) -> tuple[int, ...]:
+    """The sites that a table of routes is about: only one stands for all unless a set names some.
+
+    A message without a site is possible only if there is no default site.
+    """
+    if not any(item.sites for config in configurations for item in config.sets):
+        return (OTHER_SITE,)
+    known = sites.known()
+    no_site = () if any(site.is_default for site in known) else (OTHER_SITE,)
+    return (*(site.key for site in known), *no_site)
+
+
+def _grouped(
+    distinct: tuple[int, ...], explained: Callable[[int], T], effect: Callable[[T], object]
+) -> Iterator[tuple[T, tuple[int, ...]]]:
+    """What is explained for one site of each group with the same effect, and the group's sites."""
+    groups: dict[object, tuple[T, list[int]]] = {}
+    for site in distinct:
+        found = explained(site)
+        groups.setdefault(effect(found), (found, []))[1].append(site)
+    for found, group in groups.values():
+        yield found, tuple(group) if len(groups) > 1 else ()
 
 
 def _effect(explanation: Explanation) -> tuple[object, ...]:
@@ -158,8 +224,11 @@ def _step(item: SettingsSetConfig, position: int) -> Step:
 def _why_unused(item: SettingsSetConfig, route: Route) -> str:
     if route.why in ("method", "standard category", "copy"):
         return _("not used: %s") % _reason(route)
-    if not item.applies_to(route.category):
+    if not item.applies_to_category(route.category):
         return _("not for this category, only for %s") % ", ".join(item.categories)
+    if not item.applies_to_site(route.site):
+        only = (Part(site=site) for site in item.sites)
+        return _("not for this site, only for %s") % described(only)
     return _("not used: it is not a backup")
 
 
@@ -168,15 +237,17 @@ class Redirecting:
     """The effect of a set's redirect.
 
     Attributes:
-        categories: the categories that it redirects.
-        reached: the categories that nothing redirects, so their real recipients are reached.
+        kinds: the kinds of email that it redirects.
+        parts: the same in as few parts as possible.
+        reached: the kinds that nothing redirects, so their real recipients are reached.
         is_all: whether it redirects all email.
-        through: the names of the sets that send email of the categories in ``reached``.
+        through: the names of the sets that send email of the kinds in ``reached``.
         source: the name of the set that redirects the rest instead; empty: none does.
     """
 
-    categories: tuple[str, ...] = ()
-    reached: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    parts: tuple[Part, ...] = ()
+    reached: tuple[Kind, ...] = ()
     is_all: bool = False
     through: tuple[str, ...] = ()
     source: str = ""
@@ -189,25 +260,30 @@ def redirecting(configuration: Configuration, item: SettingsSetConfig) -> Redire
     """
     own, reached, other = [], [], ""
     through: dict[str, None] = {}
-    categories = every_category(configuration)
-    for category in categories:
-        found = configuration.redirecting_set(category)
+    every = every_kind(configuration)
+    for kind in every:
+        found = configuration.redirecting_set(*kind)
         if found is item:
-            own.append(category)
+            own.append(kind)
         elif found is not None:
             other = found.name
         else:
-            reached.append(category)
-            through.update(dict.fromkeys(_first(configuration, category)))
+            reached.append(kind)
+            through.update(dict.fromkeys(_first(configuration, kind)))
     return Redirecting(
-        tuple(own), tuple(reached), len(own) == len(categories), tuple(through), other
+        tuple(own),
+        joined(own, configuration),
+        tuple(reached),
+        len(own) == len(every),
+        tuple(through),
+        other,
     )
 
 
-def _first(configuration: Configuration, category: str) -> Iterator[str]:
-    """The name of the set that is the first to send email of this category, if any."""
-    if configuration.method == "custom" and category not in conf.STANDARD_CATEGORIES:
-        yield from (item.name for item in configuration.carriers(category)[:1])
+def _first(configuration: Configuration, kind: Kind) -> Iterator[str]:
+    """The name of the set that is the first to send email of this kind, if any."""
+    if configuration.method == "custom" and kind[0] not in conf.STANDARD_CATEGORIES:
+        yield from (item.name for item in configuration.carriers(*kind)[:1])
 
 
 def is_used(configuration: Configuration, item: SettingsSetConfig) -> bool:
@@ -215,12 +291,12 @@ def is_used(configuration: Configuration, item: SettingsSetConfig) -> bool:
     if configuration.method == "standard":
         return False
     return any(
-        configuration.redirecting_set(category) is item
+        configuration.redirecting_set(*kind) is item
         or (
-            category not in conf.STANDARD_CATEGORIES
-            and any(carrier is item for carrier in configuration.carriers(category))
+            kind[0] not in conf.STANDARD_CATEGORIES
+            and any(carrier is item for carrier in configuration.carriers(*kind))
         )
-        for category in every_category(configuration)
+        for kind in every_kind(configuration)
     )
 
 
@@ -232,18 +308,19 @@ class Notice:
         kind: ``redirect`` applies to no email, ``redirect_some`` to some only, and an ``unused``
             set sends nothing.
         reason: ``method``: the delivery method is Standard; ``above``: other sets send the email;
-            ``categories``: the set is not for it; ``standard``: standard delivery sends it.
+            ``categories``: the set is not for it; ``standard``: standard delivery sends it;
+            ``sites``: all sites of the set were deleted.
         key, name: the set's; both empty: every set.
         others: the names of the sets that send the email instead.
-        categories: those that are redirected, or those of the unused set.
+        parts: the email that is redirected, or that the unused set is for.
     """
 
     kind: Literal["redirect", "redirect_some", "unused"]
-    reason: Literal["method", "above", "categories", "standard"]
+    reason: Literal["method", "above", "categories", "standard", "sites"]
     key: str = ""
     name: str = ""
     others: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @property
     def is_about_redirect(self) -> bool:
@@ -253,7 +330,7 @@ class Notice:
     @property
     def first_would_help(self) -> bool:
         """Whether the redirect would apply to all email if the set were the first."""
-        return self.is_about_redirect and self.reason in ("above", "categories")
+        return self.is_about_redirect and self.reason in ("above", "categories", "sites")
 
     def text(self, label: Callable[[str], str] = str, *, is_held: bool = False) -> str:
         """The notice as text.
@@ -266,10 +343,7 @@ class Notice:
         values = {
             "name": self.name,
             "others": ", ".join(_("“%(name)s”") % {"name": name} for name in self.others),
-            "categories": ", ".join(
-                _("any other category") if category == UNNAMED else label(category)
-                for category in self.categories
-            ),
+            "categories": described(self.parts, label),
         }
         texts = _HELD_TEXTS if is_held else _TEXTS
         return str(texts[self.kind, self.reason]() % values)
@@ -309,6 +383,13 @@ _TEXTS: dict[tuple[str, str], Callable[[], str]] = {
     ("unused", "standard"): lambda: _(
         "“%(name)s” is not used: standard delivery always sends its categories (%(categories)s)."
     ),
+    ("redirect", "sites"): lambda: _(
+        "The redirect of “%(name)s” is on but not in effect: the sites to which the set is limited "
+        "were deleted. Email reaches its real recipients."
+    ),
+    ("unused", "sites"): lambda: _(
+        "“%(name)s” is not used: the sites to which it is limited were deleted."
+    ),
 }
 
 _HELD_TEXTS: dict[tuple[str, str], Callable[[], str]] = {
@@ -344,43 +425,67 @@ _HELD_TEXTS: dict[tuple[str, str], Callable[[], str]] = {
         "After a reload, “%(name)s” would not be used: standard delivery always sends its "
         "categories (%(categories)s)."
     ),
+    ("redirect", "sites"): lambda: _(
+        "After a reload, the redirect of “%(name)s” would not be in effect: the sites to which the "
+        "set is limited were deleted. Email would reach its real recipients."
+    ),
+    ("unused", "sites"): lambda: _(
+        "After a reload, “%(name)s” would not be used: the sites to which it is limited were "
+        "deleted."
+    ),
 }
 
 
 def notices(configuration: Configuration) -> tuple[Notice, ...]:
     """All notices, at most one for each set; those about redirects are first."""
-    redirects = list(_redirects(configuration))
+    lost = _without_sites(configuration)
+    redirects = list(_redirects(configuration, lost))
     seen = {notice.key for notice in redirects}
     if configuration.method == "standard" and seen:
         seen.add("")  # each of them says that no set is used
-    return (*redirects, *(notice for notice in _unused(configuration) if notice.key not in seen))
+    unused = _unused(configuration, lost)
+    return (*redirects, *(notice for notice in unused if notice.key not in seen))
 
 
-def _redirects(configuration: Configuration) -> Iterator[Notice]:
+def _without_sites(configuration: Configuration) -> set[str]:
+    """The keys of the sets that are limited to sites which were all deleted."""
+    if not any(item.sites for item in configuration.sets):
+        return set()
+    known = {site.key for site in sites.known()}
+    return {item.key for item in configuration.sets if item.sites and known.isdisjoint(item.sites)}
+
+
+def _redirects(configuration: Configuration, lost: Collection[str]) -> Iterator[Notice]:
     if conf.forced_redirect() is not None:
         return  # all email is redirected, whatever the sets say
     for item in configuration.sets:
         if item.redirect:
-            yield from _redirect(configuration, item)
+            yield from _redirect(configuration, item, is_lost=item.key in lost)
 
 
-def _redirect(configuration: Configuration, item: SettingsSetConfig) -> Iterator[Notice]:
+def _redirect(
+    configuration: Configuration, item: SettingsSetConfig, *, is_lost: bool
+) -> Iterator[Notice]:
     if configuration.method == "standard":
         yield Notice("redirect", "method", item.key, item.name)
         return
     effect = redirecting(configuration, item)
-    if effect.reached:
-        yield Notice(
-            "redirect_some" if effect.categories else "redirect",
-            "above" if effect.through else "categories",
-            item.key,
-            item.name,
-            effect.through,
-            effect.categories,
-        )
+    if not effect.reached:
+        return
+    if is_lost:
+        yield Notice("redirect", "sites", item.key, item.name)
+        return
+    yield Notice(
+        "redirect_some" if effect.kinds else "redirect",
+        "above" if effect.through else "categories",
+        item.key,
+        item.name,
+        effect.through,
+        effect.parts,
+    )
 
 
-def _unused(configuration: Configuration) -> Iterator[Notice]:
+def _unused(configuration: Configuration, lost: Collection[str]) -> Iterator[Notice]:
     if configuration.method == "standard":
         if configuration.sets:
             yield Notice("unused", "method")
@@ -388,12 +493,16 @@ def _unused(configuration: Configuration) -> Iterator[Notice]:
     if configuration.sets and configuration.sets[0].redirect:
         return  # on a test site, the other sets are not used on purpose
     for item in configuration.sets:
+        if item.key in lost:
+            yield Notice("unused", "sites", item.key, item.name)
+            continue
         if is_used(configuration, item):
             continue
-        own = [c for c in every_category(configuration) if item.applies_to(c)]
-        others = dict.fromkeys(name for c in own for name in _first(configuration, c))
+        own = [kind for kind in every_kind(configuration) if item.applies_to(*kind)]
+        others = dict.fromkeys(name for kind in own for name in _first(configuration, kind))
         reason: Literal["above", "standard"] = "above" if others else "standard"
-        yield Notice("unused", reason, item.key, item.name, tuple(others), item.categories)
+        only = tuple(map(Part, item.categories))
+        yield Notice("unused", reason, item.key, item.name, tuple(others), only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,12 +538,12 @@ class ActiveRedirect:
 
 
 def active_redirect(configuration: Configuration) -> ActiveRedirect | None:
-    """The redirects of all categories as one; None if all email reaches its real recipients."""
+    """The redirects of all kinds as one; None if all email reaches its real recipients."""
     found, blocked = [], 0
-    categories = every_category(configuration)
-    for category in categories:
+    every = every_kind(configuration)
+    for kind in every:
         try:
-            redirect = redirect_for(configuration, category)
+            redirect = redirect_for(configuration, *kind)
         except RedirectError:
             blocked += 1
             continue
@@ -445,6 +554,6 @@ def active_redirect(configuration: Configuration) -> ActiveRedirect | None:
     return ActiveRedirect(
         addresses=tuple(dict.fromkeys(a for redirect in found for a in redirect.addresses)),
         sources=tuple(dict.fromkeys(redirect.source for redirect in found)),
-        is_all=len(found) + blocked == len(categories),
+        is_all=len(found) + blocked == len(every),
         is_blocked=bool(blocked),
     )

@@ -25,6 +25,7 @@ from wagtail_smtp.delivery.outgoing import (
 )
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Classification, Route, classify, route
+from wagtail_smtp.delivery.site import MessageSite, default_site
 from wagtail_smtp.delivery.suppressed import require_others, suppressed_recipients
 from wagtail_smtp.exceptions import (
     AttemptFailed,
@@ -83,6 +84,8 @@ class DeliveryPipeline:
         self._standard: StandardTransport | None = None
         self._live: LiveConfiguration | None = None
         self._has_suppressed = False
+        #: Looked up when it is first needed, and again with the configuration.
+        self._default_site: MessageSite | None = None
         self._checked_at = 0.0
 
     def begin(self) -> None:
@@ -95,10 +98,10 @@ class DeliveryPipeline:
             self._standard.close()
 
     def classify(self, message: EmailMessage) -> Classification:
-        """Return the message's category. Call it on the sending code's stack.
+        """Return the message's category and site. Call it on the sending code's stack.
 
         Raises:
-            ValueError: the message names an invalid category.
+            ValueError: the message names an invalid category or site.
         """
         try:
             return classify(message, self._category)
@@ -163,7 +166,9 @@ class DeliveryPipeline:
             try:
                 live = self._current(category)
                 result.version = live.number
-                result.route = route(live.configuration, category, live.held_from)
+                result.classification = self._with_site(classification, live)
+                site = result.classification.site.key
+                result.route = route(live.configuration, category, live.held_from, site)
                 result.message = prepare(message)
                 if self._has_suppressed:
                     result.suppressed = suppressed_recipients(message, result.route)
@@ -192,12 +197,35 @@ class DeliveryPipeline:
                 found = look_up()
                 self._live, self._checked_at = found.live, now
                 self._has_suppressed = found.has_suppressed
+                self._default_site = None
             except ConfigurationUnavailable as error:
                 # Nothing was ever loaded. Error mail may be the only notice of the outage.
                 if category == ERROR and error.no_database:
                     return NO_VERSION  # errors are sent to suppressed addresses too
                 raise
         return self._live
+
+    def _with_site(self, classification: Classification, live: LiveConfiguration) -> Classification:
+        """The classification, with the default site if nothing names one and a set uses sites.
+
+        Raises:
+            ConfigurationUnavailable: the default site can't be looked up now.
+            EmailDeliveryError: another site couldn't be looked up. Its email may be redirected.
+        """
+        if not live.configuration.uses_sites:
+            return classification
+        site = classification.site
+        if not site.source:
+            if self._default_site is None:
+                self._default_site = default_site()
+            site = self._default_site
+        if site.is_lost and classification.category not in (ERROR, ALERT):
+            kind = ConfigurationUnavailable if site.source == "default" else EmailDeliveryError
+            raise kind(
+                "The site of the message can't be looked up, and settings sets are limited to "
+                "sites or have senders for them. Nothing was sent."
+            )
+        return replace(classification, site=site)
 
     def _send(
         self, result: DeliveryResult, live: LiveConfiguration, recipients: "_Recipients"

@@ -79,6 +79,7 @@ FIELDS = frozenset(vars(EmailMultiAlternatives())) | {
 _HARMLESS = frozenset(
     {
         "email_category",
+        "email_site",
         # A stored message is serialised from these; its headers come from the redirected fields.
         "wagtail_smtp_frozen",
         "wagtail_smtp_fixed",

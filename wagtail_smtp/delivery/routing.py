@@ -1,4 +1,4 @@
-"""Which category a message has, and where it goes: the redirect, and the candidates in order.
+"""Which category and site a message has, and where it goes: redirect, and candidates in order.
 
 A source of categories is the call site: the code that sends the message.
 """
@@ -24,10 +24,13 @@ from wagtail_smtp.categories import (
 )
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import is_email_address, with_current_domains
-from wagtail_smtp.config.values import Configuration, SettingsSetConfig
+from wagtail_smtp.config.values import OTHER_SITE, Configuration, SettingsSetConfig
+from wagtail_smtp.delivery import site as message_site
+from wagtail_smtp.delivery.site import NO_SITE, MessageSite
 from wagtail_smtp.exceptions import EnvironmentMismatch, RedirectError
 from wagtail_smtp.live import environments
 from wagtail_smtp.runtime import project
+from wagtail_smtp.sites import context_site, current_request
 from wagtail_smtp.transports import standard
 
 HEADER = "X-Email-Category"
@@ -120,31 +123,41 @@ CALL_SITES: dict[Site, str] = {
 @dataclass(frozen=True, slots=True)
 class Classification:
     """A category and its source: ``message``, ``context``, ``mailer``, ``call site`` or
-    ``default``."""
+    ``default``; and the site."""
 
     category: str
     source: str
+    site: MessageSite = NO_SITE
 
 
 def classify(message: EmailMessage, mailer_category: str | None = None) -> Classification:
-    """Return the category of ``message`` from the first source that has one.
+    """Return category and site of ``message``, each from the first source that has one.
 
-    If any source says ``security``, it is ``security``. Call this on the stack of the code that
-    sends the message, since the call site is one of the sources.
+    If any source says ``security``, the category is ``security``. Call this on the stack of the
+    code that sends the message, since the call site is one of the sources.
 
     Raises:
-        ValueError: the message or the mailer names an invalid category.
+        ValueError: the message or the mailer names an invalid category or site.
     """
+    call_sites, page = _call_sites()
+    named = (
+        getattr(message, message_site.ATTRIBUTE, None),
+        context_site.get(),
+        page,
+        current_request.get(),
+    )
+    is_named = any(each is not None for each in named)
+    site = message_site.find(*named) if is_named else NO_SITE
     found = [
         *((slug, "message") for slug in _marks(message)),
         *((slug, "context") for slug in context_categories()),
         *([(validate_category(mailer_category), "mailer")] if mailer_category else []),
-        *((slug, "call site") for slug in _call_sites()),
+        *((slug, "call site") for slug in call_sites),
     ]
     for slug, source in found:
         if slug == SECURITY:
-            return Classification(slug, source)
-    return Classification(*found[0]) if found else Classification(OTHER, "default")
+            return Classification(slug, source, site)
+    return Classification(*found[0], site) if found else Classification(OTHER, "default", site)
 
 
 def _marks(message: EmailMessage) -> list[str]:
@@ -157,22 +170,26 @@ def _marks(message: EmailMessage) -> list[str]:
     return [validate_category(mark) for mark in marks if mark is not None]
 
 
-def _call_sites() -> list[str]:
-    """The categories of the call sites on the stack, innermost first."""
+def _call_sites() -> tuple[list[str], Any]:
+    """The categories of the call sites on the stack, innermost first, and the page of a message."""
     sites = dict(CALL_SITES)
     for site, slug in conf.CATEGORY_RULES.items():
         module, _separator, name = site.partition(":")
         sites[module, name] = slug
-    found = []
+    found: list[str] = []
+    page = None
     frame = sys._getframe(1)
     for _ in range(_FRAMES):
-        category = sites.get((frame.f_globals.get("__name__", ""), frame.f_code.co_qualname))
+        key = (frame.f_globals.get("__name__", ""), frame.f_code.co_qualname)
+        category = sites.get(key)
         if category is not None:
             found.append(category)
+        if page is None and (variable := message_site.PAGES.get(key)):
+            page = message_site.page_of(frame, variable)
         if frame.f_back is None:
             break
         frame = frame.f_back
-    return found
+    return found, page
 
 
 def exists(site: Site) -> bool:
@@ -220,6 +237,8 @@ class Redirect:
 class Route:
     """The candidates for a message in order, and why.
 
+    ``site`` is the primary key of the message's site. The candidates have its senders.
+
     ``why`` is ``"method"``, ``"standard category"``, ``"copy"`` (the live version comes from
     another environment), ``"no set applies"``, ``"first set that applies"``, or empty if nothing
     was decided.
@@ -229,12 +248,16 @@ class Route:
     candidates: tuple[SettingsSetConfig, ...]
     why: str
     redirect: Redirect | None = None
+    site: int = OTHER_SITE
 
 
-def route(configuration: Configuration, category: str, held_from: str = "") -> Route:
+def route(
+    configuration: Configuration, category: str, held_from: str = "", site: int = OTHER_SITE
+) -> Route:
     """Decide redirect and candidates for email of ``category``.
 
     Args:
+        site: the primary key of the message's site.
         held_from: the environment that the live version comes from, if it is another one.
 
     Raises:
@@ -245,24 +268,26 @@ def route(configuration: Configuration, category: str, held_from: str = "") -> R
         # Even if the version's own redirect has no valid address: a retry is safe after a reload.
         with project.in_site_language():
             raise EnvironmentMismatch(environments.held_text(held_from))
-    redirect = redirect_for(configuration, category)
+    redirect = redirect_for(configuration, category, site)
     if held_from and environments.is_holding(held_from):
-        return Route(category, (STANDARD_DELIVERY,), "copy", redirect)
+        return Route(category, (STANDARD_DELIVERY,), "copy", redirect, site)
     if configuration.method == "standard":
-        return Route(category, (STANDARD_DELIVERY,), "method", redirect)
+        return Route(category, (STANDARD_DELIVERY,), "method", redirect, site)
     if category in conf.STANDARD_CATEGORIES:
-        return Route(category, (STANDARD_DELIVERY,), "standard category", redirect)
-    sets = configuration.carriers(category)
+        return Route(category, (STANDARD_DELIVERY,), "standard category", redirect, site)
+    sets = tuple(item.for_site(site) for item in configuration.carriers(category, site))
     if not sets:
-        return Route(category, (STANDARD_DELIVERY,), "no set applies", redirect)
+        return Route(category, (STANDARD_DELIVERY,), "no set applies", redirect, site)
     # An alert reports failing servers, so it may use standard delivery when other email may not.
     if conf.FALLBACK_TO_STANDARD or category == ALERT:
         sets = (*sets, STANDARD_DELIVERY)
-    return Route(category, sets, "first set that applies", redirect)
+    return Route(category, sets, "first set that applies", redirect, site)
 
 
-def redirect_for(configuration: Configuration, category: str) -> Redirect | None:
-    """Return the redirect for email of ``category``, or None.
+def redirect_for(
+    configuration: Configuration, category: str, site: int = OTHER_SITE
+) -> Redirect | None:
+    """Return the redirect for email of ``category`` and ``site``, or None.
 
     It is decided once per message, before the candidates, and applies to all of them.
 
@@ -272,7 +297,7 @@ def redirect_for(configuration: Configuration, category: str) -> Redirect | None
     forced = conf.forced_redirect()
     if forced is not None:
         return _usable(forced, FORCED)
-    item = configuration.redirecting_set(category)
+    item = configuration.redirecting_set(category, site)
     return None if item is None else _usable(item.report_addresses, item.name)
 
 

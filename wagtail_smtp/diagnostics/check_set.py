@@ -33,7 +33,7 @@ from wagtail_smtp.exceptions import (
 )
 from wagtail_smtp.live import consents, current, environments
 from wagtail_smtp.live.db.connections import write_alias
-from wagtail_smtp.live.diff import every_category
+from wagtail_smtp.live.diff import every_kind
 from wagtail_smtp.live.resolve import transport_class, transport_config, transport_of
 from wagtail_smtp.models import LogEntry, ReportEmail, SettingsSet
 from wagtail_smtp.transports.base import OutgoingMessage, Stage
@@ -216,10 +216,11 @@ def sender_hints(configuration: Configuration) -> tuple[Problem, ...]:
     They don't prevent a reload, because both domains may be set up correctly.
     """
     found: dict[str, Problem] = {}
-    for category in every_category(configuration):
+    for category, site in every_kind(configuration):
         if category in conf.STANDARD_CATEGORIES:
             continue
-        first, *backups = configuration.carriers(category) or (None,)
+        carriers = [item.for_site(site) for item in configuration.carriers(category, site)]
+        first, *backups = carriers or (None,)
         for backup in backups:
             if first is not None and _is_foreign(_domain(first), _domain(backup)):
                 found.setdefault(backup.key, _hint(first, backup))

@@ -16,6 +16,7 @@ from wagtail_smtp import live
 from wagtail_smtp.alerts import AlertKind
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain import Redirecting, redirecting
+from wagtail_smtp.delivery.kinds import described
 from wagtail_smtp.diagnostics import expiry, refusals
 from wagtail_smtp.live import environments
 from wagtail_smtp.live.db import expressions
@@ -126,7 +127,7 @@ def long_redirects() -> Iterator[Condition]:
         return
     for item in current.configuration.sets:
         effect = redirecting(current.configuration, item)
-        since = _redirecting_since(item.key) if effect.categories else None
+        since = _redirecting_since(item.key) if effect.kinds else None
         if since is None or timezone.now() - since <= REDIRECT_AFTER:
             continue
         days = (timezone.now() - since).days
@@ -157,7 +158,7 @@ def _redirect_effect(effect: Redirecting, addresses: tuple[str, ...]) -> str:
         "Its email goes only to %(addresses)s, not to the real recipients. This applies to "
         "%(what)s."
     )
-    what = _("all mail") if effect.is_all else ", ".join(effect.categories)
+    what = _("all mail") if effect.is_all else described(effect.parts)
     return text % {"addresses": ", ".join(addresses), "what": what}
 
 
@@ -175,7 +176,7 @@ def _redirecting_since(key: str) -> datetime | None:
         except ValueError:  # of a newer release
             break
         item = configuration.by_key().get(key)
-        if item is None or not redirecting(configuration, item).categories:
+        if item is None or not redirecting(configuration, item).kinds:
             break
         since = version.created_at
     return since

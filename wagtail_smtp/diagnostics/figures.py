@@ -72,6 +72,15 @@ class CarrierCount:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteCount:
+    """How many messages of one site were sent and not sent; ``key`` is its primary key."""
+
+    key: int
+    sent: int
+    not_sent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """The messages of a period.
 
@@ -83,6 +92,7 @@ class Figures:
         causes: why messages were not sent, the most frequent cause first.
         carriers: what did not send them, the most failures first; without those that had no
             attempt.
+        sites: each site with messages, the most first; empty unless there are several.
         tracked: for how many messages each of :data:`TRACKED` was reported in the period, whenever
             they were sent.
         newly_suppressed: addresses that bounced, or whose owners reported spam or unsubscribed.
@@ -93,6 +103,7 @@ class Figures:
     redirected: int = 0
     causes: tuple[CauseCount, ...] = ()
     carriers: tuple[CarrierCount, ...] = ()
+    sites: tuple[SiteCount, ...] = ()
     tracked: Mapping[str, int] = field(default_factory=dict)
     newly_suppressed: int = 0
 
@@ -158,11 +169,13 @@ def figures(start: datetime, stop: datetime) -> Figures:
     rows = LogEntry.objects.using(write_alias())
     rows = rows.filter(created_at__gte=start, created_at__lt=stop).order_by()
     states: Counter[str] = Counter()
+    sent_of: Counter[int | None] = Counter()
     redirected = 0
     elsewhere = Count("pk", filter=~Q(redirected_by=""))
-    by_state = rows.values_list("state").annotate(all=Count("pk"), elsewhere=elsewhere)
-    for state, number, elsewhere in by_state:
-        states[state] = number
+    groups = rows.values_list("state", "site_key").annotate(all=Count("pk"), elsewhere=elsewhere)
+    for state, site, number, elsewhere in groups:
+        states[state] += number
+        sent_of[site] += number if state == State.SENT else 0
         redirected += elsewhere if state == State.SENT else 0
     failures = _Failures(rows if states.keys() & set(NOT_SENT) else rows.none())
     states.update({state: failures.states[state] - states[state] for state in NOT_SENT})
@@ -174,6 +187,7 @@ def figures(start: datetime, stop: datetime) -> Figures:
         redirected=redirected,
         causes=failures.of_causes(),
         carriers=failures.of_carriers(),
+        sites=_of_sites(sent_of, failures.sites),
         tracked=_tracked(start, stop),
         newly_suppressed=_newly_suppressed(start, stop),
     )
@@ -184,6 +198,7 @@ class _Failures:
 
     def __init__(self, rows: "QuerySet[LogEntry]") -> None:
         self.states: Counter[str] = Counter()
+        self.sites: Counter[int | None] = Counter()
         self._causes: Counter[str] = Counter()
         self._carriers: Counter[str] = Counter()
         #: The newest entry of each carrier, and the carrier's name there.
@@ -192,9 +207,11 @@ class _Failures:
         hidden = Coalesce(F("state"), F("state"))
         failed = rows.alias(hidden=hidden).filter(hidden__in=NOT_SENT)
         failed = failed.unresolved()  # type: ignore[attr-defined]
-        groups = failed.values_list("state", "cause", "set_key", "via")
-        for state, cause, key, via, number, newest in groups.annotate(Count("pk"), Max("pk")):
+        columns = failed.values_list("state", "site_key", "cause", "set_key", "via")
+        groups = columns.annotate(Count("pk"), Max("pk"))
+        for state, site, cause, key, via, number, newest in groups:
             self.states[state] += number
+            self.sites[site] += number
             self._causes[cause] += number
             if via:
                 carrier = str(key) if key else STANDARD
@@ -208,6 +225,19 @@ class _Failures:
         return tuple(
             CarrierCount(key, self._names[key][1], number) for key, number in _most(self._carriers)
         )
+
+
+def _of_sites(
+    sent: Mapping[int | None, int], not_sent: Mapping[int | None, int]
+) -> tuple[SiteCount, ...]:
+    found = [
+        SiteCount(key, sent.get(key, 0), not_sent.get(key, 0))
+        for key in {*sent, *not_sent}
+        if key is not None
+    ]
+    if len(found) < 2:
+        return ()
+    return tuple(sorted(found, key=lambda each: (-each.sent - each.not_sent, each.key)))
 
 
 def _most(counts: Mapping[K, int]) -> Iterable[tuple[K, int]]:

@@ -20,7 +20,7 @@ from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.diagnostics import conditions
 from wagtail_smtp.diagnostics.conditions import OVERDUE
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
-from wagtail_smtp.live import consents, environments
+from wagtail_smtp.live import consents, environments, sites
 from wagtail_smtp.live.db import connections, expressions
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, OutboxMessage
@@ -46,6 +46,7 @@ class SetStatus:
     name: str
     server: str
     categories: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
     backup: bool = False
     redirects_to: tuple[str, ...] = ()
     token: str = ""
@@ -187,6 +188,7 @@ def _set(
         name=item.name,
         server=standard.description() if is_default else server,
         categories=item.categories,
+        sites=_sites(item),
         backup=item.backup,
         redirects_to=item.report_addresses if item.redirect else (),
         token=token.kind if token else "",
@@ -195,11 +197,16 @@ def _set(
     )
 
 
+def _sites(item: SettingsSetConfig) -> tuple[str, ...]:
+    named = sites.names(sites.known()) if item.sites else {}
+    return tuple(sites.label(key, named) for key in item.sites)
+
+
 def _redirect(live: Configuration, item: SettingsSetConfig) -> Literal["", "all", "some", "none"]:
     if not item.redirect:
         return ""
     does = redirecting(live, item)
-    return "all" if does.is_all else "some" if does.categories else "none"
+    return "all" if does.is_all else "some" if does.kinds else "none"
 
 
 def outbox() -> tuple[dict[str, int], float]:

@@ -15,12 +15,15 @@ from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config import oauth
 from wagtail_smtp.config.references import labels
-from wagtail_smtp.config.values import Configuration, SettingsSetConfig
+from wagtail_smtp.config.values import OTHER_SITE, Configuration, SettingsSetConfig, SiteSender
+from wagtail_smtp.live import sites
 from wagtail_smtp.models import DeliverySettings, Secret, SettingsSet
 from wagtail_smtp.transports.esp.catalog import PROVIDERS, field_name
 from wagtail_smtp.transports.esp.catalog import label as transport_label
 
-Kind = Literal["added", "on", "removed", "off", "changed", "moved", "method"]
+ChangeKind = Literal["added", "on", "removed", "off", "changed", "moved", "method"]
+#: A kind of email: a category, and the primary key of a site or ``OTHER_SITE``.
+Kind = tuple[str, int]
 
 KIND_LABELS = {
     "added": gettext_lazy("Added"),
@@ -54,7 +57,7 @@ class FieldChange:
 class SetChange:
     """A change to one set, or to the delivery method (then ``key`` is empty)."""
 
-    kind: Kind
+    kind: ChangeKind
     name: str
     key: str = ""
     fields: tuple[FieldChange, ...] = ()
@@ -119,7 +122,7 @@ def _changes(
         if moved:
             changed += (FieldChange(_("Position"), _place(before, key), _place(after, key)),)
         if changed:
-            kind: Kind = "moved" if moved and len(changed) == 1 else "changed"
+            kind: ChangeKind = "moved" if moved and len(changed) == 1 else "changed"
             yield SetChange(kind, item.name, key, changed)
     for key, item in old.items():
         if key not in new:
@@ -171,6 +174,8 @@ def field_label(name: str) -> str:
     """The label of a set's field."""
     if name == "report_emails":
         return _("Report emails")
+    if name == "site_senders":
+        return _("Senders of sites")
     if name in ("secret", "password"):
         return _("Password")
     try:
@@ -235,6 +240,22 @@ def _reports(value: Any) -> str:
     )
 
 
+def _sites(value: tuple[int, ...]) -> str:
+    named = sites.names(sites.known()) if value else {}
+    return ", ".join(sites.label(key, named) for key in value) or _("all sites")
+
+
+def _site_senders(value: tuple[SiteSender, ...]) -> str:
+    named = sites.names(sites.known()) if value else {}
+    return ", ".join(
+        f"{sites.label(each.site, named)}: {_sender(each.name, each.address)}" for each in value
+    )
+
+
+def _sender(name: str, address: str) -> str:
+    return f"{name} <{address}>" if name and address else name or address
+
+
 def _provider_options(item: SettingsSetConfig) -> str:
     provider = PROVIDERS.get(item.transport)
     return provider.described(item.provider) if provider else str(item.provider or "")
@@ -259,6 +280,8 @@ _SHOW: dict[str, Callable[[Any], str]] = {
     "transport": transport_label,
     "oauth": oauth.described,
     "categories": lambda value: ", ".join(value) or _("all mail"),
+    "sites": _sites,
+    "site_senders": _site_senders,
     "ignored_extensions": ", ".join,
     "max_size": _megabytes,
     "notify_user": _user,
@@ -280,13 +303,13 @@ class RedirectChange:
 def redirect_change(before: Configuration, after: Configuration) -> RedirectChange:
     """Find redirects that end, start or get other addresses.
 
-    Each category is compared separately: a set for invoices may stop redirecting while all other
-    email is still redirected.
+    Each category of each site is compared separately: a set for invoices may stop redirecting
+    while all other email is still redirected.
     """
     ended: dict[str, None] = {}
     started: dict[str, None] = {}
-    for category in every_category(before, after):
-        old, new = _addresses(before, category), _addresses(after, category)
+    for kind in every_kind(before, after):
+        old, new = _addresses(before, kind), _addresses(after, kind)
         if old and not new:
             ended.update(dict.fromkeys(old))
         if new and set(new) != set(old):
@@ -301,7 +324,24 @@ def every_category(*configurations: Configuration) -> list[str]:
     return sorted({*BUILT_IN, *conf.CATEGORIES, *named, UNNAMED})
 
 
-def _addresses(config: Configuration, category: str) -> tuple[str, ...]:
-    item = config.redirecting_set(category)
+def every_site(*configurations: Configuration) -> list[int]:
+    """The primary keys of the sites that sets name, and ``OTHER_SITE`` for all others."""
+    named = {
+        key
+        for config in configurations
+        for item in config.sets
+        for key in (*item.sites, *(sender.site for sender in item.site_senders))
+    }
+    return [*sorted(named), OTHER_SITE]
+
+
+def every_kind(*configurations: Configuration) -> list[Kind]:
+    """All kinds of email that may be treated differently."""
+    categories = every_category(*configurations)
+    return [(category, site) for site in every_site(*configurations) for category in categories]
+
+
+def _addresses(config: Configuration, kind: Kind) -> tuple[str, ...]:
+    item = config.redirecting_set(*kind)
     # Without an address, a redirect still keeps email from real people.
     return () if item is None else item.report_addresses or ("–",)

@@ -32,7 +32,7 @@ from wagtail_smtp.live.diff import (
     RedirectChange,
     SetChange,
     difference,
-    every_category,
+    every_kind,
     redirect_change,
 )
 from wagtail_smtp.live.resolve import (
@@ -114,10 +114,10 @@ def preview(again: ConfigurationVersion | None = None) -> Preview:
 
 
 def _reaches_people(target: Configuration) -> bool:
-    """Whether email of any category isn't redirected."""
+    """Whether any email isn't redirected."""
     if conf.forced_redirect() is not None:
         return False
-    return any(target.redirecting_set(each) is None for each in every_category(target))
+    return any(target.redirecting_set(*kind) is None for kind in every_kind(target))
 
 
 def changes_to(before: Configuration, target: Configuration) -> tuple[SetChange, ...]:

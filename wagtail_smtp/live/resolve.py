@@ -21,6 +21,7 @@ from wagtail_smtp.models import (
     ReportEmail,
     Secret,
     SettingsSet,
+    SiteSender,
 )
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.base import Transport
@@ -170,8 +171,11 @@ def saved_sets() -> list[tuple[SettingsSet, SettingsSetConfig]]:
     reports: defaultdict[int, list[ReportEmail]] = defaultdict(list)
     for report in ReportEmail.objects.using(alias).order_by("sort_order", "pk"):
         reports[report.settings_set_id].append(report)
+    senders: defaultdict[int, list[SiteSender]] = defaultdict(list)
+    for sender in SiteSender.objects.using(alias):
+        senders[sender.settings_set_id].append(sender)
     sets = SettingsSet.objects.using(alias).order_by("sort_order", "pk")
-    return [(item, item.frozen(reports[item.pk])) for item in sets]
+    return [(item, item.frozen(reports[item.pk], senders[item.pk])) for item in sets]
 
 
 def saved_method() -> Method:

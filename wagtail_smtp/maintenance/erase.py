@@ -33,6 +33,7 @@ from wagtail_smtp.models import (
     LogRecipient,
     ReportEmail,
     SettingsSet,
+    SiteSender,
     StoredMessage,
     SuppressedAddress,
 )
@@ -127,6 +128,9 @@ class Erasure:
             reports = ReportEmail.objects.filter(settings_set=item)
             if any(self._names(report.address) for report in reports):
                 yield f"SMTP settings {item.name}: report emails"
+            senders = SiteSender.objects.filter(settings_set=item)
+            if any(self._names(f"{each.sender_name} {each.sender_address}") for each in senders):
+                yield f"SMTP settings {item.name}: senders of sites"
         for version in ConfigurationVersion.objects.order_by("number"):
             if self._names(json.dumps(version.content, ensure_ascii=False)):
                 yield f"Version {version.number}"

@@ -30,6 +30,7 @@ from wagtail.log_actions import registry
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.log import stored_message
+from wagtail_smtp.delivery.log.entries import site_of
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Classification
@@ -50,7 +51,7 @@ from wagtail_smtp.outbox.enqueue import enqueue, record_or_retry
 
 logger = logging.getLogger(__name__)
 
-#: The category source of a resend.
+#: The source of a resend's category and site.
 SOURCE = "resent"
 _ACTION = "wagtail_smtp.resend"
 #: Errors after which nothing was sent, although no entry says so.
@@ -77,7 +78,7 @@ def refusal() -> str:
 def resend(entry: LogEntry) -> LogEntry | None:
     """Send the message of ``entry`` to its original recipients, as a new message.
 
-    A redirect applies. The category stays, and the live configuration decides how it is sent.
+    A redirect applies. Category and site stay, and the live configuration decides how it is sent.
 
     Returns:
         The new entry; None if it could not be written.
@@ -103,7 +104,7 @@ def resend(entry: LogEntry) -> LogEntry | None:
         for name, value in message.extra_headers.items()
         if name.lower() not in ("message-id", "date")
     }
-    classification = Classification(entry.category, SOURCE)
+    classification = Classification(entry.category, SOURCE, site_of(entry, SOURCE))
     # Always refer to the first message, so that one index finds the whole family.
     original = LogEntry(pk=first_of(entry))
     if conf.DELIVERY == "queued":

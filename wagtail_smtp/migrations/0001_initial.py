@@ -17,6 +17,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+        ('wagtailcore', '0097_baselogentry_uuid_action_timestamp_indexes'),
     ]
 
     operations = [
@@ -81,6 +82,9 @@ class Migration(migrations.Migration):
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('sending', 'Sending'), ('sent', 'Sent'), ('partly_sent', 'Partly sent'), ('deferred', 'Deferred'), ('refused', 'Refused'), ('failed', 'Failed'), ('unknown', 'Unknown'), ('too_large', 'Too large'), ('blocked', 'Blocked'), ('cancelled', 'Cancelled'), ('suppressed', 'Suppressed')], max_length=16, verbose_name='state')),
                 ('category', models.CharField(max_length=50, verbose_name='category')),
                 ('category_source', models.CharField(max_length=20)),
+                ('site_key', models.IntegerField(null=True)),
+                ('site', models.CharField(blank=True, default='', max_length=255, verbose_name='site')),
+                ('site_source', models.CharField(blank=True, default='', max_length=20)),
                 ('via', models.CharField(blank=True, max_length=100, verbose_name='sent through')),
                 ('set_key', models.UUIDField(null=True)),
                 ('version', models.PositiveIntegerField(default=0)),
@@ -256,6 +260,7 @@ class Migration(migrations.Migration):
                 ('bounce_address', models.CharField(blank=True, help_text="Where bounces are sent. Leave empty to use the sender's address.", max_length=254, verbose_name='bounce address')),
                 ('redirect', models.BooleanField(default=False, help_text='For testing: every message goes to the report emails and nothing reaches its real recipients. Links in the messages still work.', verbose_name='redirect to report email')),
                 ('categories', models.JSONField(blank=True, default=list, help_text='Only use this set for the selected kinds of email. Select none to use it for all.', verbose_name='categories')),
+                ('sites', models.JSONField(blank=True, default=list, help_text='Only use this set for email of the selected sites. Select none to use it for all. If the first set redirects, it redirects email of all sites.', verbose_name='sites')),
                 ('backup', models.BooleanField(default=False, help_text='Use this set if the ones above it fail.', verbose_name='backup')),
                 ('max_size', models.PositiveSmallIntegerField(blank=True, help_text="Total size of a message's attachments in MB, as sent. Files grow by about a third when sent: 10 MB is about 7 MB of files. Leave empty for no limit.", null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='max size')),
                 ('changed_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='changed by')),
@@ -283,6 +288,22 @@ class Migration(migrations.Migration):
                 'verbose_name': 'report email',
                 'verbose_name_plural': 'report emails',
                 'ordering': ['sort_order', 'pk'],
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
+            name='SiteSender',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('sender_name', models.CharField(blank=True, help_text="Leave empty to use the set's sender name.", max_length=150, verbose_name='sender name')),
+                ('sender_address', models.CharField(blank=True, help_text="Leave empty to use the set's sender address.", max_length=254, verbose_name='sender address')),
+                ('settings_set', modelcluster.fields.ParentalKey(on_delete=django.db.models.deletion.CASCADE, related_name='site_senders', to='wagtail_smtp.settingsset')),
+                ('site', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='wagtailcore.site', verbose_name='site')),
+            ],
+            options={
+                'verbose_name': 'sender of a site',
+                'verbose_name_plural': 'senders of sites',
+                'ordering': ['pk'],
                 'default_permissions': (),
             },
         ),
@@ -414,6 +435,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='logentry',
             index=models.Index(fields=['reported', '-id'], name='wagtail_smtp_log_reported'),
+        ),
+        migrations.AddIndex(
+            model_name='logentry',
+            index=models.Index(fields=['site_key', '-id'], name='wagtail_smtp_log_site'),
         ),
         migrations.AddIndex(
             model_name='logrecipient',

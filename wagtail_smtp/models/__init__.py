@@ -3,7 +3,12 @@ alerts and the suppression list."""
 
 from wagtail_smtp.models.alert import Alert, Told
 from wagtail_smtp.models.certificate import ServerCertificate
-from wagtail_smtp.models.configuration import ConfigurationVersion, DeliverySettings, ReportEmail
+from wagtail_smtp.models.configuration import (
+    ConfigurationVersion,
+    DeliverySettings,
+    ReportEmail,
+    SiteSender,
+)
 from wagtail_smtp.models.log import (
     DeliveryEvent,
     LogAttempt,
@@ -35,6 +40,7 @@ __all__ = [
     "Secret",
     "ServerCertificate",
     "SettingsSet",
+    "SiteSender",
     "StoredMessage",
     "StoredPiece",
     "SummarySubscription",

@@ -1,4 +1,5 @@
-"""The delivery method, report emails, live versions, and the base of all that needs a reload.
+"""The delivery method, report emails, senders of sites, live versions, and the base of all that
+needs a reload.
 
 The row with the delivery method also serves as the lock for all changes.
 """
@@ -168,3 +169,44 @@ class ReportEmail(models.Model):
         super().clean()
         if self.address and not validation.is_email_address(self.address):
             raise ValidationError({"address": _("Enter a valid email address.")})
+
+
+class SiteSender(models.Model):
+    """A set's sender for email of one site; what is empty is as in the set."""
+
+    settings_set = ParentalKey(
+        "wagtail_smtp.SettingsSet", on_delete=models.CASCADE, related_name="site_senders"
+    )
+    site = models.ForeignKey(
+        "wagtailcore.Site", verbose_name=_("site"), on_delete=models.CASCADE, related_name="+"
+    )
+    sender_name = models.CharField(
+        _("sender name"),
+        max_length=150,
+        blank=True,
+        help_text=_("Leave empty to use the set's sender name."),
+    )
+    sender_address = models.CharField(
+        _("sender address"),
+        max_length=254,
+        blank=True,
+        help_text=_("Leave empty to use the set's sender address."),
+    )
+
+    objects = OnPrimary()
+
+    class Meta:
+        verbose_name = _("sender of a site")
+        verbose_name_plural = _("senders of sites")
+        ordering = ["pk"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.sender_address or self.sender_name
+
+    def clean(self) -> None:
+        super().clean()
+        if self.sender_address and not validation.is_email_address(self.sender_address):
+            raise ValidationError({"sender_address": _("Enter a valid email address.")})
+        if not (self.sender_name or self.sender_address):
+            raise ValidationError(_("Enter a sender name or a sender address."))

@@ -96,6 +96,12 @@ class LogEntry(models.Model):
     state = models.CharField(_("state"), max_length=16, choices=State.choices)
     category = models.CharField(_("category"), max_length=50)
     category_source = models.CharField(max_length=20)
+    #: The site's primary key, and its address as it was then. None: the message has no site, or
+    #: it was not looked up because no set uses sites.
+    site_key = models.IntegerField(null=True)
+    site = models.CharField(_("site"), max_length=SHOWN, blank=True, default="")
+    #: How the site was found; without a site: it can't be looked up.
+    site_source = models.CharField(max_length=20, blank=True, default="")
     #: The carrier of the last attempt as shown: the set's name at that time, or standard
     #: delivery's. Empty: there was no attempt.
     via = models.CharField(_("sent through"), max_length=100, blank=True)
@@ -156,6 +162,7 @@ class LogEntry(models.Model):
             models.Index(fields=["category", "-id"], name="wagtail_smtp_log_category"),
             models.Index(fields=["set_key", "-id"], name="wagtail_smtp_log_set"),
             models.Index(fields=["reported", "-id"], name="wagtail_smtp_log_reported"),
+            models.Index(fields=["site_key", "-id"], name="wagtail_smtp_log_site"),
         ]
 
     def __str__(self) -> str:

@@ -15,10 +15,11 @@ from django.db.models.functions import Lower
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 from modelcluster.models import ClusterableModel
+from wagtail.models import Site
 
 from wagtail_smtp.config import validation
 from wagtail_smtp.config import values as config_values
-from wagtail_smtp.models.configuration import ReportEmail, StagedModel
+from wagtail_smtp.models.configuration import ReportEmail, SiteSender, StagedModel
 from wagtail_smtp.models.secret import Secret
 
 
@@ -180,6 +181,18 @@ class SettingsSet(StagedModel, ClusterableModel):
         ),
     )
 
+    #: Primary keys instead of a relation: that of a deleted site stays, because an empty list
+    #: stands for all sites.
+    sites = models.JSONField(
+        _("sites"),
+        default=list,
+        blank=True,
+        help_text=_(
+            "Only use this set for email of the selected sites. Select none to use it for all. If "
+            "the first set redirects, it redirects email of all sites."
+        ),
+    )
+
     backup = models.BooleanField(
         _("backup"),
         default=False,
@@ -261,9 +274,11 @@ class SettingsSet(StagedModel, ClusterableModel):
         return next(slug for slug in itertools.chain([base], numbered) if slug not in used)
 
     def frozen(
-        self, reports: Iterable[ReportEmail | config_values.ReportEmail]
+        self,
+        reports: Iterable[ReportEmail | config_values.ReportEmail],
+        senders: Iterable[SiteSender] = (),
     ) -> config_values.SettingsSetConfig:
-        """Return the set as plain values with the given report emails."""
+        """Return the set as plain values with the given report emails and senders of sites."""
         values = {name: getattr(self, name) for name in PLAIN_FIELDS}
         return config_values.SettingsSetConfig(
             key=str(self.key),
@@ -271,7 +286,12 @@ class SettingsSet(StagedModel, ClusterableModel):
             report_emails=tuple(
                 config_values.ReportEmail(report.address, report.enabled) for report in reports
             ),
+            site_senders=tuple(
+                config_values.SiteSender(each.site_id, each.sender_name, each.sender_address)
+                for each in sorted(senders, key=lambda each: each.site_id)
+            ),
             categories=tuple(self.categories),
+            sites=tuple(sorted(self.sites)),
             ignored_extensions=tuple(self.ignored_extensions),
             notify_user=as_json(self.notify_user_id),
             provider=dict(self.provider),
@@ -281,14 +301,14 @@ class SettingsSet(StagedModel, ClusterableModel):
         )
 
     def thaw(self, config: config_values.SettingsSetConfig) -> None:
-        """Copy all values of ``config``, including report emails, without saving."""
+        """Copy all values of ``config``, including report emails and senders, without saving."""
         for name in PLAIN_FIELDS:
             setattr(self, name, getattr(config, name))
         self.enabled = True
         self.secret_id = config.secret
         self.webhook_secret_id = config.webhook_secret
         self.provider, self.oauth = dict(config.provider), dict(config.oauth)
-        self.categories = list(config.categories)
+        self.categories, self.sites = list(config.categories), list(config.sites)
         self.ignored_extensions = list(config.ignored_extensions)
         # The user may have been deleted since; ADMINS are notified instead.
         users = get_user_model()._default_manager
@@ -298,6 +318,15 @@ class SettingsSet(StagedModel, ClusterableModel):
         self.report_emails = [  # type: ignore[misc]
             ReportEmail(address=report.address, enabled=report.enabled, sort_order=position)
             for position, report in enumerate(config.report_emails)
+        ]
+        # A site may have been deleted since.
+        wanted = {sender.site: sender for sender in config.site_senders}
+        kept = Site.objects.filter(pk__in=wanted).values_list("pk", flat=True) if wanted else ()
+        self.site_senders = [  # type: ignore[misc]
+            SiteSender(
+                site_id=key, sender_name=wanted[key].name, sender_address=wanted[key].address
+            )
+            for key in sorted(kept)
         ]
 
 
@@ -311,7 +340,9 @@ _CONVERTED = {
     "key",
     "secret",
     "report_emails",
+    "site_senders",
     "categories",
+    "sites",
     "ignored_extensions",
     "notify_user",
     "provider",

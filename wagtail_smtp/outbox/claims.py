@@ -161,7 +161,8 @@ _CLAIMED = (
     f"ORDER BY {', '.join(_ORDER)}"
 )
 #: The columns of an entry that sending needs; converting the others takes as long as these.
-_USED = ", ".join(f"entry.{name}" for name in ("id", "key", "state", "category", "subject", "size"))
+_COLUMNS = ("id", "key", "state", "category", "site_key", "site", "site_source", "subject", "size")
+_USED = ", ".join(f"entry.{name}" for name in _COLUMNS)
 _ENTRIES = (
     f"SELECT {_USED} FROM {LogEntry._meta.db_table} entry WHERE id IN "  # noqa: S608
     f"(SELECT entry_id FROM {_TABLE} WHERE token = %s AND state = %s)"

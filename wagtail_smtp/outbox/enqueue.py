@@ -66,6 +66,7 @@ def _store(
         state=State.QUEUED,
         category=classification.category,
         category_source=classification.source,
+        **entries.site_columns(classification.site),
         sender=entries.clip(prepared.from_email),
         subject=entries.clip(prepared.subject),
         size=frozen.size,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from email.errors import MessageError
+from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -180,16 +181,18 @@ def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
 
 def _simple_outcomes(results: Sequence[Result]) -> Iterator[Statement]:
     """Update the entries with the same transport, version and sender in one statement."""
-    groups: defaultdict[tuple[object, ...], list[int]] = defaultdict(list)
+    groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for result in results:
         delivery, entry = result.delivery, result.row.entry
         last = delivery.attempts[-1]
-        group = (last.via, last.key or None, delivery.version, log_entries.sender(delivery))
+        site = tuple(_new_site(result).items())
+        group = (last.via, last.key or None, delivery.version, log_entries.sender(delivery), site)
         groups[group].append(entry.pk)
         entry.state, entry.via = State.SENT, last.via
     now = timezone.now()
-    for (via, set_key, version, sender), keys in groups.items():
+    for (via, set_key, version, sender, site), keys in groups.items():
         values: dict[str, object] = {
+            **dict(site),
             "state": State.SENT,
             "via": log_entries.clip(via, 100),
             "set_key": set_key,
@@ -205,6 +208,12 @@ def _simple_outcomes(results: Sequence[Result]) -> Iterator[Statement]:
     yield from _delete([result.row.entry for result in results], State.SENT)
 
 
+def _new_site(result: Result) -> dict[str, object]:
+    """The columns of the default site, if only this delivery looked it up; else empty."""
+    site, entry = result.delivery.classification.site, result.row.entry
+    return log_entries.site_columns(site) if site.key and not entry.site_source else {}
+
+
 def _write_outcome(result: Result) -> None:
     """Write any outcome of one message, in the open transaction."""
     row, delivery, entry = result.row, result.delivery, result.row.entry
@@ -212,6 +221,7 @@ def _write_outcome(result: Result) -> None:
     names = ["via", "set_key", "version", "redirected_by", "reason"]
     if delivery.outgoing is not None:
         names.append("sender")
+    names += _new_site(result)
     for name in names:
         setattr(entry, name, getattr(described, name))
     left = claims.time_left(row)

@@ -16,7 +16,7 @@ from wagtail_smtp import alerts, signals
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.announcements import announce
-from wagtail_smtp.delivery.log import stored_message, writer
+from wagtail_smtp.delivery.log import entries, stored_message, writer
 from wagtail_smtp.delivery.pipeline import DeliveryPipeline
 from wagtail_smtp.delivery.result import DeliveryResult
 from wagtail_smtp.delivery.routing import Classification
@@ -251,7 +251,8 @@ class Worker:
             results.append(Result(row, self._try_deliver(row)))
 
     def _try_deliver(self, row: OutboxMessage) -> DeliveryResult:
-        classification = Classification(row.category, row.category_source)
+        site = entries.site_of(row.entry)
+        classification = Classification(row.category, row.category_source, site)
         if claims.time_left(row) <= timedelta() and (row.attempts or row.category == SECURITY):
             # The user has stopped waiting, and others could misuse a late reset link.
             late = EmailDeliveryError("It could not be sent in time.")

@@ -21,13 +21,13 @@ from wagtail_smtp.diagnostics import conditions
 from wagtail_smtp.diagnostics.conditions import OVERDUE
 from wagtail_smtp.diagnostics.figures import NOT_SENT, CauseCount, Figures, Period
 from wagtail_smtp.diagnostics.status import outbox
-from wagtail_smtp.live import environments
+from wagtail_smtp.live import environments, sites
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import DeliveryEvent
 from wagtail_smtp.models.choices import Reported, State
 from wagtail_smtp.models.log import STANDARD
 
-#: How many causes and settings sets are listed.
+#: How many causes, settings sets and sites are listed.
 LISTED = 5
 _LOG = "wagtail_smtp_log:index"
 _DELIVERY = "wagtail_smtp_delivery:index"
@@ -87,6 +87,7 @@ class Summary:
         site: its name, with that of the environment unless it is production's.
         problems, more: the most frequent causes, and how many messages have other ones.
         carriers: settings sets with the number of messages that they did not send, as text.
+        sites: sites with the numbers of their messages, as text; empty unless there are several.
         notes: what is unusual now, such as a redirect, and what is waiting.
         expiring: what expires soon.
         account_url: where the reader can turn it off; empty: the site's address isn't known.
@@ -100,6 +101,7 @@ class Summary:
     problems: tuple[Problem, ...]
     more: int
     carriers: tuple[tuple[str, str], ...]
+    sites: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     expiring: tuple[str, ...]
     delivery_url: str
@@ -160,12 +162,20 @@ def summary(
             (_("Standard delivery") if each.key == STANDARD else each.name, _messages(each.count))
             for each in now.carriers[:LISTED]
         ),
+        sites=tuple(_sites(now)),
         notes=tuple(_notes()),
         expiring=tuple(f"{each.summary}." for each in conditions.expiring()),
         delivery_url=_admin(_DELIVERY),
         account_url=_admin(_ACCOUNT, fragment="tab-notifications"),
         is_subscribed=is_subscribed,
     )
+
+
+def _sites(now: Figures) -> Iterator[tuple[str, str]]:
+    named = sites.names(sites.known()) if now.sites else {}
+    for each in now.sites[:LISTED]:
+        numbers = {"sent": shown(each.sent), "unsent": shown(each.not_sent)}
+        yield sites.label(each.key, named), _("%(sent)s sent, %(unsent)s not sent") % numbers
 
 
 def shown(number: int) -> str:

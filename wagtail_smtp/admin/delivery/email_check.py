@@ -15,6 +15,7 @@ from wagtail_smtp.admin.labels import carrier_label, category_choices, category_
 from wagtail_smtp.categories import TEST
 from wagtail_smtp.causes import by_slug
 from wagtail_smtp.causes.base import Cause
+from wagtail_smtp.config.values import OTHER_SITE
 from wagtail_smtp.delivery.explain import explain
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.live.db.connections import write_alias
@@ -141,7 +142,9 @@ def _facts(entry, recipient, overview, user):
     attempts = list(entry.attempts.all())
     if entry.via:
         label = _("Sent through") if entry.state == State.SENT else _("Last attempt")
-        found = explain(entry.category, overview.live, overview.held_from)
+        found = explain(
+            entry.category, overview.live, overview.held_from, entry.site_key or OTHER_SITE
+        )
         name, why = carrier_label(entry), found.why
         # The reason for the choice applies to the first attempt only.
         yield label, name if attempts[1:] else _("%(name)s: %(why)s") % {"name": name, "why": why}

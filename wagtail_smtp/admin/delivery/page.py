@@ -22,11 +22,11 @@ from wagtail_smtp.admin.delivery.chart import volume
 from wagtail_smtp.admin.delivery.email_check import EmailCheckForm, last_result, remember
 from wagtail_smtp.admin.delivery.failures import RECENT, last_failures
 from wagtail_smtp.admin.delivery.status import forget_counts, status_lines
-from wagtail_smtp.admin.labels import category_choices
+from wagtail_smtp.admin.labels import category_choices, named
 from wagtail_smtp.admin.sets.overview import Overview, notices
 from wagtail_smtp.channels.channel import channels
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.explain import explain
+from wagtail_smtp.delivery.explain import routes
 from wagtail_smtp.diagnostics.check_set import send_test_email, why_held
 from wagtail_smtp.diagnostics.conditions import OVERDUE
 from wagtail_smtp.diagnostics.decisions import decisions
@@ -122,8 +122,9 @@ class DeliveryView(AdminPage, TemplateView):
             "has_sets": SettingsSet.objects.exists(),
             "may_add": self.request.user.has_perm(permissions.ADD_SETS),
             "routes": [
-                (label, explain(slug, config, overview.held_from))
+                (label, shown, explanation)
                 for slug, label in category_choices()
+                for explanation, shown in named(routes(slug, config, overview.held_from))
             ],
             "forced": conf.forced_redirect(),
             "forced_by": conf.source("REDIRECT_ALL_TO"),

@@ -48,6 +48,17 @@ CATEGORY_SOURCES = {
 }
 
 
+#: How the site was found, see :class:`~wagtail_smtp.delivery.site.MessageSite`.
+SITE_SOURCES = {
+    "message": gettext_lazy("set on the message"),
+    "context": gettext_lazy("set by the sending code"),
+    "page": gettext_lazy("the site of the page"),
+    "request": gettext_lazy("the site of the request"),
+    "default": gettext_lazy("the default site"),
+    "resent": gettext_lazy("same as the original message"),
+}
+
+
 class EntryPage(AdminPage, TemplateView):
     """Base of the pages about one entry."""
 
@@ -171,6 +182,7 @@ class EntryView(EntryPage):
         yield _("Subject"), str(entry)
         yield _("Message-ID"), entry.message_id
         yield _("Category"), self._category()
+        yield _("Site"), self._site()
         yield _("Sent through"), self._via()
         yield _("Configuration"), self._version()
         yield _("Redirected by"), entry.redirected_by
@@ -190,6 +202,14 @@ class EntryView(EntryPage):
         why = CATEGORY_SOURCES.get(self.entry.category_source, "")
         label = category_label(self.entry.category)
         return f"{label} ({why})" if why else label
+
+    def _site(self):
+        entry = self.entry
+        if not entry.site_source:
+            return ""
+        if entry.site_key is None:
+            return _("unknown: it could not be looked up")
+        return f"{entry.site or entry.site_key} ({SITE_SOURCES[entry.site_source]})"
 
     def _via(self):
         name = carrier_label(self.entry)

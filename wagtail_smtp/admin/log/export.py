@@ -41,6 +41,7 @@ _HEADINGS = {
     "subject": gettext_lazy("Subject"),
     "recipients": gettext_lazy("Recipients"),
     "via": gettext_lazy("Sent through"),
+    "site": gettext_lazy("Site"),
     "message_id": gettext_lazy("Message-ID"),
     "reason": gettext_lazy("Reason"),
     "reported": gettext_lazy("Tracking"),
@@ -55,12 +56,16 @@ class ExportView(AdminPage, SpreadsheetExportMixin, TemplateView):
     page_title = gettext_lazy("Export")
     header_icon = "list-ul"
     header_more_buttons: list[Any] = []  # the mixin's buttons would export by GET
-    list_export = [*_HEADINGS]
     export_headings = _HEADINGS
     export_filename = "delivery-log"
 
     def get_parents(self):
         return [(_("Delivery log"), f"{reverse(LOG)}?{self.request.GET.urlencode()}")]
+
+    @cached_property
+    def list_export(self):
+        has_sites = "site" in self.filters.filters
+        return [name for name in _HEADINGS if name != "site" or has_sites]
 
     @cached_property
     def filters(self):
@@ -102,6 +107,7 @@ class ExportView(AdminPage, SpreadsheetExportMixin, TemplateView):
             "subject": item.subject,
             "recipients": _joined([row.address for row in item.envelope]),
             "via": carrier_label(item),
+            "site": item.site,
             "message_id": item.message_id,
             "reason": item.reason,
             "reported": item.get_reported_display(),

@@ -26,6 +26,7 @@ from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
 
 from wagtail_smtp.admin.labels import STANDARD_DELIVERY, TRACKING_CHOICES, category_choices
 from wagtail_smtp.config.validation import ascii_address, ascii_host, is_email_address, is_host
+from wagtail_smtp.live import sites
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.live.db.expressions import same, starts_with
 from wagtail_smtp.models import LogEntry, LogRecipient, SettingsSet
@@ -53,6 +54,12 @@ def _carrier_choices():
     return [*((str(key), name) for key, name in sets), (STANDARD, STANDARD_DELIVERY)]
 
 
+def site_choices():
+    """The sites to choose from; empty if there are not several."""
+    named = sites.names(sites.known())
+    return [(str(key), name) for key, name in named.items()] if len(named) > 1 else []
+
+
 def _choice(label, choices):
     return django_filters.ChoiceFilter(
         label=label, choices=choices, empty_label=_("All"), widget=forms.RadioSelect
@@ -65,6 +72,7 @@ class LogFilterSet(WagtailFilterSet):
     state = _choice(_("State"), State.choices)
     category = _choice(_("Category"), category_choices)
     via = _choice(_("Sent through"), _carrier_choices)
+    site = _choice(_("Site"), site_choices)
     reported = _choice(_("Tracking"), TRACKING_CHOICES)
     created_at = django_filters.DateFromToRangeFilter(label=_("Date"), widget=DateRangePickerWidget)
     recipient = django_filters.CharFilter(
@@ -79,6 +87,11 @@ class LogFilterSet(WagtailFilterSet):
     class Meta:
         model = LogEntry
         fields = ()
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not site_choices():
+            del self.filters["site"]
 
     def search(self, text: str, limit: int, look: int = LOOK, before: int | None = None) -> "Found":
         """Find up to ``limit`` entries that match the filters and ``text``, the newest first.
@@ -101,6 +114,8 @@ class LogFilterSet(WagtailFilterSet):
                 search.indexes.append(_Column(column, chosen[column]))
         if carrier := chosen.get("via"):
             search.add_carrier(carrier)
+        if site := chosen.get("site"):
+            search.indexes.append(_Column("site_key", int(site)))
         if recipient := chosen.get("recipient"):
             search.add_recipient(recipient)
         if _has_recipient(text):
@@ -189,7 +204,7 @@ class _Everything:
 
 
 class _Column(_Everything):
-    def __init__(self, column: str, value: str | None) -> None:
+    def __init__(self, column: str, value: str | int | None) -> None:
         self._column, self._value = column, value
 
     def entries(self, span):
@@ -332,7 +347,7 @@ def _log():
     # Not from a replica, which may not have the newest entries yet. The columns that are hidden
     # from the indexes let a filter be checked without the database choosing its index after all.
     entries = LogEntry.objects.using(write_alias())
-    columns = ("state", "category", "reported", "set_key", "created_at")
+    columns = ("state", "category", "reported", "set_key", "site_key", "created_at")
     return entries.alias(**{_hidden(name): Coalesce(F(name), F(name)) for name in columns})
 
 

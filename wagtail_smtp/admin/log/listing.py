@@ -118,6 +118,16 @@ class LogView(AdminPage, generic.BaseListingView):
             Column("via", accessor=carrier_label, label=_("Sent through"),
                    classname="wsmtp-log-minor"),
         ]  # fmt: skip
+        if "site" in self.filters.filters:
+            columns.append(
+                Column(
+                    "site",
+                    accessor=site,
+                    label=_("Site"),
+                    classname="wsmtp-log-minor wsmtp-log-site",
+                    width="12%",
+                )
+            )
         if self.may_resend:
             columns.insert(0, BulkActionsCheckboxColumn("bulk_actions", obj_type="logentry"))
         return columns
@@ -183,6 +193,11 @@ def _time_of(number):
 def subject(entry):
     """Return an entry's subject as HTML."""
     return format_html("<bdi>{}</bdi>", entry)
+
+
+def site(entry):
+    """Return the address of an entry's site as HTML."""
+    return format_html("<bdi>{}</bdi>", entry.site) if entry.site else ""
 
 
 def recipients(entry):

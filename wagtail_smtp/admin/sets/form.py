@@ -27,7 +27,7 @@ from wagtail_smtp.config.references import PASSWORD, Reference, SecretContent
 from wagtail_smtp.config.values import EXTENSIONS, ReportEmail
 from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.exceptions import SecretError
-from wagtail_smtp.live import consents, set_secrets
+from wagtail_smtp.live import consents, set_secrets, sites
 from wagtail_smtp.live.publish import revoke
 from wagtail_smtp.models import Secret, SettingsSet
 from wagtail_smtp.transports import standard
@@ -85,6 +85,13 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         widget=CategoryChoices,
         help_text=SettingsSet._meta.get_field("categories").help_text,
     )
+    sites = forms.TypedMultipleChoiceField(
+        label=gettext_lazy("Sites"),
+        required=False,
+        coerce=int,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=SettingsSet._meta.get_field("sites").help_text,
+    )
     ignored_extensions = forms.MultipleChoiceField(
         label=gettext_lazy("Extensions to ignore"),
         required=False,
@@ -99,14 +106,15 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
     class Media:
         js = [static_file("wagtail_smtp/set-form.js")]
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, data=None, *args, **kwargs):
+        super().__init__(with_management_form(data, "site_senders"), *args, **kwargs)
         known = dict.fromkeys([*BUILT_IN, *conf.CATEGORIES, *(self.instance.categories or ())])
         self.fields["categories"].choices = [(slug, category_label(slug)) for slug in known]
         self.fields["loaded_revision"].initial = self.instance.revision
         self.fields["preset"].widget.attrs["data-presets"] = json.dumps(
             {item.slug: item.for_form() for item in PRESETS}
         )
+        self._offer_sites()
         self._offer_default_credentials()
         self.show_oauth()
         self._show_references()
@@ -124,6 +132,21 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             self.fields["port"].required = self.fields["encryption"].required = False
         if manager(self.instance):
             lock_all(self)
+
+    def _offer_sites(self):
+        """Show the fields about sites only if there are several, or if the set uses them."""
+        choices = sites.choices()
+        known = {key for key, _label in choices}
+        choices += [
+            (key, _("A deleted site, which sends no email"))
+            for key in self.instance.sites
+            if key not in known
+        ]
+        is_used = self.instance.sites or self.formsets["site_senders"].initial_forms
+        self.offers_sites = len(known) > 1 or bool(is_used)
+        self.fields["sites"].choices = choices
+        if not self.offers_sites:
+            del self.fields["sites"]
 
     def _offer_default_credentials(self):
         server = standard.server()
@@ -171,6 +194,7 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             self.add_error(
                 "redirect", _("Add and enable at least one report email to redirect to.")
             )
+        self._check_site_senders()
         if cleaned.get("authentication") == Authentication.DEFAULT:
             # The project's password must not be combined with a server that an editor chose.
             unset = SettingsSet()
@@ -180,6 +204,23 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         if self.uses_esp or self.instance.oauth:
             self.ignore("password")
         return cleaned
+
+    def _site_senders(self):
+        return [
+            form
+            for form in self.formsets["site_senders"].forms
+            if form.is_valid()
+            and form.cleaned_data.get("site")
+            and not form.cleaned_data.get("DELETE")
+        ]
+
+    def _check_site_senders(self):
+        seen = set()
+        for form in self._site_senders():
+            site = form.cleaned_data["site"]
+            if site in seen:
+                form.add_error("site", _("This site already has a sender above."))
+            seen.add(site)
 
     def _enabled_report_emails(self):
         return [
@@ -306,7 +347,10 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         """
         reports = [form.cleaned_data for form in self._enabled_report_emails()]
         reports.sort(key=lambda values: values.get("ORDER") or 0)
-        item = self.instance.frozen([ReportEmail(values["address"]) for values in reports])
+        item = self.instance.frozen(
+            [ReportEmail(values["address"]) for values in reports],
+            [form.instance for form in self._site_senders()],
+        )
         if content := self.typed_secret():
             token = crypto.encrypt(content.text, item.binding())
             return item, Secret(ciphertext=token, references=dict(content.references))
@@ -367,7 +411,21 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         ]
         if self.formsets["report_emails"].has_changed():
             labels.append(_("Report emails"))
+        if self.formsets["site_senders"].has_changed():
+            labels.append(_("Senders of sites"))
         return labels
+
+
+def with_management_form(data, prefix):
+    """Return posted data with the management form of an inline panel that may not be shown.
+
+    Without it, Django refuses the form. The panel's saved rows stay.
+    """
+    if data is None or f"{prefix}-TOTAL_FORMS" in data:
+        return data
+    data = data.copy()
+    data.update({f"{prefix}-TOTAL_FORMS": "0", f"{prefix}-INITIAL_FORMS": "0"})
+    return data
 
 
 def _saved_secret(item):

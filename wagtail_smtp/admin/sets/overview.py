@@ -14,12 +14,13 @@ from wagtail_smtp.admin.delivery.failures import LAST_DAY, of_sets
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.sets.managed import may_be_first
 from wagtail_smtp.conf import conf
-from wagtail_smtp.config.values import Configuration, Problem
+from wagtail_smtp.config.values import Configuration, Problem, SettingsSetConfig
 from wagtail_smtp.delivery import explain
 from wagtail_smtp.delivery.explain import is_used, redirecting
+from wagtail_smtp.delivery.kinds import Part, described
 from wagtail_smtp.exceptions import ReloadRefused
 from wagtail_smtp.live import environments
-from wagtail_smtp.live.diff import UNNAMED, every_category
+from wagtail_smtp.live.diff import UNNAMED, Kind, every_kind
 from wagtail_smtp.live.publish import Preview, preview
 from wagtail_smtp.models import SettingsSet
 from wagtail_smtp.transports.esp.catalog import label
@@ -106,13 +107,16 @@ class Overview:
             return _("Not live") if item.enabled else _("Off")
         if live.method == "standard":
             return _("Not used: standard delivery")
-        categories = set(every_category(live)) - conf.STANDARD_CATEGORIES
-        carriers = {category: live.carriers(category) for category in categories}
-        first = sorted(c for c in categories if carriers[c] and carriers[c][0] == config)
-        if first and config.categories:
-            return _("Only for %s") % ", ".join(first)
+        carriers = {
+            kind: live.carriers(*kind)
+            for kind in every_kind(live)
+            if kind[0] not in conf.STANDARD_CATEGORIES
+        }
+        first = [kind for kind, items in carriers.items() if items and items[0] == config]
+        if first and (config.categories or config.sites):
+            return _("Only for %s") % described(_only_for(config, first))
         if first:
-            is_all = len(first) == len(categories)
+            is_all = len(first) == len(carriers)
             return _("First choice") if is_all else _("First choice for all other email")
         if any(config in items for items in carriers.values()):
             return _("Backup")
@@ -130,7 +134,7 @@ class Overview:
         """The effect of the set's redirect, saved and live."""
         key = str(item.key)
         config = self.live.by_key().get(key)
-        now = redirecting(self.live, config).categories if config and config.redirect else ()
+        now = redirecting(self.live, config).kinds if config and config.redirect else ()
         if not item.redirect:
             return Redirect(_("Off – still on until you reload"), "waiting") if now else Redirect()
         if conf.forced_redirect() is not None:
@@ -144,19 +148,19 @@ class Overview:
         return self._saved_redirect(self.plan.target, key, now)
 
     @staticmethod
-    def _saved_redirect(saved: Configuration, key: str, now: tuple[str, ...]) -> Redirect:
+    def _saved_redirect(saved: Configuration, key: str, now: tuple[Kind, ...]) -> Redirect:
         does = redirecting(saved, saved.by_key()[key])
-        if not does.categories:
+        if not does.kinds:
             if does.source and not does.reached:
                 return Redirect(_("On – “%s” redirects first") % does.source, "other")
             is_fixable = saved.method == "custom"
             return Redirect(_("On – no effect"), "none", is_fixable)
-        if set(does.categories) - set(now):
+        if set(does.kinds) - set(now):
             return Redirect(_("On – not live yet"), "waiting", bool(does.reached))
         if not does.reached:
             return Redirect(_("On"), "all")
-        named = [category_label(c) for c in does.categories if c != UNNAMED]
-        return Redirect(_("On – only for %s") % ", ".join(named), "some", True)
+        named = [part for part in does.parts if part.category != UNNAMED]
+        return Redirect(_("On – only for %s") % described(named, category_label), "some", True)
 
     def changes(self, item: SettingsSet) -> str:
         """What a reload would change about the set; empty if nothing."""
@@ -175,6 +179,17 @@ class Overview:
             "on": _("Not live yet"),
             "off": _("Switched off, not live yet"),
         }.get(kinds.get(str(item.key)), _("Changed"))
+
+
+def _only_for(config: SettingsSetConfig, kinds: list[Kind]) -> list[Part]:
+    """What a limited set is the first choice for: categories, sites, or categories of sites."""
+    categories = sorted({category for category, _site in kinds})
+    sites = sorted({site for _category, site in kinds})
+    if not config.sites:
+        return [Part(category) for category in categories]
+    if not config.categories:
+        return [Part(site=site) for site in sites]
+    return [Part(category, site) for site in sites for category in categories]
 
 
 def transport(item):

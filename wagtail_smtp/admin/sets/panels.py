@@ -28,6 +28,14 @@ class ReportEmailsPanel(InlinePanel):
             return bool(self.children) or not manager(self.instance)
 
 
+class SiteSendersPanel(InlinePanel):
+    """The senders of sites; nothing in a project with one site."""
+
+    class BoundPanel(InlinePanel.BoundPanel):
+        def is_shown(self):
+            return bool(self.children) or (self.form.offers_sites and not manager(self.instance))
+
+
 EDIT_HANDLER = ObjectList(
     [
         FieldPanel("name"),
@@ -63,6 +71,14 @@ EDIT_HANDLER = ObjectList(
             [
                 FieldPanel("sender_name"),
                 FieldPanel("sender_address"),
+                SiteSendersPanel(
+                    "site_senders",
+                    heading=gettext_lazy("Senders of sites"),
+                    label=gettext_lazy("Site sender"),
+                    help_text=gettext_lazy(
+                        "Used instead of the sender above for email of these sites."
+                    ),
+                ),
                 FieldPanel("always_use_sender"),
             ],
             heading=gettext_lazy("Sender"),
@@ -75,7 +91,7 @@ EDIT_HANDLER = ObjectList(
             heading=gettext_lazy("Redirection"),
         ),
         MultiFieldPanel(
-            [FieldPanel("categories"), FieldPanel("backup")],
+            [FieldPanel("categories"), FieldPanel("sites"), FieldPanel("backup")],
             heading=gettext_lazy("Routing"),
         ),
         MultiFieldPanel(

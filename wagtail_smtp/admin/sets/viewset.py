@@ -152,7 +152,7 @@ class CopyView(SetFormView, snippets.CopyView):
     def get_initial_form_instance(self):
         original = self.get_object()
         copied = SettingsSet()
-        copied.thaw(original.frozen(original.report_emails.all()))
+        copied.thaw(original.frozen(original.report_emails.all(), original.site_senders.all()))
         copied.name, copied.enabled = free_name(original.name), False
         copied.secret_id = copied.webhook_secret_id = None
         return copied

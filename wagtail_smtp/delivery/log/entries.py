@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from email.utils import parseaddr
+from typing import Any
 
 from django.core.mail import EmailMessage
 from django.db.models import Model
@@ -17,9 +18,10 @@ from wagtail_smtp import suppression
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.validation import ascii_address
-from wagtail_smtp.config.values import Attempt, Recipient
+from wagtail_smtp.config.values import OTHER_SITE, Attempt, Recipient
 from wagtail_smtp.delivery.log import cause, stored_message, tracking_events, writer
 from wagtail_smtp.delivery.result import STATES, DeliveryResult
+from wagtail_smtp.delivery.site import NO_SITE, MessageSite
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     DestinationRefused,
@@ -143,9 +145,31 @@ def _least(delivery: DeliveryResult) -> LogEntry:
         state=delivery.state,
         category=delivery.classification.category,
         category_source=delivery.classification.source,
+        **site_columns(delivery.classification.site),
         version=delivery.version,
         reason=clip(_reason(delivery), 2 * SHOWN),
     )
+
+
+def site_columns(site: MessageSite) -> dict[str, Any]:
+    """The values of an entry's columns for its site."""
+    return {
+        "site_key": site.key or None,
+        "site": clip(site.name),
+        "site_source": site.source,
+    }
+
+
+def site_of(entry: LogEntry, source: str = "") -> MessageSite:
+    """The site of an entry's message.
+
+    Args:
+        source: of a resend, instead of how the site was found. The default site is then the site of
+            a message whose site could not be looked up: a person decided to send it.
+    """
+    if entry.site_key is None and (source or entry.site_source == "default"):
+        return NO_SITE  # the default site is looked up again
+    return MessageSite(entry.site_key or OTHER_SITE, entry.site, source or entry.site_source)
 
 
 def _frozen(delivery: DeliveryResult, described: LogEntry) -> bytes:

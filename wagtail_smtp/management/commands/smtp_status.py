@@ -85,7 +85,8 @@ class Command(EmailCommand):
             self.stdout.write(self.style.ERROR(f"Problem: {alarm}"))
 
     def _show_set(self, position: int, item: SetStatus) -> None:
-        only = f", only for {', '.join(item.categories)}" if item.categories else ""
+        limits = (*item.categories, *item.sites)
+        only = f", only for {', '.join(limits)}" if limits else ""
         backup = ", backup" if item.backup else ""
         self.stdout.write(f"{position}. {item.name} ({item.server}){only}{backup}")
         if item.token:
