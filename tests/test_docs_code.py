@@ -56,6 +56,11 @@ NOT_RUN = {
     ),
     ("how-to/microsoft-and-google.md", "Connect-ExchangeOnline"): "it needs Exchange Online",
     ("how-to/secrets-by-reference.md", "[Service]"): "it is only a part of a unit",
+    (
+        "how-to/read-bounces.md",
+        'bounces: "|/srv/example/venv/bin/python /srv/example/manage.py smtp_bounces --stdin '
+        '|| exit 75"',
+    ): "tests/bounces/test_command.py runs it as a mail server does",
 }
 #: ``make docs`` builds these. The reader's browser draws Mermaid's.
 DIRECTIVES = ("{toctree}", "{eval-rst}", "mermaid")

@@ -40,7 +40,7 @@ from wagtail_smtp.live.resolve import (
     version_configuration,
 )
 from wagtail_smtp.models import LogEntry, Secret
-from wagtail_smtp.transports import standard
+from wagtail_smtp.transports import imap, standard
 
 BACKEND = "wagtail_smtp.backend.EmailBackend"
 MIDDLEWARE = "wagtail_smtp.middleware.EmailSiteMiddleware"
@@ -515,6 +515,26 @@ def _unreadable(items: Sequence[SettingsSetConfig]) -> list[str]:
     return list(filter(None, found))
 
 
+def check_bounces(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Check that the packages are installed that read mailboxes, if this may query the database."""
+    if imap.is_installed() or db_connections.write_alias() not in (databases or ()):
+        return []
+    try:
+        version = live_version() if db_connections.is_migrated() else None
+        items = version_configuration(version).sets
+    except (DatabaseFault, ValueError):
+        return []  # other checks and the reload page report it
+    return [
+        Warning(
+            f"The bounces of “{item.name}” can't be read, because a package is missing.",
+            hint=f"Run: {imap.INSTALL}",
+            id="wagtail_smtp.W026",
+        )
+        for item in items
+        if item.mailbox_host
+    ]
+
+
 def check_sets_file(**kwargs: Any) -> list[CheckMessage]:
     """Check that the project's settings file can be imported."""
     file = sets_file.path()
@@ -616,4 +636,5 @@ def register_all() -> None:
     register(check_migrations, Tags.database, deploy=True)
     register(check_references, Tags.database, deploy=True)
     register(check_site_middleware, Tags.database, deploy=True)
+    register(check_bounces, Tags.database, deploy=True)
     register(_if_readable(check_drift), Tags.database, deploy=True)

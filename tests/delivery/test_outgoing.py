@@ -1,15 +1,19 @@
 """Sender rules and redirect, seen from the server that receives the message."""
 
 import contextlib
+from io import StringIO
 
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage, send_mail
 from django.core.mail.backends.base import BaseEmailBackend
+from django.core.management import call_command
 
 from tests.support.servers.smtp_server import SMTPServer
 from wagtail_smtp.categories import email_category
+from wagtail_smtp.config.bounce_address import verified
 from wagtail_smtp.exceptions import RedirectError
+from wagtail_smtp.models import LogEntry
 
 SITE = "site@example.com"
 
@@ -352,3 +356,39 @@ def test_what_a_backend_notes_reaches_the_caller(db, settings, body):
     with contextlib.suppress(RuntimeError):
         message.send()
     assert (message.anymail_status, message.subject) == ("status of Hi", "Hi")
+
+
+# Signed bounce addresses
+
+_SIGNED = {"bounce_address": "bounces@example.com", "bounce_separator": "+"}
+
+
+def test_the_bounce_address_proves_the_entry(smtp_server, make_set, reload):
+    make_set(smtp_server, **_SIGNED)
+    reload()
+    _message(cc=["other@example.org"]).send()
+    [received] = smtp_server.received
+    entry = LogEntry.objects.get()
+    assert verified(received.sender) == entry.key
+    assert received.recipients == ["real@example.org", "other@example.org"]
+    # Recipients see it as Return-Path; nothing else names it.
+    assert received.sender.encode() not in received.content
+    assert received.sender not in entry.sender
+
+
+def test_redirected_mail_has_a_signed_bounce_address_too(smtp_server, make_set, reload):
+    make_set(smtp_server, redirect=True, reports=["qa@example.com"], **_SIGNED)
+    reload()
+    _message().send()
+    assert verified(smtp_server.received[0].sender) == LogEntry.objects.get().key
+
+
+def test_each_message_of_the_outbox_keeps_its_entry(smtp_server, make_set, reload, settings):
+    make_set(smtp_server, **_SIGNED)
+    reload()
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"DELIVERY": "queued"}
+    for _number in range(2):
+        _message().send()
+    call_command("smtp_outbox", "--once", "--processes", "1", "--threads", "1", stdout=StringIO())
+    senders = {verified(received.sender) for received in smtp_server.received}
+    assert senders == set(LogEntry.objects.values_list("key", flat=True))

@@ -304,6 +304,9 @@ def test_standard_deliverys_password_stays_with_it(make_set, settings, monkeypat
     assert "own.example.com:587" in set_secrets.refusal(evil, _content().references, users[0])
     own = make_set(host="own.example.com").frozen(())
     assert set_secrets.refusal(own, _content().references, users[0]) == ""
+    # The server of a mailbox gets it too.
+    mailbox = replace(own, mailbox_host="evil.example.net")
+    assert "own.example.com:587" in set_secrets.refusal(mailbox, _content().references, users[0])
     # With OAuth 2, the secret is sent to the identity provider, whatever the mail server is.
     oauth = {"provider": "other", "flow": "client", "client_id": "x"}
     oauth["token_url"] = "https://evil.example.net/token"

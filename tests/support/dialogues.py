@@ -302,4 +302,5 @@ ELSEWHERE = (
     "not-supported",
     "standard-not-configured",
     "suppressed",
+    "mailbox-folder",
 )

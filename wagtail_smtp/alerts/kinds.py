@@ -16,6 +16,7 @@ class AlertKind(models.TextChoices, StrEnum):  # type: ignore[misc]
     WAITING = "waiting", _("The outbox is not being processed")
     EXPIRING = "expiring", _("Something is about to expire")
     REFUSALS = "refusals", _("Unusually many refusals")
+    BOUNCES = "bounces", _("Bounces are not being read")
     LIVE = "live", _("Settings were made live")
     REDIRECT = "redirect", _("Email is still redirected")
     STORE = "store", _("The message store is filling up")

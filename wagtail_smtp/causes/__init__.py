@@ -15,6 +15,7 @@ from wagtail_smtp.causes.login import (
     LOGIN,
     LOGIN_REFUSED,
     LOGIN_WITH_TOKEN,
+    MAILBOX,
     STARTTLS_NEEDED,
     TOKENS,
 )
@@ -31,6 +32,7 @@ CAUSES: tuple[Cause, ...] = (
     *LOGIN,
     *POLICY,
     *LOGIN_REFUSED,
+    *MAILBOX,
     *MESSAGE,
 )
 
@@ -38,7 +40,7 @@ CAUSES: tuple[Cause, ...] = (
 GROUPS: tuple[tuple[str, Any, tuple[Cause, ...]], ...] = (
     ("connection", _("Connection"), (*NETWORK, *GREETING)),
     ("encryption", _("Encryption"), (*ENCRYPTION, *STARTTLS_NEEDED)),
-    ("login", _("Username and password"), (*LOGIN, *LOGIN_REFUSED)),
+    ("login", _("Username and password"), (*LOGIN, *LOGIN_REFUSED, *MAILBOX)),
     ("oauth", _("OAuth 2"), (*TOKENS, *LOGIN_WITH_TOKEN)),
     ("policy", _("Sender and site"), POLICY),
     ("message", _("Message and recipients"), MESSAGE),

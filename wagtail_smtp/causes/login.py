@@ -172,6 +172,17 @@ LOGIN = (
     ),
 )
 
+MAILBOX = (
+    Cause(
+        "mailbox-folder",
+        _("The bounce mailbox has no such folder"),
+        _("Check the spelling of the mailbox folder in the set. Bounces usually arrive in INBOX."),
+        lambda f: f.phase == "folder",
+        (_("The server may separate folders with a dot: INBOX.Bounces."),),
+        "NO Mailbox doesn't exist: Bounces",
+    ),
+)
+
 LOGIN_REFUSED = (
     Cause(
         "login-refused",

@@ -84,10 +84,19 @@ def reseal(token: bytes) -> bytes:
         raise SecretUnreadable(_("It can't be decrypted: its encryption key is missing.")) from None
 
 
+def bounce_keys() -> tuple[bytes, ...]:
+    """The keys that sign bounce addresses, the newest first; the others only verify."""
+    keys = conf.ENCRYPTION_KEYS
+    return tuple(_derive(secret, b"bounces 1") for secret in keys or _project_secrets())
+
+
+def _project_secrets() -> tuple[str, ...]:
+    return tuple(map(str, (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)))
+
+
 def _fernet() -> MultiFernet:
     keys = conf.ENCRYPTION_KEYS
-    secrets = () if keys else (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    return _fernet_of(keys, tuple(str(secret) for secret in secrets))
+    return _fernet_of(keys, () if keys else _project_secrets())
 
 
 @functools.lru_cache(maxsize=4)
@@ -99,13 +108,15 @@ def _fernet_of(keys: tuple[str, ...], secrets: tuple[str, ...]) -> MultiFernet:
         raise ImproperlyConfigured(
             f"WAGTAIL_SMTP['ENCRYPTION_KEYS'] contains an invalid Fernet key: {error}"
         ) from None
-    return MultiFernet([*given, *(Fernet(_derive(secret)) for secret in secrets)])
+    derived = (base64.urlsafe_b64encode(_derive(secret, b"secrets 1")) for secret in secrets)
+    return MultiFernet([*given, *map(Fernet, derived)])
 
 
-def _derive(secret: str) -> bytes:
-    # RFC 5869; the info string separates this use of SECRET_KEY from every other.
-    hkdf = HKDF(algorithm=SHA256(), length=32, salt=b"wagtail_smtp", info=b"secrets 1")
-    return base64.urlsafe_b64encode(hkdf.derive(secret.encode()))
+@functools.lru_cache(maxsize=16)
+def _derive(secret: str, use: bytes) -> bytes:
+    """Derive a key of 32 bytes (RFC 5869); ``use`` separates it from those for everything else."""
+    hkdf = HKDF(algorithm=SHA256(), length=32, salt=b"wagtail_smtp", info=use)
+    return hkdf.derive(secret.encode())
 
 
 def destination_binding(

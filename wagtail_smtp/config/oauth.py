@@ -188,6 +188,15 @@ class OAuth:
         return GOOGLE_SCOPE if self.provider == "google" else self.scope
 
     @property
+    def scopes_with_mailbox(self) -> str:
+        """The same if a mailbox is read too. Other providers' scopes are entered by a person."""
+        # Google's covers both, and an application's permissions at Microsoft are in its own list.
+        send, read = "/SMTP.Send", "/IMAP.AccessAsUser.All"
+        given = self.scopes.split()
+        added = [each.replace(send, read) for each in given if each.endswith(send)]
+        return " ".join([*added, *given])
+
+    @property
     def _cloud(self) -> Cloud:
         return CLOUDS[self.cloud or "global"]
 

@@ -7,6 +7,7 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.utils import getaddresses
@@ -20,12 +21,16 @@ from django.utils.translation import gettext_lazy as _
 from wagtail_smtp.categories import validate_category
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config import oauth
+from wagtail_smtp.config.bounce_address import LONGEST_LOCAL_PART, SEPARATORS
 from wagtail_smtp.config.values import EXTENSIONS, Problem, SettingsSetConfig
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)\Z", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 #: Visible ASCII characters.
 HEADER_VALUE = r"\A[!-~]+\Z"
+#: The fields of the mailbox for bounces, and the kinds of authentication with which it is read.
+MAILBOX_FIELDS = ("mailbox_host", "mailbox_port", "mailbox_encryption", "mailbox_folder")
+WITH_MAILBOX = ("password", "oauth2")
 _address = EmailValidator(allowlist=["localhost"])
 
 
@@ -237,6 +242,7 @@ def _sender(item: SettingsSetConfig) -> Iterator[Problem]:
         if value and not is_email_address(value):
             yield Problem(_("Enter a valid email address."), field)
     yield from _site_senders(item)
+    yield from _bounces(item)
     if item.always_use_sender and not effective_sender(item) and item.authentication != "default":
         yield Problem(_("Enter the address to use for every message."), "sender_address")
 
@@ -252,6 +258,53 @@ def _site_senders(item: SettingsSetConfig) -> Iterator[Problem]:
     sites = [sender.site for sender in item.site_senders]
     if len(sites) != len(set(sites)):
         yield Problem(_("A site can have one sender only."), "site_senders")
+
+
+def _bounces(item: SettingsSetConfig) -> Iterator[Problem]:
+    if item.mailbox_host:
+        yield from _mailbox(item)
+    if not item.bounce_separator:
+        return
+    if item.bounce_separator not in SEPARATORS:
+        yield Problem(_("Choose one of the separators."), "bounce_separator")
+    if not item.bounce_address:
+        yield Problem(_("Enter the bounce address that is to be signed."), "bounce_address")
+    elif len(item.bounce_address.rpartition("@")[0]) > LONGEST_LOCAL_PART:
+        yield Problem(
+            _(
+                "To be signed, the address can have at most %(number)d characters before the @, "
+                "for example bounces@example.com."
+            )
+            % {"number": LONGEST_LOCAL_PART},
+            "bounce_address",
+        )
+
+
+def _mailbox(item: SettingsSetConfig) -> Iterator[Problem]:
+    if not item.bounce_separator:
+        yield Problem(
+            _("Bounces in a mailbox can only be recognised if the bounce address is signed."),
+            "bounce_separator",
+        )
+    if item.authentication not in WITH_MAILBOX:
+        yield Problem(
+            _(
+                "The mailbox is read with this set's login. Choose “Username and password” or "
+                "“OAuth 2”, or leave this empty."
+            ),
+            "mailbox_host",
+        )
+    if not is_host(item.mailbox_host):
+        yield Problem(
+            _("Enter only a host name or IP address, for example imap.example.com."),
+            "mailbox_host",
+        )
+    if not 1 <= item.mailbox_port <= 65535:
+        yield Problem(_("Enter a port between 1 and 65535."), "mailbox_port")
+    if not item.mailbox_folder or _CONTROL.search(item.mailbox_folder):
+        yield Problem(_("Enter a folder, usually INBOX."), "mailbox_folder")
+    for problem in login_without_tls(item.mailbox_encryption, item.mailbox_host, item.username):
+        yield replace(problem, field="mailbox_encryption")
 
 
 def is_header_value(value: str) -> bool:

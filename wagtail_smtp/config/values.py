@@ -60,6 +60,11 @@ class SettingsSetConfig:
     ``sites`` are the primary keys of the Wagtail sites to which the set is limited; empty: all. The
     key of a deleted site stays, so a set that was limited to it isn't used for other sites.
 
+    ``bounce_separator`` separates the signed key from the bounce address; empty: it isn't signed.
+
+    ``mailbox_host`` is the IMAP server of the mailbox for bounces; empty: no mailbox is read. Its
+    login is the set's own.
+
     ``ignored_extensions`` are EHLO keywords not to use even if the server offers them.
 
     ``transport`` is ``"smtp"`` or an email provider's slug. ``provider`` contains the email
@@ -85,6 +90,11 @@ class SettingsSetConfig:
     site_senders: tuple[SiteSender, ...] = ()
     always_use_sender: bool = False
     bounce_address: str = ""
+    bounce_separator: str = ""
+    mailbox_host: str = ""
+    mailbox_port: int = 993
+    mailbox_encryption: Encryption = "ssl"
+    mailbox_folder: str = "INBOX"
     redirect: bool = False
     report_emails: tuple[ReportEmail, ...] = ()
     categories: tuple[str, ...] = ()
@@ -136,6 +146,10 @@ class SettingsSetConfig:
         binding = destination_binding(
             self.host, self.port, self.encryption, self.ca_certificates, self.username
         )
+        if self.mailbox_host:
+            # The password is sent there too.
+            host = self.mailbox_host.strip().rstrip(".").lower()
+            binding["mailbox"] = f"{host}:{self.mailbox_port} {self.mailbox_encryption}"
         if self.authentication == "oauth2":
             # The identity provider, the client and the URLs.
             binding |= {

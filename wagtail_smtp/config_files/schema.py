@@ -17,6 +17,7 @@ from django.utils.text import capfirst
 
 from wagtail_smtp.conf import DEFAULTS
 from wagtail_smtp.config import oauth
+from wagtail_smtp.config.validation import MAILBOX_FIELDS
 from wagtail_smtp.config.values import EXTENSIONS
 from wagtail_smtp.models import DeliverySettings, SettingsSet
 from wagtail_smtp.transports.esp.catalog import ESP, PROVIDERS, SELF_HOSTED, Option
@@ -47,6 +48,8 @@ _SMTP_ONLY = (
     "password",
     "oauth",
     "bounce_address",
+    "bounce_separator",
+    *MAILBOX_FIELDS,
 )
 #: Fields that standard delivery decides if its credentials are used.
 _OF_STANDARD = ("host", "port", "encryption", "ca_certificates", "username", "password", "oauth")
@@ -311,6 +314,7 @@ def _unused() -> Iterator[tuple[dict[str, list[str]], Collection[str], str]]:
             _OF_STANDARD,
             "With “authentication: default”, standard delivery decides this.",
         ),
+        (["none", "default"], MAILBOX_FIELDS, "The mailbox is read with the set's own login."),
         (["none", "oauth2"], ["password"], "Only “authentication: password” uses this."),
         (["none", "password"], ["oauth"], "Only “authentication: oauth2” uses this."),
     ):

@@ -4,6 +4,7 @@ Only headers change, never the body.
 """
 
 import re
+import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from email.message import Message
@@ -16,6 +17,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.utils import DNS_NAME
 from django.utils.translation import gettext as _
 
+from wagtail_smtp.config import bounce_address
 from wagtail_smtp.config.validation import (
     ascii_address,
     effective_sender,
@@ -134,6 +136,8 @@ def build_outgoing(
         bare_sender = _parsed(str(sender))[1]
     else:
         bare_sender = mime.bare_address(str(sender), message)
+    if candidate.bounce_separator and key and transport.keeps_envelope_sender:
+        bare_sender = bounce_address.signed(bare_sender, candidate.bounce_separator, uuid.UUID(key))
     bare = dict.fromkeys(mime.bare_address(item, message) for item in recipients)
     envelope = tuple(item for item in bare if item.lower() not in suppressed)
     return OutgoingMessage(message, Envelope(bare_sender, envelope), check_redirect, key)

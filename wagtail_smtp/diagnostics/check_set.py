@@ -1,6 +1,7 @@
 """Check a settings set stage by stage and explain the stage that fails, or send a test email."""
 
 import logging
+import uuid
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -34,10 +35,16 @@ from wagtail_smtp.exceptions import (
 from wagtail_smtp.live import consents, current, environments
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.live.diff import every_kind
-from wagtail_smtp.live.resolve import transport_class, transport_config, transport_of
+from wagtail_smtp.live.resolve import (
+    mailbox_config,
+    transport_class,
+    transport_config,
+    transport_of,
+)
 from wagtail_smtp.models import LogEntry, ReportEmail, SettingsSet
 from wagtail_smtp.transports.base import OutgoingMessage, Stage
 from wagtail_smtp.transports.esp.catalog import ESPConfig
+from wagtail_smtp.transports.imap import check_mailbox
 
 #: Labels of the stages.
 LABELS = {
@@ -50,6 +57,7 @@ LABELS = {
     "sender": gettext_lazy("Sender accepted"),
     "recipient": gettext_lazy("Recipient accepted"),
     "message": gettext_lazy("Message accepted"),
+    "mailbox": gettext_lazy("Bounce mailbox"),
 }
 #: Results of the fast sending check.
 FAST = {
@@ -132,20 +140,30 @@ def try_server(
         message: the test email, from :func:`build_test_message`; None sends none.
     """
     sender = message.envelope.sender if message else envelope_sender(item, server.username)
+    has_failed = False
     with closing(transport_of(server)) as transport:
         for stage in transport.check(sender, message):
-            if stage.error is None:
-                yield StageResult(stage)
-            else:
-                failure = Failure.of(
-                    stage.error,
-                    server.host,
-                    server.port,
-                    server.encryption,
-                    uses_esp=item.uses_esp,
-                    uses_oauth=server.tokens is not None,
-                )
-                yield StageResult(stage, explain(failure))
+            has_failed = stage.error is not None
+            yield _result(stage, item, server)
+    if item.mailbox_host and isinstance(server, TransportConfig) and not has_failed:
+        mailbox = mailbox_config(item, server)
+        yield _result(check_mailbox(mailbox, item.mailbox_folder), item, mailbox)
+
+
+def _result(
+    stage: Stage, item: SettingsSetConfig, server: TransportConfig | ESPConfig
+) -> StageResult:
+    if stage.error is None:
+        return StageResult(stage)
+    failure = Failure.of(
+        stage.error,
+        server.host,
+        server.port,
+        server.encryption,
+        uses_esp=item.uses_esp,
+        uses_oauth=server.tokens is not None,
+    )
+    return StageResult(stage, explain(failure))
 
 
 def proved(item: SettingsSetConfig, reached: Collection[str]) -> str:
@@ -163,9 +181,7 @@ def envelope_sender(item: SettingsSetConfig, username: str) -> str:
     """The envelope sender for messages that set none; empty if it isn't valid."""
     message = EmailMessage("", "", None, ["someone@example.com"])
     try:
-        outgoing = build_outgoing(
-            prepare(message), item, transport_class(item), None, username=username
-        )
+        outgoing = _built(message, item, username, None)
     except ValueError:
         return ""
     return outgoing.envelope.sender
@@ -205,8 +221,20 @@ def build_test_message(
         None,
         [address],
     )
+    return _built(message, item, username, redirect)
+
+
+def _built(
+    message: EmailMessage, item: SettingsSetConfig, username: str, redirect: Redirect | None
+) -> OutgoingMessage:
+    """The message as the set sends it, with the key of an entry that doesn't exist."""
     return build_outgoing(
-        prepare(message), item, transport_class(item), redirect, username=username
+        prepare(message),
+        item,
+        transport_class(item),
+        redirect,
+        username=username,
+        key=str(uuid.uuid4()),
     )
 
 

@@ -3,6 +3,7 @@
 Each is found at a limited cost, however many messages are waiting or in the log.
 """
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,12 +23,14 @@ from wagtail_smtp.live import environments
 from wagtail_smtp.live.db import expressions
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.live.resolve import version_configuration
-from wagtail_smtp.models import ConfigurationVersion, OutboxMessage
+from wagtail_smtp.models import BounceSource, ConfigurationVersion, OutboxMessage
 
 #: If a message is overdue for longer than this, no worker is delivering the outbox.
 OVERDUE = timedelta(minutes=15)
 #: How long a redirect may be in effect before it is reported.
 REDIRECT_AFTER = timedelta(days=1)
+#: How long a mailbox may be unreadable, or not be read, before that is reported.
+UNREAD_AFTER, UNREAD_DAY = timedelta(hours=1), timedelta(days=1)
 #: Seconds in which a condition with the same cause is reported once.
 DAILY, WEEKLY = 24 * 3600.0, 7 * 24 * 3600.0
 #: A longer time than anything is reported before it expires: each limit is reported once.
@@ -58,7 +61,7 @@ class Condition:
     @property
     def subject(self) -> str:
         """The summary as the subject of an alert."""
-        is_problem = self.kind in (AlertKind.WAITING, AlertKind.REFUSALS)
+        is_problem = self.kind in (AlertKind.WAITING, AlertKind.REFUSALS, AlertKind.BOUNCES)
         return (_("Email problem: %s") if is_problem else _("Email: %s")) % self.summary
 
 
@@ -255,6 +258,66 @@ def _client_secret(each: expiry.Expiry) -> tuple[str, tuple[str, ...]]:
 
 
 _EXPIRY = {"certificate": _certificate, "consent": _consent, "secret": _client_secret}
+
+
+def bounces() -> Iterator[Condition]:
+    """Mailboxes of live sets that haven't been read for a while."""
+    current = live.current()
+    if current.held_from or current.configuration.method == "standard":
+        return
+    items = {item.key: item for item in current.configuration.sets if item.mailbox_host}
+    sources = BounceSource.objects.in_bulk([*map(uuid.UUID, items)], field_name="set_key")
+    for key, item in items.items():
+        source = sources.get(uuid.UUID(key))
+        since = source.failing_since if source else None
+        if since is not None and timezone.now() - since > UNREAD_AFTER:
+            yield _unreadable_mailbox(item.name, key, since, source.failure if source else "")
+        elif _has_worker_stopped(source):
+            yield _unread_mailbox(item.name, key)
+
+
+def _has_worker_stopped(source: BounceSource | None) -> bool:
+    """Whether no process has tried to read a mailbox for a day."""
+    if source is not None and source.failing_since is not None:
+        return False
+    version = live.live_version()
+    # If it was never read, it may have been added with the live version.
+    dates = [version.created_at] if version else []
+    if source is not None and source.read_at is not None:
+        dates.append(source.read_at)
+    return bool(dates) and timezone.now() - max(dates) > UNREAD_DAY
+
+
+def _unreadable_mailbox(name: str, key: str, since: datetime, failure: str) -> Condition:
+    values = {"name": name, "since": date_format(_local(since), "DATETIME_FORMAT")}
+    return Condition(
+        AlertKind.BOUNCES,
+        f"bounces {key}",
+        DAILY,
+        _("The bounces of “%(name)s” can't be read") % values,
+        (
+            _("Its mailbox can't be read since %(since)s. Bounces stay in it.") % values,
+            _("Open the set and choose “Test only”, which names the cause."),
+            failure or _where(name),
+        ),
+    )
+
+
+def _unread_mailbox(name: str, key: str) -> Condition:
+    return Condition(
+        AlertKind.BOUNCES,
+        f"bounces {key}",
+        DAILY,
+        _("The bounces of “%s” are not being read") % name,
+        (
+            _("No process has read its mailbox for a day. Bounces stay in it."),
+            _(
+                "Ask a developer to check that “manage.py smtp_bounces --work” is running, or that "
+                "cron runs “manage.py smtp_bounces”."
+            ),
+            _where(name),
+        ),
+    )
 
 
 def unusual_rates() -> Iterator[Condition]:

@@ -1,5 +1,6 @@
 """The state of a site's email: what is live, what is waiting and what has failed."""
 
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,7 +24,8 @@ from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
 from wagtail_smtp.live import consents, environments, sites
 from wagtail_smtp.live.db import connections, expressions
 from wagtail_smtp.live.db.connections import write_alias
-from wagtail_smtp.models import LogEntry, OutboxMessage
+from wagtail_smtp.models import BounceSource, LogEntry, OutboxMessage
+from wagtail_smtp.models.bounces import OUTCOMES, STANDARD_INPUT
 from wagtail_smtp.models.choices import State
 from wagtail_smtp.transports import standard
 from wagtail_smtp.transports.esp.catalog import label as transport_label
@@ -66,6 +68,23 @@ class FailedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class BounceStatus:
+    """The bounces that were read in a live set's mailbox, or from standard input (no ``name``).
+
+    Attributes:
+        read_at: when that was last possible; None: never.
+        failing_since: since when it isn't possible; None: it is.
+        counts: the messages by outcome.
+    """
+
+    name: str
+    read_at: datetime | None
+    failing_since: datetime | None
+    failure: str
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The whole state.
 
@@ -97,6 +116,7 @@ class Status:
     overdue: float
     failures: tuple[FailedMessage, ...]
     alarms: tuple[str, ...]
+    bounces: tuple[BounceStatus, ...] = ()
     drift: Drift | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -136,8 +156,27 @@ def status() -> Status:
         overdue=overdue,
         failures=failures,
         alarms=tuple(_alarms(plan.held_from, active, tokens.values(), overdue, len(failures))),
+        bounces=tuple(_bounces(plan.before)),
         drift=drift(),
     )
+
+
+def _bounces(live: Configuration) -> Iterator[BounceStatus]:
+    names = {uuid.UUID(item.key): item.name for item in live.sets if item.mailbox_host}
+    names[STANDARD_INPUT] = ""
+    known = BounceSource.objects.in_bulk(list(names), field_name="set_key")
+    for key, name in names.items():
+        source = known.get(key)
+        if source is None and name:
+            source = BounceSource(set_key=key)  # it was never read
+        if source is not None:
+            yield BounceStatus(
+                name,
+                source.read_at,
+                source.failing_since,
+                source.failure,
+                {each: getattr(source, each) for each in OUTCOMES},
+            )
 
 
 def _alarms(
@@ -173,7 +212,7 @@ def _alarms(
             f"The message store is {percent}% full. Once it is full, undelivered messages are no "
             "longer kept and email can't be queued."
         )
-    for find in (conditions.expiring, conditions.unusual_rates):
+    for find in (conditions.expiring, conditions.unusual_rates, conditions.bounces):
         yield from (f"{each.summary}." for each in find())
     if failures:
         yield f"{failures} messages could not be sent in the last hour."

@@ -285,6 +285,8 @@ _SHOW: dict[str, Callable[[Any], str]] = {
     "ignored_extensions": ", ".join,
     "max_size": _megabytes,
     "notify_user": _user,
+    "bounce_separator": lambda value: str(dict(SettingsSet.BounceSeparator.choices)[value]),
+    "mailbox_encryption": lambda value: str(dict(SettingsSet.Encryption.choices)[value]),
     "encryption": lambda value: str(dict(SettingsSet.Encryption.choices)[value]),
     "authentication": lambda value: str(dict(SettingsSet.Authentication.choices)[value]),
 }

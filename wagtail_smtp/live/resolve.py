@@ -78,6 +78,21 @@ def _with_tokens(item: SettingsSetConfig, secret: Secret | None, is_test: bool) 
     )
 
 
+def mailbox_config(item: SettingsSetConfig, server: TransportConfig) -> TransportConfig:
+    """Return what is needed to read the bounces of a set with a mailbox.
+
+    Args:
+        server: from :func:`transport_config`; its login is the mailbox's too.
+    """
+    return replace(
+        server,
+        host=item.mailbox_host,
+        port=item.mailbox_port,
+        encryption=item.mailbox_encryption,
+        is_standard_server=False,
+    )
+
+
 def transport_class(item: SettingsSetConfig) -> type[Transport]:
     """The class of a candidate's transport, which declares its capabilities."""
     return _CLASSES.get(item.transport, AnymailTransport)

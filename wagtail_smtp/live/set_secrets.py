@@ -141,7 +141,9 @@ def _is_of_standard_delivery(item: SettingsSetConfig, reference: str) -> bool:
     goes_to = (item.host, item.port, item.encryption)
     # With OAuth 2, the secret goes to the identity provider.
     is_login = item.authentication == "password"
-    if is_login and goes_to == (server.host, server.port, server.encryption):
+    # A mailbox's server gets it too.
+    is_same = goes_to == (server.host, server.port, server.encryption) and not item.mailbox_host
+    if is_login and is_same:
         return False
     try:
         return Reference.of(reference).resolve() == server.password
@@ -216,4 +218,6 @@ def _server(item: SettingsSetConfig) -> str:
     server = f"{item.host}:{item.port}"
     if item.authentication == "oauth2":
         server += f" ({OAuth.of(item.oauth).token_endpoint})"
+    if item.mailbox_host:
+        server += f", {item.mailbox_host}:{item.mailbox_port}"
     return server

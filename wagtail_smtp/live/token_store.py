@@ -91,7 +91,8 @@ def client_of(item: SettingsSetConfig, secret: str) -> Client:
     settings = OAuth.of(item.oauth)
     # A private CA belongs to the mail server; only a self-hosted identity provider may share it.
     own = item.ca_certificates if settings.provider == "other" else ""
-    return Client(item.name, settings, item.username, secret, own)
+    reads = bool(item.mailbox_host)
+    return Client(item.name, settings, item.username, secret, own, reads)
 
 
 @sensitive_variables()

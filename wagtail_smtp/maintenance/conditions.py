@@ -22,6 +22,7 @@ _OTHERS: tuple[Callable[[], Iterable[Condition]], ...] = (
     conditions.long_redirects,
     conditions.expiring,
     conditions.unusual_rates,
+    conditions.bounces,
 )
 
 

@@ -73,6 +73,27 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='BounceSource',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('set_key', models.UUIDField(editable=False, unique=True)),
+                ('mailbox', models.CharField(blank=True, default='', editable=False, max_length=64)),
+                ('last_number', models.PositiveBigIntegerField(default=0, editable=False)),
+                ('tries', models.PositiveSmallIntegerField(default=0, editable=False)),
+                ('read_at', models.DateTimeField(editable=False, null=True)),
+                ('failing_since', models.DateTimeField(editable=False, null=True)),
+                ('failure', models.CharField(blank=True, default='', editable=False, max_length=510)),
+                ('recorded', models.PositiveBigIntegerField(default=0, editable=False)),
+                ('ignored', models.PositiveBigIntegerField(default=0, editable=False)),
+                ('unverified', models.PositiveBigIntegerField(default=0, editable=False)),
+                ('unmatched', models.PositiveBigIntegerField(default=0, editable=False)),
+                ('unreadable', models.PositiveBigIntegerField(default=0, editable=False)),
+            ],
+            options={
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
             name='LogEntry',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -258,6 +279,11 @@ class Migration(migrations.Migration):
                 ('sender_address', models.CharField(blank=True, help_text="Used unless the message sets its own sender. Leave empty to use the username if it is an address, otherwise the site's default address.", max_length=254, verbose_name='sender address')),
                 ('always_use_sender', models.BooleanField(default=False, help_text='Use this sender for every message, even if it sets its own. Replies still go to the original sender.', verbose_name='always use this sender')),
                 ('bounce_address', models.CharField(blank=True, help_text="Where bounces are sent. Leave empty to use the sender's address.", max_length=254, verbose_name='bounce address')),
+                ('bounce_separator', models.CharField(blank=True, choices=[('', 'No'), ('+', 'Yes, after +'), ('-', 'Yes, after -'), ('=', 'Yes, after =')], default='', help_text='Adds a signed key to the bounce address of each message, so that this site can recognise its bounces, e.g. bounces+key@example.com. Your mail server must deliver such addresses to the same mailbox; most do after +.', max_length=1, verbose_name='signed bounce address')),
+                ('mailbox_host', models.CharField(blank=True, help_text="The IMAP server of the bounce address's mailbox, e.g. imap.example.com. This site logs in with this set's username and password, or OAuth 2, and changes nothing in the mailbox. Leave empty if no mailbox is to be read.", max_length=253, verbose_name='mailbox server')),
+                ('mailbox_port', models.PositiveIntegerField(default=993, help_text='Usually 993 for SSL/TLS and 143 for STARTTLS.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(65535)], verbose_name='mailbox port')),
+                ('mailbox_encryption', models.CharField(choices=[('starttls', 'STARTTLS'), ('ssl', 'SSL/TLS'), ('none', 'None')], default='ssl', help_text="SSL/TLS and STARTTLS check the server's certificate.", max_length=16, verbose_name='mailbox encryption')),
+                ('mailbox_folder', models.CharField(default='INBOX', help_text='Where bounces arrive. Usually INBOX.', max_length=255, verbose_name='mailbox folder')),
                 ('redirect', models.BooleanField(default=False, help_text='For testing: every message goes to the report emails and nothing reaches its real recipients. Links in the messages still work.', verbose_name='redirect to report email')),
                 ('categories', models.JSONField(blank=True, default=list, help_text='Only use this set for the selected kinds of email. Select none to use it for all.', verbose_name='categories')),
                 ('sites', models.JSONField(blank=True, default=list, help_text='Only use this set for email of the selected sites. Select none to use it for all. If the first set redirects, it redirects email of all sites.', verbose_name='sites')),
@@ -363,7 +389,7 @@ class Migration(migrations.Migration):
             name='Alert',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('failing', 'A server is failing'), ('failover', 'A backup is used'), ('recovered', 'A server is working again'), ('given_up', 'A message was given up'), ('waiting', 'The outbox is not being processed'), ('expiring', 'Something is about to expire'), ('refusals', 'Unusually many refusals'), ('live', 'Settings were made live'), ('redirect', 'Email is still redirected'), ('store', 'The message store is filling up'), ('test', 'Test alert')], max_length=20, verbose_name='kind')),
+                ('kind', models.CharField(choices=[('failing', 'A server is failing'), ('failover', 'A backup is used'), ('recovered', 'A server is working again'), ('given_up', 'A message was given up'), ('waiting', 'The outbox is not being processed'), ('expiring', 'Something is about to expire'), ('refusals', 'Unusually many refusals'), ('bounces', 'Bounces are not being read'), ('live', 'Settings were made live'), ('redirect', 'Email is still redirected'), ('store', 'The message store is filling up'), ('test', 'Test alert')], max_length=20, verbose_name='kind')),
                 ('cause', models.CharField(max_length=64, null=True, unique=True)),
                 ('until', models.DateTimeField(default=django.utils.timezone.now)),
                 ('condition', models.CharField(blank=True, db_index=True, default='', max_length=64)),

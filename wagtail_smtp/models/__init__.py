@@ -2,6 +2,7 @@
 alerts and the suppression list."""
 
 from wagtail_smtp.models.alert import Alert, Told
+from wagtail_smtp.models.bounces import BounceSource
 from wagtail_smtp.models.certificate import ServerCertificate
 from wagtail_smtp.models.configuration import (
     ConfigurationVersion,
@@ -26,6 +27,7 @@ from wagtail_smtp.models.suppression import SuppressedAddress, SuppressionReason
 
 __all__ = [
     "Alert",
+    "BounceSource",
     "ConfigurationVersion",
     "DeliveryEvent",
     "DeliverySettings",

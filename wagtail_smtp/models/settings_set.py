@@ -37,6 +37,12 @@ class SettingsSet(StagedModel, ClusterableModel):
         DEFAULT = "default", _("Default credentials")
         OAUTH2 = "oauth2", _("OAuth 2")
 
+    class BounceSeparator(models.TextChoices):
+        NONE = "", _("No")
+        PLUS = "+", _("Yes, after +")
+        HYPHEN = "-", _("Yes, after -")
+        EQUALS = "=", _("Yes, after =")
+
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     #: Identifies the set in files, in every environment; made from the first name.
     slug = models.SlugField(max_length=50, unique=True, editable=False)
@@ -162,6 +168,48 @@ class SettingsSet(StagedModel, ClusterableModel):
         max_length=254,
         blank=True,
         help_text=_("Where bounces are sent. Leave empty to use the sender's address."),
+    )
+    bounce_separator = models.CharField(
+        _("signed bounce address"),
+        max_length=1,
+        blank=True,
+        default="",
+        choices=BounceSeparator.choices,
+        help_text=_(
+            "Adds a signed key to the bounce address of each message, so that this site can "
+            "recognise its bounces, e.g. bounces+key@example.com. Your mail server must deliver "
+            "such addresses to the same mailbox; most do after +."
+        ),
+    )
+
+    mailbox_host = models.CharField(
+        _("mailbox server"),
+        max_length=253,
+        blank=True,
+        help_text=_(
+            "The IMAP server of the bounce address's mailbox, e.g. imap.example.com. This site "
+            "logs in with this set's username and password, or OAuth 2, and changes nothing in the "
+            "mailbox. Leave empty if no mailbox is to be read."
+        ),
+    )
+    mailbox_port = models.PositiveIntegerField(
+        _("mailbox port"),
+        default=993,
+        validators=[MinValueValidator(1), MaxValueValidator(65535)],
+        help_text=_("Usually 993 for SSL/TLS and 143 for STARTTLS."),
+    )
+    mailbox_encryption = models.CharField(
+        _("mailbox encryption"),
+        max_length=16,
+        choices=Encryption.choices,
+        default=Encryption.SSL,
+        help_text=_("SSL/TLS and STARTTLS check the server's certificate."),
+    )
+    mailbox_folder = models.CharField(
+        _("mailbox folder"),
+        max_length=255,
+        default="INBOX",
+        help_text=_("Where bounces arrive. Usually INBOX."),
     )
 
     redirect = models.BooleanField(

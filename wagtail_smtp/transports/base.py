@@ -118,7 +118,16 @@ class Availability:
 
 
 StageName = Literal[
-    "resolve", "connect", "tls", "greeting", "auth", "fast", "sender", "recipient", "message"
+    "resolve",
+    "connect",
+    "tls",
+    "greeting",
+    "auth",
+    "fast",
+    "sender",
+    "recipient",
+    "message",
+    "mailbox",
 ]
 
 #: Maximum seconds of one check; the interface promises 20.
@@ -135,7 +144,7 @@ class Stage:
         details: depending on the stage: ``addresses``; ``issuer``, ``expires`` (aware datetime)
             and ``protocol``; ``extensions``; ``with``, for a login with an access token; ``fast``,
             see :meth:`wagtail_smtp.transports.smtp.check.SMTPCheck.check_fast_sending`;
-            ``sender``; ``accepted`` recipients.
+            ``sender``; ``accepted`` recipients; the number of ``messages`` in a mailbox.
         error: why it failed; no stage follows.
     """
 
@@ -189,6 +198,8 @@ class Transport(ABC):
     uses_from_email_as_sender: bool = False
     #: Whether it checks and encodes addresses itself, as Django's backends do.
     encodes_addresses: bool = False
+    #: Whether the envelope sender is sent as it is, so that bounces come back to it.
+    keeps_envelope_sender: bool = False
     #: Whether :meth:`check` tests login and sender even if no message is sent.
     supports_login_check: bool = False
 

@@ -10,7 +10,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, TypeVar
 
 from wagtail_smtp.conf import conf
@@ -54,13 +54,19 @@ Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ..
 
 
 def resolve(
-    host: str, port: int, *, any_port: bool = False, within: float | None = None
+    host: str,
+    port: int,
+    *,
+    any_port: bool = False,
+    ports: Collection[int] = MAIL_PORTS,
+    within: float | None = None,
 ) -> list[Address]:
     """Return the allowed addresses of ``host``, as getaddrinfo returns them.
 
     Args:
         any_port: allow any port, because a developer named the host in the project's settings.
             Metadata and link-local addresses are refused anyway.
+        ports: on which loopback and private servers are allowed without ALLOWED_NETWORKS.
         within: seconds to wait for name servers; None: the system's limit.
 
     Raises:
@@ -69,7 +75,7 @@ def resolve(
     """
     found = _look_up(ascii_host(host), port, within)
     allowed: list[Address] = [
-        item for item in found if is_allowed(item[4][0], port, any_port=any_port)
+        item for item in found if is_allowed(item[4][0], port, any_port=any_port, ports=ports)
     ]
     if not allowed:
         raise DestinationRefused(
@@ -192,7 +198,13 @@ def connect(address: Address, until: float, timeout: float) -> socket.socket:
     return sock
 
 
-def is_allowed(address: str | int, port: int, *, any_port: bool = False) -> bool:
+def is_allowed(
+    address: str | int,
+    port: int,
+    *,
+    any_port: bool = False,
+    ports: Collection[int] = MAIL_PORTS,
+) -> bool:
     """Whether connecting to this IP address and port is allowed."""
     ip = ipaddress.ip_address(str(address).partition("%")[0])
     inner = _embedded(ip)
@@ -200,7 +212,7 @@ def is_allowed(address: str | int, port: int, *, any_port: bool = False) -> bool
     if any(_is_never_allowed(candidate) for candidate in candidates):
         return False
     internal = [candidate for candidate in candidates if _is_internal(candidate)]
-    if any_port or not internal or port in MAIL_PORTS:
+    if any_port or not internal or port in ports:
         return True
     # An address with embedded addresses is only allowed if all of them are.
     needed = [candidate for candidate in inner if candidate in internal] or [ip]

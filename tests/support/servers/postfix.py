@@ -52,7 +52,8 @@ alias_maps =
 alias_database =
 local_transport = error:no local users
 relay_transport = error:no mail leaves this server
-default_transport = error:no mail leaves this server
+default_transport = {relay}
+recipient_delimiter = +
 fast_flush_domains =
 notify_classes =
 virtual_mailbox_domains = {domain}
@@ -94,6 +95,7 @@ trace unix - - n - 0 bounce
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
+smtp unix - - n - - smtp
 postlog unix-dgram n - n - 1 postlogd
 """
 
@@ -128,7 +130,8 @@ class Postfix:
 
     ``port`` offers STARTTLS, ``ssl_port`` is TLS from the start; both offer AUTH with
     ``mechanisms`` and all extensions but those in ``discard``. Anybody in ``users`` has a
-    mailbox at ``domain``; everybody else there is refused.
+    mailbox at ``domain``, also for addresses with ``+``; everybody else there is refused. Mail for
+    other domains goes to the server on ``relay_port``, or bounces if there is none.
     """
 
     host = "127.0.0.1"
@@ -136,7 +139,7 @@ class Postfix:
     username = "user@example.com"
     password = "secret of the tests"
     domain = "example.org"
-    users = ("one", "two", "three")
+    users = ("one", "two", "three", "bounces")
 
     def __init__(
         self,
@@ -145,11 +148,13 @@ class Postfix:
         mechanisms: str = "PLAIN LOGIN CRAM-MD5",
         size_limit: int = 10_240_000,
         log_commands: bool = False,
+        relay_port: int = 0,
     ) -> None:
         self._discard = discard
         self._mechanisms = mechanisms
         self._size_limit = size_limit
         self._log_commands = log_commands
+        self._relay_port = relay_port
         self._master: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Postfix":
@@ -229,6 +234,11 @@ class Postfix:
             "port": self.port,
             "ssl_port": self.ssl_port,
             "size_limit": self._size_limit,
+            "relay": (
+                f"smtp:[127.0.0.1]:{self._relay_port}"
+                if self._relay_port
+                else "error:5.1.2 no mail leaves this server"
+            ),
             "discard": ",".join(self._discard),
             "debug": self.host if self._log_commands else "",
             "mechanisms": self._mechanisms,

@@ -15,6 +15,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.utils import timezone, translation
 from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from wagtail_smtp.admin.deliverability import line_about
 from wagtail_smtp.admin.delivery.failures import problem_url
@@ -234,6 +235,8 @@ def _details(found):
         yield FAST[found["fast"]]
     if found.get("sender"):
         yield found["sender"]
+    if "messages" in found:
+        yield ngettext("%d message", "%d messages", found["messages"]) % found["messages"]
     if found.get("accepted"):
         yield ", ".join(found["accepted"])
 

@@ -35,6 +35,11 @@ _UNUSED_SMTP = {
     "ehlo_name": "",
     "ignored_extensions": (),
     "bounce_address": "",
+    "bounce_separator": "",
+    "mailbox_host": "",
+    "mailbox_port": 993,
+    "mailbox_encryption": "ssl",
+    "mailbox_folder": "INBOX",
 }
 
 

@@ -24,6 +24,7 @@ from wagtail_smtp.conf import conf
 from wagtail_smtp.config import crypto
 from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.config.references import PASSWORD, Reference, SecretContent
+from wagtail_smtp.config.validation import MAILBOX_FIELDS, WITH_MAILBOX
 from wagtail_smtp.config.values import EXTENSIONS, ReportEmail
 from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.exceptions import SecretError
@@ -68,7 +69,7 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         strip=False,
         help_text=gettext_lazy(
             "Leave empty to keep the saved password, which is never shown. If you change the host, "
-            "port, encryption, certificates or username, enter it again."
+            "port, encryption, certificates, username or mailbox server, enter it again."
         ),
     )
     remove_password = forms.BooleanField(
@@ -119,6 +120,8 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
         self.show_oauth()
         self._show_references()
         self.fields["redirect"].help_text = format_lazy("{} {}", _REDIRECT_HELP, redirect_note())
+        for name in MAILBOX_FIELDS:
+            self.fields[name].required = False
         # The largest value that the column stores on every database.
         self.fields["max_size"].validators.append(MaxValueValidator(32767))
         is_smtp = self.instance.transport == SMTP
@@ -199,6 +202,7 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             # The project's password must not be combined with a server that an editor chose.
             unset = SettingsSet()
             cleaned |= {name: getattr(unset, name) for name in _STANDARD}
+        self._complete_mailbox(cleaned)
         self.instance.oauth = self.oauth_values(cleaned)
         self.ignore(*self.unused_oauth(cleaned))
         if self.uses_esp or self.instance.oauth:
@@ -221,6 +225,16 @@ class SettingsSetForm(oauth_form.OAuthFields, esp_form.ESPForm):
             if site in seen:
                 form.add_error("site", _("This site already has a sender above."))
             seen.add(site)
+
+    def _complete_mailbox(self, cleaned):
+        """Use the defaults of fields that are empty or hidden."""
+        unset = SettingsSet()
+        is_used = cleaned.get("authentication") in WITH_MAILBOX
+        for name in MAILBOX_FIELDS:
+            if not is_used or cleaned.get(name) in (None, ""):
+                cleaned[name] = getattr(unset, name)
+        if not is_used:
+            self.ignore(*MAILBOX_FIELDS)
 
     def _enabled_report_emails(self):
         return [

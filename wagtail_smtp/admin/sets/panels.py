@@ -8,8 +8,12 @@ from wagtail_smtp.admin.sets.esp_form import ESP_PANEL, FOR, FOR_SMTP, SMTP
 from wagtail_smtp.admin.sets.form import SettingsSetForm
 from wagtail_smtp.admin.sets.oauth_form import LOGIN, OAUTH_PANEL
 from wagtail_smtp.admin.sets.webhook import TrackingPanel
+from wagtail_smtp.config.validation import WITH_MAILBOX
 from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.transports.esp.catalog import SELF_HOSTED
+
+#: The kinds of authentication with which the mailbox can be read.
+_WITH_LOGIN = {LOGIN: " ".join(WITH_MAILBOX)}
 
 
 class RequiredPanel(FieldPanel):
@@ -85,6 +89,23 @@ EDIT_HANDLER = ObjectList(
         ),
         MultiFieldPanel(
             [
+                FieldPanel("bounce_address"),
+                FieldPanel("bounce_separator"),
+                FieldPanel("mailbox_host", attrs=_WITH_LOGIN),
+                FieldRowPanel(
+                    [
+                        FieldPanel("mailbox_port", attrs=_WITH_LOGIN),
+                        FieldPanel("mailbox_encryption", attrs=_WITH_LOGIN),
+                        FieldPanel("mailbox_folder", attrs=_WITH_LOGIN),
+                    ]
+                ),
+            ],
+            heading=gettext_lazy("Bounces"),
+            classname="collapsed",
+            attrs=FOR_SMTP,
+        ),
+        MultiFieldPanel(
+            [
                 FieldPanel("redirect"),
                 ReportEmailsPanel("report_emails", label=gettext_lazy("Report email")),
             ],
@@ -99,7 +120,6 @@ EDIT_HANDLER = ObjectList(
                 FieldPanel("ca_certificates", attrs={FOR: " ".join((SMTP, *SELF_HOSTED))}),
                 FieldPanel("ehlo_name", attrs=FOR_SMTP),
                 FieldPanel("ignored_extensions", attrs=FOR_SMTP),
-                FieldPanel("bounce_address", attrs=FOR_SMTP),
                 FieldPanel("max_size"),
                 FieldPanel("notify_user", widget=NotifyUserViewSet().widget_class),
             ],

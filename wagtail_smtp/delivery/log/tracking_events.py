@@ -1,4 +1,4 @@
-"""Store tracking events of email providers, and match them with entries and recipients.
+"""Store what email providers and mail servers report, and match it with entries and recipients.
 
 Events arrive in any order, more than once, and sometimes before the entry is written. Each step is
 a single statement that can be repeated, so no locks are held between steps. If two processes update
@@ -33,6 +33,9 @@ WAIT = timedelta(days=1)
 WAITING = 10_000
 #: Maximum length of a stored reason, in characters.
 REASON = 2 * SHOWN
+#: The ``set_key`` of events that a signed bounce address has proved. Only the entry's key counts
+#: for them: a message that several sets sent has one entry, with the last one's key.
+BY_SIGNED_KEY = uuid.UUID(int=0)
 #: Events processed at a time, and per step of pruning.
 _BATCH = 200
 
@@ -53,7 +56,8 @@ def event(
     """Return a tracking event about one message as an unsaved row.
 
     Args:
-        set_key: the set whose webhook received it; only entries sent through this set match.
+        set_key: the set whose webhook received it; only entries sent through this set match. Or
+            :data:`BY_SIGNED_KEY`: only the recipients of the entry ``entry_key`` match.
         at: when it happened; None: unknown.
         message_id: the provider's id of the message.
         address: the recipient, as normalised by
@@ -210,8 +214,10 @@ def _match(rows: Sequence[DeliveryEvent]) -> None:
             known = by_id.get(row.message_id) or (row.entry_key and by_entry.get(row.entry_key))
             if not known:
                 continue
-            row.entry_id = known[-1].entry_id
             meant = [item for item in known if item.address == row.address]
+            if set_key == BY_SIGNED_KEY and not meant:
+                continue
+            row.entry_id = known[-1].entry_id
             if meant or (not row.address and len(known) == 1):
                 row.recipient_id = (meant or known)[-1].pk
 
@@ -222,7 +228,9 @@ def _candidates(
     """The recipients these events may concern, by the provider's id and by the entry's key."""
     bare = {row.message_id for row in rows} - {""}
     keys = {row.entry_key for row in rows} - {None}
-    of_set = _recipients().filter(entry__set_key=set_key, role=LogRecipient.Role.ENVELOPE)
+    of_set = _recipients().filter(role=LogRecipient.Role.ENVELOPE)
+    if set_key != BY_SIGNED_KEY:
+        of_set = of_set.filter(entry__set_key=set_key)
     by_id: defaultdict[str, list[LogRecipient]] = defaultdict(list)
     by_entry: defaultdict[uuid.UUID, list[LogRecipient]] = defaultdict(list)
     if bare:

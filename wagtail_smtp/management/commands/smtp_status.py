@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
 
-from wagtail_smtp.diagnostics.status import SetStatus, Status, status
+from wagtail_smtp.diagnostics.status import BounceStatus, SetStatus, Status, status
 from wagtail_smtp.management import EmailCommand
 
 _TOKENS = {
@@ -65,6 +65,8 @@ class Command(EmailCommand):
         if state.outbox:
             counts = ", ".join(f"{number} {name}" for name, number in state.outbox.items())
             self.stdout.write(f"Outbox: {counts}")
+        for source in state.bounces:
+            self._show_bounces(source)
         if state.waiting_changes:
             self.stdout.write(f"Not live yet ({len(state.waiting_changes)}):")
             for change in state.waiting_changes:
@@ -96,6 +98,15 @@ class Command(EmailCommand):
             self.stdout.write(f"   {_REDIRECTS[item.redirect]} {to}")
         if not item.is_used:
             self.stdout.write("   not used")
+
+    def _show_bounces(self, source: BounceStatus) -> None:
+        where = f"Bounces in the mailbox of {source.name}" if source.name else "Bounces by pipe"
+        at = source.read_at.isoformat(timespec="seconds") if source.read_at else "never"
+        counts = ", ".join(f"{number} {name}" for name, number in source.counts.items() if number)
+        self.stdout.write(f"{where}: last read {at}" + (f" ({counts})" if counts else ""))
+        if source.failing_since is not None:
+            since = source.failing_since.isoformat(timespec="seconds")
+            self.stdout.write(self.style.WARNING(f"   failing since {since}: {source.failure}"))
 
     def _show_drift(self, state: Status) -> None:
         found = state.drift

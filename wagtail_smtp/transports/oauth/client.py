@@ -37,6 +37,8 @@ _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 class Client:
     """A client of an identity provider. ``name`` is the set's name, ``user`` its mailbox.
 
+    ``reads_mailbox`` is whether the token is also for IMAP.
+
     ``secret`` is the client secret, or the JSON of a service account's key.
     """
 
@@ -45,6 +47,12 @@ class Client:
     user: str
     secret: str = field(default="", repr=False)
     ca_certificates: str = ""
+    reads_mailbox: bool = False
+
+    @property
+    def scopes(self) -> str:
+        """The scopes to request, separated by spaces; may be empty."""
+        return self.settings.scopes_with_mailbox if self.reads_mailbox else self.settings.scopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,7 @@ def _authlib_client(client: Client, session: "Session | None") -> Any:
         client_id=client.settings.client_id,
         client_secret=client.secret,
         token_endpoint_auth_method=method if client.secret else "none",
-        scope=client.settings.scopes or None,
+        scope=client.scopes or None,
         code_challenge_method="S256",
     )
 
@@ -189,7 +197,7 @@ def _service_account_token(client: Client, session: "Session") -> Mapping[str, A
     claims = {
         "iss": key["client_email"],
         "sub": client.user,
-        "scope": client.settings.scopes,
+        "scope": client.scopes,
         "aud": url,
         "iat": now,
         "exp": now + _DEFAULT_LIFETIME,

@@ -26,6 +26,7 @@ class SMTPTransport(PooledTransport[SMTPSession]):
     """Sends messages through one server. Shared by all threads of a process."""
 
     config: TransportConfig
+    keeps_envelope_sender = True
 
     def __init__(self, config: TransportConfig) -> None:
         self._fast = FastSending(config.name)

@@ -1,0 +1,102 @@
+"""IMAP servers that answer wrongly, too much or not at all."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from wagtail_smtp.config.values import TransportConfig
+from wagtail_smtp.exceptions import DestinationRefused, EmailDeliveryError
+from wagtail_smtp.transports import guard
+from wagtail_smtp.transports.imap import PORTS, Mailbox
+
+_READY = b"* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN] ready\r\n"
+
+
+@pytest.fixture
+def server():
+    """A server that says what it is told, whatever it is asked: ``server(lines…)``."""
+    ends = []
+
+    def start(*answers, slowly=0.0):
+        listener = socket.create_server(("127.0.0.1", 0))
+        stop = threading.Event()
+
+        def run():
+            connection, _address = listener.accept()
+            with connection:
+                for answer in answers:
+                    for part in (
+                        [answer[i : i + 1] for i in range(len(answer))] if slowly else [answer]
+                    ):
+                        try:
+                            connection.sendall(part)
+                        except OSError:
+                            return
+                        if stop.wait(slowly):
+                            return
+                stop.wait(30)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        ends.append((stop, thread, listener))
+        return TransportConfig(
+            name="Set",
+            host="127.0.0.1",
+            port=listener.getsockname()[1],
+            encryption="none",
+            timeout=0.5,
+            username="user",
+            password="secret of the tests",
+        )
+
+    yield start
+    for stop, thread, listener in ends:
+        stop.set()
+        thread.join(10)
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("answers", "phase"),
+    [
+        ([], "banner"),
+        ([b"* BYE not now\r\n"], "banner"),
+        ([b"220 smtp.example.com ESMTP\r\n"], "banner"),
+        ([b"* OK " + b"x" * 2_000_000], "banner"),
+        ([_READY], "banner"),
+        ([_READY, b"* 1 FETCH (BODY[] {99999999}\r\n"], "banner"),
+    ],
+    ids=["silent", "bye", "smtp", "endless", "deaf", "too large"],
+)
+def test_a_hostile_server_ends_in_an_error(server, answers, phase):
+    began = time.monotonic()
+    with pytest.raises(EmailDeliveryError) as caught, Mailbox(server(*answers), "INBOX", 5):
+        pass
+    assert caught.value.phase == phase
+    assert "secret of the tests" not in str(caught.value)
+    assert time.monotonic() - began < 30
+
+
+def test_a_server_that_dribbles_is_cut_off(server):
+    """Each byte comes in time, but all of them take longer than everything may."""
+    config = server(_READY, b"* OK still here\r\n" * 1000, slowly=0.02)
+    began = time.monotonic()
+    with pytest.raises(EmailDeliveryError), Mailbox(config, "INBOX", 2):
+        pass
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "0.0.0.0", "100.100.100.200"])
+def test_metadata_services_are_never_contacted(host):
+    config = TransportConfig(name="Set", host=host, port=993, username="u", password="p")
+    with pytest.raises(DestinationRefused), Mailbox(config, "INBOX", 5):
+        pass
+
+
+@pytest.mark.parametrize("port", [25, 80, 143, 587, 993])
+def test_internal_servers_are_contacted_on_imap_ports_only(settings, port):
+    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"ALLOWED_NETWORKS": []}
+    assert guard.is_allowed("10.0.0.1", port, ports=PORTS) == (port in (143, 993))
+    assert guard.is_allowed("10.0.0.1", port) == (port in (25, 587))
