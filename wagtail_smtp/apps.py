@@ -19,7 +19,7 @@ class WagtailSMTPConfig(AppConfig):
         from wagtail_smtp.channels import courier, reloads
         from wagtail_smtp.conf import hide_urls
         from wagtail_smtp.live import consents
-        from wagtail_smtp.maintenance import conditions, periodic, retention
+        from wagtail_smtp.maintenance import conditions, periodic, retention, usage
         from wagtail_smtp.outbox import tasks
         from wagtail_smtp.runtime import process, tracing
         from wagtail_smtp.summary import sending
@@ -35,6 +35,7 @@ class WagtailSMTPConfig(AppConfig):
         periodic.connect()
         retention.connect()
         conditions.connect()
+        usage.connect()
         periodic.add_task(periodic.Task("alerts", 60, courier.take_over))
         sending.connect()
         if tracing.IS_INSTALLED:

@@ -21,7 +21,8 @@
             ├── MessageDeferred       not accepted this time; a retry is safe
             │   ├── TokenRefused      OAuth 2: no access token to log in with
             │   │   └── OAuthUnavailable  also a TransportUnavailable: the extra is missing
-            │   └── TransportUnavailable  a package is missing here, or a setting is wrong
+            │   ├── TransportUnavailable  a package is missing here, or a setting is wrong
+            │   └── LimitReached      a sending limit or quota is used up; nothing was sent
             ├── MessageRefused        permanently refused; a retry won't help
             │   └── SendCancelled     a receiver in the project cancelled it; nothing was sent
             ├── MessageTooLarge       larger than the server accepts; nothing was sent
@@ -142,7 +143,8 @@ class AttemptFailed(EmailDeliveryError):
     Attributes:
         phase: the step that failed: ``pool``, ``connect``, ``banner``, ``ehlo``, ``starttls``,
             ``tls``, ``auth``, ``size``, ``reset``, ``mail``, ``rcpt``, ``data``, ``body``,
-            ``reply``, ``unsupported``, or ``standard`` for the project's own backend.
+            ``reply``, ``unsupported``, ``limit`` for a sending limit, or ``standard`` for the
+            project's own backend.
         code: the server's reply code, 0 if it gave none.
         reply: the server's response, without control characters.
         recipients: the state of each recipient, if they differ.
@@ -194,6 +196,34 @@ class TokenRefused(MessageDeferred):
 
 class OAuthUnavailable(TokenRefused, TransportUnavailable):
     """The libraries for OAuth 2 are not installed."""
+
+
+class LimitReached(MessageDeferred):
+    """A limit of the settings set, or a quota that its server reported, is used up.
+
+    Nothing was sent. A retry is safe, and there is probably room after ``retry_after`` seconds.
+
+    Attributes:
+        period: ``second``, ``minute``, ``hour`` or ``day`` for a limit of the set, ``quota`` for
+            one that its server or email provider reported. Empty: what was sent can't be counted,
+            because the database isn't available.
+        is_reported: whether the server reported it for this message. Otherwise it wasn't asked.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        period: str = "",
+        retry_after: float = 0,
+        is_reported: bool = False,
+        phase: str = "limit",
+        **values: Any,
+    ) -> None:
+        super().__init__(message, phase=phase, **values)
+        self.period = period
+        self.retry_after = retry_after
+        self.is_reported = is_reported
 
 
 class MessageRefused(AttemptFailed):

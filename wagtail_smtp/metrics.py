@@ -12,6 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from wagtail_smtp import signals
 from wagtail_smtp.config.values import Attempt
 from wagtail_smtp.diagnostics.status import outbox
+from wagtail_smtp.diagnostics.usage import of_live_sets
 from wagtail_smtp.live.db.connections import borrowed_connection, is_migrated
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.models.choices import State
@@ -63,6 +64,12 @@ def connect() -> None:
         unit="s",
         description="How long the oldest message in the outbox of the site is overdue.",
     )
+    _meter.create_observable_gauge(
+        "wagtail_smtp.limit.used",
+        [_limits],
+        unit="{recipient}",
+        description="Recipients that count towards the sending limits of live sets.",
+    )
 
 
 def _count(
@@ -107,6 +114,15 @@ def _outbox(options: CallbackOptions) -> Iterator[Observation]:
 def _overdue(options: CallbackOptions) -> Iterator[Observation]:
     _counts, seconds = _read_outbox()
     yield Observation(seconds)
+
+
+def _limits(options: CallbackOptions) -> Iterator[Observation]:
+    with borrowed_connection():
+        found = of_live_sets() if is_migrated() else ()
+    for each in found:
+        for used in each.limits:
+            attributes = {"wagtail_smtp.set": each.name, "wagtail_smtp.period": used.period}
+            yield Observation(used.used, attributes)
 
 
 def _read_outbox() -> tuple[dict[str, int], float]:

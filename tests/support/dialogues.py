@@ -303,4 +303,5 @@ ELSEWHERE = (
     "standard-not-configured",
     "suppressed",
     "mailbox-folder",
+    "limit-reached",
 )

@@ -64,6 +64,8 @@ class RandomSets:
             enabled=chosen.random() < 0.7,
             timeout=chosen.randint(1, 300),
             max_size=chosen.choice([None, 1, 32767]),
+            max_per_second=chosen.choice([None, 1, 14]),
+            max_per_hour=chosen.choice([None, 1_000_000_000]),
             backup=self._maybe,
             redirect=self._maybe,
             categories=chosen.sample(BUILT_IN, chosen.choice([0, 0, 1, 3])),

@@ -112,6 +112,7 @@ PHASES = {
     "reset": _("Sender"),
     "mail": _("Sender"),
     "rcpt": _("Recipients"),
+    "limit": _("Sending limits"),
     "data": _("Message"),
     "body": _("Message"),
     "reply": _("Final response"),

@@ -17,6 +17,7 @@ class AlertKind(models.TextChoices, StrEnum):  # type: ignore[misc]
     EXPIRING = "expiring", _("Something is about to expire")
     REFUSALS = "refusals", _("Unusually many refusals")
     BOUNCES = "bounces", _("Bounces are not being read")
+    LIMIT = "limit", _("A sending limit is reached, or nearly")
     LIVE = "live", _("Settings were made live")
     REDIRECT = "redirect", _("Email is still redirected")
     STORE = "store", _("The message store is filling up")

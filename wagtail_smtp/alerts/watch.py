@@ -22,6 +22,7 @@ from wagtail_smtp.config.values import Attempt
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     DestinationRefused,
+    LimitReached,
     MessageOutcomeUnknown,
     MessageRefused,
     MessageTooLarge,
@@ -67,7 +68,9 @@ def _report_attempts(attempts: Sequence[Attempt]) -> None:
 
 
 def _concerns_server(error: Exception) -> bool:
-    """Whether the server or its settings failed, not this message or its recipients."""
+    """Whether the server or its settings failed, not this message, its recipients or a limit."""
+    if isinstance(error, LimitReached):
+        return False
     if isinstance(error, AttemptFailed):
         is_of_message = isinstance(error, MessageRefused | MessageTooLarge | MessageUnsupported)
         return not is_of_message and error.phase != "rcpt"

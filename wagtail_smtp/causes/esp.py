@@ -37,7 +37,10 @@ PROVIDER = (
     Cause(
         "provider-limit",
         _("The email provider's sending limit has been reached"),
-        _("Wait, send fewer messages at a time, or ask your email provider for a higher limit."),
+        _(
+            "Enter your email provider's limits in the settings set, so that the site keeps to "
+            "them. To send more, ask your email provider for a higher limit, or add a backup."
+        ),
         lambda f: f.code == 429,
     ),
     Cause(

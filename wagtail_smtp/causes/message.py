@@ -2,8 +2,10 @@
 
 from django.utils.translation import gettext_lazy as _
 
+from wagtail_smtp.causes import quota
 from wagtail_smtp.causes.base import Cause, Failure
 from wagtail_smtp.exceptions import (
+    LimitReached,
     MessageOutcomeUnknown,
     MessageTooLarge,
     RecipientsSuppressed,
@@ -317,13 +319,28 @@ MESSAGE = (
         "552 5.3.4 Message size exceeds fixed limit",
     ),
     Cause(
+        "limit-reached",
+        _("A limit of the settings set is reached"),
+        _(
+            "In the outbox, messages wait until there is room. To send more, raise the limit in "
+            "the set if your email provider allows it, or add another set below it: it takes over "
+            "as soon as the limit is reached."
+        ),
+        lambda f: f.phase == "limit" and not f.code and isinstance(f.error, LimitReached),
+    ),
+    Cause(
         "too-many-recipients",
         _("Too many recipients in one message"),
         _(
             "Ask a developer to lower WAGTAIL_SMTP['MAX_RECIPIENTS'], or to send the message to "
-            "fewer people at a time."
+            "fewer people at a time. If the settings set has a limit that is lower than the number "
+            "of recipients, you can also raise the limit."
         ),
-        lambda f: f.has("4.5.3", "5.5.3") or f.says("too many recipients"),
+        lambda f: (
+            (f.phase == "limit" and not isinstance(f.error, LimitReached))
+            or f.has("4.5.3", "5.5.3")
+            or f.says("too many recipients(?! from)")
+        ),
         example="550 5.5.3 Too many recipients",
     ),
     Cause(
@@ -339,11 +356,18 @@ MESSAGE = (
     Cause(
         "rate-limited",
         _("Too many messages in a short time"),
-        _("Wait, send fewer messages at a time, or ask your email provider for a higher limit."),
+        _(
+            "Enter your email provider's limits in the settings set, so that the site keeps to "
+            "them. To send more, ask your email provider for a higher limit, or add a backup."
+        ),
         lambda f: (
             f.is_rejection
             and not _is_mailbox_full(f)
-            and (f.has("4.7.28", "5.7.28", "5.1.90") or f.says(*_TOO_MANY_MESSAGES))
+            and (
+                quota.find(f.phase, f.code, f.reply) is not None
+                or f.has("4.7.28", "5.7.28", "5.1.90")
+                or f.says(*_TOO_MANY_MESSAGES)
+            )
         ),
         (
             _("Microsoft 365: 10,000 recipients a day and 30 messages a minute per mailbox."),

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
 from wagtail_smtp.config.crypto import destination_binding, provider_binding
+from wagtail_smtp.config.limits import Limits
 
 #: Version of the JSON format. Versions with a newer format are refused.
 FORMAT = 1
@@ -56,6 +57,7 @@ class SettingsSetConfig:
 
     ``key`` is the set's UUID as text, ``timeout`` is in seconds, ``secret`` is the ID of the stored
     password (never the password), ``max_size`` is in MB, ``notify_user`` is a user's primary key.
+    ``max_per_second`` and the fields after it limit recipients; None: no limit.
 
     ``sites`` are the primary keys of the Wagtail sites to which the set is limited; empty: all. The
     key of a deleted site stays, so a set that was limited to it isn't used for other sites.
@@ -101,6 +103,10 @@ class SettingsSetConfig:
     sites: tuple[int, ...] = ()
     backup: bool = False
     max_size: int | None = None
+    max_per_second: int | None = None
+    max_per_minute: int | None = None
+    max_per_hour: int | None = None
+    max_per_day: int | None = None
     notify_user: int | str | None = None
     provider: Mapping[str, str] = field(default_factory=dict, hash=False)
     oauth: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -128,6 +134,21 @@ class SettingsSetConfig:
                     sender_address=sender.address or self.sender_address,
                 )
         return self
+
+    @property
+    def limits(self) -> Limits:
+        """The limits for recipients in a period."""
+        return Limits(self.max_per_second, self.max_per_minute, self.max_per_hour, self.max_per_day)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether any of them is set."""
+        return (
+            self.max_per_second is not None
+            or self.max_per_minute is not None
+            or self.max_per_hour is not None
+            or self.max_per_day is not None
+        )
 
     @property
     def report_addresses(self) -> tuple[str, ...]:
@@ -194,9 +215,17 @@ class Configuration:
         return first if first is not None and first.redirect else None
 
     def carriers(self, category: str, site: int) -> tuple[SettingsSetConfig, ...]:
-        """The first set that matches this category and site, then the matching backups after it."""
+        """The sets that email of this category and site may be sent through, in order.
+
+        These are the first set that matches it and the matching backups after it. A matching set
+        that isn't a backup is used for *overflow* if all matching sets above it have limits.
+        """
         applying = [item for item in self.sets if item.applies_to(category, site)]
-        return tuple(item for item in applying if item is applying[0] or item.backup)
+        return tuple(
+            item
+            for position, item in enumerate(applying)
+            if item.backup or all(above.has_limits for above in applying[:position])
+        )
 
     def by_key(self) -> dict[str, SettingsSetConfig]:
         """The sets by their key, in order."""

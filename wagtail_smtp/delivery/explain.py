@@ -33,12 +33,14 @@ T = TypeVar("T")
 class Step:
     """A settings set or standard delivery, and its role as text.
 
-    ``is_used`` is false if it never sends email of the category.
+    ``is_used`` is false if it never sends email of the category, ``is_overflow`` is true if it only
+    does once those above it have reached their limits.
     """
 
     name: str
     role: str
     is_used: bool = True
+    is_overflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,19 @@ class Explanation:
 
     @property
     def carriers(self) -> tuple[str, ...]:
-        """The names of the first choice and of its backups, in order."""
+        """The names of the first choice, its backups and those used for overflow, in order."""
         return tuple(step.name for step in self.steps if step.is_used)
+
+    @property
+    def backups(self) -> tuple[str, ...]:
+        """The names of its backups, in order."""
+        overflow = self.overflow
+        return tuple(name for name in self.carriers[1:] if name not in overflow)
+
+    @property
+    def overflow(self) -> tuple[str, ...]:
+        """The names of those used for overflow, in order."""
+        return tuple(step.name for step in self.steps if step.is_overflow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +131,7 @@ def explain(
         return Explanation(category, why, blocked=text, is_held=True)
     except RedirectError as error:
         return Explanation(category, str(error), blocked=str(error))
-    used = tuple(_step(item, position) for position, item in enumerate(found.candidates))
+    used = tuple(_step(item, position, found) for position, item in enumerate(found.candidates))
     carriers = {item.key for item in found.candidates}
     unused = tuple(
         Step(item.name, _why_unused(item, found), is_used=False)
@@ -214,10 +227,13 @@ def _reason(route: Route) -> str:
     }[route.why]
 
 
-def _step(item: SettingsSetConfig, position: int) -> Step:
+def _step(item: SettingsSetConfig, position: int, route: Route) -> Step:
     if item is STANDARD_DELIVERY:
         name = _("standard delivery (%s)") % standard.description()
         return Step(name, _("last resort") if position else _("sends it"))
+    if route.is_overflow(item):
+        role = _("overflow: used when the limits of those above are reached")
+        return Step(item.name, role, is_overflow=True)
     return Step(item.name, _("backup") if position else _("sends it"))
 
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.core.mail import EmailMessage
@@ -13,6 +14,7 @@ from django.core.mail import EmailMessage
 from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Attempt, Outcome, Recipient, SettingsSetConfig
+from wagtail_smtp.delivery import limits
 from wagtail_smtp.delivery.announcements import announce
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
@@ -32,6 +34,7 @@ from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
     DestinationRefused,
     EmailDeliveryError,
+    LimitReached,
     MessageDeferred,
     MessageOutcomeUnknown,
     MessageRefused,
@@ -46,7 +49,7 @@ from wagtail_smtp.live.lookup import NO_VERSION, look_up
 from wagtail_smtp.live.resolve import transport_class
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.runtime import error_logging, process, project, tracing
-from wagtail_smtp.transports.base import UNREACHABLE, Envelope, Transport
+from wagtail_smtp.transports.base import UNREACHABLE, Envelope, OutgoingMessage, Transport
 from wagtail_smtp.transports.standard import StandardTransport
 
 logger = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ class DeliveryPipeline:
         category: the mailer's, if it has one.
         overrides: arguments that a caller gave for the project's own backend.
         recorder: writes the log entry.
+        is_worker: whether messages come from the outbox, so that they can wait.
     """
 
     def __init__(
@@ -77,10 +81,12 @@ class DeliveryPipeline:
         category: str | None = None,
         overrides: Mapping[str, Any] | None = None,
         recorder: Recorder = entries.record,
+        is_worker: bool = False,
     ) -> None:
         self._category = category
         self._overrides = overrides
         self._recorder = recorder
+        self._is_worker = is_worker
         self._standard: StandardTransport | None = None
         self._live: LiveConfiguration | None = None
         self._has_suppressed = False
@@ -246,9 +252,10 @@ class DeliveryPipeline:
             try:
                 outcome = self._attempt(candidate, result, live, recipients)
             except _TRY_NEXT as error:
-                if failure is None or not isinstance(error, _ONLY_IF_ALL):
-                    failure = error
+                failure = _worse(failure, error)
                 logger.warning("Message of category %s: %s", result.route.category, error)
+                if self._waits_for(error):
+                    break
             except (MessageRefused, MessageOutcomeUnknown) as error:
                 failure = error
                 break
@@ -271,6 +278,10 @@ class DeliveryPipeline:
             failure.recipients = recipients.known
         raise failure
 
+    def _waits_for(self, error: EmailDeliveryError) -> bool:
+        """Whether the message waits for the set's rate instead of using another set."""
+        return self._is_worker and isinstance(error, LimitReached) and error.period == "second"
+
     def _in_order(
         self, result: DeliveryResult, live: LiveConfiguration
     ) -> Iterator[SettingsSetConfig]:
@@ -280,13 +291,15 @@ class DeliveryPipeline:
         for candidate in result.route.candidates:
             if candidate.key and candidate.key in avoided:
                 continue
-            if self._is_worth_trying(candidate, live):
+            if result.needs(candidate) and self._is_worth_trying(candidate, live):
                 yield candidate
             else:
                 postponed.append(candidate)
-        # An alert about an unreachable server must not wait for that server.
-        if result.route.category != ALERT:
-            yield from postponed
+        for candidate in postponed:
+            # An alert about an unreachable server must not wait for that server.
+            is_allowed = result.route.category != ALERT or self._is_worth_trying(candidate, live)
+            if is_allowed and result.needs(candidate):
+                yield candidate
 
     def _is_worth_trying(self, candidate: SettingsSetConfig, live: LiveConfiguration) -> bool:
         try:
@@ -326,6 +339,8 @@ class DeliveryPipeline:
         try:
             transport = self._transport(candidate, live)
             outcome = self._send_with(transport, candidate, result, recipients)
+            if outcome.not_sent:
+                outcome = limits.learn_from_outcome(candidate, transport, outcome, result.version)
             recovered = transport.availability.succeeded()
             recipients.update(outcome.recipients)
             # Recipients that this server deferred while it accepted others are settled too.
@@ -336,7 +351,11 @@ class DeliveryPipeline:
             failure = error
             if isinstance(error, AttemptFailed) and transport is not None:
                 recovered = _note_failure(transport, error)
-                recipients.update(error.recipients)
+                learned = limits.learn_from_error(candidate, transport, error, result.version)
+                failure = learned or error
+                recipients.update(failure.recipients)
+                if learned is not None:
+                    raise learned from error
             raise
         finally:
             if outcome is not None or failure is not None:
@@ -373,17 +392,31 @@ class DeliveryPipeline:
         transport.prepare(outgoing)
         if transport.is_black_box:
             outgoing.release()  # it serialises the message itself
-        result.was_handed_over = True
-        copying = (
-            copy_new_attributes(outgoing.message, result.original)
-            if transport.is_black_box
-            else nullcontext()
+        if not candidate.has_limits and transport.availability.pause is None:
+            return _hand_over(transport, outgoing, result)
+        return limits.send(
+            candidate,
+            transport,
+            len(outgoing.envelope.recipients),
+            partial(_hand_over, transport, outgoing, result),
+            category=result.route.category,
+            version=result.version,
+            is_worker=self._is_worker,
         )
-        try:
-            with copying:
-                return transport.send(outgoing, _reply_timeout())
-        finally:
-            outgoing.release()
+
+
+def _hand_over(transport: Transport, outgoing: OutgoingMessage, result: DeliveryResult) -> Outcome:
+    result.was_handed_over = True
+    copying = (
+        copy_new_attributes(outgoing.message, result.original)
+        if transport.is_black_box
+        else nullcontext()
+    )
+    try:
+        with copying:
+            return transport.send(outgoing, _reply_timeout())
+    finally:
+        outgoing.release()
 
 
 class _Recipients:
@@ -427,12 +460,27 @@ class _Recipients:
         return replace(envelope, recipients=remaining)
 
 
+def _worse(before: EmailDeliveryError | None, error: EmailDeliveryError) -> EmailDeliveryError:
+    """Return the error that decides about the message if no candidate accepts it."""
+    if before is None:
+        return error
+    if isinstance(error, _ONLY_IF_ALL):
+        return before
+    if not isinstance(error, LimitReached) or isinstance(before, _ONLY_IF_ALL):
+        return error
+    if isinstance(before, LimitReached) and error.retry_after < before.retry_after:
+        return error
+    return before
+
+
 def _note_failure(transport: Transport, error: AttemptFailed) -> bool:
     """Update the transport's availability; return whether it has recovered."""
     if error.phase in UNREACHABLE:
         transport.availability.failed()
         return False
-    return error.phase != "pool" and transport.availability.succeeded()
+    if error.phase in ("pool", "limit"):
+        return False  # the server was not asked
+    return transport.availability.succeeded()
 
 
 def _reply_timeout() -> float:

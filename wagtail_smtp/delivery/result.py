@@ -1,5 +1,6 @@
 """The result of a delivery, before it is logged."""
 
+import itertools
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 
-from wagtail_smtp.config.values import Attempt, Outcome
+from wagtail_smtp.config.values import Attempt, Outcome, SettingsSetConfig
 from wagtail_smtp.delivery.routing import Classification, Route
 from wagtail_smtp.exceptions import (
     EmailDeliveryError,
@@ -77,6 +78,14 @@ class DeliveryResult:
         # session that was interrupted, for example by a task timeout.
         is_unknown = self.was_handed_over and not isinstance(self.failure, _NOTHING_SENT)
         return State.UNKNOWN if is_unknown else State.FAILED
+
+    def needs(self, candidate: SettingsSetConfig) -> bool:
+        """Whether a candidate may be tried: for overflow, only once all above it are full."""
+        if not self.route.is_overflow(candidate):
+            return True
+        above = itertools.takewhile(lambda item: item is not candidate, self.route.candidates)
+        full = {each.key for each in self.attempts if getattr(each.error, "phase", "") == "limit"}
+        return full.issuperset(item.key for item in above)
 
 
 #: Errors that prove that nothing was sent.

@@ -250,6 +250,11 @@ class Route:
     redirect: Redirect | None = None
     site: int = OTHER_SITE
 
+    def is_overflow(self, candidate: SettingsSetConfig) -> bool:
+        """Whether a candidate is only used once all sets above it have reached their limits."""
+        is_first = candidate is self.candidates[0]
+        return not (is_first or candidate.backup or candidate is STANDARD_DELIVERY)
+
 
 def route(
     configuration: Configuration, category: str, held_from: str = "", site: int = OTHER_SITE

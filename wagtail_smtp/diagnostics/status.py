@@ -18,8 +18,9 @@ from wagtail_smtp.config.values import Configuration, SettingsSetConfig
 from wagtail_smtp.config_files.drift import Drift, drift
 from wagtail_smtp.delivery.explain import Notice, is_used, notices, redirecting
 from wagtail_smtp.delivery.log import stored_message
-from wagtail_smtp.diagnostics import conditions
+from wagtail_smtp.diagnostics import conditions, usage
 from wagtail_smtp.diagnostics.conditions import OVERDUE
+from wagtail_smtp.diagnostics.usage import Usage
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
 from wagtail_smtp.live import consents, environments, sites
 from wagtail_smtp.live.db import connections, expressions
@@ -43,6 +44,7 @@ class SetStatus:
     Attributes:
         token: the state of its OAuth 2 token; empty if it has none.
         redirect: which email its redirect applies to; empty if the redirect is off.
+        usage: how much of its sending limits is used; None if it has none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class SetStatus:
     token: str = ""
     is_used: bool = True
     redirect: Literal["", "all", "some", "none"] = ""
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ def status() -> Status:
     waiting, overdue = outbox()
     failures = _failures()
     tokens = consents.states(plan.before.sets)
+    used = {each.key: each for each in usage.of_live_sets()}
     # While email is held, only the saved sets matter: they are what a reload makes live.
     active = () if environments.is_holding(plan.held_from) else notices(plan.before)
     return Status(
@@ -146,7 +150,10 @@ def status() -> Status:
         since=plan.live.created_at if plan.live else None,
         method=plan.before.method if plan.live else "standard",
         standard=standard.description(),
-        sets=tuple(_set(plan.before, item, tokens.get(item.key)) for item in plan.before.sets),
+        sets=tuple(
+            _set(plan.before, item, tokens.get(item.key), used.get(item.key))
+            for item in plan.before.sets
+        ),
         forced_redirect=conf.forced_redirect(),
         waiting_changes=tuple(map(str, plan.changes)),
         waiting_problems=tuple(map(str, plan.problems)),
@@ -219,7 +226,10 @@ def _alarms(
 
 
 def _set(
-    live: Configuration, item: SettingsSetConfig, token: consents.TokenState | None
+    live: Configuration,
+    item: SettingsSetConfig,
+    token: consents.TokenState | None,
+    used: Usage | None,
 ) -> SetStatus:
     is_default = item.authentication == "default" and not item.uses_esp
     server = transport_label(item.transport) if item.uses_esp else f"{item.host}:{item.port}"
@@ -233,6 +243,7 @@ def _set(
         token=token.kind if token else "",
         is_used=is_used(live, item),
         redirect=_redirect(live, item),
+        usage=used,
     )
 
 
@@ -339,7 +350,9 @@ def _recent_failures(tolerated: int) -> str:
     entries = LogEntry.objects.using(write_alias())
     since = timezone.now() - RECENT
     failed = entries.filter(created_at__gte=since, state__in=(State.FAILED, State.UNKNOWN))
+    # A message that waits for a sending limit does what it should.
     waiting = _waiting().filter(created_at__lt=since, state=State.DEFERRED)
+    waiting = waiting.exclude(cause="limit-reached")
     number = failed.unresolved().count() + waiting.count()
     if number <= tolerated:
         return ""

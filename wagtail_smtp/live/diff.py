@@ -7,6 +7,7 @@ from typing import Any, Literal
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field
+from django.utils.formats import number_format
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
@@ -265,6 +266,10 @@ def _megabytes(value: Any) -> str:
     return _("no limit") if value is None else _("%d MB") % value
 
 
+def _limit(value: Any) -> str:
+    return _("no limit") if value is None else number_format(value, force_grouping=True)
+
+
 def _user(key: Any) -> str:
     if key is None:
         return _("the site's ADMINS")
@@ -284,6 +289,10 @@ _SHOW: dict[str, Callable[[Any], str]] = {
     "site_senders": _site_senders,
     "ignored_extensions": ", ".join,
     "max_size": _megabytes,
+    "max_per_second": _limit,
+    "max_per_minute": _limit,
+    "max_per_hour": _limit,
+    "max_per_day": _limit,
     "notify_user": _user,
     "bounce_separator": lambda value: str(dict(SettingsSet.BounceSeparator.choices)[value]),
     "mailbox_encryption": lambda value: str(dict(SettingsSet.Encryption.choices)[value]),

@@ -13,11 +13,16 @@ from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.maintenance import periodic
 from wagtail_smtp.runtime import project
 
-#: Seconds between two looks at the outbox, at everything else, and between storing certificates.
-_OUTBOX_EVERY = 300
+#: Seconds between two looks at the outbox and at limits, at everything else, and between storing
+#: certificates.
+_OFTEN = 300
 _OTHERS_EVERY = 3600
 _CERTIFICATES_EVERY = 3600
 
+_URGENT: tuple[Callable[[], Iterable[Condition]], ...] = (
+    conditions.outbox,
+    conditions.sending_limits,
+)
 _OTHERS: tuple[Callable[[], Iterable[Condition]], ...] = (
     conditions.long_redirects,
     conditions.expiring,
@@ -28,11 +33,10 @@ _OTHERS: tuple[Callable[[], Iterable[Condition]], ...] = (
 
 def connect() -> None:
     """Watch from now on."""
-    outbox = partial(report, conditions.outbox)
-    periodic.add_task(periodic.Task("conditions outbox", _OUTBOX_EVERY, outbox))
-    for find in _OTHERS:
-        name = f"conditions {find.__name__}"
-        periodic.add_task(periodic.Task(name, _OTHERS_EVERY, partial(report, find)))
+    for every, finders in ((_OFTEN, _URGENT), (_OTHERS_EVERY, _OTHERS)):
+        for find in finders:
+            name = f"conditions {find.__name__}"
+            periodic.add_task(periodic.Task(name, every, partial(report, find)))
     # Each process only knows the certificates of its own connections.
     periodic.add_step(
         periodic.Step(_store_certificates, failure="Certificates could not be stored.")

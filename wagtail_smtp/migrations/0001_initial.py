@@ -289,6 +289,10 @@ class Migration(migrations.Migration):
                 ('sites', models.JSONField(blank=True, default=list, help_text='Only use this set for email of the selected sites. Select none to use it for all. If the first set redirects, it redirects email of all sites.', verbose_name='sites')),
                 ('backup', models.BooleanField(default=False, help_text='Use this set if the ones above it fail.', verbose_name='backup')),
                 ('max_size', models.PositiveSmallIntegerField(blank=True, help_text="Total size of a message's attachments in MB, as sent. Files grow by about a third when sent: 10 MB is about 7 MB of files. Leave empty for no limit.", null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='max size')),
+                ('max_per_second', models.PositiveIntegerField(blank=True, help_text='E.g. 14 for Amazon SES. Email waits a moment if necessary.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000000000)], verbose_name='recipients per second')),
+                ('max_per_minute', models.PositiveIntegerField(blank=True, help_text='E.g. 30 for Microsoft 365.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000000000)], verbose_name='recipients per minute')),
+                ('max_per_hour', models.PositiveIntegerField(blank=True, help_text='E.g. 200 for many web hosts.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000000000)], verbose_name='recipients per hour')),
+                ('max_per_day', models.PositiveIntegerField(blank=True, help_text='In any 24 hours, e.g. 2000 for Google Workspace.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(1000000000)], verbose_name='recipients per day')),
                 ('changed_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='changed by')),
                 ('notify_user', models.ForeignKey(blank=True, help_text="Who is notified about messages that are too large. Leave empty for the site's ADMINS.", null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='notify user')),
                 ('secret', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='wagtail_smtp.secret')),
@@ -386,10 +390,24 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='SetUsage',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('set_key', models.UUIDField(editable=False)),
+                ('environment', models.CharField(blank=True, default='', editable=False, max_length=50)),
+                ('content', models.JSONField(default=dict, editable=False)),
+                ('changed_at', models.DateTimeField(editable=False)),
+            ],
+            options={
+                'default_permissions': (),
+                'constraints': [models.UniqueConstraint(fields=('set_key', 'environment'), name='wagtail_smtp_setusage_set')],
+            },
+        ),
+        migrations.CreateModel(
             name='Alert',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('failing', 'A server is failing'), ('failover', 'A backup is used'), ('recovered', 'A server is working again'), ('given_up', 'A message was given up'), ('waiting', 'The outbox is not being processed'), ('expiring', 'Something is about to expire'), ('refusals', 'Unusually many refusals'), ('bounces', 'Bounces are not being read'), ('live', 'Settings were made live'), ('redirect', 'Email is still redirected'), ('store', 'The message store is filling up'), ('test', 'Test alert')], max_length=20, verbose_name='kind')),
+                ('kind', models.CharField(choices=[('failing', 'A server is failing'), ('failover', 'A backup is used'), ('recovered', 'A server is working again'), ('given_up', 'A message was given up'), ('waiting', 'The outbox is not being processed'), ('expiring', 'Something is about to expire'), ('refusals', 'Unusually many refusals'), ('bounces', 'Bounces are not being read'), ('limit', 'A sending limit is reached, or nearly'), ('live', 'Settings were made live'), ('redirect', 'Email is still redirected'), ('store', 'The message store is filling up'), ('test', 'Test alert')], max_length=20, verbose_name='kind')),
                 ('cause', models.CharField(max_length=64, null=True, unique=True)),
                 ('until', models.DateTimeField(default=django.utils.timezone.now)),
                 ('condition', models.CharField(blank=True, db_index=True, default='', max_length=64)),

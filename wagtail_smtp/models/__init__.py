@@ -24,6 +24,7 @@ from wagtail_smtp.models.secret import OAuthToken, ReferenceUse, Secret
 from wagtail_smtp.models.settings_set import SettingsSet
 from wagtail_smtp.models.summary import SummarySubscription
 from wagtail_smtp.models.suppression import SuppressedAddress, SuppressionReason
+from wagtail_smtp.models.usage import SetUsage
 
 __all__ = [
     "Alert",
@@ -41,6 +42,7 @@ __all__ = [
     "ReportEmail",
     "Secret",
     "ServerCertificate",
+    "SetUsage",
     "SettingsSet",
     "SiteSender",
     "StoredMessage",

@@ -22,6 +22,20 @@ from wagtail_smtp.config import values as config_values
 from wagtail_smtp.models.configuration import ReportEmail, SiteSender, StagedModel
 from wagtail_smtp.models.secret import Secret
 
+#: The highest limit: PostgreSQL's integers, which are smaller than SQLite's, can hold it.
+_HIGHEST_LIMIT = 1_000_000_000
+
+
+def _limit(label: Any, help_text: Any) -> Any:
+    """A field for the number of recipients that a set may send to in a period."""
+    return models.PositiveIntegerField(
+        label,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(_HIGHEST_LIMIT)],
+        help_text=help_text,
+    )
+
 
 class SettingsSet(StagedModel, ClusterableModel):
     """One row of *SMTP settings*: a server, credentials, sender and redirection."""
@@ -256,6 +270,14 @@ class SettingsSet(StagedModel, ClusterableModel):
             "Total size of a message's attachments in MB, as sent. Files grow by about a third "
             "when sent: 10 MB is about 7 MB of files. Leave empty for no limit."
         ),
+    )
+    max_per_second = _limit(
+        _("recipients per second"), _("E.g. 14 for Amazon SES. Email waits a moment if necessary.")
+    )
+    max_per_minute = _limit(_("recipients per minute"), _("E.g. 30 for Microsoft 365."))
+    max_per_hour = _limit(_("recipients per hour"), _("E.g. 200 for many web hosts."))
+    max_per_day = _limit(
+        _("recipients per day"), _("In any 24 hours, e.g. 2000 for Google Workspace.")
     )
     notify_user = models.ForeignKey(
         settings.AUTH_USER_MODEL,

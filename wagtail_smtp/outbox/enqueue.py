@@ -105,7 +105,7 @@ def record_or_retry(delivery: DeliveryResult, resend_of: LogEntry | None = None)
     is_retried = conf.RETRY_DEFERRED or category in conf.RETRY_CATEGORIES
     if not is_retried or not outcomes.is_retryable(delivery):
         return entries.record(delivery, resend_of)
-    wait = outcomes.wait_after(1)
+    wait = outcomes.wait_for(delivery, 1)
 
     def retry(entry: LogEntry) -> None:
         """Called in the transaction that writes the entry."""

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from wagtail_smtp.categories import SECURITY
 from wagtail_smtp.conf import conf
+from wagtail_smtp.config.values import Attempt
 from wagtail_smtp.delivery.log import cause, stored_message, tracking_events, writer
 from wagtail_smtp.delivery.log import entries as log_entries
 from wagtail_smtp.delivery.result import DeliveryResult
@@ -23,6 +24,7 @@ from wagtail_smtp.exceptions import (
     ConfigurationUnavailable,
     DestinationRefused,
     EmailDeliveryError,
+    LimitReached,
     MessageDeferred,
     MessageLocked,
     SecretError,
@@ -110,6 +112,13 @@ def wait_after(attempts: int) -> timedelta:
     return _spread(min(conf.OUTBOX_RETRY_AFTER * 2 ** min(attempts - 1, 16), _MAX_WAIT))
 
 
+def wait_for(delivery: DeliveryResult, attempts: int) -> timedelta:
+    """The wait after this number of attempts; at a limit, until there is probably room."""
+    if isinstance(delivery.failure, LimitReached):
+        return timedelta(seconds=max(delivery.failure.retry_after, 1))
+    return wait_after(attempts)
+
+
 def _spread(seconds: float) -> timedelta:
     """Vary a wait by up to 20%, so that messages aren't all due at the same time."""
     return timedelta(seconds=seconds * random.uniform(0.8, 1.2))  # noqa: S311
@@ -174,9 +183,19 @@ def statements(results: Sequence[Result]) -> list[Statement]:
 
 def _attempts(results: Iterable[Result]) -> Iterator[LogAttempt]:
     for result in results:
-        for attempt in log_entries.attempts(result.delivery.attempts):
+        delivery = result.delivery
+        made = delivery.attempts
+        if delivery.outcome is None:
+            # While a message waits for a limit, it may be looked at often.
+            made = tuple(each for each in made if not _is_unasked(each))
+        for attempt in log_entries.attempts(made):
             attempt.entry_id = result.row.entry_id
             yield attempt
+
+
+def _is_unasked(attempt: Attempt) -> bool:
+    """Whether a limit was reached, so that the server wasn't asked."""
+    return isinstance(attempt.error, LimitReached) and not attempt.error.is_reported
 
 
 def _simple_outcomes(results: Sequence[Result]) -> Iterator[Statement]:
@@ -231,7 +250,10 @@ def _write_outcome(result: Result) -> None:
         will_retry = claims.postpone(row, _wait_for_process(row, left), attempts=0)
     elif is_retryable(delivery) and left > timedelta():
         # False if the lease has expired and the message was given up.
-        will_retry = claims.postpone(row, min(wait_after(row.attempts + 1), left))
+        wait = wait_for(delivery, row.attempts + 1)
+        # Reaching a limit isn't a failed attempt.
+        attempts = int(not isinstance(delivery.failure, LimitReached))
+        will_retry = claims.postpone(row, min(wait, left), attempts)
     recipients = _update_recipients(entry, delivery, will_retry)
     entry.state = State.DEFERRED if will_retry else _final_state(State(described.state), recipients)
     entry.cause = cause.find(delivery, described.state if will_retry else entry.state, recipients)

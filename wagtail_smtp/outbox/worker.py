@@ -57,7 +57,7 @@ class Worker:
     """
 
     def __init__(self, progress: Progress | None = None) -> None:
-        self._pipeline = DeliveryPipeline()
+        self._pipeline = DeliveryPipeline(is_worker=True)
         self._progress = progress or Progress()
         # Not an Event: a signal handler that sets one can block if the thread is waiting for it.
         self._stop: queue.SimpleQueue[None] = queue.SimpleQueue()

@@ -75,10 +75,26 @@ class OutgoingMessage:
 UNREACHABLE = frozenset({"connect", "banner", "ehlo", "starttls", "tls", "auth"})
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A server reported that a quota is used up: not to be used until ``until`` (monotonic).
+
+    ``code`` and ``reply`` are its response.
+    """
+
+    until: float
+    code: int
+    reply: str
+
+
 class Availability:
-    """Whether one server is reachable, cooling down or being tried again, in this process."""
+    """Whether one server is reachable, cooling down or being tried again, in this process.
+
+    ``pause`` is what is known about its quotas; it may be over.
+    """
 
     def __init__(self) -> None:
+        self.pause: Pause | None = None
         self._is_failing = False
         self._next_try = 0.0
         self.after_fork()

@@ -187,6 +187,35 @@ def drain() -> tuple[int, float]:
     return WorkerPool(4).drain(), time.monotonic() - began
 
 
+def reserve_at_once(threads: int, limit: int) -> int:
+    """How many recipients threads could reserve together before each was refused."""
+    from django.db import connection
+
+    from wagtail_smtp.config.limits import Limits
+    from wagtail_smtp.live import usage
+
+    key = str(uuid.uuid4())
+    granted: list[usage.Reservation] = []
+
+    def run() -> None:
+        try:
+            while True:
+                found = usage.reserve(key, Limits(hour=limit), 1, 1, 0, takes_turn=False)
+                if not isinstance(found, usage.Reservation):
+                    return
+                granted.append(found)
+                usage.end(found, 1)
+        finally:
+            connection.close()
+
+    running = [threading.Thread(target=run) for _number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    return len(granted)
+
+
 def erase(addresses: list[str], address: str) -> list[str]:
     """Log messages to some, and erase one of them; who is left."""
     from wagtail_smtp.maintenance.erase import Erasure

@@ -174,7 +174,12 @@ def _problems(overview, is_stuck):
     if store := store_warning():
         yield store
     if not overview.refusal:
-        finders = (conditions.expiring, conditions.unusual_rates, conditions.bounces)
+        finders = (
+            conditions.sending_limits,
+            conditions.expiring,
+            conditions.unusual_rates,
+            conditions.bounces,
+        )
         for found in (each for find in finders for each in find()):
             _meaning, what_to_do, *_rest = found.paragraphs
             yield StatusLine(found.kind, "unsure", f"{found.summary}.", what_to_do)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -18,6 +19,7 @@ from wagtail_smtp.config.values import Configuration, Problem, SettingsSetConfig
 from wagtail_smtp.delivery import explain
 from wagtail_smtp.delivery.explain import is_used, redirecting
 from wagtail_smtp.delivery.kinds import Part, described
+from wagtail_smtp.diagnostics.usage import Usage, of_live_sets
 from wagtail_smtp.exceptions import ReloadRefused
 from wagtail_smtp.live import environments
 from wagtail_smtp.live.diff import UNNAMED, Kind, every_kind
@@ -119,9 +121,22 @@ class Overview:
             is_all = len(first) == len(carriers)
             return _("First choice") if is_all else _("First choice for all other email")
         if any(config in items for items in carriers.values()):
-            return _("Backup")
+            return _("Backup") if config.backup else _("Overflow")
         # The first set redirects all email, whichever set sends it.
         return _("Only redirects") if is_used(live, config) else _("Not used")
+
+    @cached_property
+    def usage(self) -> dict[str, Usage]:
+        """What the live sets with limits have used, by their key."""
+        return {each.key: each for each in of_live_sets()} if self.plan else {}
+
+    def limits(self, item: SettingsSet) -> str:
+        """How much of the set's limits is used, in short; empty without any."""
+        used = self.usage.get(str(item.key))
+        if used is None:
+            return ""
+        text = _("Quota used up") if used.paused_until else str(used.fullest or "")
+        return format_html("<bdi>{}</bdi>", text)
 
     def is_carrying(self, item: SettingsSet) -> bool:
         """Whether live email is sent through the set, or may be."""

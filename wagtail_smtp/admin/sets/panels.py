@@ -117,6 +117,21 @@ EDIT_HANDLER = ObjectList(
         ),
         MultiFieldPanel(
             [
+                FieldPanel("max_per_second"),
+                FieldPanel("max_per_minute"),
+                FieldPanel("max_per_hour"),
+                FieldPanel("max_per_day"),
+            ],
+            heading=gettext_lazy("Sending limits"),
+            help_text=gettext_lazy(
+                "The limits of your email provider. Leave a field empty for no limit. Each "
+                "recipient of a message counts. Once a limit is reached, the next set that applies "
+                "is used, even if it is not a backup. If there is none, queued email waits."
+            ),
+            classname="collapsed",
+        ),
+        MultiFieldPanel(
+            [
                 FieldPanel("ca_certificates", attrs={FOR: " ".join((SMTP, *SELF_HOSTED))}),
                 FieldPanel("ehlo_name", attrs=FOR_SMTP),
                 FieldPanel("ignored_extensions", attrs=FOR_SMTP),

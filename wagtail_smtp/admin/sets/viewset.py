@@ -33,6 +33,7 @@ from wagtail_smtp.admin.base import (
 )
 from wagtail_smtp.admin.connection_check import views
 from wagtail_smtp.admin.connection_check.views import OffersTests, check_buttons
+from wagtail_smtp.admin.labels import local_time
 from wagtail_smtp.admin.sets import overview as sets_overview
 from wagtail_smtp.admin.sets.consent import token_notices
 from wagtail_smtp.admin.sets.form import SECRET_FIELDS
@@ -74,7 +75,10 @@ class StatusPanel(SnippetStatusSidePanel):
     def get_context_data(self, parent_context):
         overview = Overview.now()
         stored = SettingsSet.objects.get(pk=self.object.pk)
+        used = overview.usage.get(str(stored.key))
         return super().get_context_data(parent_context) | {
+            "usage": used,
+            "paused_until": local_time(used.paused_until) if used and used.paused_until else None,
             "set_status": overview.in_use(stored),
             "set_changes": overview.changes(stored),
         }
@@ -297,9 +301,12 @@ class IndexView(snippets.IndexView):
         overview = self.overview
         is_any_managed = any(map(manager, SettingsSet.objects.exclude(managed_by="")))
         managed = [ManagedColumn()] if is_any_managed else []
+        limits = [Column("limits", label=_("Limits"), accessor=overview.limits)]
+        limits = limits if overview.usage else []
         return [
             *(column for column in super().columns if column.name == "name"),
             StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
+            *limits,
             Column("changes", label=_("Changes"), accessor=overview.changes),
             RedirectColumn("redirect", label=_("Redirect"), accessor=overview.redirect),
             Column("transport", label=_("Send with"), accessor=sets_overview.transport),

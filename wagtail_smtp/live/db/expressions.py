@@ -11,7 +11,7 @@ different people.
 """
 
 import functools
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import connections
@@ -46,6 +46,17 @@ def statement(seconds: float = 0) -> bulk_sql.Statement:
     return _compiled(alias, _offset(connections[alias]) + timedelta(seconds=seconds))
 
 
+def epoch(moment: datetime) -> float:
+    """Convert a time that the database returned for :func:`now` to seconds since 1970, UTC.
+
+    Unlike local time without a zone (``USE_TZ = False``), they never go back in autumn.
+    """
+    if timezone.is_aware(moment):
+        return moment.timestamp()
+    offset = _local_offset(connections[db_connections.write_alias()])
+    return (moment - offset).replace(tzinfo=UTC).timestamp()
+
+
 def _moment(from_utc: timedelta) -> Any:
     return _UTCNow() + from_utc if from_utc else _UTCNow()
 
@@ -59,6 +70,11 @@ def _offset(connection: BaseDatabaseWrapper) -> timedelta:
     """The UTC offset of the times that Django stores."""
     if connection.vendor == "postgresql":
         return timedelta()  # its columns are time zone aware
+    return _local_offset(connection)
+
+
+def _local_offset(connection: BaseDatabaseWrapper) -> timedelta:
+    """The UTC offset of the times that Django reads without a zone."""
     zone = connection.timezone or timezone.get_default_timezone()
     return datetime.now(zone).utcoffset() or timedelta()
 

@@ -98,6 +98,13 @@ class Command(EmailCommand):
             self.stdout.write(f"   {_REDIRECTS[item.redirect]} {to}")
         if not item.is_used:
             self.stdout.write("   not used")
+        if item.usage is not None:
+            for used in item.usage.limits:
+                self.stdout.write(f"   recipients: {used}")
+            if item.usage.paused_until is not None:
+                until = item.usage.paused_until.isoformat(timespec="seconds")
+                text = f"   quota used up, not used until {until}: {item.usage.reply}"
+                self.stdout.write(self.style.WARNING(text))
 
     def _show_bounces(self, source: BounceStatus) -> None:
         where = f"Bounces in the mailbox of {source.name}" if source.name else "Bounces by pipe"
