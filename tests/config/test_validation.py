@@ -3,12 +3,18 @@
 import pytest
 from django.core.mail import send_mail
 
-from wagtail_smtp.config.validation import ascii_address, is_ehlo_name, problems
+from wagtail_smtp.config.validation import (
+    ascii_address,
+    is_ehlo_name,
+    is_email_address,
+    problems,
+)
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig, from_json
 from wagtail_smtp.live import current
 from wagtail_smtp.live.diff import difference
 
 
+@pytest.mark.threat(15)
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -40,6 +46,15 @@ def test_international_addresses_travel_in_ascii():
     assert ascii_address("webmaster") == "webmaster"
     with pytest.raises(ValueError):
         ascii_address(f"info@{'ü' * 70}.example")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["=?utf-8?q?victim=40evil.example?=@example.com", "=?x?q?a?=@example.com", "a=?@example.com"],
+)
+def test_an_address_that_a_header_would_decode_is_refused(address):
+    assert not is_email_address(address)
+    assert is_email_address("a=b?c@example.com")
 
 
 @pytest.mark.parametrize("name", ["STARTTLS", "AUTH", "chunking", "X"])

@@ -39,6 +39,7 @@ def test_before_the_first_version_mail_goes_by_standard_delivery(db):
     assert len(mail.outbox) == 1
 
 
+@pytest.mark.threat(23)
 @pytest.mark.skipif(
     connection.vendor == "mysql", reason="tables can't come back there; processes/ has the test"
 )
@@ -59,6 +60,7 @@ def test_a_missing_table(db):
         transaction.set_rollback(True)
 
 
+@pytest.mark.threat(24)
 @pytest.mark.django_db(transaction=True)
 def test_unreachable_before_anything_was_loaded(smtp_server, make_set, reload):
     make_set(smtp_server)
@@ -88,6 +90,7 @@ def test_a_locked_table_may_hide_a_redirect(smtp_server, make_set, reload):
     assert smtp_server.received == mail.outbox == []
 
 
+@pytest.mark.threat(23)
 @pytest.mark.django_db(transaction=True)
 def test_a_new_process_in_a_broken_transaction(smtp_server, make_set, reload, admins):
     make_set(smtp_server, redirect=True, reports=["qa@example.com"])
@@ -127,6 +130,26 @@ def test_unknown_fields_are_never_ignored(smtp_server, make_set, reload):
     make_set(smtp_server)
     version = reload()
     content = version.content | {"redirect_everything": True}
+    ConfigurationVersion.objects.create(number=2, content=content)
+    with pytest.raises(ConfigurationUnavailable):
+        _send()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("report_emails", [{"address": "qa@example.com"}]),
+        ("report_emails", [{"address": "qa@example.com", "enabled": True, "only": "form"}]),
+        ("report_emails", {}),
+        ("categories", "form"),
+        ("ignored_extensions", "SIZE"),
+    ],
+)
+def test_a_damaged_version_is_never_read_in_part(smtp_server, make_set, reload, field, value):
+    make_set(smtp_server)
+    version = reload()
+    [item] = version.content["sets"]
+    content = version.content | {"sets": [item | {field: value}]}
     ConfigurationVersion.objects.create(number=2, content=content)
     with pytest.raises(ConfigurationUnavailable):
         _send()

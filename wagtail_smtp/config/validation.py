@@ -51,7 +51,8 @@ def is_email_address(value: str) -> bool:
         ascii_host(domain)
     except ValueError:
         return False
-    return local.isascii()
+    # Parsers of headers decode "=?utf-8?q?a=40b?=", so it could name another address there.
+    return local.isascii() and "=?" not in local
 
 
 def ascii_address(address: str) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from wagtail_smtp.config.crypto import destination_binding, provider_binding
 from wagtail_smtp.config.limits import Limits
@@ -253,12 +253,26 @@ def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
     if set(content) != _SET_FIELDS:
         raise ValueError(f"unknown or missing fields: {sorted(_SET_FIELDS ^ set(content))}")
     values: dict[str, Any] = dict(content)
-    values["report_emails"] = tuple(ReportEmail(**report) for report in values["report_emails"])
-    values["categories"] = tuple(values["categories"])
-    values["sites"] = tuple(values["sites"])
-    values["site_senders"] = tuple(SiteSender(**sender) for sender in values["site_senders"])
-    values["ignored_extensions"] = tuple(values["ignored_extensions"])
+    for name in _LISTS:
+        # Of a text or a dictionary, this would make its characters or names.
+        if not isinstance(values[name], list | tuple):
+            raise ValueError(f"{name} is no list")
+        values[name] = tuple(values[name])
+    values["report_emails"] = tuple(_exactly(ReportEmail, r) for r in values["report_emails"])
+    values["site_senders"] = tuple(_exactly(SiteSender, s) for s in values["site_senders"])
     return SettingsSetConfig(**values)
+
+
+_LISTS = ("report_emails", "categories", "sites", "site_senders", "ignored_extensions")
+_Row = TypeVar("_Row", ReportEmail, SiteSender)
+
+
+def _exactly(kind: type[_Row], content: Mapping[str, Any]) -> _Row:
+    """Make a row from JSON with all of its fields: a default could switch a report email on."""
+    known = {item.name for item in fields(kind)}
+    if set(content) != known:
+        raise ValueError(f"unknown or missing fields: {sorted(known ^ set(content))}")
+    return kind(**content)
 
 
 class TokenSource(Protocol):
