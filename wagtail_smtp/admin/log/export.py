@@ -100,7 +100,7 @@ class ExportView(AdminPage, SpreadsheetExportMixin, TemplateView):
         return self.as_spreadsheet(_entries(numbers), wanted_format)
 
     def to_row_dict(self, item):
-        return {
+        row = {
             "time": item.created_at,
             "state": item.get_state_display(),
             "category": category_label(item.category),
@@ -112,6 +112,7 @@ class ExportView(AdminPage, SpreadsheetExportMixin, TemplateView):
             "reason": item.reason,
             "reported": item.get_reported_display(),
         }
+        return {name: row[name] for name in self.list_export}
 
     def get_heading(self, queryset, field):
         heading = super().get_heading(queryset, field)
