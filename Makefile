@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo demo-reset demo-venv test lint unit coverage test-postgresql test-mariadb soak fuzz screenshots schema \
+.PHONY: help demo demo-reset demo-venv test lint unit coverage test-postgresql test-mariadb defences soak fuzz screenshots schema \
   docs docs-links matrix package release-notes messages test-newest test-codes configurations configurations-newest bench
 
 help:  ## Show this list
@@ -95,11 +95,17 @@ configurations: $(VENV)/.installed  ## Test in projects with other configuration
 	$(BIN)/python -m pip install --quiet $(SERVERS)
 	WAGTAIL_SMTP_ALL_CONFIGURATIONS=1 $(BIN)/python -m $(ALL_CONFIGURATIONS)
 
-soak: $(VENV)/.installed  ## Send 10,000 messages through 4 workers and a failing server, on each database
-	WAGTAIL_SMTP_SOAK_MESSAGES=10000 $(BIN)/python -m pytest --timeout 0 tests/processes/test_outbox_soak.py
+defences: $(VENV)/.installed  ## Remove each defence of docs/explanation/incidents.md; its test must fail. ROWS="9 25"
+	$(BIN)/python -m tests.threats.without_defences $(ROWS)
 
-fuzz: $(VENV)/.installed  ## Send 10,000 unusual messages each way, and check the log entry of each
-	WAGTAIL_SMTP_FUZZ=10000 $(BIN)/python -m pytest --timeout 0 tests/delivery/log/test_odd_messages.py
+# A column for each database; DATABASE="sqlite postgresql" leaves out the others.
+soak: $(VENV)/.installed  ## Send for 30 minutes on each database, disturbed; MINUTES=1 DATABASE=sqlite
+	$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(DATABASE),--database $(DATABASE))
+
+# CASES=100000 makes fewer; SEED=1 repeats a run.
+fuzz: $(VENV)/.installed  ## Try a million random cases, and 10,000 unusual messages each way; CASES=100000
+	WAGTAIL_SMTP_FUZZ_CASES=$(or $(CASES),1000000) WAGTAIL_SMTP_FUZZ=10000 $(BIN)/python -m pytest --timeout 0 \
+	  -p no:randomly $(if $(SEED),--hypothesis-seed $(SEED)) tests/fuzz tests/delivery/log/test_odd_messages.py
 
 screenshots: $(VENV)/.installed  ## Update the pictures of README and docs
 	WAGTAIL_SMTP_SCREENSHOTS=docs/images $(BIN)/python -m pytest tests/browser/test_screenshots.py \

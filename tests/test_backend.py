@@ -111,6 +111,7 @@ def test_inside_a_transaction(server):
         assert _send() == 1
 
 
+@pytest.mark.threat(23)
 @on_real_transactions
 def test_in_a_broken_transaction_what_is_loaded_stays(server):
     _send()

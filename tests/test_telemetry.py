@@ -10,13 +10,10 @@ from pathlib import Path
 import pytest
 from django.core.mail import EmailMessage
 from django.utils import timezone
-from opentelemetry import metrics, trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor
 
+from tests.support import telemetry_sdk
 from tests.support.servers.smtp_server import free_port
 from wagtail_smtp import email_category, live
 from wagtail_smtp import metrics as metrics_module
@@ -25,24 +22,13 @@ from wagtail_smtp.outbox.worker import Worker
 from wagtail_smtp.runtime import tracing
 from wagtail_smtp.transports import pool
 
-_reader = InMemoryMetricReader()
-_exporter = InMemorySpanExporter()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _sdk():
-    """Start the SDK. It can't be stopped in a process: the tests after these are recorded too.
-
-    So the names of the sets here are used by no other test.
-    """
-    metrics.set_meter_provider(MeterProvider([_reader]))
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(_exporter))
-    trace.set_tracer_provider(provider)
+_reader, _exporter = telemetry_sdk.READER, telemetry_sdk.EXPORTER
 
 
 @pytest.fixture(autouse=True)
-def _forget():
+def _sdk():
+    """Start the SDK. The names of the sets here are used by no other test."""
+    telemetry_sdk.start()
     pool.close_all()
     _exporter.clear()
 

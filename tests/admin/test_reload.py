@@ -59,6 +59,7 @@ def test_ending_a_redirect_needs_the_tick(admin_client, make_set):
     assert live.live_version().number == 2
 
 
+@pytest.mark.threat(22)
 def test_a_redirect_needs_its_permission(client, make_user, make_set):
     make_set(name="Office", redirect=True, reports=["qa@example.com"])
     client.force_login(make_user("reload_application"))

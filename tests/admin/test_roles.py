@@ -24,7 +24,7 @@ from wagtail.models import ModelLogEntry
 from tests.admin.conftest import form_data
 from tests.admin.connection_check.test_permissions import ALLOWED as TESTS
 from tests.support.log_entries import make_entry, make_message, make_waiting
-from wagtail_smtp import live, models, suppression
+from wagtail_smtp import live, models, suppression, tracking
 from wagtail_smtp.models import LogEntry, SettingsSet
 
 ADD, CHANGE, DELETE, VIEW = (f"{verb}_settingsset" for verb in ("add", "change", "delete", "view"))
@@ -371,6 +371,7 @@ def wrong(user: User | None, name: str, method: str, site: Site, *, allowed: boo
     return ", ".join(problems)
 
 
+@pytest.mark.threat(2)
 def test_every_url_is_in_the_table():
     assert names_of_urls() == {*TABLE, *ELSEWHERE, *PUBLIC}
 
@@ -394,6 +395,7 @@ def test_the_group_editor_offers_every_permission(admin_client):
     assert all(f">{name[0].upper()}{name[1:]}<" in re.sub(r"\s*\n\s*", "", page) for name in models)
 
 
+@pytest.mark.threat(1, 2, 5)
 @pytest.mark.parametrize(("name", "method"), CALLS)
 def test_every_role(site, make_user, name, method):
     found = {}
@@ -412,6 +414,7 @@ def test_every_role(site, make_user, name, method):
     assert {role: problem for role, problem in found.items() if problem} == {}
 
 
+@pytest.mark.threat(3, 4)
 @pytest.mark.parametrize("name", [name for name, page in TABLE.items() if page.post])
 def test_nothing_happens_without_a_token_against_forgery(site, admin_client, name):
     client = Client(enforce_csrf_checks=True)
@@ -427,3 +430,40 @@ def test_what_is_posted_here_does_something(site, admin_client, name):
     before, audited = state(), ModelLogEntry.objects.count()
     call(admin_client, name, "post", site)
     assert state() != before or ModelLogEntry.objects.count() > audited
+
+
+@pytest.mark.threat(2)
+@pytest.mark.parametrize("method", ["head", "options", "put", "patch", "delete"])
+def test_other_methods_open_nothing(site, make_user, method):
+    """Django's views take PUT for POST: it needs the same permission, and the same token."""
+    boss = User.objects.create_superuser("boss", "boss@example.com", "pw")
+    users = [None, make_user(name="editor"), boss]
+    before = state()
+    for name, user in itertools.product(TABLE, users):
+        client = Client(enforce_csrf_checks=True)
+        if user is not None:
+            client.force_login(user)
+        response = getattr(client, method)(url_of(name, site))
+        assert response.status_code < 500, name
+        assert state() == before, name
+
+
+@pytest.mark.parametrize("method", ["get", "post", "head", "options", "put", "patch", "delete"])
+def test_the_webhook_knows_no_roles(site, make_user, method):
+    """Whoever is logged in is a stranger there, unless they know the set's secret."""
+    assert {"wagtail_smtp:webhook"} == PUBLIC
+    users = [None, make_user(name="editor"), make_user(*EVERYTHING, name="everything")]
+    users.append(User.objects.create_superuser("boss", "boss@example.com", "pw"))
+    path = reverse("wagtail_smtp:webhook", args=[site.provider.key, "postmark"])
+    tracking.renew(site.provider, f"http://testserver{path}")
+    before, answers = state(), []
+    for user in users:
+        client = Client(enforce_csrf_checks=True)
+        if user is not None:
+            client.force_login(user)
+        response = getattr(client, method)(path)
+        answers.append((response.status_code, response.content))
+    assert answers == answers[:1] * len(users)
+    assert answers[0][0] in (400, 405) or method in ("head", "get")
+    assert b"canary" not in answers[0][1]
+    assert state() == before

@@ -46,6 +46,7 @@ def test_what_is_no_reference(text):
         Reference.of(text)
 
 
+@pytest.mark.threat(36)
 @pytest.mark.parametrize(
     "name",
     [
@@ -125,6 +126,7 @@ def test_a_file_as_kubernetes_mounts_it(mounted):
     assert not reference.is_same(Reference.of(f"file:{mounted}/..2026/key"))
 
 
+@pytest.mark.threat(36)
 @pytest.mark.parametrize(
     "path",
     [

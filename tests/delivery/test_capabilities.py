@@ -427,6 +427,7 @@ def test_each_process_oversteps_the_quota_by_what_others_store_in_a_minute(
     keep(here, 200)
 
 
+@pytest.mark.threat(27)
 def test_above_the_quota_an_entry_is_metadata_alone(configure, make_set, reload, caplog):
     configure(MAX_STORED=10)
     with HostileServer(faults=[Fault("connect", "close")]) as server:

@@ -126,6 +126,7 @@ def test_a_redirected_message_reaches_the_report_emails_alone(smtp_server, make_
     assert received.content.rstrip().endswith(b"Body")
 
 
+@pytest.mark.threat(26)
 @pytest.mark.parametrize("spell", [str, str.upper, str.lower], ids=["as is", "upper", "lower"])
 @pytest.mark.parametrize(
     "name",
@@ -169,6 +170,7 @@ def test_long_originals_are_capped(smtp_server, make_set, reload):
     assert len(smtp_server.received[0].message["X-Original-To"]) < 1000
 
 
+@pytest.mark.threat(20)
 @pytest.mark.parametrize("how", ["settings", "environment"])
 def test_a_forced_redirect_holds_over_sets(
     smtp_server, make_set, reload, settings, monkeypatch, how
@@ -184,6 +186,7 @@ def test_a_forced_redirect_holds_over_sets(
     assert smtp_server.received[0].recipients == ["qa@example.com"]
 
 
+@pytest.mark.threat(20)
 @pytest.mark.parametrize("value", ["", " , ", "nobody", "two words@x"])
 @pytest.mark.parametrize("how", ["settings", "environment"])
 @pytest.mark.parametrize("category", ["other", "security", "error"])
@@ -278,6 +281,7 @@ def test_per_recipient_data_does_not_travel_with_a_redirect(make_set, reload, sm
     assert message.merge_data
 
 
+@pytest.mark.threat(15)
 def test_line_breaks_in_headers_are_a_value_error(smtp_server, make_set, reload):
     make_set(smtp_server)
     reload()

@@ -232,6 +232,7 @@ _TALKS = [
 ]
 
 
+@pytest.mark.threat(18)
 @pytest.mark.parametrize("fault", [*_HANGS, *_TALKS], ids=lambda f: f"{f.phase} {f.kind}")
 def test_no_server_can_keep_a_test_from_ending(make_set, monkeypatch, fault):
     monkeypatch.setattr("wagtail_smtp.transports.smtp.check.LONGEST_CHECK", 0.7)

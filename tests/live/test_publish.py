@@ -4,6 +4,7 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core.mail import send_mail
 
+from tests.support.servers.hostile import HostileServer
 from wagtail_smtp import live
 from wagtail_smtp.exceptions import (
     RedirectNotPermitted,
@@ -140,6 +141,7 @@ def test_other_ways_to_end_a_redirect(make_set, reload, how):
         reload()
 
 
+@pytest.mark.threat(22)
 def test_starting_a_redirect_needs_permission(make_set, reload):
     item = make_set(reports=["qa@example.com"])
     reload()
@@ -174,6 +176,7 @@ def test_a_live_password_that_became_unreadable(smtp_server, make_set, reload, s
     assert smtp_server.logins == []
 
 
+@pytest.mark.threat(9)
 def test_a_password_is_not_sent_to_another_server(smtp_server, other_server, make_set, reload):
     item = make_set(smtp_server)
     SettingsSet.objects.filter(pk=item.pk).update(port=other_server.port)
@@ -357,6 +360,21 @@ def test_default_credentials_without_tls(make_set, reload, settings, host, optio
     with pytest.raises(ReloadRefused) as caught:
         reload()
     assert [problem.field for problem in caught.value.problems] == ["encryption"]
+
+
+@pytest.mark.threat(21)
+def test_default_credentials_go_to_standard_delivery_only(make_set, reload, configure):
+    """Whatever another server's row in the database says."""
+    with HostileServer("none") as own, HostileServer("none") as other:
+        options = {"host": "localhost", "port": own.port}
+        options |= {"username": own.username, "password": own.password}
+        backend = "django.core.mail.backends.smtp.EmailBackend"
+        configure(STANDARD={"BACKEND": backend, "OPTIONS": options})
+        make_set(other, authentication="default", host="127.0.0.1")
+        reload()
+        send_mail("Hi", "Body", None, ["real@example.org"])
+        assert own.logins == [(own.username, own.password)]
+        assert other.connections == 0
 
 
 def test_the_signal_follows_the_commit(make_set, reload, django_capture_on_commit_callbacks):

@@ -194,6 +194,7 @@ def test_the_value_is_nowhere(smtp_server, make_set, reload, password, caplog):
 # Trust on first use
 
 
+@pytest.mark.threat(36)
 def test_it_belongs_to_its_first_destination(make_set, reload, monkeypatch, users):
     monkeypatch.setenv("SMTP_PASSWORD", "x")
     anna, ben = users

@@ -77,6 +77,7 @@ def test_without_the_message_it_is_refused(unknown):
         resend(old)
 
 
+@pytest.mark.threat(22)
 def test_security_mail_is_never_sent_again(unknown):
     server, old = unknown
     old.category = "security"

@@ -85,6 +85,7 @@ def test_a_rollback_takes_it_back(db):
     assert not LogEntry.objects.exists()
 
 
+@pytest.mark.threat(1)
 def test_security_goes_first_and_is_forgotten(make_set, reload, configure):
     configure(STANDARD_CATEGORIES=(), STORE_MESSAGES="all")
     with HostileServer() as server:
@@ -222,6 +223,7 @@ def test_two_claims_never_share_a_message(make_set, reload):
     assert len({row.pk for row in (*first, *second)}) == 5
 
 
+@pytest.mark.threat(27)
 def test_a_full_store_accepts_nothing(db, configure):
     configure(MAX_STORED=10)
     with pytest.raises(StorageFull):

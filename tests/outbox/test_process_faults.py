@@ -76,6 +76,7 @@ def _arrives(server):
     assert set(entries.values_list("state", flat=True)) == {"sent"}
 
 
+@pytest.mark.threat(31)
 @pytest.mark.parametrize("keys", [[], ["b" * 43 + "="]])
 def test_a_worker_without_the_keys(queued, configure, keys):
     configure(ENCRYPTION_KEYS=keys)

@@ -91,6 +91,7 @@ def test_a_new_process_in_a_broken_transaction_still_learns_what_is_live(
     assert subjects(smtp_server) == ["[Django] broken"]
 
 
+@pytest.mark.threat(23)
 def test_a_missing_table_leaves_the_transaction_usable(database: dict[str, str]) -> None:
     with Console(database) as worker:
         assert worker("send_without_table") == ["ConfigurationUnavailable", "committed"]

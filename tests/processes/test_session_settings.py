@@ -55,6 +55,7 @@ def shared(
             yield console
 
 
+@pytest.mark.threat(30)
 def test_nothing_is_left_in_a_session(shared: LogConsole) -> None:
     subject = uuid4().hex[:8]
     for number in range(2):

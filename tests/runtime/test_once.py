@@ -78,6 +78,7 @@ def test_a_test_can_be_run_while_the_cache_is_away():
         running.end()
 
 
+@pytest.mark.threat(35)
 @pytest.mark.usefixtures("away", "admins")
 def test_admins_hear_of_a_server_that_fails_while_the_cache_is_away(make_set, reload, configure):
     configure(COOL_DOWN=0.001)

@@ -42,6 +42,7 @@ MAPPED = [
 ]
 
 
+@pytest.mark.threat(10)
 @pytest.mark.parametrize("any_port", [False, True])
 @pytest.mark.parametrize("port", [25, 587, 8025])
 @pytest.mark.parametrize(
@@ -101,6 +102,7 @@ def test_public_addresses_on_any_port(settings):
     assert guard.is_allowed("2606:4700::1111", 8025)
 
 
+@pytest.mark.threat(10)
 def test_a_set_that_points_at_an_internal_port_is_refused(smtp_server, make_set, reload, settings):
     make_set(smtp_server)
     reload()
@@ -130,6 +132,7 @@ def test_each_encryption_delivers(make_set, reload, encryption):
         assert len(server.received) == 1
 
 
+@pytest.mark.threat(17)
 def test_a_server_without_starttls_is_refused(make_set, reload):
     with SMTPServer(encryption="none") as server:
         make_set(server, encryption="starttls")
@@ -227,6 +230,7 @@ def scripted(*replies):
         thread.join(5)
 
 
+@pytest.mark.threat(17)
 def test_replies_ahead_of_the_handshake_are_refused(make_set, reload):
     injected = b"220 go ahead\r\n250 injected\r\n"
     with scripted(b"250-x\r\n250 STARTTLS\r\n", injected) as (port, lines):

@@ -12,7 +12,7 @@ import pytest
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from tests.transports.conftest import send
-from wagtail_smtp.exceptions import MessageDeferred
+from wagtail_smtp.exceptions import MessageDeferred, MessageRefused
 from wagtail_smtp.transports.smtp.session import SMTPSession
 
 
@@ -207,6 +207,23 @@ def test_closing_ends_sessions_at_once_and_leased_ones_when_they_come_back(trans
         assert len(server.received) == 2
         _wait_until(lambda: "QUIT" in server.transcript)
         assert transport.pool.size == 0
+
+
+@pytest.mark.threat(25)
+@pytest.mark.parametrize("reply", ["250 2.0.0 OK", "421 4.3.2 Closing"])
+def test_a_reply_too_many_is_not_taken_for_that_of_the_next_message(transport_to, reply):
+    faults = [
+        Fault("after", "late421", reply, skip=2, times=1),
+        Fault("end", "refuse", "554 5.7.1 Never", skip=3, times=1),
+    ]
+    with HostileServer(faults=faults) as server:
+        transport = transport_to(server)
+        for _ in range(3):
+            send(transport)
+        assert server.writes == [4, 1, 1]  # the replies come together from now on
+        with pytest.raises(MessageRefused):
+            send(transport)
+        assert (server.connections, len(server.received)) == (2, 3)
 
 
 @pytest.mark.parametrize("kind", ["close", "reset", "late421"])

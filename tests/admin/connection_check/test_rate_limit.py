@@ -36,6 +36,7 @@ def _clock_stands(monkeypatch):
     monkeypatch.setattr(views.time, "time", lambda: now)
 
 
+@pytest.mark.threat(10)
 @pytest.mark.usefixtures("_clock_stands")
 @pytest.mark.parametrize(
     ("at_most", "wait", "words"),

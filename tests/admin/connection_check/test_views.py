@@ -94,6 +94,7 @@ def test_the_stored_password_is_used_where_none_is_typed(admin_client, make_set)
     assert (item.sender_name, item.revision) == ("", revision)
 
 
+@pytest.mark.threat(9)
 @pytest.mark.parametrize("field", ["host", "port", "username", "ca_certificates", "encryption"])
 def test_the_stored_password_goes_nowhere_else(admin_client, make_set, field):
     with HostileServer() as server, HostileServer(encryption="ssl") as other:
@@ -178,6 +179,7 @@ def test_mixed_up_encryption(admin_client, encryption):
     assert "SSL/TLS" in last["cause"]["advice"]
 
 
+@pytest.mark.threat(21)
 def test_default_credentials(admin_client, configure):
     with HostileServer(encryption="none") as server:
         options = {"host": "localhost", "port": server.port, "username": server.username}
@@ -329,6 +331,7 @@ def test_a_set_that_was_deleted_meanwhile(admin_client, make_set, page):
 # What the guard refuses
 
 
+@pytest.mark.threat(10)
 @pytest.mark.parametrize(
     "host", ["169.254.169.254", "100.100.100.200", "[::ffff:169.254.169.254]", "0.0.0.0", "fe80::1"]
 )
@@ -343,6 +346,7 @@ def test_metadata_is_out_of_reach_and_the_words_are_coarse(admin_client, host):
     assert not end["ok"]
 
 
+@pytest.mark.threat(10)
 def test_a_refused_target_does_not_show_whether_something_listens(admin_client, configure):
     configure(ALLOWED_NETWORKS=[])
     said = []

@@ -49,6 +49,7 @@ def test_resend_asks_first(admin_client):
     assert not mail.outbox
 
 
+@pytest.mark.threat(3)
 def test_resend_goes_to_the_original_recipients_and_nobody_else(admin_client):
     entry = make_entry("anna@example.org", message=make_message(to=["anna@example.org"]))
     other = {"to": "evil@example.net", "recipient": "evil@example.net", "email": "evil@example.net"}
@@ -256,6 +257,7 @@ def test_export(admin_client, file_format):
     assert row.data == {"rows": 2, "format": file_format}
 
 
+@pytest.mark.threat(4)
 @pytest.mark.parametrize("file_format", ["csv", "xlsx"])
 @pytest.mark.parametrize(
     "start",

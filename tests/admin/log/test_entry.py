@@ -81,6 +81,7 @@ def test_what_waits(text):
     assert ">Resend<" not in page
 
 
+@pytest.mark.threat(11)
 def test_nothing_in_a_header_is_markup(admin_client, text):
     entry = make_entry(
         subject=SCRIPT,
@@ -129,6 +130,7 @@ def assert_harmless(response):
     assert "allow-" not in policy
 
 
+@pytest.mark.threat(11)
 def test_the_message_stands_in_a_frame_that_can_do_nothing(admin_client, text):
     entry = make_entry(message=make_message(html=EVIL_HTML))
     page = text(entry)
@@ -172,6 +174,7 @@ def test_download_as_eml(admin_client):
     assert b"Subject: Your invoice" in response.content
 
 
+@pytest.mark.threat(13)
 def test_attachments(admin_client, text):
     message = make_message(
         html="<p>Hi</p>",
@@ -241,6 +244,7 @@ def test_each_look_is_in_the_audit_log(admin_client, name, action):
 NAMES = ["frame", "source", "download", "attachment"]
 
 
+@pytest.mark.threat(1, 22)
 @pytest.mark.parametrize("state", ["queued", "failed", "sent"])
 def test_a_security_message_is_never_shown(admin_client, text, state):
     message = make_message(body="the code is canary-7", files=[("code.txt", "x", "text/plain")])

@@ -296,6 +296,7 @@ class TestALongLog:
         assert listed.page().context["paginator"].count == 60
 
 
+@pytest.mark.threat(11)
 def test_text_from_outside_is_escaped(listed):
     odd = "<i>&'\""
     make_entry("<i>@example.org", subject=odd, via=odd, category=odd, redirected_by=odd)

@@ -12,6 +12,7 @@ VIEW, CONTENT = "view_logentry", "view_message_content"
 RESEND, EXPORT = "resend_message", "export_log"
 
 
+@pytest.mark.threat(5)
 def test_a_page_offers_only_what_its_reader_may(client, make_user):
     entry = make_entry(message=make_message(files=[("canary.txt", "x", "text/plain")]))
     offers = {

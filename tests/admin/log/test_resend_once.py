@@ -15,6 +15,7 @@ def confirmation(response):
     return {"seen": re.search(r'name="seen" value="(\d+)"', response.content.decode())[1]}
 
 
+@pytest.mark.threat(37)
 def test_a_second_click_sends_nothing(admin_client):
     entry = make_entry(message=make_message())
     asked = confirmation(admin_client.get(url("resend", entry)))

@@ -97,6 +97,7 @@ def test_the_listing_says_at_the_original_that_it_was_resent(admin_client):
     assert f'href="{url("entry", alone)}"' in page
 
 
+@pytest.mark.threat(37)
 def test_several_never_means_twice(admin_client):
     plain = _failed(subject="plain")
     resent = _failed(subject="resent")

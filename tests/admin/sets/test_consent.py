@@ -259,6 +259,7 @@ def connected(admin_client, item, provider):
     return item
 
 
+@pytest.mark.threat(33)
 def test_a_consent_never_changes_what_is_live(client, make_user, connected, provider):
     """Somebody who may not reload comes back with a mailbox of their own."""
     before = _live_token()

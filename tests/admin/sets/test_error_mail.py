@@ -70,6 +70,7 @@ ONLY_ON_EDIT = (
 )
 
 
+@pytest.mark.threat(19)
 @pytest.mark.parametrize(
     ("page", "broken"),
     [("edit", broken) for broken in BROKEN]
@@ -94,6 +95,7 @@ def test_the_mail_to_admins_has_no_password(
     _require_without("canary-5f1e", error_mails)
 
 
+@pytest.mark.threat(19)
 @pytest.mark.parametrize("slug", PROVIDERS)
 @pytest.mark.parametrize(
     "broken",
@@ -148,6 +150,7 @@ BROKEN_STREAMS = {
 }
 
 
+@pytest.mark.threat(19)
 @pytest.mark.parametrize("page", ["new", "typed"])
 @pytest.mark.parametrize("broken", [*BROKEN_TESTS, *BROKEN_STREAMS])
 def test_a_test_that_breaks_off_mails_no_password(

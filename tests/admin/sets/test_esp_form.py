@@ -66,6 +66,7 @@ def test_a_set_of_each_kind(admin_client, slug):
     assert str(catalog.PROVIDERS[slug].label) in page
 
 
+@pytest.mark.threat(7)
 @every_provider
 def test_the_key_is_on_no_page(admin_client, slug):
     admin_client.post(reverse(ADD), posted(slug))
@@ -193,6 +194,7 @@ def test_an_empty_key_keeps_the_stored_one(admin_client):
     assert json.loads(again.secret.reveal(again.frozen(()).binding())) == {"api_key": CANARY}
 
 
+@pytest.mark.threat(9)
 @pytest.mark.parametrize(
     ("slug", "change"),
     [

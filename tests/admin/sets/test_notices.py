@@ -35,6 +35,7 @@ def redirect_of(item):
     return Overview.now().redirect(SettingsSet.objects.get(pk=item.pk))
 
 
+@pytest.mark.threat(32)
 def test_it_is_told_everywhere(admin_client, below):
     edit = reverse(f"{URLS}:edit", args=[below.pk])
     for url in (reverse(LIST), reverse(RELOAD), edit):

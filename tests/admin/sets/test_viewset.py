@@ -119,6 +119,7 @@ def test_an_empty_password_keeps_the_stored_one(admin_client, make_set):
     assert item.secret.reveal(item.frozen(()).binding()) == "secret of the tests"
 
 
+@pytest.mark.threat(9)
 @pytest.mark.parametrize(
     "change",
     [
@@ -285,6 +286,7 @@ def test_deleting_removes_the_password(admin_client, make_set, reload):
         live.make_live(first)
 
 
+@pytest.mark.threat(7)
 def test_the_password_is_on_no_page(admin_client, make_set):
     admin_client.post(reverse(ADD), form_data())
     item = SettingsSet.objects.get()
@@ -322,6 +324,7 @@ def standard_smtp(settings):
     }
 
 
+@pytest.mark.threat(21)
 def test_default_credentials_keep_no_host_of_the_editors(admin_client, standard_smtp):
     data = form_data(authentication="default", host="evil.example.com", password="")
     admin_client.post(reverse(ADD), data)

@@ -148,6 +148,7 @@ def test_what_is_stored(make_set, reload, configure, policy, sent, failed):
     assert stored == {"sent": sent, "unknown": failed}
 
 
+@pytest.mark.threat(22)
 def test_a_security_message_is_not_stored(configure, make_set, reload):
     configure(STORE_MESSAGES="all", STANDARD_CATEGORIES=())
     with HostileServer(faults=[Fault("end", "close")]) as server, email_category("security"):

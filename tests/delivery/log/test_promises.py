@@ -55,6 +55,7 @@ def _logged():
     return [(entry.state, hasattr(entry, "stored")) for entry in LogEntry.objects.all()]
 
 
+@pytest.mark.threat(29)
 def test_too_large_but_not_kept(make_set, reload, admins, where):
     with _site(make_set, reload, max_size=1) as server:
         with full(STORED), where(), pytest.raises(MessageTooLarge):
@@ -82,6 +83,7 @@ def test_a_failed_message_that_can_not_be_stored(make_set, reload, where):
     assert _logged() == [("failed", False)]
 
 
+@pytest.mark.threat(29)
 @pytest.mark.parametrize(("table", "is_stored"), [(OUTBOX, True), (STORED, False)])
 def test_deferred_but_not_in_the_outbox(make_set, reload, configure, where, table, is_stored):
     configure(RETRY_DEFERRED=True)

@@ -76,6 +76,7 @@ def test_name_servers_that_dont_answer_are_left_behind(monkeypatch):
     end.set()
 
 
+@pytest.mark.threat(18)
 def test_an_answer_without_end_is_cut_short():
     def talk(sock):
         sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")

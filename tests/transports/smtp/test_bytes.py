@@ -227,6 +227,7 @@ INJECTED = (
 )
 
 
+@pytest.mark.threat(34)
 @pytest.mark.parametrize("value", INJECTED)
 @pytest.mark.parametrize("header", ["Content-ID", "X-Part"])
 def test_a_line_break_in_the_header_of_a_part_is_refused(header, value):
@@ -252,6 +253,7 @@ def test_a_folded_header_of_a_part_is_none():
     assert our_bytes(make) == stock_bytes(make)
 
 
+@pytest.mark.threat(34)
 def test_no_private_method_of_pythons_generator_is_replaced():
     source = inspect.getsource(mime)
     assert "(BytesGenerator)" not in source

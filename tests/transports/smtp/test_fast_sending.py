@@ -92,6 +92,7 @@ def test_what_was_seen_on_a_session_that_is_closed_counts(transport_to, configur
         assert server.writes == [SLOW, ONE]
 
 
+@pytest.mark.threat(28)
 def test_a_message_refused_for_its_recipients_is_never_run_as_commands(transport_to):
     """A server that refuses BDAT without reading its chunk (go-smtp 315) fails the probe."""
     nobody = (("bad@example.com", "550 5.1.1 Nobody"),)

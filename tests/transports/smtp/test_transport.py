@@ -143,6 +143,7 @@ def test_8bitmime_is_said_where_it_is_needed_and_offered(transport_to):
     assert is_8_bit[1] is False
 
 
+@pytest.mark.threat(15)
 @pytest.mark.parametrize("address", ["a@b.c>\r\nRCPT TO:<x@y.z", "a@b.c> SIZE=1", "a<b@c.d"])
 def test_an_address_cannot_carry_a_command(transport_to, address):
     with HostileServer() as server:
