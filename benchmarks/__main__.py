@@ -14,7 +14,6 @@ from benchmarks.machine import facts
 from benchmarks.report import Table
 from benchmarks.services import (
     LOG_ENTRIES,
-    SOAK_SECONDS,
     WRITE_AHEAD,
     Services,
     checked_round_trip,
@@ -37,12 +36,9 @@ QUESTIONS = {
     "workers": ("postgresql",),
     "reload_fire": ("sqlite", "postgresql"),
     "log_pages": ("write-ahead", "postgresql", "mariadb"),
-    "soak": ("write-ahead", "postgresql"),
 }
 #: They need no round trip, so the machine may be busy.
-_WITHOUT_ROUND_TRIP = {"log_pages", "soak", "workers"}
-#: Only asked by name.
-SLOW = ("soak",)
+_WITHOUT_ROUND_TRIP = {"log_pages", "workers"}
 #: Lengths of the log for "log_pages".
 ENTRIES = [10_000, 1_000_000]
 RESULTS = Path(__file__).parent / "results" / "latest.json"
@@ -59,17 +55,14 @@ def main() -> None:
         default=ENTRIES,
         help="lengths of the log for log_pages; ten million take 7 GB on each database",
     )
-    parser.add_argument(
-        "--soak-minutes", type=float, default=30, help="how long the soak lasts on each database"
-    )
     options = parser.parse_args()
-    questions = options.questions or [name for name in QUESTIONS if name not in SLOW]
+    questions = options.questions or list(QUESTIONS)
     if unknown := set(questions) - set(QUESTIONS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     started = time.monotonic()
     with ExitStack() as stack:
         around = stack.enter_context(Services())
-        servers = environment(around) | {SOAK_SECONDS: str(options.soak_minutes * 60)}
+        servers = environment(around)
         about = facts() | {"ssl_context": measured_context(around.bundle)}
         if not _WITHOUT_ROUND_TRIP.issuperset(questions):
             about["round_trip_ms"] = checked_round_trip(around) * 1000

@@ -26,8 +26,6 @@ WRITE_AHEAD = "WAGTAIL_SMTP_BENCHMARK_WRITE_AHEAD"
 #: Variables with the length of the delivery log, and with the days after which it is pruned.
 LOG_ENTRIES = "WAGTAIL_SMTP_BENCHMARK_LOG_ENTRIES"
 KEEP_LOG_DAYS = "WAGTAIL_SMTP_BENCHMARK_KEEP_LOG_DAYS"
-#: Variable with the seconds of the long run.
-SOAK_SECONDS = "WAGTAIL_SMTP_BENCHMARK_SOAK_SECONDS"
 ROUND_TRIP = 0.020
 #: Seconds by which the measured round trip may differ from it.
 _TOLERANCE = 0.0005
