@@ -3,13 +3,17 @@
 import re
 
 import pytest
+from django.core.cache import cache
 from django.urls import reverse
+from django.utils import timezone
 
 from tests.admin.conftest import form_data
 from tests.diagnostics.test_usage import use
+from tests.support.log_entries import make_entry
 from wagtail_smtp import live
+from wagtail_smtp.admin.delivery import failures
 from wagtail_smtp.admin.sets.overview import Overview
-from wagtail_smtp.models import SettingsSet
+from wagtail_smtp.models import LogEntry, SettingsSet
 
 URLS = "wagtailsnippets_wagtail_smtp_settingsset"
 FIELDS = ("max_per_second", "max_per_minute", "max_per_hour", "max_per_day")
@@ -68,3 +72,15 @@ def test_without_limits_the_listing_has_no_column_for_them(admin_client, make_se
     assert not Overview.now().usage
     assert "<th" in (page := admin_client.get(reverse(f"{URLS}:list")).content.decode())
     assert "Limits" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_a_limit_is_no_failing_server(make_set):
+    item = make_set(name="Office")
+    entry = make_entry(set_key=item.key, cause="limit-reached")
+    since = timezone.now() - failures.LAST_DAY
+    assert failures.latest_failure() is None
+    assert failures.of_sets(since) == {}
+    LogEntry.objects.filter(pk=entry.pk).update(cause="other")
+    cache.clear()
+    assert failures.latest_failure() is not None
+    assert list(failures.of_sets(since)) == [str(item.key)]

@@ -24,6 +24,8 @@ from wagtail_smtp.models.choices import State
 
 #: The states among them that a server or its settings may have caused.
 _OF_SERVERS = (State.FAILED, State.UNKNOWN)
+#: The cause of messages that a set's limit kept from being sent: no server failed.
+LIMIT = "limit-reached"
 #: States that show that sending works again.
 WORKS = (State.SENT, State.PARTLY_SENT)
 #: How many failures are listed, and how old they may be.
@@ -101,7 +103,7 @@ def of_sets(since):
     Three queries, however many sets there are, and one more for each set that fails.
     """
     entries = LogEntry.objects.using(write_alias())
-    rows = entries.since(since).filter(state__in=_OF_SERVERS)
+    rows = entries.since(since).filter(state__in=_OF_SERVERS).exclude(cause=LIMIT)
     rows = rows.exclude(set_key=None).unresolved().order_by()
     counted = rows.values_list("set_key").annotate(count=Count("pk"), newest=Max("pk"))
     found = {newest: count for _key, count, newest in counted}
@@ -161,7 +163,9 @@ def _find():
     numbers = [
         number
         for state in STATES
-        for number in recent.filter(state=state).values_list("pk", flat=True)[:_EXAMINED]
+        for number in recent.filter(state=state)
+        .exclude(cause=LIMIT)
+        .values_list("pk", flat=True)[:_EXAMINED]
     ]
     newest: dict[str, LogEntry] = {}
     entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers)
