@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import threading
+import time
 import warnings
 
 import pytest
@@ -91,6 +92,8 @@ def test_after_a_fork(make_set, reload, fork):
         _send()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the test's server has a thread
+            # Python's own locks would stay locked in the child. uWSGI forks before it has threads.
+            time.sleep(0.3)
             pid = fork()
         if pid == 0:
             code = 1

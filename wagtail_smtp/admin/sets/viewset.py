@@ -1,6 +1,7 @@
 """The *SMTP settings* snippet: listing, form, order."""
 
 from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import get_object_or_404
@@ -152,6 +153,14 @@ class AddView(SetFormView, snippets.CreateView):
 
 class CopyView(SetFormView, snippets.CopyView):
     """Add a set with another's values, except its name, secrets and whether it is enabled."""
+
+    def get_object(self, queryset=None):
+        # Wagtail checks this since 7.4.3; before, adding was enough to see the values.
+        if not self.permission_policy.user_has_any_permission(
+            self.request.user, ["change", "view"]
+        ):
+            raise PermissionDenied
+        return super().get_object(queryset)
 
     def get_initial_form_instance(self):
         original = self.get_object()
