@@ -14,7 +14,6 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.core import mail
-from django.core.files.base import ContentFile
 from django.db import transaction
 from django.test import Client
 from django.urls import get_resolver, reverse
@@ -25,6 +24,7 @@ from tests.admin.conftest import form_data
 from tests.admin.connection_check.test_permissions import ALLOWED as TESTS
 from tests.support.log_entries import make_entry, make_message, make_waiting
 from wagtail_smtp import live, models, suppression, tracking
+from wagtail_smtp.admin.suppressed import files
 from wagtail_smtp.models import LogEntry, SettingsSet
 
 ADD, CHANGE, DELETE, VIEW = (f"{verb}_settingsset" for verb in ("add", "change", "delete", "view"))
@@ -237,7 +237,9 @@ TABLE = {
     "wagtail_smtp_suppressed:import": Page(
         needs(SUPPRESSED, SUPPRESS),
         needs(SUPPRESSED, SUPPRESS),
-        data=lambda site: {"file": ContentFile("new@example.org", "a.csv"), "reason": "imported"},
+        data=lambda site: {
+            "confirmed": files.signer().sign_object([["new@example.org"], "imported", ""])
+        },
     ),
     "wagtail_smtp_suppressed:export": Page(needs(SUPPRESSED), needs(SUPPRESSED)),
     "wagtail_smtp_suppressed:address": Page(needs(SUPPRESSED), arguments=one_that_is_suppressed),

@@ -226,11 +226,10 @@ def test_import(admin_client):
     assert _audited() == [("import_suppressed", "Suppressed addresses")]
 
 
-def test_a_preview_of_another_user_or_a_changed_one_is_refused(admin_client, client, make_user):
+def test_a_preview_that_was_changed_is_refused(admin_client):
     confirmed = _confirmed(_uploaded(admin_client, b"ada@example.org"))
-    assert admin_client.post(url("import"), {"confirmed": confirmed + "x"}).status_code == 400
-    client.force_login(make_user("view_suppressedaddress", "add_suppressedaddress"))
-    assert client.post(url("import"), {"confirmed": confirmed}).status_code == 400
+    for changed in (confirmed + "x", confirmed[1:], "", "a:b:c"):
+        assert admin_client.post(url("import"), {"confirmed": changed}).status_code == 400
     assert not SuppressedAddress.objects.exists()
 
 
