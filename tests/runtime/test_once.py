@@ -52,6 +52,7 @@ def away(request, settings):
     assert once.is_first("away", 60)
 
 
+@pytest.mark.threat(35)
 @pytest.mark.usefixtures("away")
 def test_the_process_counts_while_the_cache_is_away():
     assert [once.is_first("key", 60) for _ in range(3)] == [True, False, False]
