@@ -84,7 +84,9 @@ def test_forms(db, cases):
             item, _secret = form.typed()
             assert validation.problems(item) == []
         else:
-            assert form.errors or any(s.errors for s in form.formsets.values())
+            assert form.errors or any(
+                any(each.errors) or each.non_form_errors() for each in form.formsets.values()
+            )
 
 
 QUERIES = st.dictionaries(
