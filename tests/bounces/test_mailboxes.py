@@ -253,6 +253,8 @@ def test_the_test_explains_what_is_wrong(dovecot, item, smtp_server, values, cau
     *before, last = try_set(SettingsSet.objects.get())
     assert all(result.cause is None for result in before)
     assert (last.stage.name, last.cause.slug) == ("mailbox", cause)
+    if cause == "mailbox-folder":
+        assert last.cause.example.replace("Bounces", "Nothing") in last.stage.error.reply
 
 
 @pytest.mark.parametrize("encryption", ["ssl", "starttls"])

@@ -48,6 +48,7 @@ def test_all_is_well(make_set, reload):
             "token": "",
             "is_used": True,
             "redirect": "",
+            "usage": None,
         }
     ]
     assert len(status["waiting_changes"]) == 1

@@ -77,7 +77,7 @@ def _text(value: Any) -> str:
 
 def _word(value: str) -> str:
     """The longest part that every encoding of text leaves as it is."""
-    return max(re.findall(r"[A-Za-z0-9]+", value), key=len)
+    return max(re.findall(r"[A-Za-z0-9_-]+", value), key=len)
 
 
 def _forms(word: str) -> list[str]:

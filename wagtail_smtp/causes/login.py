@@ -179,7 +179,7 @@ MAILBOX = (
         _("Check the spelling of the mailbox folder in the set. Bounces usually arrive in INBOX."),
         lambda f: f.phase == "folder",
         (_("The server may separate folders with a dot: INBOX.Bounces."),),
-        "NO Mailbox doesn't exist: Bounces",
+        "Mailbox doesn't exist: Bounces",
     ),
 )
 
