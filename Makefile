@@ -68,8 +68,9 @@ coverage:  ## The same, with branch coverage: fails if less than the minimum is 
 	@$(MAKE) unit COVERAGE=1
 
 # Tests that start their own databases run with `make unit`, as do those that don't use any
-# (tests/conftest.py) or that look at bytes on the wire.
-ON_SERVER := pytest $(PARALLEL) $(addprefix --ignore tests/,processes configurations transports/smtp)
+# (tests/conftest.py), that look at bytes on the wire, or that ask the same of every database.
+ON_SERVER := pytest $(PARALLEL) $(addprefix --ignore tests/,processes configurations transports/smtp \
+  admin/test_roles.py fuzz threats)
 
 test-postgresql: $(VENV)/.installed  ## Run all but the browser tests on their own PostgreSQL server
 	$(BIN)/python -m tests.support.with_server postgresql $(ON_SERVER)
@@ -160,8 +161,11 @@ $(NEWEST)/.installed: pyproject.toml
 	  $(NEWEST)/bin/python -m pip install --quiet --editable '.[$(EXTRA)]' \
 	    'Django~=6.1.0' 'wagtail~=8.0.0' && touch $@
 
+# Pure functions of bytes and text, and conversations with servers.
+SAME := $(addprefix --ignore tests/,config config_files deliverability fuzz transports/smtp)
+
 test-newest: $(NEWEST)/.installed  ## Run what a version can change on Django 6.1 and Wagtail 8.0 (Python 3.12 or newer)
-	$(NEWEST)/bin/python -m pytest -m 'not browser and not same_on_all_versions' $(PROCESSES)
+	$(NEWEST)/bin/python -m pytest -m 'not browser and not same_on_all_versions' $(PROCESSES) $(SAME)
 
 configurations-newest: $(NEWEST)/.installed  ## Run make configurations on Django 6.1 and Wagtail 8.0
 	$(NEWEST)/bin/python -m pip install --quiet $(SERVERS)
