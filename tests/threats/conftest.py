@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.core.mail import EmailMessage, get_connection
+from django.core.mail import EmailMessage
 from django.urls import reverse
 
 from tests.admin.conftest import admin_client as admin_client
@@ -23,6 +23,7 @@ from tests.support.servers.receiver import Receiver
 from tests.support.servers.smtp_server import CA_PEM
 from tests.threats.canaries import Canaries
 from wagtail_smtp import email_category, live, tracking
+from wagtail_smtp.backend import EmailBackend
 from wagtail_smtp.conf import hide_urls
 from wagtail_smtp.config.references import PASSWORD, Reference, SecretContent
 from wagtail_smtp.live import consents, set_secrets, token_store
@@ -62,7 +63,7 @@ class Site:
             with suppress(Exception):
                 code.send()
             queued = self.canaries["queued one-time code"]
-            get_connection(delivery="queued").send_messages(
+            EmailBackend(delivery="queued").send_messages(
                 [EmailMessage("Code", queued, None, ["b@example.org"])]
             )
 

@@ -123,6 +123,8 @@ def test_what_can_not_be_set_up_is_a_failed_attempt(
     transport_to, monkeypatch, tmp_path, is_process
 ):
     """Nothing has left, and a backup may do better."""
+    tls.forget()
+    gc.collect()
     if is_process:
         monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys"))
     with HostileServer() as server:

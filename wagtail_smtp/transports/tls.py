@@ -132,5 +132,6 @@ def remembered() -> Mapping[tuple[str, int], Validity]:
 
 
 def forget() -> None:
-    """Forget all certificates; for tests."""
+    """Forget all certificates, and the contexts that nothing uses; for tests."""
     _seen.clear()
+    _latest.clear()
