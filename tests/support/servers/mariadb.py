@@ -119,7 +119,7 @@ class MariaDB:
             )
         import MySQLdb
 
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             try:
                 return self.execute("SELECT 1")

@@ -96,7 +96,7 @@ class PostgreSQL:
             self._process = subprocess.Popen(
                 command, cwd=self.directory, stdout=log, stderr=log, **self._somebody
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             try:
                 return self.execute("SELECT 1")
