@@ -134,7 +134,7 @@ def _with_secret(each: PlannedSet, user: Any) -> SettingsSetConfig:
     """The set's values with the ID of its secret, which is stored if it is new."""
     if each.content is None:
         return each.config
-    # Whoever imports a file could also change the settings that allow its references.
+    # Anyone who imports a file could also change the settings that allow its references.
     secret = set_secrets.store(each.config, each.content, user, allow_new_destination=True)
     consents.try_again(each.row.key)
     return replace(each.config, secret=secret.pk)

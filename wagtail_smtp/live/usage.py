@@ -2,7 +2,7 @@
 
 Each set has one row, which is locked while it is changed. It is changed in an autonomous
 transaction: a caller's rollback doesn't give back what was sent, and a caller's long transaction
-keeps nobody waiting. Times are those of the database's clock.
+keeps no one waiting. Times are those of the database's clock.
 """
 
 import uuid

@@ -8,7 +8,7 @@ from wagtail_smtp.models.configuration import OnPrimary
 class SetUsage(models.Model):
     """What a set has sent lately. Only sets with limits, or with a quota that is used up, have one.
 
-    Whoever changes it locks the row first, by writing ``changed_at`` (of the database's clock).
+    To change a row, lock it first by writing ``changed_at`` (of the database's clock).
     """
 
     #: The set's. Without a foreign key: a set that is deleted stays live until the next reload.
