@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from tests.processes.programs.console import Console, child_environment, set_for
 from tests.soak.accounts import Account, Arrivals, Told
-from tests.soak.samples import Sample, tree
+from tests.soak.samples import ENDED, Sample, tree
 from tests.support.servers.hostile import HostileServer
 from tests.support.servers.sprinkled import Sprinkled
 
@@ -146,7 +146,7 @@ class Run:
                 label = name if not number else f"{name}, child {number}"
                 try:
                     self.samples[label].append((at, Sample.of(pid)))
-                except FileNotFoundError:  # it has just ended
+                except ENDED:
                     self.ended += 1
         self.connections.append((at, self._console("connections")))
 

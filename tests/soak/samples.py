@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
@@ -18,10 +19,12 @@ class Sample:
 
     @classmethod
     def of(cls, pid: int) -> "Sample":
-        """What the system says about a process; FileNotFoundError if it has ended."""
+        """What the system says about a process; OSError if it has ended."""
         process = Path("/proc", str(pid))
         lines = (process / "status").read_text().splitlines()
         status = dict(line.split(":", 1) for line in lines)
+        if "VmRSS" not in status:
+            raise ProcessLookupError(f"{pid} has ended and waits for its parent")
         targets = []
         for file in (process / "fd").iterdir():
             try:
@@ -33,15 +36,21 @@ class Sample:
         return cls(memory, sockets, len(targets) - sockets, int(status["Threads"]))
 
 
+#: Errors that mean that a process or thread has ended.
+ENDED = (FileNotFoundError, ProcessLookupError)
 NAMES = tuple(field.name for field in fields(Sample))
 
 
 def tree(pid: int) -> Iterator[int]:
     """A process and its descendants, in the order in which they began."""
     yield pid
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            yield from tree(int(child))
+    children: list[str] = []
+    with suppress(*ENDED):  # the process
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(*ENDED):  # the thread
+                children += (thread / "children").read_text().split()
+    for child in children:
+        yield from tree(int(child))
 
 
 @dataclass(frozen=True)
