@@ -179,5 +179,5 @@ $(BENCH)/.installed: pyproject.toml
 	  $(BENCH)/bin/python -m pip install --quiet --upgrade pip && \
 	  $(BENCH)/bin/python -m pip install --quiet --editable '.[bench]' && touch $@
 
-bench: $(BENCH)/.installed  ## Compare the speed with other packages (15 minutes); QUESTION=threads runs one benchmark
+bench: $(BENCH)/.installed  ## Compare the speed with other packages (75 minutes); QUESTION=threads runs one benchmark
 	@$(BENCH)/bin/python -m benchmarks $(QUESTION)

@@ -16,21 +16,20 @@ from django.utils import timezone
 from benchmarks import long_log, plugin
 from benchmarks.measure import Action, Contender, Sample, interleaved
 from benchmarks.messages import small
+from benchmarks.pages import beside_the_emptiest, get
 from benchmarks.plugin import database_name
 from benchmarks.report import Goal, Table, rows
 from benchmarks.services import KEEP_LOG_DAYS, LOG_ENTRIES, Around
 
-ROUNDS = 30
 #: Rounds with the plain listings, which take seconds each, and the longest log for them.
 PLAIN_ROUNDS, PLAIN_ENTRIES = 5, 1_000_000
-#: Milliseconds that a page may take more than the emptiest, and a message while pruning.
-MORE, BLOCKED = 15, 50
+#: Milliseconds that a message may take while pruning.
+BLOCKED = 50
 #: Seconds of messages, each with and without pruning.
 SECONDS = 20
 OURS = "wagtail-smtp"
 PLAIN = "Django's admin: exact count, offset, icontains"
 WAGTAIL = "Wagtail's generic listing: the same"
-FRAME = "Wagtail's listing of its only site: no listing costs less"
 
 
 def _days_ago(days: int) -> str:
@@ -96,49 +95,27 @@ def measure(around: Around) -> Iterator[Table]:
     name = f"Delivery log, {count:,} entries, {database_name()}"
     client = Client()
     client.force_login(User.objects.create_superuser("admin"))
-    yield _beside_the_emptiest(client, name)
+    index = reverse("wagtail_smtp_log:index")
+    yield beside_the_emptiest(client, name, index, _pages())
     if count <= PLAIN_ENTRIES:
         for page in PLAIN_PAGES:
             yield _beside_plain(client, page, name)
     yield _while_pruning(around, name)
 
 
-def _beside_the_emptiest(client: Client, name: str) -> Table:
-    index = reverse("wagtail_smtp_log:index")
-    contenders = [Contender(FRAME, _get(client, reverse("wagtailsites:index"), "Sites"))]
-    for title, path in _pages().items():
-        contenders.append(Contender(title, _get(client, index + path, "")))
-    samples = interleaved(contenders, ROUNDS)
-    table = Table(name, "ms", rows(samples.values()), note=f"{ROUNDS} rounds, the whole page")
-    goals = (
-        Goal(f"{title}, more", table.value(title) - table.value(FRAME), MORE, unit=" ms")
-        for title in _pages()
-    )
-    return table.with_goals(*goals)
-
-
 def _beside_plain(client: Client, page: Page, name: str) -> Table:
     ours = reverse("wagtail_smtp_log:index") + page.ours
     plain = reverse(f"{page.site}:wagtail_smtp_logentry_changelist") + page.plain
     contenders = [
-        Contender(PLAIN, _get(client, plain, page.shows)),
-        Contender(OURS, _get(client, ours, page.shows)),
+        Contender(PLAIN, get(client, plain, page.shows)),
+        Contender(OURS, get(client, ours, page.shows)),
     ]
     if page.wagtail is not None:
         theirs = reverse("plain_wagtail") + page.wagtail
-        contenders.append(Contender(WAGTAIL, _get(client, theirs, page.shows)))
+        contenders.append(Contender(WAGTAIL, get(client, theirs, page.shows)))
     samples = interleaved(contenders, PLAIN_ROUNDS)
     note = f"{PLAIN_ROUNDS} rounds, the whole page"
     return Table(f"{name}, {page.title}", "ms", rows(samples.values()), base=PLAIN, note=note)
-
-
-def _get(client: Client, url: str, shows: str) -> Action:
-    def get() -> None:
-        answer = client.get(url)
-        assert answer.status_code == 200, (url, answer.status_code)
-        assert shows in answer.content.decode(), url
-
-    return get
 
 
 def _while_pruning(around: Around, name: str) -> Table:
