@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tests.processes.programs.console import Console, child_environment, set_for
+from tests.soak import blocks
 from tests.soak.accounts import Account, Arrivals, Told
 from tests.soak.samples import ENDED, Sample, tree
 from tests.support.servers.hostile import HostileServer
@@ -53,6 +54,8 @@ class Run:
         """Run, and account for every message."""
         arrivals = Arrivals()
         with ExitStack() as stack:
+            self._blocks = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blocks-")))
+            self._environment[blocks.FOLDER] = str(self._blocks)
             server = stack.enter_context(HostileServer(received=arrivals))
             server.plan = Sprinkled()
             self._console = stack.enter_context(SoakConsole(self._environment))
@@ -145,7 +148,7 @@ class Run:
             for number, pid in enumerate(tree(process.pid)):
                 label = name if not number else f"{name}, child {number}"
                 try:
-                    self.samples[label].append((at, Sample.of(pid)))
+                    self.samples[label].append((at, Sample.of(pid, self._blocks)))
                 except ENDED:
                     self.ended += 1
         self.connections.append((at, self._console("connections")))

@@ -7,19 +7,22 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import median
 
+from tests.soak import blocks
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One process: memory in MB, and numbers."""
+    """One process: memory in MB, thousands of blocks of Python's allocator, and numbers."""
 
     memory: float
+    blocks: float
     sockets: int
     files: int
     threads: int
 
     @classmethod
-    def of(cls, pid: int) -> "Sample":
-        """What the system says about a process; OSError if it has ended."""
+    def of(cls, pid: int, blocks_folder: Path) -> "Sample":
+        """What the system and the process itself say; OSError if it has ended."""
         process = Path("/proc", str(pid))
         lines = (process / "status").read_text().splitlines()
         status = dict(line.split(":", 1) for line in lines)
@@ -33,7 +36,8 @@ class Sample:
                 continue
         sockets = sum(target.startswith("socket:") for target in targets)
         memory = int(status["VmRSS"].split()[0]) / 1024
-        return cls(memory, sockets, len(targets) - sockets, int(status["Threads"]))
+        files, threads = len(targets) - sockets, int(status["Threads"])
+        return cls(memory, blocks.read(blocks_folder, pid), sockets, files, threads)
 
 
 #: Errors that mean that a process or thread has ended.

@@ -16,6 +16,8 @@ import django
 from django.core.mail import EmailMessage, get_connection
 from django.db import close_old_connections
 
+from tests.soak import blocks
+
 THREADS = 3
 #: Seconds between two sends of a thread.
 PAUSE = 0.1
@@ -88,6 +90,7 @@ def main() -> None:
     """Send until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_args: _stopping.set())
     django.setup()
+    blocks.report()
     threads = [
         threading.Thread(target=_send, args=(f"{sys.argv[1]}-{number}",))
         for number in range(THREADS)

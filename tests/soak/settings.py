@@ -1,12 +1,10 @@
 """Settings of the processes of a long run."""
 
-import django
-
 from tests.processes.programs.settings import *  # noqa: F403
+from tests.soak import blocks
 
 # Only the workers deliver the outbox.
-_native = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
-TASKS = {"default": {"BACKEND": f"{_native}.backends.dummy.DummyBackend"}}
+TASKS = {"default": {"BACKEND": "tests.soak.tasks.Nowhere"}}
 WAGTAIL_SMTP = {
     **WAGTAIL_SMTP,  # noqa: F405
     # What hangs is given up soon, or few messages would be sent.
@@ -25,3 +23,4 @@ if "sqlite" in DATABASES["default"]["ENGINE"]:  # noqa: F405
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
         "transaction_mode": "IMMEDIATE",
     }
+blocks.report_in_children()
