@@ -11,7 +11,8 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.support.servers.hostile import HostileServer
@@ -51,6 +52,26 @@ def test_queued_on_a_running_event_loop():
 
     assert asyncio.run(view()) == 1
     assert LogEntry.objects.get().state == "queued"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_message_costs_no_statement_of_its_own(smtp_server, make_set, reload):
+    """Neither here nor in receivers of signals, such as those of the metrics."""
+    make_set(smtp_server)
+    reload()
+
+    def statements(messages):
+        for _number in range(messages):
+            _send()
+        with CaptureQueriesContext(connection) as captured:
+            _work()
+        return len(captured)
+
+    statements(1)
+    few, many = statements(15), statements(55)
+    assert LogEntry.objects.filter(state="sent").count() == 71
+    # Claims have up to ten messages.
+    assert (many - few) / 40 < 1.8
 
 
 class Guarded(EmailMessage):

@@ -207,7 +207,8 @@ def _simple_outcomes(results: Sequence[Result]) -> Iterator[Statement]:
         site = tuple(_new_site(result).items())
         group = (last.via, last.key or None, delivery.version, log_entries.sender(delivery), site)
         groups[group].append(entry.pk)
-        entry.state, entry.via = State.SENT, last.via
+        # Receivers of signals read these: a column that is not loaded would cost a query each.
+        entry.state, entry.via, entry.reason, entry.cause = State.SENT, last.via, "", ""
     now = timezone.now()
     for (via, set_key, version, sender, site), keys in groups.items():
         values: dict[str, object] = {
