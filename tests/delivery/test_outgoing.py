@@ -14,6 +14,7 @@ from wagtail_smtp.categories import email_category
 from wagtail_smtp.config.bounce_address import verified
 from wagtail_smtp.exceptions import RedirectError
 from wagtail_smtp.models import LogEntry
+from wagtail_smtp.transports import mime
 
 SITE = "site@example.com"
 
@@ -297,6 +298,13 @@ def test_a_local_part_that_is_not_ascii_is_a_value_error(smtp_server, make_set, 
         send_mail("Hi", "Body", None, ["nø@example.dk"])
     send_mail("Hi", "Body", None, ["to@öäü.com"])
     assert [r.recipients for r in smtp_server.received] == [["to@xn--4ca9at.com"]]
+
+
+@pytest.mark.parametrize("address", ['"', '"\\', "<>", "()", "[", "@", "", ":;"])
+def test_what_python_cannot_parse_is_a_value_error(address):
+    """Not an error of Python's parser, after which a queued message would be tried again."""
+    with pytest.raises(ValueError):
+        mime.bare_address(address, EmailMessage())
 
 
 @pytest.mark.parametrize("where", ["set", "always", "default"])

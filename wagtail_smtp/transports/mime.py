@@ -381,8 +381,10 @@ def _bare_address(address: str, encoding: Any) -> str:
 
     try:
         bare = parseaddr(sanitize_address(with_current_domains(address), encoding))[1]
-    except TypeError as error:  # "<>"
+    except (LookupError, AttributeError, TypeError) as error:  # Python's parser, with '"' or "<>"
         raise ValueError(f"Invalid address {address!r}") from error
+    if not bare:
+        raise ValueError(f"Invalid address {address!r}")
     if not parseaddr(address)[1].rpartition("@")[0].isascii():
         raise ValueError(f"Invalid address {address!r}: local-part contains non-ASCII characters")
     ascii_host(parseaddr(address)[1].rpartition("@")[2])
