@@ -17,7 +17,8 @@ from wagtail.models import ModelLogEntry
 
 from tests.support.log_entries import make_entry, make_message
 from wagtail_smtp import suppression
-from wagtail_smtp.admin.suppressed import listing, reading
+from wagtail_smtp.admin import paging
+from wagtail_smtp.admin.suppressed import reading
 from wagtail_smtp.diagnostics.check_set import try_set
 from wagtail_smtp.exceptions import RecipientsSuppressed
 from wagtail_smtp.maintenance import resend
@@ -76,7 +77,7 @@ def test_search_and_filters(admin_client, some):
 
 
 def test_a_long_list_is_paged_without_counting_it(admin_client, some, monkeypatch):
-    monkeypatch.setattr(listing, "CAP", 2)
+    monkeypatch.setattr(paging, "CAP", 2)
     page = admin_client.get(INDEX)
     [older] = re.findall(r'data-older>.*?href="([^"]+)"', page.text, re.DOTALL)
     assert "carol@example.net" in page.text

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.support.log_entries import fill, make_entry
+from wagtail_smtp.admin import paging
 from wagtail_smtp.admin.log import filters, listing
 from wagtail_smtp.models import LogEntry, LogRecipient
 
@@ -178,7 +179,7 @@ def test_a_filter_from_elsewhere_leaves_the_others_in_force(listed):
 
 
 def test_the_count_is_capped_and_older_entries_follow(listed, monkeypatch):
-    monkeypatch.setattr(listing, "CAP", 100)
+    monkeypatch.setattr(paging, "CAP", 100)
     fill(230)
     assert "More than" in listed.page().content.decode()
     seen, asked = [], {}

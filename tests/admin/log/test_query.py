@@ -11,8 +11,9 @@ from django.utils import timezone
 from benchmarks import long_log
 from tests.support.log_entries import fill
 from wagtail_smtp.admin.log import filters, listing
-from wagtail_smtp.admin.log.filters import LogFilterSet, Span
-from wagtail_smtp.admin.log.listing import FoundPaginator
+from wagtail_smtp.admin.log.filters import LogFilterSet
+from wagtail_smtp.admin.log.listing import LogPaginator
+from wagtail_smtp.admin.paging import CAP, Span
 from wagtail_smtp.live.db.expressions import starts_with
 from wagtail_smtp.models import LogEntry, LogRecipient
 
@@ -75,9 +76,8 @@ def _steps(query, text):
     steps = []
     connection.connection.set_progress_handler(lambda: steps.append(1) and None, 10)
     try:
-        page = FoundPaginator(
-            LogFilterSet(QueryDict(query)).search(text, listing.CAP, LOOK), 50
-        ).page(1)
+        found = LogFilterSet(QueryDict(query)).search(text, CAP, LOOK)
+        page = LogPaginator(found, 50).page(1)
         assert len(page.object_list) == min(50, page.paginator.count)
     finally:
         connection.connection.set_progress_handler(None, 0)

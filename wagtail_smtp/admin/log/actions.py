@@ -16,9 +16,10 @@ from wagtail_smtp import suppression
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import LOG, LOG_ENTRY
 from wagtail_smtp.admin.log.entry import EntryPage
-from wagtail_smtp.admin.log.filters import LogFilterSet, number
+from wagtail_smtp.admin.log.filters import LogFilterSet
 from wagtail_smtp.admin.log.message import log_action
 from wagtail_smtp.admin.log.resends import Resends, already_sent_to
+from wagtail_smtp.admin.paging import number
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.maintenance import resend
 from wagtail_smtp.maintenance.resend import (

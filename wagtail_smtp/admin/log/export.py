@@ -17,7 +17,8 @@ from wagtail.log_actions import log
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import LOG, AdminPage
 from wagtail_smtp.admin.labels import carrier_label, category_label
-from wagtail_smtp.admin.log.filters import LOOK_MOST, LogFilterSet, number
+from wagtail_smtp.admin.log.filters import LOOK_MOST, LogFilterSet
+from wagtail_smtp.admin.paging import number
 from wagtail_smtp.models import LogEntry, LogRecipient
 
 #: Rows of an export, and entries read at a time.

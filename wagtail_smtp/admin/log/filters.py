@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy as _
 from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
 
 from wagtail_smtp.admin.labels import STANDARD_DELIVERY, TRACKING_CHOICES, category_choices
+from wagtail_smtp.admin.paging import Found, Span, number
 from wagtail_smtp.config.validation import ascii_address, ascii_host, is_email_address, is_host
 from wagtail_smtp.live import sites
 from wagtail_smtp.live.db.connections import write_alias
@@ -45,8 +46,6 @@ SCATTERED = 5
 NAMED = 500
 #: Limits of times that work with every database and time zone.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
-#: The largest number that every database can compare with.
-_LARGEST = 2**63 - 1
 
 
 def _carrier_choices():
@@ -93,7 +92,7 @@ class LogFilterSet(WagtailFilterSet):
         if not site_choices():
             del self.filters["site"]
 
-    def search(self, text: str, limit: int, look: int = LOOK, before: int | None = None) -> "Found":
+    def search(self, text: str, limit: int, look: int = LOOK, before: int | None = None) -> Found:
         """Find up to ``limit`` entries that match the filters and ``text``, the newest first.
 
         An address or a domain is searched as a recipient. Anything else, and a domain to which
@@ -158,33 +157,6 @@ class LogFilterSet(WagtailFilterSet):
             if moment:
                 search.times[f"{_hidden('created_at')}__{lookup}"] = moment
         return True
-
-
-@dataclass(frozen=True)
-class Found:
-    """The numbers of entries that match, the newest first.
-
-    ``rest``: the search can go on before this number; None: everything was searched.
-    ``is_cut``: more entries matched than were asked for.
-    """
-
-    numbers: list[int]
-    rest: int | None = None
-    is_cut: bool = False
-
-
-@dataclass(frozen=True)
-class Span:
-    """Numbers of entries, from ``first`` to the one before ``before``; None: no limit."""
-
-    first: int | None = None
-    before: int | None = None
-
-    def of(self, rows: "QuerySet[Any]", entry: str) -> "QuerySet[Any]":
-        """Limit ``rows``, which have the number in the field ``entry``."""
-        if self.first is not None:
-            rows = rows.filter(**{f"{entry}__gte": self.first})
-        return rows if self.before is None else rows.filter(**{f"{entry}__lt": self.before})
 
 
 class _Everything:
@@ -397,10 +369,3 @@ def is_recipient(text):
         return True
     domain = text.removeprefix("@")
     return "." in domain.strip(".") and is_host(domain)
-
-
-def number(text):
-    """Parse an entry's number from a query string; None if it isn't a number."""
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
-        return None
-    return min(int(text), _LARGEST)

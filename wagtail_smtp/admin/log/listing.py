@@ -6,48 +6,32 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from wagtail.admin.forms.search import SearchForm
-from wagtail.admin.paginator import WagtailPaginator
 from wagtail.admin.ui.tables import BulkActionsCheckboxColumn, Column, DateColumn, TitleColumn
-from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import LOG, LOG_ENTRY, AdminPage, environment_problem
+from wagtail_smtp.admin.base import LOG, LOG_ENTRY, environment_problem
 from wagtail_smtp.admin.labels import carrier_label, category_label, state_tag, with_tracking
-from wagtail_smtp.admin.log.filters import LOOK, LOOK_FURTHER, LogFilterSet, number
+from wagtail_smtp.admin.log.filters import LOOK, LOOK_FURTHER, LogFilterSet
 from wagtail_smtp.admin.log.resends import best_resends, resend_label
+from wagtail_smtp.admin.paging import FoundListView, FoundPaginator
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient
 from wagtail_smtp.models.choices import PENDING
 from wagtail_smtp.outbox import held
 
-#: Entries that are counted and paged through; older ones are in a separate listing.
-CAP = 1000
 
+class LogPaginator(FoundPaginator):
+    """Pages of entries."""
 
-class FoundPaginator(WagtailPaginator):
-    """Pages of what was found: up to :data:`CAP` entries, with one query for a page.
-
-    An exact count reads every match: seconds in a log of a million entries.
-    """
-
-    @cached_property
-    def count(self):
-        return len(self.object_list.numbers)
+    def rows(self):
+        return LogEntry.objects.using(write_alias())
 
     @cached_property
     def items_count_label(self):
         if self.object_list.is_cut:
             return _("More than %d log entries") % self.count
         return ngettext("%d log entry", "%d log entries", self.count) % self.count
-
-    def page(self, number):
-        number = self.validate_number(number)
-        end = min(number * self.per_page, self.count)
-        numbers = self.object_list.numbers[(number - 1) * self.per_page : end]
-        entries = LogEntry.objects.using(write_alias()).filter(pk__in=numbers).order_by("-pk")
-        return self._get_page(list(entries), number, self)
 
 
 def add_recipients(entries):
@@ -70,7 +54,7 @@ def add_recipients(entries):
         entry.recipient_count = row["number"] if row else 0
 
 
-class LogView(AdminPage, generic.BaseListingView):
+class LogView(FoundListView):
     """The *Delivery log* page: the entries that match the filters and the search."""
 
     model = LogEntry
@@ -81,17 +65,15 @@ class LogView(AdminPage, generic.BaseListingView):
     header_icon = "list-ul"
     index_url_name = LOG
     index_results_url_name = "wagtail_smtp_log:results"
-    is_searchable = True
+    search_hint = gettext_lazy("Subject or address")
     filterset_class = LogFilterSet
-    paginator_class = FoundPaginator
-    paginate_by = 25
+    paginator_class = LogPaginator
     table_classname = "listing wsmtp-log"
     verbose_name_plural = LogEntry._meta.verbose_name_plural
 
-    def get_queryset(self):
-        before = number(self.request.GET.get("before", ""))
+    def find(self, limit, before):
         look = LOOK if before is None else LOOK_FURTHER
-        return self.filters.search(self.search_query, CAP, look, before)
+        return self.filters.search(self.search_query, limit, look, before)
 
     @cached_property
     def may_resend(self):
@@ -132,10 +114,6 @@ class LogView(AdminPage, generic.BaseListingView):
             columns.insert(0, BulkActionsCheckboxColumn("bulk_actions", obj_type="logentry"))
         return columns
 
-    def get_search_form(self):
-        data = self.request.GET if self.search_kwarg in self.request.GET else None
-        return SearchForm(data, placeholder=_("Subject or address"))
-
     @cached_property
     def no_results_message(self):
         if self.is_searching or self.is_filtering:
@@ -144,15 +122,6 @@ class LogView(AdminPage, generic.BaseListingView):
                 "address, a whole address, or a domain such as example.com."
             )
         return _("No email has been sent yet.")
-
-    def query_string(self, **changes):
-        """Return the filters and the search as a query string; ``changes`` of None are removed."""
-        query = self.request.GET.copy()
-        for name, value in ({self.page_kwarg: None, "_w_filter_fragment": None} | changes).items():
-            query.pop(name, None)
-            if value is not None:
-                query[name] = value
-        return "?" + query.urlencode()
 
     def get_context_data(self, **kwargs):
         context = super().get_context_data(**kwargs)
@@ -163,17 +132,11 @@ class LogView(AdminPage, generic.BaseListingView):
             entry.resent = resent.get(entry.pk)
             entry.is_held = entry.pk in are_held
         found = self.object_list
-        older = None if context["page_obj"].has_next() else found.rest
+        is_searched_in_part = context["older"] and not found.is_cut
         return context | {
             "may_resend": self.may_resend,
-            # Also offered for a single page: filters may find more without reloading the page.
-            "select_all": {"has_other_pages": True},
-            "select_all_obj_text": _("Select all that match"),
-            "model_opts": LogEntry._meta,
             "days": self.filters.days,
-            "older": "" if older is None else self.query_string(before=older),
-            "searched_to": None if found.is_cut or older is None else _time_of(older),
-            "newest": self.query_string(before=None) if "before" in self.request.GET else "",
+            "searched_to": _time_of(found.rest) if is_searched_in_part else None,
         }
 
 

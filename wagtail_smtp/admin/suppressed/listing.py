@@ -10,8 +10,6 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from wagtail.admin.filters import DateRangePickerWidget, WagtailFilterSet
-from wagtail.admin.forms.search import SearchForm
-from wagtail.admin.paginator import WagtailPaginator
 from wagtail.admin.ui.tables import (
     BulkActionsCheckboxColumn,
     ButtonsColumnMixin,
@@ -20,20 +18,17 @@ from wagtail.admin.ui.tables import (
     TitleColumn,
 )
 from wagtail.admin.utils import get_user_display_name
-from wagtail.admin.views import generic
 from wagtail.admin.widgets.button import Button, HeaderButton, ListingButton
 
 from wagtail_smtp import suppression
 from wagtail_smtp.admin import permissions
-from wagtail_smtp.admin.base import SUPPRESSED, SUPPRESSED_ADDRESS, AdminPage
-from wagtail_smtp.admin.log.filters import Found, Span, comparable, number
+from wagtail_smtp.admin.base import SUPPRESSED, SUPPRESSED_ADDRESS
+from wagtail_smtp.admin.log.filters import comparable
+from wagtail_smtp.admin.paging import Found, FoundListView, FoundPaginator, Span
 from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.live.db.expressions import starts_with
 from wagtail_smtp.models import SuppressedAddress, SuppressionReason
 from wagtail_smtp.models.log import SHOWN, numbers_between
-
-#: Addresses that are counted and paged through; older ones are in a separate listing.
-CAP = 1000
 
 
 class SuppressedFilterSet(WagtailFilterSet):
@@ -103,12 +98,11 @@ def _starting(rows, text, limit):
     return Found(sorted(found, reverse=True)[:limit], is_cut=len(found) > limit)
 
 
-class SuppressedPaginator(WagtailPaginator):
-    """Pages of what was found, up to :data:`CAP`, with one query for a page."""
+class SuppressedPaginator(FoundPaginator):
+    """Pages of addresses."""
 
-    @cached_property
-    def count(self):
-        return len(self.object_list.numbers)
+    def rows(self):
+        return SuppressedAddress.objects.select_related("created_by")
 
     @cached_property
     def items_count_label(self):
@@ -116,13 +110,6 @@ class SuppressedPaginator(WagtailPaginator):
             return _("More than %d suppressed addresses") % self.count
         text = ngettext("%d suppressed address", "%d suppressed addresses", self.count)
         return text % self.count
-
-    def page(self, number):
-        number = self.validate_number(number)
-        end = min(number * self.per_page, self.count)
-        numbers = self.object_list.numbers[(number - 1) * self.per_page : end]
-        rows = SuppressedAddress.objects.filter(pk__in=numbers).order_by("-pk")
-        return self._get_page(list(rows.select_related("created_by")), number, self)
 
 
 class AddressColumn(ButtonsColumnMixin, TitleColumn):
@@ -146,7 +133,7 @@ class AddressColumn(ButtonsColumnMixin, TitleColumn):
         return [ListingButton(_("Remove"), url=f"{url}?{query}", attrs={"aria-label": label})]
 
 
-class ListView(AdminPage, generic.BaseListingView):
+class ListView(FoundListView):
     """The *Suppressed addresses* page: the addresses that match the filters and the search."""
 
     model = SuppressedAddress
@@ -157,16 +144,14 @@ class ListView(AdminPage, generic.BaseListingView):
     header_icon = "no-view"
     index_url_name = SUPPRESSED
     index_results_url_name = "wagtail_smtp_suppressed:results"
-    is_searchable = True
+    search_hint = gettext_lazy("Address or domain")
     filterset_class = SuppressedFilterSet
     paginator_class = SuppressedPaginator
-    paginate_by = 25
     table_classname = "listing wsmtp-cards"
     verbose_name_plural = SuppressedAddress._meta.verbose_name_plural
 
-    def get_queryset(self):
-        before = number(self.request.GET.get("before", ""))
-        return self.filters.search(self.search_query, CAP, before)
+    def find(self, limit, before):
+        return self.filters.search(self.search_query, limit, before)
 
     @cached_property
     def may_remove(self):
@@ -215,10 +200,6 @@ class ListView(AdminPage, generic.BaseListingView):
             )
         return columns
 
-    def get_search_form(self):
-        data = self.request.GET if self.search_kwarg in self.request.GET else None
-        return SearchForm(data, placeholder=_("Address or domain"))
-
     @cached_property
     def no_results_message(self):
         if self.is_searching or self.is_filtering:
@@ -228,27 +209,8 @@ class ListView(AdminPage, generic.BaseListingView):
             )
         return _("No address is suppressed, so every recipient is emailed.")
 
-    def query_string(self, **changes):
-        """Return the filters and the search as a query string; ``changes`` of None are removed."""
-        query = self.request.GET.copy()
-        for name, value in ({self.page_kwarg: None, "_w_filter_fragment": None} | changes).items():
-            query.pop(name, None)
-            if value is not None:
-                query[name] = value
-        return "?" + query.urlencode()
-
     def get_context_data(self, **kwargs):
-        context = super().get_context_data(**kwargs)
-        older = None if context["page_obj"].has_next() else self.object_list.rest
-        return context | {
-            "may_remove": self.may_remove,
-            # Also offered for a single page: filters may find more without reloading the page.
-            "select_all": {"has_other_pages": True},
-            "select_all_obj_text": _("Select all that match"),
-            "model_opts": SuppressedAddress._meta,
-            "older": "" if older is None else self.query_string(before=older),
-            "newest": self.query_string(before=None) if "before" in self.request.GET else "",
-        }
+        return super().get_context_data(**kwargs) | {"may_remove": self.may_remove}
 
 
 def isolated(text):

@@ -19,7 +19,7 @@ from wagtail.log_actions import log
 from wagtail_smtp import suppression
 from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import LOG, LOG_ENTRY, SUPPRESSED, SUPPRESSED_ADDRESS, AdminPage
-from wagtail_smtp.admin.log.filters import number
+from wagtail_smtp.admin.paging import number
 from wagtail_smtp.admin.suppressed import reading
 from wagtail_smtp.admin.suppressed.listing import SuppressedFilterSet, added_by
 from wagtail_smtp.live.db.connections import write_alias
