@@ -342,13 +342,12 @@ class TestWithoutAnymail:
 
 
 def test_all_secret_fields_are_hidden_from_error_reports():
-    from wagtail_smtp.admin.sets import form as sets_form
-    from wagtail_smtp.admin.sets import oauth_form
+    from wagtail_smtp.admin.sets import oauth_form, secret_form
 
     wanted = {"password", *SECRET_FIELDS, *oauth_form.SECRET_FIELDS}
     # A secret may also be typed where the name of its variable belongs.
     wanted |= {f"{name}_name" for name in wanted}
-    assert set(sets_form.SECRET_FIELDS) == wanted
+    assert set(secret_form.SECRET_FIELDS) == wanted
     assert len(SECRET_FIELDS) == len(PROVIDERS)
 
 

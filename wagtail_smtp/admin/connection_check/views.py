@@ -26,7 +26,8 @@ from wagtail_smtp.admin.base import (
     validate_address,
 )
 from wagtail_smtp.admin.connection_check.check import ConnectionCheck, problem_response, stream
-from wagtail_smtp.admin.sets.form import SECRET_FIELDS, SettingsSetForm
+from wagtail_smtp.admin.sets.form import SettingsSetForm
+from wagtail_smtp.admin.sets.secret_form import SECRET_FIELDS
 from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.diagnostics.check_set import sender_hints
 from wagtail_smtp.exceptions import EmailDeliveryError

@@ -37,7 +37,6 @@ from wagtail_smtp.admin.connection_check.views import OffersTests, check_buttons
 from wagtail_smtp.admin.labels import local_time
 from wagtail_smtp.admin.sets import overview as sets_overview
 from wagtail_smtp.admin.sets.consent import token_notices
-from wagtail_smtp.admin.sets.form import SECRET_FIELDS
 from wagtail_smtp.admin.sets.locks import managed_text
 from wagtail_smtp.admin.sets.managed import (
     ManagedColumn,
@@ -48,6 +47,7 @@ from wagtail_smtp.admin.sets.managed import (
 )
 from wagtail_smtp.admin.sets.overview import Overview, notices
 from wagtail_smtp.admin.sets.panels import EDIT_HANDLER
+from wagtail_smtp.admin.sets.secret_form import SECRET_FIELDS
 from wagtail_smtp.config_files.sets_file import manager
 from wagtail_smtp.live import draft_configuration
 from wagtail_smtp.live.db.retry import in_transaction
