@@ -249,10 +249,11 @@ def test_another_folder_starts_at_its_beginning(dovecot, item, sent_to):
     ("values", "cause"),
     [
         ({"mailbox_folder": "Nothing"}, "mailbox-folder"),
-        ({"mailbox_port": 1}, "refused"),
+        ({"mailbox_port": 1}, "mailbox-unreachable"),
+        ({"mailbox_encryption": "starttls"}, "mailbox-unreachable"),
         ({"mailbox_host": "169.254.169.254"}, "not-allowed"),
     ],
-    ids=["folder", "port", "metadata"],
+    ids=["folder", "port", "encryption", "metadata"],
 )
 def test_the_test_explains_what_is_wrong(dovecot, item, smtp_server, values, cause):
     item(**({"port": smtp_server.port} | values))

@@ -303,5 +303,6 @@ ELSEWHERE = (
     "standard-not-configured",
     "suppressed",
     "mailbox-folder",
+    "mailbox-unreachable",
     "limit-reached",
 )

@@ -23,6 +23,7 @@ from wagtail_smtp.causes.message import MESSAGE, POLICY
 
 CAUSES: tuple[Cause, ...] = (
     *TOKENS,
+    *MAILBOX,
     *NETWORK,
     *GREETING,
     *ENCRYPTION,
@@ -32,7 +33,6 @@ CAUSES: tuple[Cause, ...] = (
     *LOGIN,
     *POLICY,
     *LOGIN_REFUSED,
-    *MAILBOX,
     *MESSAGE,
 )
 

@@ -24,6 +24,7 @@ class Failure:
     Attributes:
         uses_esp: whether the set uses an email provider's API instead of SMTP.
         uses_oauth: whether the login uses OAuth 2.
+        is_mailbox: whether it is about the mailbox for bounces.
         is_configured: False for standard delivery if the project doesn't set a server.
         message: the plugin's own text, if the server gave no code.
     """
@@ -38,6 +39,7 @@ class Failure:
     encryption: str = ""
     uses_esp: bool = False
     uses_oauth: bool = False
+    is_mailbox: bool = False
     is_configured: bool = True
     message: str = ""
 
@@ -51,6 +53,7 @@ class Failure:
         *,
         uses_esp: bool = False,
         uses_oauth: bool = False,
+        is_mailbox: bool = False,
     ) -> "Failure":
         """The failure that ``error`` describes."""
         failed = error if isinstance(error, AttemptFailed) else None
@@ -65,6 +68,7 @@ class Failure:
             encryption=encryption,
             uses_esp=uses_esp,
             uses_oauth=uses_oauth,
+            is_mailbox=is_mailbox,
             message="" if failed and failed.code else without_prefix(str(error)),
         )
 

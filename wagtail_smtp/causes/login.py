@@ -1,11 +1,12 @@
 """Causes of failed logins with a username and password."""
 
+import ssl
 from collections.abc import Callable
 
 from django.utils.translation import gettext_lazy as _
 
 from wagtail_smtp.causes.base import Cause, Failure
-from wagtail_smtp.exceptions import TokenRefused
+from wagtail_smtp.exceptions import DestinationRefused, TokenRefused
 
 #: Microsoft uses 5.7.139 for wrong passwords too.
 _INCORRECT = "credentials were incorrect"
@@ -172,7 +173,27 @@ LOGIN = (
     ),
 )
 
+
+def _is_mailbox_unreachable(failure: Failure) -> bool:
+    if not failure.is_mailbox or failure.phase not in ("connect", "tls", "banner", "starttls"):
+        return False
+    is_explained = isinstance(failure.error, DestinationRefused) or isinstance(
+        failure.cause, ssl.SSLCertVerificationError
+    )
+    return failure.cause is not None and not is_explained
+
+
 MAILBOX = (
+    Cause(
+        "mailbox-unreachable",
+        _("The bounce mailbox's server can't be reached"),
+        _(
+            "Check the mailbox server, its port and encryption: the port is usually 993 for "
+            "SSL/TLS and 143 for STARTTLS. If they are right, the server is down or a firewall is "
+            "blocking the connection."
+        ),
+        _is_mailbox_unreachable,
+    ),
     Cause(
         "mailbox-folder",
         _("The bounce mailbox has no such folder"),

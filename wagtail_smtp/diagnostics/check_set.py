@@ -162,6 +162,7 @@ def _result(
         server.encryption,
         uses_esp=item.uses_esp,
         uses_oauth=server.tokens is not None,
+        is_mailbox=stage.name == "mailbox",
     )
     return StageResult(stage, explain(failure))
 
