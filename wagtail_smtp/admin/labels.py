@@ -95,6 +95,11 @@ TRACKING_CHOICES: list[tuple[Any, Any]] = [
     if RANKS.get(state, 0) >= RANKS[Reported.DEFERRED]
 ]
 _TRACKING = dict(Reported.choices)
+_TRACKING_LOOKS = {
+    Reported.DEFERRED: _LOOKS[State.DEFERRED],
+    **dict.fromkeys(TRACKED_WELL, _LOOKS[State.SENT]),
+    **dict.fromkeys(TRACKED_BADLY, _LOOKS[State.FAILED]),
+}
 
 #: Label of the step at which an attempt ended, by the phase in the log.
 PHASES = {
@@ -163,6 +168,13 @@ _TOLD_LOOKS = {
 def told_tag(state):
     """Return the HTML of whether a channel has an alert, with icon and colour."""
     return _tag(*_TOLD_LOOKS.get(state, _NEUTRAL), state, _TOLD.get(state, state))
+
+
+def tracking_tag(event):
+    """Return the HTML of a tracking event, with icon and colour; empty if there is none."""
+    if not event:
+        return ""
+    return _tag(*_TRACKING_LOOKS.get(event, _NEUTRAL), event, _TRACKING.get(event, event))
 
 
 def state_tone(state):

@@ -206,7 +206,9 @@ def bounced_entry():
 def test_an_entry_shows_what_was_reported(admin_client):
     entry = bounced_entry()
     text = admin_client.get(reverse("wagtail_smtp_log:entry", args=[entry.pk])).text
-    assert "The email provider later reported: Bounced" in text
+    assert "Reported later: Bounced" in text
+    assert "wsmtp-outcome--unsure" in text
+    assert 'data-state="bounced"' in text
     assert text.index("Delivered") < text.index("550 &lt;script&gt;unknown")
     assert "<script>unknown" not in text
 

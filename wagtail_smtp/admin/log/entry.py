@@ -7,7 +7,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.generic import TemplateView
-from wagtail.admin.ui.tables import Column, DateColumn, StatusTagColumn, Table
+from wagtail.admin.ui.tables import Column, DateColumn, Table
 from wagtail.admin.widgets.button import HeaderButton
 
 from wagtail_smtp import suppression
@@ -129,9 +129,12 @@ class EntryView(EntryPage):
         entry = self.entry
         recipients = list(entry.recipients.order_by("pk")[: LISTED + 1])
         events = list(entry.events.order_by("address", "happened_at", "pk")[: LISTED + 1])
+        is_returned = entry.reported in labels.TRACKED_BADLY
+        tone = labels.state_tone(entry.state)
         return super().get_context_data(**kwargs) | {
             "entry": entry,
-            "tone": labels.state_tone(entry.state),
+            # The message was sent, but it didn't arrive everywhere.
+            "tone": "unsure" if is_returned and tone == "good" else tone,
             "state": labels.state_tag(entry.state),
             "is_unknown": entry.state == State.UNKNOWN,
             "is_held": self.is_held,
@@ -148,9 +151,7 @@ class EntryView(EntryPage):
             "attempts": _table(_attempt_columns(entry), list(entry.attempts.all())),
             "events": _table(_event_columns(), events[:LISTED]),
             "events_are_cut": len(events) > LISTED,
-            "bad_event": entry.get_reported_display()
-            if entry.reported in labels.TRACKED_BADLY
-            else "",
+            "bad_event": entry.get_reported_display() if is_returned else "",
             **self._message(),
         }
 
@@ -255,11 +256,10 @@ def _isolated(text):
 
 
 def _tracking(name):
-    return StatusTagColumn(
+    return Column(
         name,
-        accessor=f"get_{name}_display",
         label=_("Tracking"),
-        primary=lambda row: getattr(row, name) in labels.TRACKED_WELL,
+        accessor=lambda row: labels.tracking_tag(getattr(row, name)),
     )
 
 
@@ -311,5 +311,5 @@ def _event_columns():
         DateColumn("happened_at", label=_("Time"), classname="w-whitespace-nowrap"),
         _text("address", _("Address"), lambda row: row.address),
         _tracking("type"),
-        _text("reason", _("Reason"), lambda row: row.reason, width="180"),
+        _text("reason", _("Reason"), lambda row: row.reason, width="40%"),
     ]
