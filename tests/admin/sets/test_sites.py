@@ -129,15 +129,17 @@ def test_a_deleted_site_stays_chosen_and_is_shown(admin_client, two_sites, make_
 
 
 def test_the_listing_says_for_which_site(two_sites, make_set, admin_client):
-    _org, net = two_sites
+    org, net = two_sites
     item = make_set(name="Net", sites=[net.pk])
     forms = make_set(name="Forms", sites=[net.pk], categories=["form"], sort_order=-1)
+    both = make_set(sites=[org.pk, net.pk], categories=["alert", "invoice"], sort_order=-2)
     make_set(name="Rest")
     live.reload()
     page = admin_client.get(reverse(LIST)).content.decode()
     assert "Only for example.net" in page
-    assert Overview.now().in_use(forms) == "Only for form (example.net)"
+    assert Overview.now().in_use(forms) == "Only for Form pages (example.net)"
     assert Overview.now().in_use(item) == "Only for example.net"
+    assert Overview.now().in_use(both) == "Only for Alerts, Invoices (example.org, example.net)"
 
 
 def test_where_email_goes_is_shown_for_each_site_where_it_differs(

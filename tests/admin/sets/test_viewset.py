@@ -194,7 +194,7 @@ def test_the_listing_says_what_is_in_use(admin_client, make_set, reload):
     make_set(name="Off one", enabled=False)
     reload()
     page = admin_client.get(reverse(LIST)).content.decode()
-    for text in ("Only for invoice", "First choice", "Not used", "Off"):
+    for text in ("Only for Invoices", "First choice", "Not used", "Off"):
         assert text in page
     SettingsSet.objects.get(name="Main").delete()
     page = admin_client.get(reverse(LIST)).content.decode()
@@ -212,7 +212,7 @@ def test_the_listing_knows_backups_and_standard_categories(admin_client, make_se
     parts = [in_use(item) for item in (security, main, rest, spare, lost)]
     assert parts == [
         "Not used",
-        "Only for form",
+        "Only for Form pages",
         "First choice for all other email",
         "Backup",
         "Not used",

@@ -116,7 +116,7 @@ class Overview:
         }
         first = [kind for kind, items in carriers.items() if items and items[0] == config]
         if first and (config.categories or config.sites):
-            return _("Only for %s") % described(_only_for(config, first))
+            return _("Only for %s") % _only_for(config, first)
         if first:
             is_all = len(first) == len(carriers)
             return _("First choice") if is_all else _("First choice for all other email")
@@ -196,15 +196,15 @@ class Overview:
         }.get(kinds.get(str(item.key)), _("Changed"))
 
 
-def _only_for(config: SettingsSetConfig, kinds: list[Kind]) -> list[Part]:
+def _only_for(config: SettingsSetConfig, kinds: list[Kind]) -> str:
     """What a limited set is the first choice for: categories, sites, or categories of sites."""
     categories = sorted({category for category, _site in kinds})
     sites = sorted({site for _category, site in kinds})
-    if not config.sites:
-        return [Part(category) for category in categories]
-    if not config.categories:
-        return [Part(site=site) for site in sites]
-    return [Part(category, site) for site in sites for category in categories]
+    kinds_named = described(map(Part, categories), category_label) if config.categories else ""
+    sites_named = described(Part(site=site) for site in sites) if config.sites else ""
+    if kinds_named and sites_named:
+        return _("%(category)s (%(site)s)") % {"category": kinds_named, "site": sites_named}
+    return kinds_named or sites_named
 
 
 def transport(item):

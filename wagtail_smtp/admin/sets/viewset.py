@@ -280,6 +280,12 @@ class PutFirstView(RequiresPermission, View):
         return HttpResponseRedirect(back)
 
 
+class OptionalColumn(Column):
+    """A column that is empty for most sets; on a narrow screen, empty cells take no space."""
+
+    cell_template_name = "wagtail_smtp/settings_sets/optional_cell.html"
+
+
 class RedirectColumn(Column):
     """Whether the set redirects email, with a button that moves it first if that helps."""
 
@@ -310,19 +316,20 @@ class IndexView(snippets.IndexView):
         overview = self.overview
         is_any_managed = any(map(manager, SettingsSet.objects.exclude(managed_by="")))
         managed = [ManagedColumn()] if is_any_managed else []
-        limits = [Column("limits", label=_("Limits"), accessor=overview.limits)]
+        limits = [OptionalColumn("limits", label=_("Limits"), accessor=overview.limits)]
         limits = limits if overview.usage else []
         return [
             *(column for column in super().columns if column.name == "name"),
-            StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True),
+            StatusTagColumn("in_use", label=_("In use"), accessor=overview.in_use, primary=True,
+                            classname="wsmtp-in-use"),
             *limits,
-            Column("changes", label=_("Changes"), accessor=overview.changes),
+            OptionalColumn("changes", label=_("Changes"), accessor=overview.changes),
             RedirectColumn("redirect", label=_("Redirect"), accessor=overview.redirect),
             Column("transport", label=_("Send with"), accessor=sets_overview.transport),
             Column("host", label=_("Host"), accessor=sets_overview.host),
             Column("sender", label=_("Sender"), accessor=sets_overview.sender),
             *managed,
-        ]
+        ]  # fmt: skip
 
     def get_table(self, object_list):
         table = super().get_table(object_list)
