@@ -101,6 +101,17 @@ def running_demo(folder: Path, program: str = "example_site", **environment: str
         process.wait(20)
 
 
+def run_in_demo(folder: Path, code: str, **environment: str) -> None:
+    """Run code in the project of the demo whose data is in ``folder``."""
+    inherited = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    subprocess.run(
+        [sys.executable, "-m", "example_site", "shell", "-c", code],
+        cwd=ROOT,
+        env=inherited | {"DEMO_DIR": str(folder)} | environment,
+        check=True,
+    )
+
+
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     end = time.monotonic() + 180
     while time.monotonic() < end and process.poll() is None:

@@ -3,7 +3,7 @@
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
-from tests.browser.pages import every_page
+from tests.browser.pages import SUPPRESSED, every_page
 from tests.browser.test_main_job import LIST, person
 
 __all__ = ["person"]
@@ -54,15 +54,16 @@ def test_nothing_is_wider_than_a_phone(person):
     assert wide == []
 
 
-def test_the_header_of_the_sets_fits_on_a_phone(person):
+@pytest.mark.parametrize("path", [LIST, SUPPRESSED])
+def test_the_header_with_buttons_fits_on_a_phone(person, path):
     page = person.page
     person.log_in()
     page.set_viewport_size(PHONE)
-    person.go(LIST)
+    person.go(path)
     header = page.locator("header")
     # Wagtail cuts off a title that doesn't fit.
-    path = header.locator("[data-w-breadcrumbs]")
-    title, shown = (each.bounding_box() for each in (path.locator("li").last, path))
+    trail = header.locator("[data-w-breadcrumbs]")
+    title, shown = (each.bounding_box() for each in (trail.locator("li").last, trail))
     assert title["width"] > 100
     assert title["x"] + title["width"] <= shown["x"] + shown["width"]
     for button in header.locator("#w-slim-header-buttons > *").all():

@@ -1,11 +1,8 @@
 """Production's database is copied to staging: nothing is sent there, and every page says why."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import FLAGS, ROOT, browser_path, running_demo
+from tests.browser.conftest import FLAGS, browser_path, run_in_demo, running_demo
 from tests.browser.pages import every_page
 from tests.browser.test_main_job import LIST, Person
 from wagtail_smtp.conf import ENVIRONMENT_VARIABLE
@@ -82,7 +79,7 @@ def test_production_is_copied_to_staging(sites, tmp_path):
     with ExitStack() as once:
         production = Sites(once, tmp_path).open("production")
         production.send("before the copy")
-    _run(tmp_path / "production", QUEUE)
+    run_in_demo(tmp_path / "production", QUEUE, **{ENVIRONMENT_VARIABLE: "production"})
     shutil.copytree(tmp_path / "production", tmp_path / "staging", dirs_exist_ok=True)
     copied_at = time.time_ns()
 
@@ -119,15 +116,6 @@ def test_production_is_copied_to_staging(sites, tmp_path):
         ("[Redirected] Queued in production 0", ["qa@example.com"]),
     ]
     assert len(sites.mail("production", copied_at)) == 3
-
-
-def _run(folder: Path, code: str) -> None:
-    """Run code in the demo's project."""
-    command = [sys.executable, "-m", "example_site", "shell", "-c", code]
-    environment = {"DEMO_DIR": str(folder), ENVIRONMENT_VARIABLE: "production"}
-    inherited = dict(os.environ)
-    inherited.pop("DJANGO_SETTINGS_MODULE", None)
-    subprocess.run(command, cwd=ROOT, env=inherited | environment, check=True)
 
 
 def _every_page_says_why(person: Person) -> None:
