@@ -104,6 +104,28 @@ def test_attempts_of_dead_processes_count_and_end():
     assert ledger.used("minute", NOON + 3762) == 0
 
 
+@pytest.mark.parametrize("back", [0.01, 10, 90, 7200, 50 * 365 * 86400])
+def test_a_clock_that_is_set_back_stops_nothing(back):
+    """A database that was in a wrong year for a moment, or an hour ahead."""
+    ledger, limits = Ledger(), Limits(second=1, minute=3, hour=3)
+    ledger.forget(NOON + back)
+    _send(ledger, limits, 2, NOON + back)
+    ledger.begin("dead", limits, 1, NOON + back, 1)
+    ledger.take_turn(Refusal("minute", limit=3), 1, NOON + back)
+    ledger.pause = Pause(NOON + back + 30, 1)
+    ledger = Ledger.of(json.loads(json.dumps(ledger.to_json())))
+    ledger.forget(NOON)
+    assert [ledger.used(period, NOON) for period in ("minute", "hour", "day")] == [3, 3, 3]
+    assert ledger.pause_at(NOON, 1).until == pytest.approx(NOON + 30)
+    assert ledger.next_at == pytest.approx(NOON + 3)
+    ledger.forget(NOON + 59)
+    assert ledger.used("minute", NOON + 59) == 3
+    ledger.forget(NOON + 3662)
+    assert ledger.take_turn(Refusal("minute", limit=3), 1, NOON + 3662) == 0
+    assert ledger.used("minute", NOON + 3662) == 1  # the dead one's
+    assert _refusal(ledger, Limits(hour=3), 2, NOON + 3662) is None
+
+
 def test_the_limit_that_lasts_longest_is_named():
     ledger, limits = Ledger(), Limits(minute=1, hour=1)
     _send(ledger, limits)

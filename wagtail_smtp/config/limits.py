@@ -11,7 +11,7 @@ consists of 60 parts, and a part counts until all of it is older than the period
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 #: Seconds of the periods in which recipients are counted. The rate per second needs no counting.
@@ -107,6 +107,7 @@ class Ledger:
         next_at: when the rate allows the next message.
         turns_until: until when messages that wait have been given turns.
         pause: None: no server has reported a quota.
+        at: when it was last changed.
     """
 
     sent: dict[str, dict[int, int]] = field(default_factory=dict)
@@ -114,6 +115,7 @@ class Ledger:
     next_at: float = 0
     turns_until: float = 0
     pause: Pause | None = None
+    at: float = 0
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> "Ledger":
@@ -124,6 +126,7 @@ class Ledger:
             content.get("next_at", 0),
             content.get("turns_until", 0),
             Pause(*content["pause"]) if content.get("pause") else None,
+            content.get("at", 0),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -135,10 +138,14 @@ class Ledger:
             "next_at": self.next_at,
             "turns_until": self.turns_until,
             "pause": pause and [pause.until, pause.version, pause.code, pause.reply],
+            "at": self.at,
         }
 
     def forget(self, now: float) -> None:
         """Drop what no longer counts; end attempts whose process has died."""
+        if now < self.at:
+            self._set_back(self.at - now, now)
+        self.at = now
         for token, (number, began) in list(self.going_on.items()):
             if began + _LONGEST_ATTEMPT < now:
                 self.end(token, number, now)
@@ -147,6 +154,26 @@ class Ledger:
             self.sent[period] = {
                 part: number for part, number in parts.items() if _counts_until(part, seconds) > now
             }
+
+    def _set_back(self, seconds: float, now: float) -> None:
+        """Follow a clock that was set back, so that nothing counts or waits longer than usual.
+
+        Otherwise a database that was in a wrong year for a moment would stop the set until then.
+        """
+        self.next_at -= seconds
+        self.turns_until -= seconds
+        if self.pause is not None:
+            self.pause = replace(self.pause, until=self.pause.until - seconds)
+        self.going_on = {
+            token: (number, began - seconds) for token, (number, began) in self.going_on.items()
+        }
+        for period, length in PERIODS.items():
+            latest = _part(now, length)
+            moved: dict[int, int] = {}
+            for part, number in self.sent.get(period, {}).items():
+                # Not further back: it is only known that it ended before now.
+                moved[min(part, latest)] = moved.get(min(part, latest), 0) + number
+            self.sent[period] = moved
 
     def used(self, period: str, now: float) -> int:
         """How many recipients count towards the limit of this period."""
@@ -217,7 +244,7 @@ class Ledger:
         """Count recipients that were accepted just now."""
         for period, seconds in PERIODS.items() if accepted else ():
             parts = self.sent.setdefault(period, {})
-            part = int(now * _PARTS // seconds)
+            part = _part(now, seconds)
             parts[part] = parts.get(part, 0) + accepted
 
     def take_turn(self, refusal: Refusal, number: int, now: float) -> float:
@@ -230,6 +257,10 @@ class Ledger:
         pace = PERIODS.get(refusal.period, 1) / refusal.limit if refusal.limit else _UNKNOWN_PACE
         self.turns_until = min(at + number * pace, max(now + LONGEST_WAIT, self.turns_until))
         return min(at - now, LONGEST_WAIT)
+
+
+def _part(at: float, seconds: int) -> int:
+    return int(at * _PARTS // seconds)
 
 
 def _counts_until(part: int, seconds: int) -> float:

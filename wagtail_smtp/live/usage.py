@@ -125,6 +125,7 @@ def ledgers(keys: Iterable[str]) -> tuple[dict[str, Ledger], float]:
     found, now = {}, 0.0
     for key, content, at in rows.values_list("set_key", "content", expressions.now()):
         found[str(key)], now = Ledger.of(content), expressions.epoch(at)
+        found[str(key)].forget(now)
     return found, now
 
 
