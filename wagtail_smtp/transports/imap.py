@@ -120,7 +120,14 @@ class Mailbox:
             found = self._client.select_folder(self._folder, readonly=True)
             self.validity = int(found[b"UIDVALIDITY"])
             self.number = int(found[b"EXISTS"])
-            self._next = int(found.get(b"UIDNEXT", 2**32))
+            self._next = int(found.get(b"UIDNEXT", 0)) or self._highest() + 1
+
+    def _highest(self) -> int:
+        """The highest number, for servers that don't say the next one (RFC 3501 7.1).
+
+        No higher one may be taken for read: the next message would be missed.
+        """
+        return max(self._client.search(["UID", "*"]), default=0) if self.number else 0
 
     def _greeted(self, sock: socket.socket, context: ssl.SSLContext | None) -> Any:
         if context is not None and self._config.encryption == "ssl":
