@@ -179,6 +179,10 @@ class RemoveSelected(BulkAction):
         numbers, is_cut = self.found
         rows = SuppressedAddress.objects.filter(pk__in=numbers[:LISTED]).order_by("-pk")
         count = len(numbers)
+        query = self.request.GET.copy()
+        if self.is_all and numbers:
+            # Addresses that are added until the confirmation stay.
+            query["before"] = max(numbers) + 1
         return {
             "form": self.get_form(),
             "view": self,
@@ -188,7 +192,7 @@ class RemoveSelected(BulkAction):
             "is_cut": is_cut,
             "cap": MAX_SELECTED,
             "next": self.next_url,
-            "submit_url": f"{self.request.path}?{self.request.GET.urlencode()}",
+            "submit_url": f"{self.request.path}?{query.urlencode()}",
         }
 
     def form_valid(self, form):

@@ -50,7 +50,7 @@ def from_text(text: str) -> Addresses:
 
 
 def from_csv(content: bytes) -> Addresses:
-    """Read the column with the addresses of a CSV file, or a list with an address to a line.
+    """Read the column with the addresses of a CSV file, or a list with addresses on each line.
 
     Raises:
         ValidationError: it is not such a file, or it has too many addresses.
@@ -67,12 +67,16 @@ def from_csv(content: bytes) -> Addresses:
     if not rows:
         raise ValidationError(_("The file is empty."))
     column, has_heading = _column([row for _number, row in rows[:2]])
-    rows = rows[has_heading:]
-    if len(rows) > MAX_ADDRESSES:
+    cells = [
+        (number, cell)
+        for number, row in rows[has_heading:]
+        for cell in (row if not has_heading and _is_list(row) else row[column : column + 1])
+    ]
+    if len(cells) > MAX_ADDRESSES:
         raise ValidationError(
             _("The file has more than %d addresses. Split it into several files.") % MAX_ADDRESSES
         )
-    return _collected((number, row[column] if column < len(row) else "") for number, row in rows)
+    return _collected(cells)
 
 
 def _decoded(content: bytes) -> str:
@@ -99,6 +103,11 @@ def _column(rows: Sequence[Sequence[str]]) -> tuple[int, bool]:
         if is_email_address(_bare(cell)):
             return index, True
     return 0, False
+
+
+def _is_list(row: Sequence[str]) -> bool:
+    """Whether a line contains nothing but addresses."""
+    return all(is_email_address(_bare(cell)) for cell in row if cell.strip())
 
 
 def _collected(found: Iterable[tuple[int, str]]) -> Addresses:
