@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone
 
 from tests.support.log_entries import make_entry
+from wagtail_smtp import suppression
 from wagtail_smtp.diagnostics import conditions, refusals
 from wagtail_smtp.models import (
     ConfigurationVersion,
@@ -14,6 +15,7 @@ from wagtail_smtp.models import (
     LogEntry,
     LogRecipient,
     SettingsSet,
+    SuppressedAddress,
 )
 
 
@@ -172,6 +174,36 @@ def test_the_alerts(office):
     assert {each.interval for each in (first, second)} == {conditions.DAILY}
     assert first.cause != second.cause
     assert "%%" not in " ".join(first.paragraphs + second.paragraphs)
+
+
+def _suppress(number, domain, reason="bounced", ago=0.1):
+    for each in range(number):
+        suppression.suppress(f"{reason}{each}@{domain}", reason)
+    at = timezone.now() - timedelta(days=ago)
+    SuppressedAddress.objects.filter(reason=reason, domain=domain).update(created_at=at)
+
+
+def test_an_outage_that_suppresses_a_domain_is_reported(office, run_in):
+    """Its server says of everyone that there is no such mailbox."""
+    _fill(90, office)  # at example.org
+    _suppress(10, "example.org")
+    _suppress(9, "example.com")
+    _suppress(30, "example.com", "complained")
+    _suppress(30, "example.com", "imported")
+    _suppress(30, "example.net", ago=1.1)
+    [found] = conditions.unusual_rates()
+    assert (
+        found.subject == "Email problem: 10 addresses at example.org were suppressed after bounces"
+    )
+    assert (found.kind, found.interval) == ("refusals", conditions.DAILY)
+    assert "search for “example.org”" in found.paragraphs[1]
+    _fill(11, office)
+    assert [*conditions.unusual_rates()] == []
+    _suppress(10, "example.com")
+    [found] = conditions.unusual_rates()
+    assert "example.com" in found.summary
+    run_in("another")
+    assert [*conditions.unusual_rates()] == []
 
 
 def test_a_renamed_set_keeps_its_causes(office, reload):

@@ -321,12 +321,14 @@ def _unread_mailbox(name: str, key: str) -> Condition:
 
 
 def unusual_rates() -> Iterator[Condition]:
-    """Unusually many refusals or complaints, by set."""
+    """Unusually many refusals or complaints, by set, and suppressed addresses, by domain."""
     for rates in refusals.unusual():
         if rates.has_many_refused:
             yield _many_refused(rates)
         if rates.has_many_complaints:
             yield _many_complaints(rates)
+    for found in refusals.unusual_suppressions():
+        yield _many_suppressed(found)
 
 
 def _many_refused(rates: refusals.Rates) -> Condition:
@@ -374,6 +376,36 @@ def _many_complaints(rates: refusals.Rates) -> Condition:
                 "those who complained."
             ),
             _("In the delivery log, filter by “Reported as spam” to see which messages these are."),
+        ),
+    )
+
+
+def _many_suppressed(found: refusals.Suppressions) -> Condition:
+    values = {
+        "number": number_format(found.number, force_grouping=True),
+        "domain": found.domain,
+        "since": date_format(_local(found.since), "DATETIME_FORMAT"),
+    }
+    return Condition(
+        AlertKind.REFUSALS,
+        f"suppressed {found.domain}",
+        DAILY,
+        _("%(number)s addresses at %(domain)s were suppressed after bounces") % values,
+        (
+            _(
+                "Since %(since)s, mail servers have said of %(number)s addresses at %(domain)s "
+                "that they don't exist. So they get no email any more, except security email such "
+                "as password resets."
+            )
+            % values,
+            _(
+                "If these people are known to exist, a mail server was wrong, which happens during "
+                "outages. Let them get email again: open “Email → Suppressed addresses”, search "
+                "for “%(domain)s”, filter by “Hard bounce” and the date, select all that match, "
+                "and remove them."
+            )
+            % values,
+            _("Otherwise check where the addresses come from: bots enter fake ones into forms."),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Rates of refusals and complaints, by what sent the messages.
+"""Rates of refusals and complaints, by what sent the messages, and of suppressions, by domain.
 
 Google asks senders to stay below 0.1 % of complaints and never to reach 0.3 %; Yahoo's limit is
 0.3 %. Amazon SES reviews an account from 5 % of bounces or 0.1 % of complaints on, and may pause it
@@ -17,11 +17,14 @@ from django.utils import timezone
 from wagtail_smtp import live
 from wagtail_smtp.live import environments
 from wagtail_smtp.live.db.connections import write_alias
+from wagtail_smtp.live.db.expressions import same
 from wagtail_smtp.models import (
     ConfigurationVersion,
     DeliveryEvent,
     LogEntry,
     LogRecipient,
+    SuppressedAddress,
+    SuppressionReason,
 )
 from wagtail_smtp.models.choices import RecipientState, Reported, State
 from wagtail_smtp.models.log import STANDARD, LogEntryQuerySet
@@ -34,6 +37,11 @@ LIMIT = 50_000
 REFUSED_NUMBER, REFUSED_PART = 20, 0.1
 #: The same for complaints.
 COMPLAINTS_NUMBER, COMPLAINTS_PART = 3, 0.003
+#: Addresses of a domain that were suppressed after bounces, and part of its recipients: from these
+#: on, the domain's server may be wrong.
+SUPPRESSED_NUMBER, SUPPRESSED_PART = 10, 0.1
+#: Domains that are looked at, those with the most first.
+_DOMAINS = 10
 
 #: The newest messages with complaints that are looked at. They are usually older than a day.
 _COMPLAINED = 500
@@ -74,6 +82,15 @@ class Rates:
         return self.complaints >= least
 
 
+@dataclass(frozen=True, slots=True)
+class Suppressions:
+    """The addresses of a domain that were suppressed after bounces since a time."""
+
+    domain: str
+    since: datetime
+    number: int
+
+
 def unusual() -> tuple[Rates, ...]:
     """The live sets, and standard delivery, with unusually many refusals or complaints.
 
@@ -82,13 +99,37 @@ def unusual() -> tuple[Rates, ...]:
     current = live.current()
     if current.held_from:
         return ()
-    since = max(filter(None, (timezone.now() - PERIOD, _began_here())))
+    since = _since()
     names = {item.key: item.name for item in current.configuration.sets} | {"": standard.NAME}
     return tuple(
         rates
         for rates in _rates(since, names)
         if rates.has_many_refused or rates.has_many_complaints
     )
+
+
+def unusual_suppressions() -> Iterator[Suppressions]:
+    """The domains of which unusually many addresses were suppressed after bounces.
+
+    A server may refuse everyone during an outage, as if no mailbox existed.
+    """
+    if live.current().held_from:
+        return
+    since = _since()
+    rows = SuppressedAddress.objects.filter(
+        reason=SuppressionReason.BOUNCED, created_at__gte=since
+    ).exclude(domain="")
+    counted = rows.order_by().values_list("domain").annotate(number=Count("pk"))
+    many = counted.filter(number__gte=SUPPRESSED_NUMBER).order_by("-number", "domain")
+    for domain, number in many[:_DOMAINS]:
+        in_domain = _of(_since_then(since)[0]).filter(same("domain", domain))
+        if number >= SUPPRESSED_PART * _settled(in_domain):
+            yield Suppressions(domain, since, number)
+
+
+def _since() -> datetime:
+    """The beginning of the period."""
+    return max(filter(None, (timezone.now() - PERIOD, _began_here())))
 
 
 def _began_here() -> datetime | None:
@@ -104,21 +145,25 @@ def _began_here() -> datetime | None:
 
 def _rates(since: datetime, names: dict[str, str]) -> Iterator[Rates]:
     """The rates of what has enough refusals or complaints for them to matter."""
-    entries = LogEntry.objects.using(write_alias()).order_by()
-    numbers = entries.numbers_between(since, None)
-    if numbers is None:
-        entries = entries.none()
-    else:
-        lowest, highest = numbers
-        if highest - lowest > LIMIT:
-            lowest = highest - LIMIT
-            since = max(since, _time_of(lowest) or since)
-        entries = entries.filter(pk__gte=lowest, created_at__gte=since)
+    entries, since = _since_then(since)
     refused, complaints = _refused(entries), _complaints(since)
     for key, name in names.items():
         bad, complained = refused.get(key, 0), complaints.get(key, 0)
         if bad >= REFUSED_NUMBER or complained >= COMPLAINTS_NUMBER:
             yield Rates(name, key, since, _recipients(entries, key), bad, complained)
+
+
+def _since_then(since: datetime) -> tuple[LogEntryQuerySet, datetime]:
+    """The newest entries since a time, up to :data:`LIMIT`, and since when these are all."""
+    entries = LogEntry.objects.using(write_alias()).order_by()
+    numbers = entries.numbers_between(since, None)
+    if numbers is None:
+        return entries.none(), since
+    lowest, highest = numbers
+    if highest - lowest > LIMIT:
+        lowest = highest - LIMIT
+        since = max(since, _time_of(lowest) or since)
+    return entries.filter(pk__gte=lowest, created_at__gte=since), since
 
 
 def _time_of(number: int) -> datetime | None:
@@ -142,8 +187,12 @@ def _refused(entries: LogEntryQuerySet) -> dict[str, int]:
 
 def _recipients(entries: LogEntryQuerySet, key: str) -> int:
     """The number of recipients of messages sent through a set."""
-    of_set = _of(entries.through(key or STANDARD))
-    return of_set.filter(state__in=(RecipientState.SENT, RecipientState.REFUSED)).count()
+    return _settled(_of(entries.through(key or STANDARD)))
+
+
+def _settled(recipients: "QuerySet[LogRecipient]") -> int:
+    """The number of recipients that a server has accepted or refused."""
+    return recipients.filter(state__in=(RecipientState.SENT, RecipientState.REFUSED)).count()
 
 
 def _complaints(since: datetime) -> dict[str, int]:
