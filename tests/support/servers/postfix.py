@@ -45,18 +45,18 @@ smtpd_peername_lookup = no
 
 # Only who has logged in may send, and only to the mailboxes here.
 mynetworks =
-mydestination =
+mydestination = {local_domain}
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 local_recipient_maps =
-alias_maps =
+alias_maps = {alias_maps}
 alias_database =
-local_transport = error:no local users
+local_transport = {local}
 relay_transport = error:no mail leaves this server
 default_transport = {relay}
 recipient_delimiter = +
 fast_flush_domains =
 notify_classes =
-virtual_mailbox_domains = {domain}
+virtual_mailbox_domains = {virtual_domain}
 virtual_mailbox_base = {directory}/mail
 virtual_mailbox_maps = texthash:{directory}/mailboxes
 virtual_uid_maps = static:{uid}
@@ -66,6 +66,8 @@ virtual_gid_maps = static:{gid}
 local_header_rewrite_clients =
 message_size_limit = {size_limit}
 in_flow_delay = 0
+queue_run_delay = 1s
+minimal_backoff_time = 1s
 smtpd_client_connection_count_limit = 0
 smtpd_discard_ehlo_keywords = {discard}
 debug_peer_list = {debug}
@@ -95,6 +97,7 @@ trace unix - - n - 0 bounce
 error unix - - n - - error
 retry unix - - n - - error
 virtual unix - n n - - virtual
+local unix - n n - - local
 smtp unix - - n - - smtp
 postlog unix-dgram n - n - 1 postlogd
 """
@@ -132,6 +135,9 @@ class Postfix:
     ``mechanisms`` and all extensions but those in ``discard``. Anybody in ``users`` has a
     mailbox at ``domain``, also for addresses with ``+``; everybody else there is refused. Mail for
     other domains goes to the server on ``relay_port``, or bounces if there is none.
+
+    With ``aliases``, the lines of an alias file, nobody has a mailbox: mail to ``domain`` goes
+    where they say, or bounces. ``{directory}`` in them is the server's.
     """
 
     host = "127.0.0.1"
@@ -149,12 +155,14 @@ class Postfix:
         size_limit: int = 10_240_000,
         log_commands: bool = False,
         relay_port: int = 0,
+        aliases: str = "",
     ) -> None:
         self._discard = discard
         self._mechanisms = mechanisms
         self._size_limit = size_limit
         self._log_commands = log_commands
         self._relay_port = relay_port
+        self._aliases = aliases
         self._master: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Postfix":
@@ -226,9 +234,13 @@ class Postfix:
     def _configure(self) -> None:
         nobody = pwd.getpwnam("nobody")
         self.port, self.ssl_port = _free_ports()
+        aliases = self.directory / "aliases"
         values = {
             "directory": self.directory,
-            "domain": self.domain,
+            "virtual_domain": "" if self._aliases else self.domain,
+            "local_domain": self.domain if self._aliases else "",
+            "local": "local:" if self._aliases else "error:no local users",
+            "alias_maps": f"$default_database_type:{aliases}" if self._aliases else "",
             "uid": nobody.pw_uid,
             "gid": nobody.pw_gid,
             "port": self.port,
@@ -248,6 +260,10 @@ class Postfix:
         self._write("etc/main.cf", _MAIN.format_map(values))
         self._write("etc/master.cf", _MASTER.format_map(values))
         self._write("etc/sasl/smtpd.conf", _SASL.format_map(values))
+        if self._aliases:
+            self._write("aliases", self._aliases.format(directory=self.directory))
+            program = [str(_program("postalias")), "-c", str(self.directory / "etc")]
+            subprocess.run([*program, str(aliases)], check=True)
         certificate = CA.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem
         certificate.write_to_path(self.directory / "tls.pem")
 
