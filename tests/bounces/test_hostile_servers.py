@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import date
 
 import pytest
@@ -89,44 +90,61 @@ def test_a_server_that_dribbles_is_cut_off(server):
     assert time.monotonic() - began < 30
 
 
-def _answered(line):
-    """What an older server says: not which number the next message gets."""
-    tag, command = line.split(b" ", 1)
-    answers = {
-        b"CAPABILITY": b"* CAPABILITY IMAP4rev1\r\n",
-        b"EXAMINE": b"* 2 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n",
-        b"UID SEARCH UID *": b"* SEARCH 9\r\n",
-        b"UID SEARCH UID 1:9": b"* SEARCH 3 9\r\n",
-    }
-    found = next((answers[each] for each in answers if command.startswith(each)), b"")
-    return found + tag + b" OK done\r\n"
+#: What an older server says: not which number the next message gets.
+_ANSWERS = {
+    b"CAPABILITY": b"* CAPABILITY IMAP4rev1\r\n",
+    b"EXAMINE": b"* 2 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n",
+    b"UID SEARCH UID *": b"* SEARCH 9\r\n",
+    b"UID SEARCH UID 1:9": b"* SEARCH 3 9\r\n",
+}
 
 
-def test_a_server_that_does_not_say_the_next_number():
-    """No number that is still free is taken for read."""
-    listener = socket.create_server(("127.0.0.1", 0))
+@pytest.fixture
+def old_server():
+    """A server that answers from :data:`_ANSWERS`, and the end of a connection slowly."""
+    stop = threading.Event()
+
+    def answer(connection, line):
+        tag, command = line.rstrip().split(b" ", 1)
+        found = next((_ANSWERS[each] for each in _ANSWERS if command.startswith(each)), b"")
+        while command == b"LOGOUT" and not stop.wait(0.05):
+            connection.sendall(b"* OK still here\r\n")
+        connection.sendall(found + tag + b" OK done\r\n")
 
     def serve():
         connection, _address = listener.accept()
-        with connection, connection.makefile("rb") as lines:
+        with connection, connection.makefile("rb") as lines, suppress(OSError):
             connection.sendall(b"* OK [CAPABILITY IMAP4rev1] ready\r\n")
             for line in lines:
-                connection.sendall(_answered(line.rstrip()))
+                answer(connection, line)
 
-    thread = threading.Thread(target=serve)
-    thread.start()
-    config = TransportConfig(
-        name="Set",
-        host="127.0.0.1",
-        port=listener.getsockname()[1],
-        encryption="none",
-        username="user",
-        password="secret of the tests",
-    )
-    with listener, Mailbox(config, "INBOX", 60) as mailbox:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield TransportConfig(
+            name="Set",
+            host="127.0.0.1",
+            port=listener.getsockname()[1],
+            encryption="none",
+            username="user",
+            password="secret of the tests",
+        )
+        stop.set()
+        thread.join(10)
+
+
+def test_a_server_that_does_not_say_the_next_number(old_server):
+    """No number that is still free is taken for read."""
+    with Mailbox(old_server, "INBOX", 5) as mailbox:
         assert list(mailbox.after(0, date(2026, 11, 1))) == [(9, [3, 9])]
         assert list(mailbox.after(9, date(2026, 11, 1))) == []
-    thread.join(10)
+
+
+def test_the_end_takes_a_limited_time_too(old_server):
+    began = time.monotonic()
+    with Mailbox(old_server, "INBOX", 2):
+        pass
+    assert time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize("host", ["169.254.169.254", "0.0.0.0", "100.100.100.200"])

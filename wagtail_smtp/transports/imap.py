@@ -82,12 +82,13 @@ class Mailbox:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._timer.cancel()
         if self._client is not None:
             with suppress(imaplib.IMAP4.error, OSError):
                 self._client.logout()
             with suppress(imaplib.IMAP4.error, OSError):
                 self._client.shutdown()
+        # Only now: a server may take any time over the last response too.
+        self._timer.cancel()
 
     def _cut(self) -> None:
         """End a response that takes too long, however slowly it arrives."""
