@@ -183,7 +183,7 @@ def _suppress(number, domain, reason="bounced", ago=0.1):
     SuppressedAddress.objects.filter(reason=reason, domain=domain).update(created_at=at)
 
 
-def test_an_outage_that_suppresses_a_domain_is_reported(office, run_in):
+def test_an_outage_that_suppresses_a_domain_is_reported(office, run_in, admin_user):
     """Its server says of everyone that there is no such mailbox."""
     _fill(90, office)  # at example.org
     _suppress(10, "example.org")
@@ -191,6 +191,8 @@ def test_an_outage_that_suppresses_a_domain_is_reported(office, run_in):
     _suppress(30, "example.com", "complained")
     _suppress(30, "example.com", "imported")
     _suppress(30, "example.net", ago=1.1)
+    addresses = [f"{each}@example.net" for each in range(30)]
+    suppression.suppress_all(addresses, "bounced", user=admin_user)
     [found] = conditions.unusual_rates()
     assert (
         found.subject == "Email problem: 10 addresses at example.org were suppressed after bounces"

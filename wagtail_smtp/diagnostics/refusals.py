@@ -116,8 +116,9 @@ def unusual_suppressions() -> Iterator[Suppressions]:
     if live.current().held_from:
         return
     since = _since()
+    # Not those that a person has imported.
     rows = SuppressedAddress.objects.filter(
-        reason=SuppressionReason.BOUNCED, created_at__gte=since
+        reason=SuppressionReason.BOUNCED, created_at__gte=since, created_by=None
     ).exclude(domain="")
     counted = rows.order_by().values_list("domain").annotate(number=Count("pk"))
     many = counted.filter(number__gte=SUPPRESSED_NUMBER).order_by("-number", "domain")
