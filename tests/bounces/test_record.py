@@ -93,6 +93,16 @@ def test_only_recipients_of_the_message_can_bounce(sent_to):
     assert not DeliveryEvent.objects.exists()
 
 
+def test_a_recipient_who_sends_many_fills_no_table(sent_to):
+    entry, address = sent_to(RECIPIENT, "other@example.org")
+    content = bounces.report(address, bounces.fields())
+    others = (content.replace(b"<report@", b"<report%d@" % number) for number in range(25))
+    assert [*map(process, others)] == [Outcome.RECORDED] * 20 + [Outcome.UNMATCHED] * 5
+    assert entry.events.count() == 20
+    fields = bounces.fields(final="rfc822; other@example.org")
+    assert process(bounces.report(address, fields)) == Outcome.RECORDED
+
+
 def test_the_original_recipients_of_redirected_mail_cannot_bounce(sent_to):
     entry, address = sent_to("qa@example.com")
     row = recipient(RECIPIENT, "redirected", role="to")

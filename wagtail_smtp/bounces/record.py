@@ -3,14 +3,14 @@
 import hashlib
 import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from django.db import DataError
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.utils import timezone
 
 from wagtail_smtp.bounces import messages
@@ -19,13 +19,15 @@ from wagtail_smtp.config import bounce_address
 from wagtail_smtp.delivery.log import tracking_events
 from wagtail_smtp.delivery.log.tracking_events import BY_SIGNED_KEY
 from wagtail_smtp.live.db.connections import write_alias
-from wagtail_smtp.models import BounceSource, LogEntry, LogRecipient
+from wagtail_smtp.models import BounceSource, DeliveryEvent, LogEntry, LogRecipient
 from wagtail_smtp.runtime.project import as_kept
 
 logger = logging.getLogger(__name__)
 
 #: How old an entry may be. Mail servers give up after five days, so a later report is a replay.
 MAX_AGE = timedelta(days=30)
+#: Events that are recorded of a recipient, who could send any number of them.
+_MOST = 20
 
 
 class Outcome(StrEnum):
@@ -37,7 +39,7 @@ class Outcome(StrEnum):
     IGNORED = "ignored"
     #: It isn't addressed to a valid signed address, so anyone may have written it.
     UNVERIFIED = "unverified"
-    #: The entry is older than 30 days, or has none of the recipients.
+    #: The entry is older than 30 days, has none of the recipients, or enough events of them.
     UNMATCHED = "unmatched"
     #: It can't be parsed.
     UNREADABLE = "unreadable"
@@ -119,12 +121,22 @@ def _meant(entry: int | None, reports: Sequence[Report]) -> Iterator[tuple[Repor
         first_two = list(recipients.values_list("address", flat=True)[:2])
         only = first_two[0] if len(first_two) == 1 else ""
         known = set(recipients.filter(address__in=named).values_list("address", flat=True))
+        full = _with_enough(entry, known | {only})
+        known, only = known - full, "" if only in full else only
     for report in reports:
         addresses = [each for each in report.addresses if each in known]
         if addresses:
             yield report, addresses[0], addresses[0] == only
         elif only and not report.addresses:
             yield report, only, True
+
+
+def _with_enough(entry: int, addresses: Collection[str]) -> set[str]:
+    """Those of the addresses of which no more events are recorded."""
+    events = DeliveryEvent.objects.using(write_alias()).order_by()
+    counted = events.filter(entry=entry, set_key=BY_SIGNED_KEY, address__in=addresses)
+    full = counted.values("address").annotate(number=Count("pk")).filter(number__gte=_MOST)
+    return set(full.values_list("address", flat=True))
 
 
 def _entries() -> "QuerySet[LogEntry]":
