@@ -90,12 +90,14 @@ def test_a_server_that_dribbles_is_cut_off(server):
     assert time.monotonic() - began < 30
 
 
-#: What an older server says: not which number the next message gets.
+#: What an older server says: not which number the next message gets. It can't return message 3.
 _ANSWERS = {
     b"CAPABILITY": b"* CAPABILITY IMAP4rev1\r\n",
     b"EXAMINE": b"* 2 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n",
     b"UID SEARCH UID *": b"* SEARCH 9\r\n",
     b"UID SEARCH UID 1:9": b"* SEARCH 3 9\r\n",
+    b"UID FETCH 3": b"NO",
+    b"UID FETCH 9": b"* 2 FETCH (UID 9 BODY[HEADER.FIELDS (TO)]<0> {13}\r\nTo: a@x.org\r\n)\r\n",
 }
 
 
@@ -109,7 +111,9 @@ def old_server():
         found = next((_ANSWERS[each] for each in _ANSWERS if command.startswith(each)), b"")
         while command == b"LOGOUT" and not stop.wait(0.05):
             connection.sendall(b"* OK still here\r\n")
-        connection.sendall(found + tag + b" OK done\r\n")
+        connection.sendall(
+            tag + b" NO never\r\n" if found == b"NO" else found + tag + b" OK done\r\n"
+        )
 
     def serve():
         connection, _address = listener.accept()
@@ -138,6 +142,14 @@ def test_a_server_that_does_not_say_the_next_number(old_server):
     with Mailbox(old_server, "INBOX", 5) as mailbox:
         assert list(mailbox.after(0, date(2026, 11, 1))) == [(9, [3, 9])]
         assert list(mailbox.after(9, date(2026, 11, 1))) == []
+
+
+def test_a_message_that_the_server_cannot_return_keeps_no_others(old_server):
+    with Mailbox(old_server, "INBOX", 5) as mailbox:
+        assert mailbox.headers([3, 9], ["To"]) == {9: b"To: a@x.org\r\n"}
+        # It may have another reason to refuse everything, so nothing is skipped.
+        with pytest.raises(EmailDeliveryError):
+            mailbox.headers([3], ["To"])
 
 
 def test_the_end_takes_a_limited_time_too(old_server):

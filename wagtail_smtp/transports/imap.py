@@ -35,6 +35,8 @@ _HEADERS = 16 * 1024
 #: Messages that are searched and whose headers are read at a time. If a range of numbers is empty,
 #: the next one is ten times as long, up to what fits into one line of a response.
 _STEP, _LONGEST_RANGE = 100, 50_000
+#: How many of them the server may refuse to return.
+_REFUSED = 5
 #: Seconds for a check, after that of the server.
 _CHECK = 8.0
 #: The reply code that causes know a refused login by (RFC 4954).
@@ -218,22 +220,46 @@ class Mailbox:
             number = last
 
     def headers(self, numbers: Sequence[int], names: Sequence[str]) -> dict[int, bytes]:
-        """These headers of messages, by their numbers; the messages stay unread."""
+        """These headers of messages, by their numbers; the messages stay unread.
+
+        A message that the server refuses to return is missing, unless it refuses many or all.
+        """
         if not numbers:
             return {}
         fields = " ".join(name.upper() for name in names)
-        return self._fetch(numbers, f"BODY.PEEK[HEADER.FIELDS ({fields})]<0.{_HEADERS}>")
+        what = f"BODY.PEEK[HEADER.FIELDS ({fields})]<0.{_HEADERS}>"
+        with self._errors("mailbox"):
+            try:
+                return self._fetched(numbers, what)
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error:
+                return self._one_by_one(numbers, what)
+
+    def _one_by_one(self, numbers: Sequence[int], what: str) -> dict[int, bytes]:
+        """Fetch each message singly: Exchange refuses all if it can't convert one of them."""
+        found: dict[int, bytes] = {}
+        refused = 0
+        for number in numbers:
+            try:
+                found |= self._fetched([number], what)
+            except imaplib.IMAP4.abort:
+                raise
+            except imaplib.IMAP4.error:
+                refused += 1
+                if refused == min(_REFUSED, len(numbers)):
+                    raise  # the messages aren't the reason
+        return found
 
     def content(self, number: int, size: int) -> bytes | None:
         """The first ``size`` bytes of a message; None if it has gone meanwhile."""
-        return self._fetch([number], f"BODY.PEEK[]<0.{size}>").get(number)
-
-    def _fetch(self, numbers: Sequence[int], what: str) -> dict[int, bytes]:
         with self._errors("mailbox"):
-            found = self._client.fetch(numbers, [what])
+            return self._fetched([number], f"BODY.PEEK[]<0.{size}>").get(number)
+
+    def _fetched(self, numbers: Sequence[int], what: str) -> dict[int, bytes]:
         bodies = {
             uid: next((v for k, v in items.items() if k.startswith(b"BODY[")), None)
-            for uid, items in found.items()
+            for uid, items in self._client.fetch(numbers, [what]).items()
         }
         return {uid: body for uid, body in bodies.items() if isinstance(body, bytes)}
 
