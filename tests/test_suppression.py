@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.mail import EmailMessage
 from django.db import transaction
 
 from wagtail_smtp import signals, suppression
@@ -58,6 +59,29 @@ def test_a_domain_may_be_written_either_way():
     assert SuppressedAddress.objects.get().address == "ada@xn--bcher-kva.example"
     assert suppression.is_suppressed("ada@bücher.example")
     assert suppression.is_suppressed("ada@XN--bcher-kva.example")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "ada@bücher.example (Ada)",
+        "(Ada) ADA@bücher.example",
+        '"ada"@bücher.example',
+        'Ada <"ada"@bücher.example>',
+        "ada @ bücher.example",
+        '"Doe, Ada" <ada@bücher.example>',
+    ],
+)
+def test_whatever_is_written_the_recipient_is_suppressed(written, smtp_server, make_set, reload):
+    make_set(smtp_server)
+    reload()
+    EmailMessage("Hello", "Hello.", None, [written]).send()
+    [received] = smtp_server.received
+    assert [each.lower() for each in received.recipients] == ["ada@xn--bcher-kva.example"]
+    suppression.suppress("ada@bücher.example")
+    assert suppression.is_suppressed(written)
+    EmailMessage("Hello", "Hello.", None, [written]).send()
+    assert len(smtp_server.received) == 1
 
 
 @pytest.mark.parametrize(

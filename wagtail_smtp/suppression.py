@@ -9,17 +9,17 @@ The functions use the caller's transaction and connection. On a running event lo
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from email.utils import parseaddr
 from typing import Any
 
 from django.db import transaction
 
 from wagtail_smtp import signals
 from wagtail_smtp.categories import ALERT, ERROR, SECURITY
-from wagtail_smtp.config.validation import ascii_address, is_email_address
+from wagtail_smtp.config.validation import is_email_address
 from wagtail_smtp.live.db import connections, retry
 from wagtail_smtp.models import LogEntry, SuppressedAddress, SuppressionReason
 from wagtail_smtp.models.log import SHOWN
+from wagtail_smtp.transports import mime
 
 __all__ = ["NEVER", "SuppressionReason", "allow", "is_suppressed", "suppress", "suppress_all"]
 
@@ -119,16 +119,17 @@ def find(addresses: Iterable[str]) -> Mapping[str, SuppressedAddress]:
 def normalize(address: str) -> str:
     """Return the bare address in lower case with an encoded domain; empty if it is not valid.
 
+    It is the address that the message is sent to, whatever else is written with it, such as
+    ``ada@example.org (Ada)`` or ``"ada"@example.org``.
+
     Upper and lower case of the local part are the same. RFC 5321 allows a server to distinguish
     them, but none is known that does, and people write their address either way.
     """
-    bare = str(address).strip()
-    if "<" in bare or "," in bare:
-        bare = parseaddr(bare)[1]
     try:
-        return ascii_address(bare).lower() if "@" in bare else ""
+        bare = mime.bare_address(str(address).strip())
     except ValueError:
-        return ""  # an invalid domain
+        return ""  # it can't be sent to
+    return bare.lower() if "@" in bare else ""
 
 
 def digest(normalized: str) -> str:

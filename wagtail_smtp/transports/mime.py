@@ -354,8 +354,11 @@ class Structure:
                 )
 
 
-def bare_address(address: str, message: EmailMessage) -> str:
+def bare_address(address: str, message: EmailMessage | None = None) -> str:
     """Return the bare address in ASCII, for an SMTP command.
+
+    Args:
+        message: its encoding may be needed for the name beside the address.
 
     Raises:
         ValueError: not exactly one valid address, or its local part is not ASCII.
@@ -363,7 +366,8 @@ def bare_address(address: str, message: EmailMessage) -> str:
     text = str(address)
     if _PLAIN_ADDRESS.match(text):
         return text
-    return _bare_address(text, message.encoding or settings.DEFAULT_CHARSET)
+    encoding = message.encoding if message is not None else None
+    return _bare_address(text, encoding or settings.DEFAULT_CHARSET)
 
 
 #: An address that needs no parsing: ASCII, without name, quotes or comments.
