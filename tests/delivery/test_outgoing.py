@@ -300,7 +300,9 @@ def test_a_local_part_that_is_not_ascii_is_a_value_error(smtp_server, make_set, 
     assert [r.recipients for r in smtp_server.received] == [["to@xn--4ca9at.com"]]
 
 
-@pytest.mark.parametrize("address", ['"', '"\\', "<>", "()", "[", "@", "", ":;"])
+@pytest.mark.parametrize(
+    "address", ['"', '"\\', "<>", "()", "[", "@", "", ":;", ".%\r@[ ", '\t..=?>@;(\udc80"']
+)
 def test_what_python_cannot_parse_is_a_value_error(address):
     """Not an error of Python's parser, after which a queued message would be tried again."""
     with pytest.raises(ValueError):

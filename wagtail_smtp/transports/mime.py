@@ -376,6 +376,9 @@ _PLAIN_ADDRESS = re.compile(
     rf"{_ATOM}(?:\.{_ATOM})*@[a-z0-9-]+(?:\.[a-z0-9-]+)*\Z", re.IGNORECASE | re.ASCII
 )
 
+#: What Python's parser raises for some malformed addresses, such as ``"`` or ``<>``.
+_OF_PARSER = (MessageError, LookupError, AttributeError, TypeError, NameError)
+
 
 @functools.lru_cache(maxsize=4096)  # parsing takes up to a tenth of the sending time
 def _bare_address(address: str, encoding: Any) -> str:
@@ -385,7 +388,7 @@ def _bare_address(address: str, encoding: Any) -> str:
 
     try:
         bare = parseaddr(sanitize_address(with_current_domains(address), encoding))[1]
-    except (LookupError, AttributeError, TypeError) as error:  # Python's parser, with '"' or "<>"
+    except _OF_PARSER as error:
         raise ValueError(f"Invalid address {address!r}") from error
     if not bare:
         raise ValueError(f"Invalid address {address!r}")
@@ -399,7 +402,7 @@ def _modern_bare_address(address: str) -> str:
     """Do the same as ``prep_address()`` of Django's SMTP backend, without a backend."""
     try:
         header: Any = email.policy.default.header_factory("To", address)
-    except (MessageError, LookupError, AttributeError) as error:
+    except _OF_PARSER as error:
         raise ValueError(f"Invalid address {address!r}: {error}") from error
     # Django allows local mailboxes like "From: webmaster" (#15042).
     defects = {str(defect) for defect in header.defects} - {"addr-spec local part with no domain"}
