@@ -13,7 +13,7 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from tests.support.usage import age
 from wagtail_smtp.backend import EmailBackend
-from wagtail_smtp.delivery.explain import explain
+from wagtail_smtp.delivery.explain.routes import explain
 from wagtail_smtp.exceptions import LimitReached, MessageDeferred, MessageUnsupported
 from wagtail_smtp.live import lookup, usage
 from wagtail_smtp.maintenance.usage import pause_live_sets

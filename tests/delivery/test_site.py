@@ -16,7 +16,7 @@ from wagtail.models import Page, Site
 
 from tests.support.sites import make_sites
 from wagtail_smtp import email_site
-from wagtail_smtp.delivery.explain import notices
+from wagtail_smtp.delivery.explain.notices import notices
 from wagtail_smtp.exceptions import ConfigurationUnavailable, EmailDeliveryError
 from wagtail_smtp.live import draft_configuration, sites
 from wagtail_smtp.maintenance.resend import resend

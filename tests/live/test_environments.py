@@ -9,7 +9,7 @@ from django.db import DatabaseError, connection, transaction
 
 from wagtail_smtp import email_category, live, signals
 from wagtail_smtp.conf import ENVIRONMENT_VARIABLE
-from wagtail_smtp.delivery.explain import compare, explain
+from wagtail_smtp.delivery.explain.routes import compare, explain
 from wagtail_smtp.diagnostics.check_set import send_test_email, try_set
 from wagtail_smtp.exceptions import (
     EnvironmentMismatch,

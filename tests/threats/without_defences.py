@@ -291,7 +291,7 @@ REMOVALS = [
     Removal(
         32,
         "the notice about a redirect without effect",
-        "delivery/explain.py",
+        "delivery/explain/notices.py",
         "        if item.redirect:\n            yield from _redirect(",
         "        if False:\n            yield from _redirect(",
         "admin/sets/test_notices.py::test_it_is_told_everywhere",

@@ -16,7 +16,7 @@ from wagtail_smtp.admin.delivery.failures import latest_failure
 from wagtail_smtp.admin.delivery.status import store_warning
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.delivery.explain import active_redirect
+from wagtail_smtp.delivery.explain.redirects import active_redirect
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import current, draft_configuration, environments

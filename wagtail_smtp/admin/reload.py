@@ -34,7 +34,7 @@ from wagtail_smtp.admin.sets import managed
 from wagtail_smtp.admin.sets.overview import notices
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config_files.sets_file import manager
-from wagtail_smtp.delivery.explain import compare
+from wagtail_smtp.delivery.explain.routes import compare
 from wagtail_smtp.exceptions import ReloadOutdated, ReloadRefused
 from wagtail_smtp.live import environments
 from wagtail_smtp.live.diff import difference, field_label

@@ -11,7 +11,7 @@ from django.core.mail import EmailMessage
 from wagtail_smtp.config.validation import ascii_host, is_host
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
 from wagtail_smtp.deliverability.providers import Provider, provider_of
-from wagtail_smtp.delivery.explain import is_used
+from wagtail_smtp.delivery.explain.routes import is_used
 from wagtail_smtp.delivery.outgoing import build_outgoing, prepare
 from wagtail_smtp.live.resolve import transport_class
 from wagtail_smtp.transports import standard

@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 from wagtail_smtp import live
 from wagtail_smtp.alerts import AlertKind
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.explain import Redirecting, redirecting
+from wagtail_smtp.delivery.explain.redirects import Redirecting, redirecting
 from wagtail_smtp.delivery.kinds import described
 from wagtail_smtp.diagnostics import expiry, refusals, usage
 from wagtail_smtp.live import environments

@@ -16,7 +16,9 @@ from wagtail_smtp import live
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration, SettingsSetConfig
 from wagtail_smtp.config_files.drift import Drift, drift
-from wagtail_smtp.delivery.explain import Notice, is_used, notices, redirecting
+from wagtail_smtp.delivery.explain.notices import Notice, notices
+from wagtail_smtp.delivery.explain.redirects import redirecting
+from wagtail_smtp.delivery.explain.routes import is_used
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.diagnostics import conditions, usage
 from wagtail_smtp.diagnostics.conditions import OVERDUE

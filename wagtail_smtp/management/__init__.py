@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.delivery.explain import notices
+from wagtail_smtp.delivery.explain.notices import notices
 from wagtail_smtp.exceptions import EmailDeliveryError, RedirectWouldEnd, ReloadRefused
 from wagtail_smtp.live.db import connections
 from wagtail_smtp.models import ConfigurationVersion

@@ -16,7 +16,7 @@ from django.utils.translation import ngettext
 
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.explain import active_redirect
+from wagtail_smtp.delivery.explain.redirects import active_redirect
 from wagtail_smtp.diagnostics import conditions
 from wagtail_smtp.diagnostics.conditions import OVERDUE
 from wagtail_smtp.diagnostics.figures import NOT_SENT, CauseCount, Figures, Period

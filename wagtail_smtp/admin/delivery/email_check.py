@@ -16,7 +16,7 @@ from wagtail_smtp.categories import TEST
 from wagtail_smtp.causes import by_slug
 from wagtail_smtp.causes.base import Cause
 from wagtail_smtp.config.values import OTHER_SITE
-from wagtail_smtp.delivery.explain import explain
+from wagtail_smtp.delivery.explain.routes import explain
 from wagtail_smtp.delivery.routing import FORCED
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry, LogRecipient

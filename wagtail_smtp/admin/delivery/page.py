@@ -26,7 +26,7 @@ from wagtail_smtp.admin.labels import category_choices, named
 from wagtail_smtp.admin.sets.overview import Overview, notices
 from wagtail_smtp.channels.channel import channels
 from wagtail_smtp.conf import conf
-from wagtail_smtp.delivery.explain import routes
+from wagtail_smtp.delivery.explain.routes import routes
 from wagtail_smtp.diagnostics.check_set import send_test_email, why_held
 from wagtail_smtp.diagnostics.conditions import OVERDUE
 from wagtail_smtp.diagnostics.decisions import decisions

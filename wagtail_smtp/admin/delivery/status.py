@@ -12,7 +12,7 @@ from wagtail_smtp.admin import permissions
 from wagtail_smtp.admin.base import cached
 from wagtail_smtp.admin.delivery.failures import LAST_DAY, RECENT, count_since, latest_failure
 from wagtail_smtp.admin.labels import local_time
-from wagtail_smtp.delivery.explain import active_redirect
+from wagtail_smtp.delivery.explain.redirects import active_redirect
 from wagtail_smtp.delivery.log import stored_message
 from wagtail_smtp.diagnostics import conditions
 from wagtail_smtp.live import environments

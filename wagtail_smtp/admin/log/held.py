@@ -21,7 +21,7 @@ from wagtail_smtp.admin.base import HELD, LOG, LOG_ENTRY, AdminPage, environment
 from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.log.actions import MAX_SECONDS, ActionView
 from wagtail_smtp.admin.log.listing import add_recipients, recipients, subject
-from wagtail_smtp.delivery.explain import active_redirect
+from wagtail_smtp.delivery.explain.redirects import active_redirect
 from wagtail_smtp.exceptions import ConfigurationUnavailable
 from wagtail_smtp.live import current, environments
 from wagtail_smtp.live.db.connections import write_alias

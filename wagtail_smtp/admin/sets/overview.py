@@ -16,8 +16,9 @@ from wagtail_smtp.admin.labels import category_label
 from wagtail_smtp.admin.sets.managed import may_be_first
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import Configuration, Problem, SettingsSetConfig
-from wagtail_smtp.delivery import explain
-from wagtail_smtp.delivery.explain import is_used, redirecting
+from wagtail_smtp.delivery.explain import notices as explained
+from wagtail_smtp.delivery.explain.redirects import redirecting
+from wagtail_smtp.delivery.explain.routes import is_used
 from wagtail_smtp.delivery.kinds import Part, described
 from wagtail_smtp.diagnostics.usage import Usage, of_live_sets
 from wagtail_smtp.exceptions import ReloadRefused
@@ -261,9 +262,9 @@ def notices(
         key: of the only set to return notices of.
         is_held: whether email is held, so that nothing is sent before a reload.
     """
-    unfixed = explain.notices(configuration if saved is None else saved)
+    unfixed = explained.notices(configuration if saved is None else saved)
     found = [
-        notice for notice in explain.notices(configuration) if not key or notice.key in ("", key)
+        notice for notice in explained.notices(configuration) if not key or notice.key in ("", key)
     ]
     pks = {}
     if found and user.has_perm(permissions.CHANGE_SETS):
@@ -275,7 +276,7 @@ def notices(
     ]  # fmt: skip
 
 
-def _notice(notice: explain.Notice, text: str, pk, user, is_fixed: bool) -> Notice:
+def _notice(notice: explained.Notice, text: str, pk, user, is_fixed: bool) -> Notice:
     status = "critical" if notice.kind == "redirect" else "warning"
     if is_fixed and user.has_perm(permissions.RELOAD):
         return Notice(text, status, "reload", url=reverse(RELOAD))

@@ -8,7 +8,7 @@ from wagtail_smtp import suppression
 from wagtail_smtp.categories import BUILT_IN
 from wagtail_smtp.conf import conf
 from wagtail_smtp.config.values import OTHER_SITE, Configuration
-from wagtail_smtp.delivery.explain import explain
+from wagtail_smtp.delivery.explain.routes import explain
 from wagtail_smtp.live import current, sites
 from wagtail_smtp.management import EmailCommand
 

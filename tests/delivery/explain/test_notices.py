@@ -3,8 +3,10 @@
 import pytest
 
 from wagtail_smtp.config.values import Configuration, ReportEmail, SettingsSetConfig
-from wagtail_smtp.delivery import explain
-from wagtail_smtp.delivery.explain import is_used, notices, redirecting
+from wagtail_smtp.delivery.explain import notices as texts
+from wagtail_smtp.delivery.explain.notices import Notice, notices
+from wagtail_smtp.delivery.explain.redirects import redirecting
+from wagtail_smtp.delivery.explain.routes import is_used
 from wagtail_smtp.delivery.kinds import Part
 from wagtail_smtp.delivery.routing import redirect_for
 from wagtail_smtp.live.diff import every_kind
@@ -119,8 +121,8 @@ def test_every_notice_has_words():
             assert "%(" not in str(notice)
 
 
-@pytest.mark.parametrize(("kind", "reason"), explain._TEXTS)
+@pytest.mark.parametrize(("kind", "reason"), texts._TEXTS)
 def test_while_email_is_held_no_text_claims_that_it_is_sent(kind, reason):
-    notice = explain.Notice(kind, reason, "test", "Test", ("Main",), (Part("form"),))
+    notice = Notice(kind, reason, "test", "Test", ("Main",), (Part("form"),))
     assert notice.text(is_held=True).startswith("After a reload, ")
-    assert set(explain._TEXTS) == set(explain._HELD_TEXTS)
+    assert set(texts._TEXTS) == set(texts._HELD_TEXTS)

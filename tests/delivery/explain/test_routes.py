@@ -6,23 +6,13 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from wagtail_smtp import live
-from wagtail_smtp.config.values import Configuration
-from wagtail_smtp.delivery.explain import active_redirect, compare, explain
+from wagtail_smtp.delivery.explain.routes import compare, explain
 from wagtail_smtp.models import SettingsSet
 
 
 def _parts(category):
     told = explain(category)
     return [(step.name.partition(" (")[0], step.role, step.is_used) for step in told.steps]
-
-
-@pytest.fixture
-def sets(make_set, reload):
-    make_set(name="Main", redirect=True, reports=["qa@example.com"])
-    make_set(name="Invoices", categories=["invoice"])
-    make_set(name="Spare", backup=True)
-    make_set(name="Rest")
-    reload()
 
 
 def test_first_choice_and_backups_and_the_others(sets):
@@ -107,17 +97,3 @@ def test_a_redirect_without_an_address_is_a_change(sets):
     changed = _changed(before, live.draft_configuration())
     assert changed["security"].after.blocked
     assert not changed["security"].before.blocked
-
-
-def test_the_redirect_over_all_categories(sets, settings):
-    config = live.current().configuration
-    found = active_redirect(config)
-    assert (found.addresses, found.sources, found.is_all) == (("qa@example.com",), ("Main",), True)
-    assert active_redirect(Configuration("standard", config.sets)) is None
-    assert active_redirect(Configuration("custom", config.sets[1:])) is None
-    some = active_redirect(Configuration("custom", (config.sets[1], config.sets[0])))
-    assert not some.is_all
-    assert not some.is_blocked
-    settings.WAGTAIL_SMTP = settings.WAGTAIL_SMTP | {"REDIRECT_ALL_TO": ["x"]}
-    blocked = active_redirect(config)
-    assert (blocked.addresses, blocked.is_all, blocked.is_blocked) == ((), True, True)
