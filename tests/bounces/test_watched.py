@@ -12,7 +12,7 @@ from wagtail_smtp import checks
 from wagtail_smtp.config import validation
 from wagtail_smtp.config.oauth import OAuth
 from wagtail_smtp.config.values import SettingsSetConfig
-from wagtail_smtp.diagnostics import conditions
+from wagtail_smtp.diagnostics.conditions.mailboxes import unread_mailboxes
 from wagtail_smtp.diagnostics.status import status
 from wagtail_smtp.exceptions import SecretBoundElsewhere
 from wagtail_smtp.live.db.connections import write_alias
@@ -115,7 +115,7 @@ def _ago(**values):
 )
 def test_mailboxes_that_are_not_read_are_reported(source, values, number):
     source(**values())
-    found = list(conditions.bounces())
+    found = list(unread_mailboxes())
     assert [each.kind for each in found] == ["bounces"] * number
     assert sum("Main" in alarm for alarm in status().alarms) == number
 
@@ -123,14 +123,14 @@ def test_mailboxes_that_are_not_read_are_reported(source, values, number):
 def test_a_mailbox_that_was_just_made_live_is_not_reported(source):
     source()
     ConfigurationVersion.objects.update(created_at=_ago(hours=1))
-    assert not list(conditions.bounces())
+    assert not list(unread_mailboxes())
 
 
 def test_nothing_is_reported_in_a_copy(source, run_in):
     run_in("production")
     source()
     run_in("staging")
-    assert not list(conditions.bounces())
+    assert not list(unread_mailboxes())
 
 
 def test_the_failure_is_shown_to_people(source):

@@ -10,7 +10,8 @@ from django.core.mail import send_mail
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from wagtail_smtp.diagnostics import conditions, expiry
+from wagtail_smtp.diagnostics import expiry
+from wagtail_smtp.diagnostics.conditions.expiring import expiring
 from wagtail_smtp.diagnostics.status import status
 from wagtail_smtp.live import consents
 from wagtail_smtp.models import Secret, ServerCertificate, SettingsSet
@@ -105,10 +106,10 @@ def test_a_certificate_is_reported_at_each_limit_once(make_set, reload):
     causes = set()
     for left in (7.5, 6.9, 6.0, 1.1, 0.9, 0.1):
         _see(left=left)
-        causes |= {each.cause.rpartition(" ")[2] for each in conditions.expiring()}
+        causes |= {each.cause.rpartition(" ")[2] for each in expiring()}
         assert bool(causes) == (left < 7)
     assert causes == {"1", "7"}
-    [found] = conditions.expiring()
+    [found] = expiring()
     assert (found.kind, found.subject.partition(" expires on ")[0]) == (
         "expiring",
         "Email: The certificate of 127.0.0.1:587",
@@ -203,7 +204,7 @@ def test_dates_are_those_of_the_sites_time_zone(make_set, reload, settings):
     texts = []
     for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):  # 25 hours apart
         settings.TIME_ZONE = zone
-        [found] = conditions.expiring()
+        [found] = expiring()
         assert date_format(at.astimezone(ZoneInfo(zone)), "DATE_FORMAT") in found.summary
         texts.append(found.summary)
     assert texts[0] != texts[1]
@@ -215,7 +216,7 @@ def test_without_time_zones(make_set, reload, settings):
     reload()
     _see()
     assert _found() == [("certificate", "Office", "127.0.0.1:587", 7)]
-    [found] = conditions.expiring()
+    [found] = expiring()
     assert date_format(ServerCertificate.objects.get().expires_at) in found.summary
     _see(left=80)
     assert _found() == []
@@ -262,7 +263,7 @@ def test_a_consent_that_ends(consent, ends_in, dated, days):
     consent(ends_in=ends_in, dated=dated)
     expected = [] if days is None else [("consent", "Office", "", days)]
     assert _found() == expected
-    for each in conditions.expiring():
+    for each in expiring():
         assert "the consent for “Office” ends on" in each.subject.replace("The", "the")
         assert "Connect" in each.paragraphs[1]
 
@@ -287,7 +288,7 @@ def test_a_client_secret(make_set, reload, left, days):
     reload()
     expected = [] if days is None else [("secret", "Office", "", days)]
     assert _found() == expected
-    for found in conditions.expiring():
+    for found in expiring():
         assert found.summary == (
             f"The client secret of “Office” expires on {date_format(day, 'DATE_FORMAT')}"
         )

@@ -8,7 +8,9 @@ from django.utils import timezone
 
 from tests.support.log_entries import make_entry
 from wagtail_smtp import suppression
-from wagtail_smtp.diagnostics import conditions, refusals
+from wagtail_smtp.diagnostics import refusals
+from wagtail_smtp.diagnostics.conditions.base import DAILY
+from wagtail_smtp.diagnostics.conditions.rates import unusual_rates
 from wagtail_smtp.models import (
     ConfigurationVersion,
     DeliveryEvent,
@@ -163,7 +165,7 @@ def test_the_alerts(office):
     _fill(1, office)
     _fill(60, office, state="refused")
     _complain(_fill(4, office), office)
-    first, second = conditions.unusual_rates()
+    first, second = unusual_rates()
     assert first.subject == "Email problem: 92% of recipients refuse email from “Office”"
     assert first.paragraphs[0].endswith(
         ", “Office” has sent email to 65 recipients. 60 of them were refused, or the email bounced."
@@ -171,7 +173,7 @@ def test_the_alerts(office):
     assert second.subject == "Email problem: Recipients report email from “Office” as spam"
     assert ", 4 recipients have reported email from “Office” as spam." in second.paragraphs[0]
     assert {each.kind for each in (first, second)} == {"refusals"}
-    assert {each.interval for each in (first, second)} == {conditions.DAILY}
+    assert {each.interval for each in (first, second)} == {DAILY}
     assert first.cause != second.cause
     assert "%%" not in " ".join(first.paragraphs + second.paragraphs)
 
@@ -193,27 +195,27 @@ def test_an_outage_that_suppresses_a_domain_is_reported(office, run_in, admin_us
     _suppress(30, "example.net", ago=1.1)
     addresses = [f"{each}@example.net" for each in range(30)]
     suppression.suppress_all(addresses, "bounced", user=admin_user)
-    [found] = conditions.unusual_rates()
+    [found] = unusual_rates()
     assert (
         found.subject == "Email problem: 10 addresses at example.org were suppressed after bounces"
     )
-    assert (found.kind, found.interval) == ("refusals", conditions.DAILY)
+    assert (found.kind, found.interval) == ("refusals", DAILY)
     assert "search for “example.org”" in found.paragraphs[1]
     _fill(11, office)
-    assert [*conditions.unusual_rates()] == []
+    assert [*unusual_rates()] == []
     _suppress(10, "example.com")
-    [found] = conditions.unusual_rates()
+    [found] = unusual_rates()
     assert "example.com" in found.summary
     run_in("another")
-    assert [*conditions.unusual_rates()] == []
+    assert [*unusual_rates()] == []
 
 
 def test_a_renamed_set_keeps_its_causes(office, reload):
     _fill(60, office, state="refused")
-    [before] = conditions.unusual_rates()
+    [before] = unusual_rates()
     SettingsSet.objects.update(name="Office 365")
     reload()
-    [after] = conditions.unusual_rates()
+    [after] = unusual_rates()
     assert "“Office 365”" in after.summary
     assert after.cause == before.cause
 

@@ -15,7 +15,8 @@ from tests.support.servers.hostile import HostileServer
 from tests.support.servers.hostile_faults import Fault
 from tests.support.usage import age
 from wagtail_smtp.config.limits import Limits
-from wagtail_smtp.diagnostics import conditions, status, usage
+from wagtail_smtp.diagnostics import status, usage
+from wagtail_smtp.diagnostics.conditions.limits import sending_limits
 from wagtail_smtp.exceptions import LimitReached
 from wagtail_smtp.live import usage as counting
 from wagtail_smtp.live.db import expressions
@@ -70,15 +71,15 @@ def test_no_set_has_limits(make_set, reload):
 
 def test_a_limit_is_reported_at_80_percent_and_when_it_is_reached(limited):
     use(limited, 799)
-    assert not list(conditions.sending_limits())
+    assert not list(sending_limits())
     use(limited, 1)
-    [nearly] = conditions.sending_limits()
+    [nearly] = sending_limits()
     assert nearly.summary == (
         "“Office” has nearly reached its sending limit: 800 of 1,000 per hour"
     )
     assert nearly.kind == "limit"
     use(limited, 200)
-    [reached] = conditions.sending_limits()
+    [reached] = sending_limits()
     assert reached.summary == "“Office” has reached its sending limit: 1,000 of 1,000 per hour"
     assert reached.cause != nearly.cause
 
@@ -95,7 +96,7 @@ def test_the_limit_per_minute_is_not_reported(make_set, reload):
     item = make_set(name="Office", max_per_minute=10)
     reload()
     use(item, 10)
-    assert not list(conditions.sending_limits())
+    assert not list(sending_limits())
 
 
 def test_a_reported_quota(make_set, reload, settings):
@@ -104,14 +105,14 @@ def test_a_reported_quota(make_set, reload, settings):
         reload()
         with pytest.raises(LimitReached):
             send_mail("Hi", "Body", "site@example.com", ["ada@example.org"])
-    [found] = conditions.sending_limits()
+    [found] = sending_limits()
     assert found.summary.startswith("“Office” is paused until ")
     assert "5.4.5 Daily" in found.paragraphs[0]
     assert "quota used up, not used until" in _status()
     [item] = json.loads(_status(json=True))["sets"]
     assert item["usage"]["reply"].startswith("550 5.4.5 Daily")
     age(3 * 1440)
-    assert not list(conditions.sending_limits())
+    assert not list(sending_limits())
 
 
 def test_smtp_status(limited):

@@ -9,7 +9,7 @@ from django.utils import timezone, translation
 from tests.support.log_entries import fill_outbox
 from wagtail_smtp import alerts
 from wagtail_smtp.channels import rows
-from wagtail_smtp.diagnostics.conditions import OVERDUE
+from wagtail_smtp.diagnostics.conditions.outbox import OVERDUE, overdue_outbox
 from wagtail_smtp.live.db import connections, expressions
 from wagtail_smtp.maintenance import conditions, periodic
 from wagtail_smtp.models import (
@@ -119,7 +119,7 @@ def test_a_kind_that_is_off(overdue, configure):
 
 def test_alerts_are_in_the_sites_language(overdue):
     with translation.override("de"):
-        conditions.report(conditions.conditions.outbox)
+        conditions.report(overdue_outbox)
     assert mail.outbox[0].subject.startswith("[Django] Email problem: ")
 
 

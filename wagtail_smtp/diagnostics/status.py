@@ -20,8 +20,11 @@ from wagtail_smtp.delivery.explain.notices import Notice, notices
 from wagtail_smtp.delivery.explain.redirects import redirecting
 from wagtail_smtp.delivery.explain.routes import is_used
 from wagtail_smtp.delivery.log import stored_message
-from wagtail_smtp.diagnostics import conditions, usage
-from wagtail_smtp.diagnostics.conditions import OVERDUE
+from wagtail_smtp.diagnostics import usage
+from wagtail_smtp.diagnostics.conditions.expiring import expiring
+from wagtail_smtp.diagnostics.conditions.mailboxes import unread_mailboxes
+from wagtail_smtp.diagnostics.conditions.outbox import OVERDUE
+from wagtail_smtp.diagnostics.conditions.rates import unusual_rates
 from wagtail_smtp.diagnostics.usage import Usage
 from wagtail_smtp.exceptions import ConfigurationUnavailable, SecretError
 from wagtail_smtp.live import consents, environments, sites
@@ -221,7 +224,7 @@ def _alarms(
             f"The message store is {percent}% full. Once it is full, undelivered messages are no "
             "longer kept and email can't be queued."
         )
-    for find in (conditions.expiring, conditions.unusual_rates, conditions.bounces):
+    for find in (expiring, unusual_rates, unread_mailboxes):
         yield from (f"{each.summary}." for each in find())
     if failures:
         yield f"{failures} messages could not be sent in the last hour."

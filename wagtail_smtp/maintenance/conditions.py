@@ -7,8 +7,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from wagtail_smtp import alerts
-from wagtail_smtp.diagnostics import conditions, expiry
-from wagtail_smtp.diagnostics.conditions import Condition
+from wagtail_smtp.diagnostics import expiry
+from wagtail_smtp.diagnostics.conditions.base import Condition
+from wagtail_smtp.diagnostics.conditions.expiring import expiring
+from wagtail_smtp.diagnostics.conditions.limits import sending_limits
+from wagtail_smtp.diagnostics.conditions.mailboxes import unread_mailboxes
+from wagtail_smtp.diagnostics.conditions.outbox import overdue_outbox
+from wagtail_smtp.diagnostics.conditions.rates import unusual_rates
+from wagtail_smtp.diagnostics.conditions.redirects import long_redirects
 from wagtail_smtp.live.db import connections as db_connections
 from wagtail_smtp.maintenance import periodic
 from wagtail_smtp.runtime import project
@@ -20,14 +26,14 @@ _OTHERS_EVERY = 3600
 _CERTIFICATES_EVERY = 3600
 
 _URGENT: tuple[Callable[[], Iterable[Condition]], ...] = (
-    conditions.outbox,
-    conditions.sending_limits,
+    overdue_outbox,
+    sending_limits,
 )
 _OTHERS: tuple[Callable[[], Iterable[Condition]], ...] = (
-    conditions.long_redirects,
-    conditions.expiring,
-    conditions.unusual_rates,
-    conditions.bounces,
+    long_redirects,
+    expiring,
+    unusual_rates,
+    unread_mailboxes,
 )
 
 

@@ -17,8 +17,8 @@ from django.utils.translation import ngettext
 from wagtail_smtp import live
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain.redirects import active_redirect
-from wagtail_smtp.diagnostics import conditions
-from wagtail_smtp.diagnostics.conditions import OVERDUE
+from wagtail_smtp.diagnostics.conditions.expiring import expiring
+from wagtail_smtp.diagnostics.conditions.outbox import OVERDUE
 from wagtail_smtp.diagnostics.figures import NOT_SENT, CauseCount, Figures, Period
 from wagtail_smtp.diagnostics.status import outbox
 from wagtail_smtp.live import environments, sites
@@ -164,7 +164,7 @@ def summary(
         ),
         sites=tuple(_sites(now)),
         notes=tuple(_notes()),
-        expiring=tuple(f"{each.summary}." for each in conditions.expiring()),
+        expiring=tuple(f"{each.summary}." for each in expiring()),
         delivery_url=_admin(_DELIVERY),
         account_url=_admin(_ACCOUNT, fragment="tab-notifications"),
         is_subscribed=is_subscribed,

@@ -37,11 +37,11 @@ def look(at: float = 0) -> None:
 
 def look_again(at: float = 0) -> None:
     """Look although another process has just done so, as if its clock had stopped."""
-    from wagtail_smtp.diagnostics import conditions as found
+    from wagtail_smtp.diagnostics.conditions.outbox import overdue_outbox
     from wagtail_smtp.maintenance import conditions
 
     time.sleep(max(at - time.time(), 0))
-    conditions.report(found.outbox)
+    conditions.report(overdue_outbox)
 
 
 def certificates_after_a_message() -> list[str]:

@@ -28,7 +28,7 @@ from wagtail_smtp.channels.channel import channels
 from wagtail_smtp.conf import conf
 from wagtail_smtp.delivery.explain.routes import routes
 from wagtail_smtp.diagnostics.check_set import send_test_email, why_held
-from wagtail_smtp.diagnostics.conditions import OVERDUE
+from wagtail_smtp.diagnostics.conditions.outbox import OVERDUE
 from wagtail_smtp.diagnostics.decisions import decisions
 from wagtail_smtp.diagnostics.status import outbox
 from wagtail_smtp.live import environments

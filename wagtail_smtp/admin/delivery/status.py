@@ -14,7 +14,10 @@ from wagtail_smtp.admin.delivery.failures import LAST_DAY, RECENT, count_since, 
 from wagtail_smtp.admin.labels import local_time
 from wagtail_smtp.delivery.explain.redirects import active_redirect
 from wagtail_smtp.delivery.log import stored_message
-from wagtail_smtp.diagnostics import conditions
+from wagtail_smtp.diagnostics.conditions.expiring import expiring
+from wagtail_smtp.diagnostics.conditions.limits import sending_limits
+from wagtail_smtp.diagnostics.conditions.mailboxes import unread_mailboxes
+from wagtail_smtp.diagnostics.conditions.rates import unusual_rates
 from wagtail_smtp.live import environments
 from wagtail_smtp.live.db.connections import write_alias
 from wagtail_smtp.models import LogEntry
@@ -174,12 +177,7 @@ def _problems(overview, is_stuck):
     if store := store_warning():
         yield store
     if not overview.refusal:
-        finders = (
-            conditions.sending_limits,
-            conditions.expiring,
-            conditions.unusual_rates,
-            conditions.bounces,
-        )
+        finders = (sending_limits, expiring, unusual_rates, unread_mailboxes)
         for found in (each for find in finders for each in find()):
             _meaning, what_to_do, *_rest = found.paragraphs
             yield StatusLine(found.kind, "unsure", f"{found.summary}.", what_to_do)

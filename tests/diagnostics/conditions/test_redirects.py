@@ -1,24 +1,16 @@
-"""The outbox that nobody processes, and the redirect that stays on."""
+"""The redirect that stays on."""
 
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone, translation
 
-from tests.support.log_entries import fill_outbox
-from wagtail_smtp.diagnostics import conditions
-from wagtail_smtp.live.db import expressions
-from wagtail_smtp.models import ConfigurationVersion, OutboxMessage, SettingsSet
+from wagtail_smtp.diagnostics.conditions.base import WEEKLY
+from wagtail_smtp.diagnostics.conditions.redirects import long_redirects
+from wagtail_smtp.models import ConfigurationVersion, SettingsSet
 
 QA = "qa@example.com"
-OVERDUE = conditions.OVERDUE.total_seconds()
 DAY = 24 * 3600
-
-
-def _fill(count, *, overdue_by, environment="", **values):
-    fill_outbox(count, environment)
-    rows = OutboxMessage.objects.filter(environment=environment)
-    rows.update(due_at=expressions.now(-OVERDUE - overdue_by), **values)
 
 
 def _age(seconds, *numbers):
@@ -29,63 +21,8 @@ def _age(seconds, *numbers):
         version.save()
 
 
-def _outbox():
-    return list(conditions.outbox())
-
-
 def _redirects():
-    return list(conditions.long_redirects())
-
-
-@pytest.mark.parametrize("priority", [0, 1])
-def test_an_outbox_is_reported_once_its_messages_are_overdue(db, priority):
-    assert _outbox() == []
-    _fill(3, overdue_by=-20, priority=priority)
-    assert _outbox() == []
-    _fill(0, overdue_by=20)
-    [found] = _outbox()
-    assert (found.kind, found.cause, found.interval) == ("waiting", "outbox", conditions.DAILY)
-    assert found.paragraphs[0].startswith("3 messages in the outbox are overdue, the oldest by 15 ")
-    assert found.subject == "Email problem: The outbox is not being processed"
-    assert "smtp_status" in found.paragraphs[-1]
-
-
-def test_one_message_is_not_called_several(db):
-    _fill(1, overdue_by=3600)
-    [found] = _outbox()
-    assert found.paragraphs[0].startswith("1 message in the outbox is overdue by 75 minutes.")
-
-
-def test_only_so_many_messages_are_counted(db, monkeypatch):
-    monkeypatch.setattr(conditions, "_COUNTED", 5)
-    _fill(7, overdue_by=60)
-    first = list(OutboxMessage.objects.values_list("pk", flat=True)[:2])
-    OutboxMessage.objects.filter(pk__in=first).update(priority=0)
-    [found] = _outbox()
-    assert found.paragraphs[0].startswith("At least 5 messages")
-
-
-@pytest.mark.parametrize("state", ["sending", "held"])
-def test_only_waiting_messages_are_overdue(db, state):
-    _fill(3, overdue_by=60, state=state)
-    assert _outbox() == []
-
-
-def test_messages_that_came_with_a_copy_are_not_overdue(make_set, reload, run_in, configure):
-    run_in("production")
-    make_set()
-    reload()
-    _fill(3, overdue_by=60, environment="production")
-    assert len(_outbox()) == 1
-    run_in("staging")
-    _fill(3, overdue_by=60, environment="staging")
-    # Held: none of them can be sent, for a reason that the admin shows.
-    assert _outbox() == []
-    configure(REDIRECT_ALL_TO=[QA])
-    [found] = _outbox()
-    assert found.paragraphs[0].startswith("3 ")
-    OutboxMessage.objects.filter(environment="staging").delete()
-    assert _outbox() == []
+    return list(long_redirects())
 
 
 @pytest.fixture
@@ -102,7 +39,7 @@ def test_a_redirect_is_reported_after_a_day(redirecting):
     assert _redirects() == []
     _age(120)
     [found] = _redirects()
-    assert (found.kind, found.interval) == ("redirect", conditions.WEEKLY)
+    assert (found.kind, found.interval) == ("redirect", WEEKLY)
     assert found.subject == "Email: “Test” has been redirecting email for more than 1 day"
     assert f"only to {QA}, not to the real" in found.paragraphs[0]
     assert "This applies to all mail." in found.paragraphs[0]
@@ -162,10 +99,6 @@ def test_a_redirect_that_is_saved_but_not_live_is_not_reported(make_set, reload)
     assert _redirects() == []
 
 
-def test_nothing_is_live(db):
-    assert [*_outbox(), *_redirects(), *conditions.expiring(), *conditions.unusual_rates()] == []
-
-
 def test_in_a_copy_the_redirect_begins_with_the_first_reload(make_set, reload, run_in):
     run_in("production")
     make_set(name="Test", redirect=True, reports=[QA])
@@ -196,12 +129,9 @@ def test_without_time_zones(make_set, reload, settings):
     settings.USE_TZ = False
     make_set(name="Test", redirect=True, reports=[QA])
     reload()
-    assert [*_outbox(), *_redirects(), *conditions.unusual_rates()] == []
+    assert _redirects() == []
     _age(DAY + 60)
     assert len(_redirects()) == 1
-    _fill(1, overdue_by=3600)
-    [found] = _outbox()
-    assert "by 75 minutes" in found.paragraphs[0]
 
 
 def test_texts_follow_the_language(redirecting):
