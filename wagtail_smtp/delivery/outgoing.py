@@ -114,13 +114,7 @@ def build_outgoing(
     if not transport.encodes_addresses:
         _set_sender(message, candidate, address)
     sender = candidate.bounce_address or message.from_email
-    recipients: Iterable[str]
-    check_redirect = None
-    if redirect is None:
-        if suppressed and transport.is_black_box:
-            without(message, suppressed)
-        recipients = message.recipients()
-    else:
+    if redirect is not None:
         # Bounces must not reach the original sender.
         sender = candidate.bounce_address or address or settings.DEFAULT_FROM_EMAIL
         apply(
@@ -129,18 +123,39 @@ def build_outgoing(
             is_black_box=transport.is_black_box,
             envelope_sender=str(sender) if transport.uses_from_email_as_sender else "",
         )
-        recipients = redirect.addresses
-        check_redirect = partial(require_redirected, redirect=redirect)
+    elif suppressed and transport.is_black_box:
+        without(message, suppressed)
+    recipients = message.recipients() if redirect is None else redirect.addresses
     if transport.encodes_addresses:
         mime.update_domains(message)
-        bare_sender = _parsed(str(sender))[1]
-    else:
-        bare_sender = mime.bare_address(str(sender), message)
+    envelope = Envelope(
+        _envelope_sender(message, candidate, transport, str(sender), key),
+        _envelope_recipients(message, recipients, suppressed),
+    )
+    check_redirect = None if redirect is None else partial(require_redirected, redirect=redirect)
+    return OutgoingMessage(message, envelope, check_redirect, key)
+
+
+def _envelope_sender(
+    message: EmailMessage,
+    candidate: SettingsSetConfig,
+    transport: Transport | type[Transport],
+    sender: str,
+    key: str,
+) -> str:
+    """The sender's bare address, which names the log entry if bounces are to be recognised."""
+    bare = _parsed(sender)[1] if transport.encodes_addresses else mime.bare_address(sender, message)
     if candidate.bounce_separator and key and transport.keeps_envelope_sender:
-        bare_sender = bounce_address.signed(bare_sender, candidate.bounce_separator, uuid.UUID(key))
+        return bounce_address.signed(bare, candidate.bounce_separator, uuid.UUID(key))
+    return bare
+
+
+def _envelope_recipients(
+    message: EmailMessage, recipients: Iterable[str], suppressed: Collection[str]
+) -> tuple[str, ...]:
+    """The bare addresses of those who get the message, each once."""
     bare = dict.fromkeys(mime.bare_address(item, message) for item in recipients)
-    envelope = tuple(item for item in bare if item.lower() not in suppressed)
-    return OutgoingMessage(message, Envelope(bare_sender, envelope), check_redirect, key)
+    return tuple(item for item in bare if item.lower() not in suppressed)
 
 
 def _sender_address(item: SettingsSetConfig, username: str) -> str:
