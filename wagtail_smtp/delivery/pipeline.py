@@ -3,7 +3,7 @@
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -13,9 +13,10 @@ from django.core.mail import EmailMessage
 
 from wagtail_smtp.categories import ALERT, ERROR, OTHER
 from wagtail_smtp.conf import conf
-from wagtail_smtp.config.values import Attempt, Outcome, Recipient, SettingsSetConfig
+from wagtail_smtp.config.values import Attempt, Outcome, SettingsSetConfig
 from wagtail_smtp.delivery import limits
 from wagtail_smtp.delivery.announcements import announce
+from wagtail_smtp.delivery.failover import TRY_NEXT, conclude, note_failure, worse
 from wagtail_smtp.delivery.log import entries
 from wagtail_smtp.delivery.log.stored_message import FrozenMessage
 from wagtail_smtp.delivery.outgoing import (
@@ -25,21 +26,18 @@ from wagtail_smtp.delivery.outgoing import (
     copy_new_attributes,
     prepare,
 )
-from wagtail_smtp.delivery.result import DeliveryResult
+from wagtail_smtp.delivery.result import DeliveryResult, Recipients
 from wagtail_smtp.delivery.routing import STANDARD_DELIVERY, Classification, Route, classify, route
 from wagtail_smtp.delivery.site import MessageSite, default_site
 from wagtail_smtp.delivery.suppressed import require_others, suppressed_recipients
 from wagtail_smtp.exceptions import (
     AttemptFailed,
     ConfigurationUnavailable,
-    DestinationRefused,
     EmailDeliveryError,
     LimitReached,
     MessageDeferred,
     MessageOutcomeUnknown,
     MessageRefused,
-    MessageTooLarge,
-    MessageUnsupported,
     RecipientsSuppressed,
     SecretError,
     SendCancelled,
@@ -49,16 +47,10 @@ from wagtail_smtp.live.lookup import NO_VERSION, look_up
 from wagtail_smtp.live.resolve import transport_class
 from wagtail_smtp.models import LogEntry
 from wagtail_smtp.runtime import error_logging, process, project, tracing
-from wagtail_smtp.transports.base import UNREACHABLE, Envelope, OutgoingMessage, Transport
+from wagtail_smtp.transports.base import OutgoingMessage, Transport
 from wagtail_smtp.transports.standard import StandardTransport
 
 logger = logging.getLogger(__name__)
-
-#: Errors after which nothing was accepted, so the next candidate is tried.
-_TRY_NEXT = (MessageDeferred, MessageTooLarge, MessageUnsupported, DestinationRefused, SecretError)
-#: Errors that decide about the message only if every candidate has them: another one that can't
-#: be reached now might accept it later.
-_ONLY_IF_ALL = (MessageTooLarge, MessageUnsupported)
 
 #: Seconds after which a batch checks again which version is live.
 RECHECK_AFTER = 1.0
@@ -180,7 +172,7 @@ class DeliveryPipeline:
                     result.suppressed = suppressed_recipients(message, result.route)
                 if result.suppressed:
                     require_others(message, result.suppressed, leave_out)
-                result.outcome = self._send(result, live, _Recipients(leave_out))
+                result.outcome = self._send(result, live, Recipients(leave_out))
             except catching as error:
                 result.failure = error
             if span is not None:
@@ -234,7 +226,7 @@ class DeliveryPipeline:
         return replace(classification, site=site)
 
     def _send(
-        self, result: DeliveryResult, live: LiveConfiguration, recipients: "_Recipients"
+        self, result: DeliveryResult, live: LiveConfiguration, recipients: Recipients
     ) -> Outcome:
         """Try one candidate after the other until every recipient is settled.
 
@@ -251,8 +243,8 @@ class DeliveryPipeline:
                 continue
             try:
                 outcome = self._attempt(candidate, result, live, recipients)
-            except _TRY_NEXT as error:
-                failure = _worse(failure, error)
+            except TRY_NEXT as error:
+                failure = worse(failure, error)
                 logger.warning("Message of category %s: %s", result.route.category, error)
                 if self._waits_for(error):
                     break
@@ -269,14 +261,7 @@ class DeliveryPipeline:
             else:
                 if recipients.are_settled(outcome):
                     return replace(outcome, recipients=recipients.known)
-        accepted = [attempt.outcome for attempt in result.attempts if attempt.outcome is not None]
-        if accepted and not isinstance(failure, MessageOutcomeUnknown):
-            return replace(accepted[-1], recipients=recipients.known)
-        if failure is None:
-            raise MessageDeferred("Every server that could send it is failing.", phase="connect")
-        if isinstance(failure, AttemptFailed):
-            failure.recipients = recipients.known
-        raise failure
+        return conclude(result, recipients, failure)
 
     def _waits_for(self, error: EmailDeliveryError) -> bool:
         """Whether the message waits for the set's rate instead of using another set."""
@@ -328,7 +313,7 @@ class DeliveryPipeline:
         candidate: SettingsSetConfig,
         result: DeliveryResult,
         live: LiveConfiguration,
-        recipients: "_Recipients",
+        recipients: Recipients,
     ) -> Outcome:
         """Try one candidate, and add the attempt to the result."""
         began = time.monotonic()
@@ -350,7 +335,7 @@ class DeliveryPipeline:
         except Exception as error:
             failure = error
             if isinstance(error, AttemptFailed) and transport is not None:
-                recovered = _note_failure(transport, error)
+                recovered = note_failure(transport, error)
                 learned = limits.learn_from_error(candidate, transport, error, result.version)
                 failure = learned or error
                 recipients.update(failure.recipients)
@@ -369,7 +354,7 @@ class DeliveryPipeline:
         transport: Transport,
         candidate: SettingsSetConfig,
         result: DeliveryResult,
-        recipients: "_Recipients",
+        recipients: Recipients,
     ) -> Outcome:
         """Build the outgoing message, check that the candidate can send it, and send it."""
         outgoing = build_outgoing(
@@ -417,70 +402,6 @@ def _hand_over(transport: Transport, outgoing: OutgoingMessage, result: Delivery
             return transport.send(outgoing, _reply_timeout())
     finally:
         outgoing.release()
-
-
-class _Recipients:
-    """The state of each recipient after the attempts made so far.
-
-    Args:
-        leave_out: addresses, in lower case, that need no attempt.
-    """
-
-    def __init__(self, leave_out: Collection[str]) -> None:
-        self._states: dict[str, Recipient] = {}
-        self._left_out = frozenset(leave_out)
-        #: Addresses that need no further attempt now.
-        self.settled: set[str] = set()
-
-    @property
-    def known(self) -> tuple[Recipient, ...]:
-        """The newest state of each recipient."""
-        return tuple(self._states.values())
-
-    @property
-    def is_any_settled(self) -> bool:
-        return bool(self.settled or self._left_out)
-
-    def update(self, recipients: Sequence[Recipient]) -> None:
-        """Add the states after an attempt; another candidate can try deferred recipients."""
-        self._states.update((item.address, item) for item in recipients)
-        self.settled.update(item.address for item in recipients if item.state != "deferred")
-
-    def are_settled(self, outcome: Outcome) -> bool:
-        """Whether no recipient of the last attempt needs another."""
-        return self.settled.issuperset(item.address for item in outcome.recipients)
-
-    def remaining(self, envelope: Envelope) -> Envelope:
-        """Return the envelope without recipients that need no further attempt."""
-        remaining = tuple(
-            address
-            for address in envelope.recipients
-            if address not in self.settled and address.lower() not in self._left_out
-        )
-        return replace(envelope, recipients=remaining)
-
-
-def _worse(before: EmailDeliveryError | None, error: EmailDeliveryError) -> EmailDeliveryError:
-    """Return the error that decides about the message if no candidate accepts it."""
-    if before is None:
-        return error
-    if isinstance(error, _ONLY_IF_ALL):
-        return before
-    if not isinstance(error, LimitReached) or isinstance(before, _ONLY_IF_ALL):
-        return error
-    if isinstance(before, LimitReached) and error.retry_after < before.retry_after:
-        return error
-    return before
-
-
-def _note_failure(transport: Transport, error: AttemptFailed) -> bool:
-    """Update the transport's availability; return whether it has recovered."""
-    if error.phase in UNREACHABLE:
-        transport.availability.failed()
-        return False
-    if error.phase in ("pool", "limit"):
-        return False  # the server was not asked
-    return transport.availability.succeeded()
 
 
 def _reply_timeout() -> float:

@@ -1,14 +1,14 @@
-"""The result of a delivery, before it is logged."""
+"""The result of a delivery and the state of its recipients, before they are logged."""
 
 import itertools
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 
-from wagtail_smtp.config.values import Attempt, Outcome, SettingsSetConfig
+from wagtail_smtp.config.values import Attempt, Outcome, Recipient, SettingsSetConfig
 from wagtail_smtp.delivery.routing import Classification, Route
 from wagtail_smtp.exceptions import (
     EmailDeliveryError,
@@ -20,7 +20,7 @@ from wagtail_smtp.exceptions import (
     SendCancelled,
 )
 from wagtail_smtp.models.choices import State
-from wagtail_smtp.transports.base import OutgoingMessage
+from wagtail_smtp.transports.base import Envelope, OutgoingMessage
 
 
 @dataclass(slots=True)
@@ -99,3 +99,44 @@ STATES: Mapping[type[Exception], State] = {
     RedirectError: State.BLOCKED,
     RecipientsSuppressed: State.SUPPRESSED,
 }
+
+
+class Recipients:
+    """The state of each recipient after the attempts made so far.
+
+    Args:
+        leave_out: addresses, in lower case, that need no attempt.
+    """
+
+    def __init__(self, leave_out: Collection[str]) -> None:
+        self._states: dict[str, Recipient] = {}
+        self._left_out = frozenset(leave_out)
+        #: Addresses that need no further attempt now.
+        self.settled: set[str] = set()
+
+    @property
+    def known(self) -> tuple[Recipient, ...]:
+        """The newest state of each recipient."""
+        return tuple(self._states.values())
+
+    @property
+    def is_any_settled(self) -> bool:
+        return bool(self.settled or self._left_out)
+
+    def update(self, recipients: Sequence[Recipient]) -> None:
+        """Add the states after an attempt; another candidate can try deferred recipients."""
+        self._states.update((item.address, item) for item in recipients)
+        self.settled.update(item.address for item in recipients if item.state != "deferred")
+
+    def are_settled(self, outcome: Outcome) -> bool:
+        """Whether no recipient of the last attempt needs another."""
+        return self.settled.issuperset(item.address for item in outcome.recipients)
+
+    def remaining(self, envelope: Envelope) -> Envelope:
+        """Return the envelope without recipients that need no further attempt."""
+        remaining = tuple(
+            address
+            for address in envelope.recipients
+            if address not in self.settled and address.lower() not in self._left_out
+        )
+        return replace(envelope, recipients=remaining)
