@@ -1,6 +1,8 @@
 """A message as bytes and back, body untouched."""
 
+import json
 import random
+import zlib
 from email import message_from_bytes
 from email.message import Message
 
@@ -263,6 +265,19 @@ def test_a_missing_piece_is_damage(db, number):
     StoredPiece.objects.get(entry=entry, number=number).delete()
     with pytest.raises(MessageUnreadable, match="damaged"):
         stored_message.load(entry)
+
+
+@pytest.mark.parametrize("name", ["to", "recipients", "headers", "attributes", "subject"])
+@pytest.mark.parametrize("damage", [5, "missing"])
+def test_a_value_that_is_missing_or_of_another_kind_is_damage(name, damage):
+    content = freeze(EmailMessage("Hi", "Body", "a@example.com", ["b@example.com"])).content
+    head, newline, rest = zlib.decompress(content).partition(b"\n")
+    values = json.loads(head)
+    del values[name]
+    if damage != "missing" and name != "subject":
+        values[name] = damage
+    with pytest.raises(MessageUnreadable):
+        stored_message.thaw(zlib.compress(json.dumps(values).encode() + newline + rest))
 
 
 def test_pieces_are_encrypted(db):

@@ -171,9 +171,11 @@ def _thawed(pieces: Iterable[bytes]) -> "FrozenMessage":
     if written_as != FORMAT:
         raise MessageLocked("The stored message was written by another release of wagtail-smtp.")
     try:
-        return FrozenMessage(values, written)
-    except (KeyError, TypeError) as error:
+        message = FrozenMessage(values, written)
+        message.recipients()  # reads the only value that isn't read above
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MessageUnreadable("The stored message is damaged.") from error
+    return message
 
 
 def _unpacked(pieces: Iterable[bytes]) -> tuple[bytes, bytes]:
