@@ -152,7 +152,8 @@ def test_hostile_servers_end_in_time_and_prove_nothing(db, name_server, fault):
     name_server.faults["*"] = fault
     began = time.monotonic()
     found = report.check(with_sets(OWN, replace(SET, sender_address="x@a.example", backup=True)))
-    assert time.monotonic() - began < 5
+    # It stops asking after four seconds, which a busy machine notices later.
+    assert time.monotonic() - began < 10
     everything = {each for topics in verdicts(found).values() for each in topics.values()}
     assert everything == {"UNKNOWN"}
 
