@@ -179,9 +179,9 @@ def routes(
 
 
 def distinct_sites(*configurations: Configuration) -> tuple[int, ...]:
-    """The sites that a table of routes is about: only one stands for all unless a set names some.
+    """The sites to explain routes for: one that represents all, unless a set is limited to sites.
 
-    A message without a site is possible only if there is no default site.
+    Messages have no site only if there is no default site.
     """
     if not any(item.sites for config in configurations for item in config.sets):
         return (OTHER_SITE,)
