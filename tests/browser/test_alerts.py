@@ -8,6 +8,7 @@ from tests.browser.conftest import FLAGS, browser_path, running_demo
 from tests.browser.test_accessibility import PHONE, violations
 from tests.browser.test_main_job import Person
 from tests.support.servers.receiver import Receiver
+from wagtail_smtp.channels.channel import EMAIL
 
 pytestmark = pytest.mark.browser
 
@@ -33,7 +34,7 @@ def person(receivers, tmp_path):
     ):
         browser = playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         yield Person(page, url)
         browser.close()
 
@@ -44,12 +45,10 @@ def test_a_test_alert(person, receivers):
     person.go(PAGE)
     _take(page, "alerts-none")
     page.get_by_role("button", name="Send a test alert").click()
-    outcome = page.locator("[data-channel=custom_json]").first
-    outcome.wait_for()
-    assert outcome.locator("[data-state]").get_attribute("data-state") == "sent"
-    second = page.locator("[data-channel=custom_json-2]").first
-    assert second.locator("[data-state]").get_attribute("data-state") == "failed"
-    assert [each.titles[-1].endswith("Test alert") for each in receivers] == [True, True]
+    outcomes = _outcomes(page)
+    assert (outcomes["custom_json"], outcomes["custom_json-2"]) == ("sent", "failed")
+    for each in receivers:
+        assert len([title for title in each.titles if title.endswith("Test alert")]) == 1
     assert "canary" not in page.content()
     found = []
     for scheme in ("light", "dark"):
@@ -63,6 +62,25 @@ def test_a_test_alert(person, receivers):
     page.set_viewport_size(PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     _take(page, "alerts-phone")
+
+
+def _outcomes(page):
+    """What each channel has of the test alert; the page asks to reload while it is being sent."""
+    row = page.locator("tr", has=page.locator("[data-kind=test]")).first
+    row.wait_for()
+    for _second in range(60):
+        # Email is the last one.
+        found = {
+            each.get_attribute("data-channel"): each.locator("[data-state]").get_attribute(
+                "data-state"
+            )
+            for each in row.locator("[data-channel]").all()
+        }
+        if EMAIL in found and "trying" not in found.values():
+            break
+        page.wait_for_timeout(1000)
+        page.reload()
+    return found
 
 
 def _take(page, name):
