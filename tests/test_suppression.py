@@ -1,9 +1,11 @@
 """The public functions of the suppression list."""
 
+import threading
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.mail import EmailMessage
-from django.db import transaction
+from django.db import connection, transaction
 
 from wagtail_smtp import signals, suppression
 from wagtail_smtp.models import SuppressedAddress, SuppressionReason
@@ -122,3 +124,30 @@ def test_a_rollback_takes_it_back(told):
         transaction.set_rollback(True)
     assert not suppression.is_suppressed("ada@example.org")
     assert told == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ"])
+def test_another_process_adds_the_same_address(isolation):
+    """The transaction has begun before, so it doesn't see the other one's row."""
+    if connection.vendor != "mysql":
+        pytest.skip("elsewhere, the database waits or asks for the transaction to be repeated")
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}")
+    try:
+        with transaction.atomic():
+            assert not suppression.is_suppressed("ada@example.org")
+            other = threading.Thread(target=_suppress, args=["ada@example.org"])
+            other.start()
+            other.join(20)
+            assert not suppression.suppress("ada@example.org", "complained")
+    finally:
+        connection.close()
+    assert SuppressedAddress.objects.get().reason == "manual"
+
+
+def _suppress(address):
+    try:
+        suppression.suppress(address)
+    finally:
+        connection.close()

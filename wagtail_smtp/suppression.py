@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from wagtail_smtp import signals
 from wagtail_smtp.categories import ALERT, ERROR, SECURITY
@@ -168,7 +168,15 @@ def add(row: SuppressedAddress) -> bool:
         for field in SuppressedAddress._meta.concrete_fields
         if field.attname not in ("id", "digest")
     }
-    _row, is_new = _all().get_or_create(digest=row.digest, defaults=values)
+    same = _all().filter(digest=row.digest)
+    try:
+        _row, is_new = same.get_or_create(digest=row.digest, defaults=values)
+    except IntegrityError:
+        # With REPEATABLE READ, only a locking read sees what others have added since this
+        # transaction began.
+        if same.select_for_update().first() is None:
+            raise
+        return False
     return bool(is_new)
 
 
