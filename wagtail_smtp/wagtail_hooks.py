@@ -86,7 +86,7 @@ _LOG_ACTIONS = {
     "cancel": (_("Cancel sending"), _("Cancelled the message")),
     "release": (_("Release"), _("Released the held message")),
     "delete": (_("Delete"), _("Deleted the held message")),
-    "check_dns": (_("Check DNS"), _("Checked the DNS of the senders’ domains")),
+    "check_dns": (_("Check DNS"), _("Checked the DNS of the senders' domains")),
     "test_alert": (_("Send a test alert"), _("Sent a test alert")),
     "test_delivery": (_("Send test email"), _("Sent a test email")),
     "tracking_secret": (_("New tracking secret"), _("Created a new secret for delivery tracking")),

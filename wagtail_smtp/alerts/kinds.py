@@ -12,7 +12,7 @@ class AlertKind(models.TextChoices, StrEnum):  # type: ignore[misc]
     FAILING = "failing", _("A server is failing")
     FAILOVER = "failover", _("A backup is used")
     RECOVERED = "recovered", _("A server is working again")
-    GIVEN_UP = "given_up", _("A message was given up")
+    GIVEN_UP = "given_up", _("The outbox gave up on a message")
     WAITING = "waiting", _("The outbox is not being processed")
     EXPIRING = "expiring", _("Something is about to expire")
     REFUSALS = "refusals", _("Unusually many refusals")

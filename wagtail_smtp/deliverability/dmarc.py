@@ -70,8 +70,8 @@ def _without_policy(finding: Finding, domain: str, owner: str) -> None:
         finding.add(Verdict.BAD, text)
         return
     text = _(
-        "%s has no DMARC record. Large mailbox providers require one of bulk senders. Start with a "
-        "policy that only asks for reports."
+        "%s has no DMARC record. Large mailbox providers require one from bulk senders. Start "
+        "with a policy that only asks for reports."
     )
     finding.add(Verdict.IMPROVE, text % domain)
     value = f"v=DMARC1; p=none; rua=mailto:postmaster@{owner}"

@@ -258,17 +258,15 @@ def _judge_sender(lookup: Lookup, permitted: Permitted, sender: Sender) -> tuple
             return Verdict.IMPROVE, text % name
         if permitted.is_complete and theirs.networks:
             return Verdict.BAD, _("It doesn't allow %s.") % name
-        return Verdict.UNKNOWN, _("Whether it allows %s can't be told.") % name
+        return Verdict.UNKNOWN, _("Can't tell whether it allows %s.") % name
     own = public_addresses(lookup, sender.host)
     if own and all(map(permitted.permits, own)):
         return Verdict.GOOD, _("It allows %s.") % name
     if not own:
-        text = _(
-            "Whether it allows %s can't be told, because the server's public address is unknown."
-        )
+        text = _("Can't tell whether it allows %s, because the server's public address is unknown.")
         return Verdict.UNKNOWN, text % name
     if not permitted.is_complete:
-        return Verdict.UNKNOWN, _("Whether it allows %s can't be told.") % name
+        return Verdict.UNKNOWN, _("Can't tell whether it allows %s.") % name
     text = _(
         "It doesn't allow the addresses of %(host)s: %(addresses)s. If that server sends from "
         "other addresses, ask its operator which ones to allow."

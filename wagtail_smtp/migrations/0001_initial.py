@@ -407,7 +407,7 @@ class Migration(migrations.Migration):
             name='Alert',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('failing', 'A server is failing'), ('failover', 'A backup is used'), ('recovered', 'A server is working again'), ('given_up', 'A message was given up'), ('waiting', 'The outbox is not being processed'), ('expiring', 'Something is about to expire'), ('refusals', 'Unusually many refusals'), ('bounces', 'Bounces are not being read'), ('limit', 'A sending limit is reached, or nearly'), ('live', 'Settings were made live'), ('redirect', 'Email is still redirected'), ('store', 'The message store is filling up'), ('test', 'Test alert')], max_length=20, verbose_name='kind')),
+                ('kind', models.CharField(choices=[('failing', 'A server is failing'), ('failover', 'A backup is used'), ('recovered', 'A server is working again'), ('given_up', 'The outbox gave up on a message'), ('waiting', 'The outbox is not being processed'), ('expiring', 'Something is about to expire'), ('refusals', 'Unusually many refusals'), ('bounces', 'Bounces are not being read'), ('limit', 'A sending limit is reached, or nearly'), ('live', 'Settings were made live'), ('redirect', 'Email is still redirected'), ('store', 'The message store is filling up'), ('test', 'Test alert')], max_length=20, verbose_name='kind')),
                 ('cause', models.CharField(max_length=64, null=True, unique=True)),
                 ('until', models.DateTimeField(default=django.utils.timezone.now)),
                 ('condition', models.CharField(blank=True, db_index=True, default='', max_length=64)),

@@ -160,7 +160,7 @@ class AllHeldView(KnowsEnvironment, TemplateView):
 
     def dispatch(self, request, *args, **kwargs):
         if self.has_permission() and not environment_problem() and not self.number:
-            messages.error(request, _("There are no such messages any more."))
+            messages.error(request, _("These messages no longer exist."))
             return HttpResponseRedirect(reverse(HELD))
         return super().dispatch(request, *args, **kwargs)
 

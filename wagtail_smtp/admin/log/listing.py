@@ -118,7 +118,7 @@ class LogView(FoundListView):
     def no_results_message(self):
         if self.is_searching or self.is_filtering:
             return _(
-                "No email matches. Search for a word in the subject, part of a recipient’s "
+                "No email matches. Search for a word in the subject, part of a recipient's "
                 "address, a whole address, or a domain such as example.com."
             )
         return _("No email has been sent yet.")

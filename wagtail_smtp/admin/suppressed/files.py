@@ -39,7 +39,7 @@ class ImportForm(forms.Form):
         widget=forms.FileInput(attrs={"accept": ".csv,.txt,text/csv,text/plain"}),
         help_text=gettext_lazy(
             "A CSV file, for example an export of your email provider, or a text file with one "
-            "address to a line. Up to 2 MB and 50,000 addresses. You see what will be imported "
+            "address per line. Up to 2 MB and 50,000 addresses. You see what will be imported "
             "before anything is saved."
         ),
     )

@@ -219,8 +219,8 @@ class AddForm(forms.Form):
         label=gettext_lazy("Addresses"),
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "autocomplete": "off"}),
         help_text=gettext_lazy(
-            "One to a line, such as ada@example.com. These addresses get no email any more, except "
-            "security email such as password resets, error reports and alerts."
+            "One per line, for example ada@example.com. These addresses no longer get email, "
+            "except security email such as password resets, error reports and alerts."
         ),
     )
     detail = forms.CharField(

@@ -41,7 +41,7 @@ class Addresses:
 
 
 def from_text(text: str) -> Addresses:
-    """Read addresses, with or without names, one to a line or separated by commas or semicolons."""
+    """Read addresses, with or without names, one per line or separated by commas or semicolons."""
     return _collected(
         (number, part)
         for number, line in enumerate(text.splitlines(), 1)

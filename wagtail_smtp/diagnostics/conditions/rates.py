@@ -84,7 +84,7 @@ def _many_suppressed(found: refusals.Suppressions) -> Condition:
         (
             _(
                 "Since %(since)s, mail servers have said of %(number)s addresses at %(domain)s "
-                "that they don't exist. So they get no email any more, except security email such "
+                "that they don't exist. So they no longer get email, except security email such "
                 "as password resets."
             )
             % values,
