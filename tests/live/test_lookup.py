@@ -155,6 +155,18 @@ def test_a_damaged_version_is_never_read_in_part(smtp_server, make_set, reload, 
         _send()
 
 
+@pytest.mark.parametrize("value", ["", {}, None, 0])
+def test_damaged_sets_are_never_read_as_none(smtp_server, make_set, reload, value):
+    """Without sets, email would go to its real recipients by standard delivery."""
+    make_set(smtp_server, redirect=True, reports=["qa@example.com"])
+    version = reload()
+    content = version.content | {"sets": value}
+    ConfigurationVersion.objects.create(number=2, content=content)
+    with pytest.raises(ConfigurationUnavailable):
+        _send()
+    assert smtp_server.received == []
+
+
 @pytest.mark.django_db(transaction=True)
 def test_what_is_rolled_back_is_not_kept(smtp_server, other_server, make_set, reload):
     make_set(smtp_server)

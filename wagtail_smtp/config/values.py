@@ -5,7 +5,7 @@ Saved sets and the live version use the same classes, so they can be compared di
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -241,7 +241,8 @@ def from_json(content: Mapping[str, Any]) -> Configuration:
     try:
         if set(content) != {"method", "sets"} or content["method"] not in ("custom", "standard"):
             raise ValueError("unknown delivery method or fields")
-        return Configuration(content["method"], tuple(map(_set_from_json, content["sets"])))
+        sets = _listed(content, "sets")
+        return Configuration(content["method"], tuple(map(_set_from_json, sets)))
     except (KeyError, TypeError) as error:
         raise ValueError(f"unreadable configuration: {error}") from error
 
@@ -254,13 +255,17 @@ def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
         raise ValueError(f"unknown or missing fields: {sorted(_SET_FIELDS ^ set(content))}")
     values: dict[str, Any] = dict(content)
     for name in _LISTS:
-        # Of a text or a dictionary, this would make its characters or names.
-        if not isinstance(values[name], list | tuple):
-            raise ValueError(f"{name} is no list")
-        values[name] = tuple(values[name])
+        values[name] = tuple(_listed(values, name))
     values["report_emails"] = tuple(_exactly(ReportEmail, r) for r in values["report_emails"])
     values["site_senders"] = tuple(_exactly(SiteSender, s) for s in values["site_senders"])
     return SettingsSetConfig(**values)
+
+
+def _listed(content: Mapping[str, Any], name: str) -> Sequence[Any]:
+    """Return a list. Of a text or a dictionary, the parts would be read; if it is empty, none."""
+    if not isinstance(content[name], list | tuple):
+        raise ValueError(f"{name} is not a list")
+    return content[name]
 
 
 _LISTS = ("report_emails", "categories", "sites", "site_senders", "ignored_extensions")
