@@ -13,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
+
+# A busy machine may need more than the default of 5 seconds for a page.
+expect.set_options(timeout=30_000)
 
 ROOT = Path(__file__).resolve().parents[2]
 #: --no-sandbox for containers where Chromium runs as root; the rest keeps it off the network.
@@ -62,6 +66,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
         except Exception as error:  # the browser may be what failed
             report.sections.append(("The page", repr(error)))
     return report
+
+
+def text_of(page: Any, selector: str = "main") -> str:
+    """The text of an element once the page has loaded; a click doesn't wait for all of it."""
+    page.wait_for_load_state()
+    return str(page.inner_text(selector))
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,7 @@ def person(tmp_path):
         run_in_demo(tmp_path, FILL)
         browser = playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
         page = browser.new_context(viewport=DESK).new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         yield Person(page, url)
         browser.close()
 

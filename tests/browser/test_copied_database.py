@@ -52,7 +52,7 @@ class Sites:
             self._browser = playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
             self._stack.callback(self._browser.close)
         page = self._browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         return Person(page, url)
 
     def mail(self, environment: str, since: int = 0) -> list[tuple[str, list[str]]]:

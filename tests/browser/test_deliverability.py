@@ -33,7 +33,7 @@ def person(name_server, tmp_path):
     ):
         browser = playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         yield Person(page, url)
         browser.close()
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from tests.browser.conftest import text_of
 from tests.browser.test_main_job import LIST, person  # noqa: F401
 
 pytestmark = pytest.mark.browser
@@ -30,13 +31,13 @@ def test_a_test_email_is_sent_and_seen(person):  # noqa: F811
     _look_at_the_chart(page)
     panel.locator("[data-log-entry]").click()
     page.wait_for_url(re.compile(r"/email/log/\d+/$"))
-    assert "somebody@example.org" in page.inner_text("main")
+    assert "somebody@example.org" in text_of(page)
 
     mail = person.newest_mail()
     assert re.search(r"RCPT TO\s+somebody@example.org", mail)
     assert "This is a test email" in mail
     person.go(LIST)
-    assert carrier in page.inner_text("main")
+    assert carrier in text_of(page)
 
 
 def _look_at_the_chart(page):

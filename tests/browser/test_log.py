@@ -5,6 +5,7 @@ import re
 import pytest
 
 from example_site import places
+from tests.browser.conftest import text_of
 from tests.browser.test_main_job import LIST, person  # noqa: F401
 
 pytestmark = pytest.mark.browser
@@ -20,7 +21,7 @@ def test_a_failed_message_is_found_and_sent_again(person):  # noqa: F811
     _send_in_vain(person)
 
     _find(person)
-    text = page.inner_text("main")
+    text = text_of(page)
     assert re.search(r"^Failed ", text, re.MULTILINE)
     assert "people@example.com" in text
     assert "Connection refused" in text
@@ -30,10 +31,10 @@ def test_a_failed_message_is_found_and_sent_again(person):  # noqa: F811
     _set_port_of_the_first(person, right)
     _find(person)
     page.get_by_role("link", name="Resend").click()
-    assert "people@example.com" in page.inner_text("main")
+    assert "people@example.com" in text_of(page)
     page.get_by_role("button", name="Yes, resend it").click()
     page.get_by_text("The message was resent.").wait_for()
-    text = page.inner_text("main")
+    text = text_of(page)
     assert re.search(r"^Sent ", text, re.MULTILINE)
     assert "Copy of" in text
 

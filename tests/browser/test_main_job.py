@@ -5,7 +5,7 @@ import re
 import pytest
 
 from example_site import places
-from tests.browser.conftest import FLAGS, browser_path
+from tests.browser.conftest import FLAGS, browser_path, text_of
 
 pytestmark = pytest.mark.browser
 
@@ -42,12 +42,12 @@ class Person:
         self.page.get_by_label("Email").fill("visitor@example.net")
         self.page.get_by_label("Message").fill(text)
         self.page.get_by_role("button", name="Send").click()
-        assert "your message was sent" in self.page.inner_text("main")
+        assert "your message was sent" in text_of(self.page)
 
     def newest_mail(self):
         self.go("/inbox/")
         self.page.locator(".messages a").first.click()
-        return self.page.inner_text("main")
+        return text_of(self.page)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def person(demo):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path(), args=FLAGS)
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield Person(page, demo)
@@ -80,7 +80,7 @@ def test_the_main_job(person, demo):
 
     _order_it_first(person)
     page.get_by_role("link", name="Reload application").first.click()
-    assert "Fresh server" in page.inner_text("main")
+    assert "Fresh server" in text_of(page)
     person.reload()
     person.send("after the reload")
     mail = person.newest_mail()
@@ -125,7 +125,7 @@ def _add_a_set(person, demo):
         more.locator("[data-panel-toggle]").first.click()
     page.locator("[name=ca_certificates]").fill(_authority(page, person))
     person.save()
-    assert "It is not live yet" in page.inner_text("body")
+    assert "It is not live yet" in text_of(page, "body")
     assert page.locator("tr", has_text="Fresh server").get_by_text("Not live yet").count() == 1
 
 

@@ -3,7 +3,9 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
+from tests.browser.conftest import text_of
 from tests.browser.test_main_job import LIST, person
 from tests.browser.test_set_tests import saved, start, title
 from tests.support.servers.hostile import HostileServer
@@ -41,15 +43,15 @@ def test_from_a_password_to_oauth(person, provider, server, saved):
     server.mechanisms = ("XOAUTH2",)
     _choose_oauth(person, provider)
     _connect(person, provider)
-    assert "is connected" in page.inner_text("body")
-    assert "The access token is valid" in page.inner_text("body")
+    assert "is connected" in text_of(page, "body")
+    assert "The access token is valid" in text_of(page, "body")
 
     start(page, "Test only")
     title(page, "Test passed")
-    assert "Tested with an access token" in page.inner_text("main")
+    assert "Tested with an access token" in text_of(page)
 
     page.goto(person.url + "/admin/email/reload/")
-    assert "OAuth 2" in page.inner_text("main")
+    assert "OAuth 2" in text_of(page)
     person.reload()
     person.send("by token")
     assert server.tokens[-1][0] == "user@example.com"
@@ -70,7 +72,7 @@ def _add_password_set(person, server):
         more.locator("[data-panel-toggle]").first.click()
     page.locator("[name=ca_certificates]").fill(CA_PEM)
     # Nothing of OAuth 2 is in the way of a password.
-    assert not page.locator("[name=oauth_provider]").is_visible()
+    expect(page.locator("[name=oauth_provider]")).to_be_hidden()
     person.save()
     person.go(LIST)
     handle = page.locator("tr", has_text="Change-over").locator("[data-w-orderable-target=handle]")
@@ -90,15 +92,15 @@ def _choose_oauth(person, provider):
     person.go(LIST)
     page.get_by_role("link", name="Change-over").first.click()
     page.locator("[name=authentication]").select_option("oauth2")
-    assert not page.locator("[name=password]").is_visible()
-    assert page.locator("[name=oauth_tenant]").is_visible()
+    expect(page.locator("[name=password]")).to_be_hidden()
+    expect(page.locator("[name=oauth_tenant]")).to_be_visible()
     page.locator("[name=oauth_provider]").select_option("google")
-    assert not page.locator("[name=oauth_tenant]").is_visible()
-    assert not page.locator("[name=oauth_secret_expires_on]").is_visible()
-    assert page.locator("[name=oauth_service_account]").is_visible()
+    expect(page.locator("[name=oauth_tenant]")).to_be_hidden()
+    expect(page.locator("[name=oauth_secret_expires_on]")).to_be_hidden()
+    expect(page.locator("[name=oauth_service_account]")).to_be_visible()
     page.locator("[name=oauth_provider]").select_option("other")
     page.locator("[name=oauth_flow]").select_option("consent")
-    assert not page.locator("[name=oauth_service_account]").is_visible()
+    expect(page.locator("[name=oauth_service_account]")).to_be_hidden()
     page.locator("[name=oauth_client_id]").fill(provider.client_id)
     page.locator("[name=oauth_client_secret]").fill(provider.client_secret)
     page.locator("[name=oauth_authorize_url]").fill(f"{provider.url}/authorize")
@@ -108,7 +110,7 @@ def _choose_oauth(person, provider):
     page.keyboard.press("Tab")  # closes the calendar
     person.save()
     row = page.locator("tr", has_text="Change-over")
-    assert "Consent missing" in row.inner_text()
+    expect(row).to_contain_text("Consent missing")
 
 
 def _connect(person, provider):
@@ -119,6 +121,6 @@ def _connect(person, provider):
     page.get_by_role("link", name="Connect").click()
     page.get_by_role("button", name="Connect").click()
     page.wait_for_url(f"{provider.url}/authorize*")
-    assert "As user@example.com" in page.inner_text("body")
+    assert "As user@example.com" in text_of(page, "body")
     page.get_by_role("button", name="Allow").click()
     page.wait_for_url("**/edit/**")

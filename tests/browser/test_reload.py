@@ -28,7 +28,7 @@ def people(demo):
         def log_in(name, **options):
             options = {"viewport": {"width": 1280, "height": 900}} | options
             page = browser.new_context(**options).new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(60_000)
             page.on("pageerror", lambda error: errors.append(str(error)))
             person = Person(page, demo)
             person.log_in(name)

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from example_site import places
+from tests.browser.conftest import text_of
 from tests.browser.test_main_job import LIST, _authority, person
 from tests.processes.programs.outbox_site import Held
 from tests.support import causes
@@ -106,7 +107,7 @@ def test_first_set_up(person, demo, saved):
     start(page, "Test & save")
     page.wait_for_url(f"**{LIST}*")
     saved.append("First server")
-    assert "It is not live yet" in page.inner_text("body")
+    assert "It is not live yet" in text_of(page, "body")
 
     handle = page.locator("tr", has_text="First server").locator("[data-w-orderable-target=handle]")
     handle.focus()
@@ -145,7 +146,7 @@ def test_mixed_up_encryption_and_its_remedy(person):
         expect(page.get_by_role("alert").get_by_role("link")).to_have_count(0)
         assert page.locator("#id_password").input_value() == server.password
     person.go(LIST)
-    assert "Mixed up" not in page.inner_text("main")
+    assert "Mixed up" not in text_of(page)
 
 
 def test_send_test_email_from_the_form_and_from_the_listing(person, saved):
