@@ -143,6 +143,10 @@ def test_unknown_fields_are_never_ignored(smtp_server, make_set, reload):
         ("report_emails", {}),
         ("categories", "form"),
         ("ignored_extensions", "SIZE"),
+        ("redirect", None),
+        ("redirect", ""),
+        ("report_emails", [{"address": "qa@example.com", "enabled": None}]),
+        ("backup", 0),
     ],
 )
 def test_a_damaged_version_is_never_read_in_part(smtp_server, make_set, reload, field, value):

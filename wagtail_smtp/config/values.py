@@ -253,6 +253,7 @@ _SET_FIELDS = frozenset(item.name for item in fields(SettingsSetConfig))
 def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
     if set(content) != _SET_FIELDS:
         raise ValueError(f"unknown or missing fields: {sorted(_SET_FIELDS ^ set(content))}")
+    _check_flags(SettingsSetConfig, content)
     values: dict[str, Any] = dict(content)
     for name in _LISTS:
         values[name] = tuple(_listed(values, name))
@@ -262,10 +263,17 @@ def _set_from_json(content: Mapping[str, Any]) -> SettingsSetConfig:
 
 
 def _listed(content: Mapping[str, Any], name: str) -> Sequence[Any]:
-    """Return a list. Of a text or a dictionary, the parts would be read; if it is empty, none."""
+    """Return the list of that name: text or a dictionary would be taken for a list of its parts."""
     if not isinstance(content[name], list | tuple):
         raise ValueError(f"{name} is not a list")
     return content[name]
+
+
+def _check_flags(kind: type[Any], content: Mapping[str, Any]) -> None:
+    """Refuse null or an empty text, which would switch a redirect off."""
+    for item in fields(kind):
+        if item.type is bool and not isinstance(content[item.name], bool):
+            raise ValueError(f"{item.name} is not true or false")
 
 
 _LISTS = ("report_emails", "categories", "sites", "site_senders", "ignored_extensions")
@@ -277,6 +285,7 @@ def _exactly(kind: type[_Row], content: Mapping[str, Any]) -> _Row:
     known = {item.name for item in fields(kind)}
     if set(content) != known:
         raise ValueError(f"unknown or missing fields: {sorted(known ^ set(content))}")
+    _check_flags(kind, content)
     return kind(**content)
 
 
